@@ -1,0 +1,165 @@
+//! The shapes that travel: records of a bus, events of a handler, and what an attempt ends with.
+
+use bytes::Bytes;
+
+/// One record of a bus: Kafka's shape, which the embedded log keeps too.
+///
+/// An event is carried in the binary mode of the CloudEvents Kafka binding: attributes as headers `ce_*`, the content
+/// type as `content-type`, data as the value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The record key; orders records of equal key. None: no order.
+    pub key: Option<Bytes>,
+    /// The data; none is a tombstone.
+    pub value: Option<Bytes>,
+    /// Names and values in the order of arrival; names may repeat.
+    pub headers: Vec<(String, Bytes)>,
+    /// When the record was accepted, Unix milliseconds.
+    pub timestamp_ms: u64,
+}
+
+impl Record {
+    /// An upper bound of the bytes that this record holds in memory, for budgets.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const PER_RECORD: usize = 64;
+        let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len() + 48).sum();
+        PER_RECORD
+            + headers
+            + self.key.as_ref().map_or(0, Bytes::len)
+            + self.value.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// The first header of this name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&Bytes> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+}
+
+/// One CloudEvents 1.0 event, as a handler sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// With `source` and the tenant, the identity.
+    pub id: String,
+    /// URI reference of the producer.
+    pub source: String,
+    /// What happened, for example `InvoiceCreated`.
+    pub ty: String,
+    /// What it happened to.
+    pub subject: Option<String>,
+    /// RFC 3339.
+    pub time: Option<String>,
+    /// Media type of `data`.
+    pub datacontenttype: Option<String>,
+    /// URI of the schema of `data`.
+    pub dataschema: Option<String>,
+    /// Extension attributes in canonical string form.
+    pub extensions: Vec<(String, String)>,
+    /// None: no data. Some and empty: data of zero bytes.
+    pub data: Option<Bytes>,
+}
+
+impl Event {
+    /// The extension attribute of this name.
+    #[must_use]
+    pub fn extension(&self, name: &str) -> Option<&str> {
+        self.extensions.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+/// The record key that a handler asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EmissionKey {
+    /// The input's key, byte for byte.
+    #[default]
+    Inherit,
+    /// No key.
+    Keyless,
+    /// These bytes.
+    Key(Bytes),
+}
+
+/// One event that a handler asks to publish, as it said it: neither checked nor completed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Emission {
+    /// Event type.
+    pub ty: String,
+    /// Short or full topic name; none is the only topic in `[emit]`.
+    pub topic: Option<String>,
+    /// Record key.
+    pub key: EmissionKey,
+    /// Event id; none is derived.
+    pub id: Option<String>,
+    /// CloudEvents `subject`.
+    pub subject: Option<String>,
+    /// CloudEvents `time`, RFC 3339.
+    pub time: Option<String>,
+    /// Media type of `data`.
+    pub datacontenttype: Option<String>,
+    /// URI of the schema of `data`.
+    pub dataschema: Option<String>,
+    /// Extension attributes.
+    pub extensions: Vec<(String, String)>,
+    /// Payload.
+    pub data: Option<Bytes>,
+    /// Publish not before this long after the commit.
+    pub delay_ms: Option<u64>,
+}
+
+/// One change of the state of a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateWrite {
+    /// Name within the sequence.
+    pub name: String,
+    /// The value; none removes the name.
+    pub value: Option<Bytes>,
+    /// How long the value lives after the commit; none keeps it.
+    pub ttl_ms: Option<u64>,
+}
+
+/// What a successful attempt wants to change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// In the order in which the handler returned them.
+    pub emissions: Vec<Emission>,
+    /// At most one per name: the last one wins within an attempt.
+    pub state: Vec<StateWrite>,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureKind {
+    /// Another attempt may succeed. Costs an attempt.
+    Transient,
+    /// Something outside is down. Costs no attempt.
+    Unavailable,
+    /// No attempt can succeed.
+    Permanent,
+    /// The component trapped. Costs an attempt, at most three.
+    Trap,
+    /// A limit of the sandbox was exceeded (CPU, wall time, memory, host calls, ...). Treated as a trap.
+    Limit,
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What may be done about it.
+    pub kind: FailureKind,
+    /// Stable, lower-case, at most 64 bytes: metrics and dead letters are grouped by it.
+    pub code: String,
+    /// For people, at most 1,024 bytes.
+    pub message: String,
+    /// The handler's hint: not before this long.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// What an attempt ended with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The handler returned effects.
+    Done(Effects),
+    /// It failed, trapped or was stopped at a limit.
+    Failed(Failure),
+}

@@ -1,0 +1,114 @@
+//! Identities that are the same on every attempt, host and version, and the hash that places keys.
+
+use std::fmt;
+
+/// 128 bits of BLAKE3 over a label and length-prefixed fields.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hash128(pub [u8; 16]);
+
+impl fmt::Debug for Hash128 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Hash128 {
+    /// 32 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Hash128 {
+    /// This hash as a UUID of version 8 (RFC 9562): six bits are replaced by version and variant.
+    #[must_use]
+    pub fn to_uuid(self) -> String {
+        let mut bytes = self.0;
+        bytes[6] = (bytes[6] & 0x0f) | 0x80;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        let hex = Self(bytes).to_string();
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+}
+
+/// BLAKE3 cut to 16 bytes over `label` and `fields`, each prefixed with its length as a little-endian u64.
+#[must_use]
+pub fn hash_128(label: &str, fields: &[&[u8]]) -> Hash128 {
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    field(label.as_bytes());
+    fields.iter().for_each(|bytes| field(bytes));
+    let mut out = [0; 16];
+    out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    Hash128(out)
+}
+
+/// The id of the emission at `index` of an event: a UUID.
+#[must_use]
+pub fn emission_id(tenant: &str, handler: &str, source: &str, id: &str, index: u32) -> String {
+    let fields: [&[u8]; 5] =
+        [tenant.as_bytes(), handler.as_bytes(), source.as_bytes(), id.as_bytes(), &index.to_le_bytes()];
+    hash_128("weir.emission.v1", &fields).to_uuid()
+}
+
+/// The inbox identity (L1) of an event under a subscription.
+#[must_use]
+pub fn inbox_mark(subscription: &str, tenant: &str, source: &str, id: &str) -> Hash128 {
+    let fields = [subscription.as_bytes(), tenant.as_bytes(), source.as_bytes(), id.as_bytes()];
+    hash_128("weir.inbox.v1", &fields)
+}
+
+/// The key for calls to systems outside: the same on every attempt, host and version.
+#[must_use]
+pub fn idempotency_key(tenant: &str, handler: &str, source: &str, id: &str, label: &str) -> String {
+    let fields = [tenant.as_bytes(), handler.as_bytes(), source.as_bytes(), id.as_bytes(), label.as_bytes()];
+    hash_128("weir.idempotency.v1", &fields).to_uuid()
+}
+
+/// The hash that places a record: Kafka's murmur2 of the key, made positive; of the identity for a record without a
+/// key, so that a repeat meets the inbox that has seen it.
+#[must_use]
+pub fn partition_hash(key: Option<&[u8]>, tenant: &str, source: &str, id: &str) -> u32 {
+    match key {
+        Some(key) => murmur2(key) & 0x7fff_ffff,
+        None => {
+            let mut bytes = Vec::with_capacity(24 + tenant.len() + source.len() + id.len());
+            for field in [tenant, source, id] {
+                bytes.extend_from_slice(&(field.len() as u64).to_le_bytes());
+                bytes.extend_from_slice(field.as_bytes());
+            }
+            murmur2(&bytes) & 0x7fff_ffff
+        }
+    }
+}
+
+/// MurmurHash2 with Kafka's seed (`org.apache.kafka.common.utils.Utils.murmur2`).
+#[must_use]
+pub fn murmur2(data: &[u8]) -> u32 {
+    const SEED: u32 = 0x9747_b28c;
+    const M: u32 = 0x5bd1_e995;
+    const R: u32 = 24;
+    #[expect(clippy::cast_possible_truncation, reason = "Kafka hashes an int length; records are far below 4 GiB")]
+    let mut h = SEED ^ data.len() as u32;
+    let (words, tail) = data.as_chunks::<4>();
+    for word in words {
+        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
+        k ^= k >> R;
+        h = h.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    if !tail.is_empty() {
+        for (i, byte) in tail.iter().enumerate() {
+            h ^= u32::from(*byte) << (8 * i);
+        }
+        h = h.wrapping_mul(M);
+    }
+    h ^= h >> 13;
+    h = h.wrapping_mul(M);
+    h ^ (h >> 15)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,15 @@
+//! The decisions of Weir, as pure code: no runtime, no clock, no randomness.
+//!
+//! The state machine of one partition and subscription is [`partition::Partition`]: outside events go in by
+//! `handle_*`, work comes out by `poll_*`, and time is passed in. Around it: the shapes that cross the two seams
+//! ([`event`], [`unit`]), identities ([`identity`]), the inbox ([`inbox`]), the retry schedule ([`retry`]) and the
+//! checks on what a handler emits ([`emission`]).
+
+pub mod emission;
+pub mod event;
+pub mod identity;
+pub mod inbox;
+pub mod partition;
+pub mod retry;
+pub mod time;
+pub mod unit;

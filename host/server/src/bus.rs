@@ -1,0 +1,175 @@
+//! The seam to where events come from and go to.
+//!
+//! | operation | embedded log | Kafka |
+//! |---|---|---|
+//! | [`Bus::publish`] | one atomic batch, one sync | one transaction (or `acks=all`, idempotent) per call |
+//! | [`Bus::subscribe`] | every partition at once, epoch 1 | joins the consumer group; epoch = generation |
+//! | [`Membership::next`] | never revokes | rebalance callbacks, answered within the drain deadline |
+//! | [`Reader::fetch`] | reads the log, waits at its end | takes from the partition's queue; not calling it pauses the partition |
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use weir_core::event::Record;
+use weir_core::unit::Position;
+
+/// A topic of the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Full name.
+    pub name: Arc<str>,
+    /// Number of partitions.
+    pub partitions: u32,
+}
+
+/// A record on its way into a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// `weir_core::identity::partition_hash`; modulo the number of partitions it chooses one.
+    pub partition_hash: u32,
+    /// What is appended.
+    pub record: Record,
+}
+
+/// Why nothing of a call to [`Bus::publish`] was accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// There is no such topic.
+    #[error("unknown topic {0:?}")]
+    UnknownTopic(String),
+    /// Too much is waiting to be made durable: try again after a second.
+    #[error("the commit queue is full")]
+    Busy,
+    /// Intake is stopped, for example because the disk is nearly full; says what to do.
+    #[error("{0}")]
+    Stopped(String),
+}
+
+/// A bus: topics with partitions.
+pub trait Bus: Send + Sync + 'static {
+    /// All topics, by name.
+    fn topics(&self) -> Vec<Topic>;
+
+    /// One topic.
+    fn topic(&self, name: &str) -> Option<Topic>;
+
+    /// Makes a topic, or finds it with this number of partitions; another number is an error that says both.
+    fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError>;
+
+    /// Appends all records or none; answers when they are durable.
+    fn publish(&self, topic: &str, records: Vec<Publish>) -> BoxFuture<'static, Result<(), PublishError>>;
+
+    /// Joins as the subscription `group`; partitions arrive by [`Membership::next`].
+    fn subscribe(&self, group: &str, topics: &[Arc<str>]) -> Result<Box<dyn Membership>, SubscribeError>;
+
+    /// Reads one partition of one topic without a subscription, for `weir tail`; positions carry topic 0.
+    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, SubscribeError>;
+
+    /// The first kept offset and the one after the last, of one partition.
+    fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)>;
+}
+
+/// Why a topic could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EnsureTopicError {
+    /// It exists with another number of partitions.
+    #[error("topic {name:?} has {found} partitions, {wanted} are asked for; the number is fixed when a topic is made")]
+    PartitionCount {
+        /// The topic.
+        name: String,
+        /// What it has.
+        found: u32,
+        /// What was asked.
+        wanted: u32,
+    },
+    /// The name or number is not allowed; says what is.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store failed.
+    #[error("make topic {name:?}")]
+    Store {
+        /// The topic.
+        name: String,
+        /// Cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Why a subscription or reader could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscribeError {
+    /// There is no such topic.
+    #[error("unknown topic {0:?}")]
+    UnknownTopic(String),
+    /// There is no such partition.
+    #[error("topic {topic:?} has {partitions} partitions, {partition} is beyond them")]
+    UnknownPartition {
+        /// The topic.
+        topic: String,
+        /// Its number of partitions.
+        partitions: u32,
+        /// What was asked.
+        partition: u32,
+    },
+}
+
+/// A change of what this member owns.
+pub enum Assignment {
+    /// This member owns partition number `partition` of every topic of the subscription that has one.
+    Assigned {
+        /// Partition number.
+        partition: u32,
+        /// Greater than every epoch before it of this partition on this member.
+        epoch: u64,
+        /// Positions carry the topic's index in the subscription's order.
+        reader: Box<dyn Reader>,
+    },
+    /// The partition moves elsewhere: finish or abort within the drain deadline.
+    Revoked {
+        /// Partition number.
+        partition: u32,
+    },
+}
+
+/// Membership in a subscription.
+pub trait Membership: Send {
+    /// The next change; none when the bus is closed.
+    fn next(&mut self) -> BoxFuture<'_, Option<Assignment>>;
+}
+
+/// Why a fetch failed; the reader stays usable.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The position is not kept: it was deleted, or the topic was made anew.
+    #[error("offset {offset} of topic {topic:?} partition {partition} is gone; the first kept one is {first}")]
+    OutOfRange {
+        /// The topic.
+        topic: Arc<str>,
+        /// Partition number.
+        partition: u32,
+        /// What was asked.
+        offset: u64,
+        /// The first that is kept.
+        first: u64,
+    },
+    /// The store or the connection failed.
+    #[error("read topic {topic:?} partition {partition}")]
+    Store {
+        /// The topic.
+        topic: Arc<str>,
+        /// Partition number.
+        partition: u32,
+        /// Cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Reads one partition number of the topics of a subscription.
+pub trait Reader: Send {
+    /// The next fetch of this topic starts at this offset.
+    fn seek(&mut self, position: Position);
+
+    /// The next records, in order per topic, at least one and about `bytes_max` at most. Waits for the first.
+    /// Cancel safe: a dropped call loses nothing.
+    fn fetch(&mut self, bytes_max: usize) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>>;
+}

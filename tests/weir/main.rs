@@ -1,0 +1,1 @@
+//! The whole host against its public surface.
