@@ -1,0 +1,174 @@
+//! Events as records and back: the binary mode of the CloudEvents 1.0 Kafka protocol binding.
+//!
+//! Attributes are headers `ce_<name>`, the media type of the data is `content-type`, the data is the value. Each
+//! record passes here at least twice, so nothing is allocated that is not kept. The structured mode needs a JSON
+//! decoder and lives in the server.
+
+use bytes::Bytes;
+
+use crate::event::{Event, Record};
+
+/// The only version of CloudEvents that is spoken here.
+pub const SPEC_VERSION: &str = "1.0";
+
+/// What each attribute's header name starts with.
+const PREFIX: &str = "ce_";
+const CONTENT_TYPE: &str = "content-type";
+/// Media types that mark the structured mode start with this.
+const STRUCTURED: &str = "application/cloudevents";
+
+/// Why a record is not an event in binary mode.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindingError {
+    /// The record carries no CloudEvent at all.
+    #[error("the record has no ce_ header and no content type of CloudEvents")]
+    NotAnEvent,
+    /// The value is a whole event in the format that the content type names.
+    #[error("the record carries a structured event")]
+    Structured,
+    /// A version of CloudEvents that is not known.
+    #[error("specversion {0:?} is not \"1.0\"")]
+    Version(String),
+    /// A required attribute is absent or empty.
+    #[error("attribute {0:?} is absent or empty")]
+    Missing(&'static str),
+    /// One attribute is given twice.
+    #[error("header {0:?} is given twice")]
+    Repeated(String),
+    /// The value of a header is not text.
+    #[error("header {0:?} is not UTF-8")]
+    NotUtf8(String),
+    /// The name of an attribute breaks the rule for names.
+    #[error("header {0:?} names no attribute: names are lower-case letters and digits")]
+    Name(String),
+}
+
+impl BindingError {
+    /// Stable, lower-case: dead letters and metrics are grouped by it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotAnEvent => "not-an-event",
+            Self::Structured => "structured",
+            Self::Version(_) => "spec-version",
+            Self::Missing(_) => "missing-attribute",
+            Self::Repeated(_) => "repeated-attribute",
+            Self::NotUtf8(_) => "not-utf8",
+            Self::Name(_) => "attribute-name",
+        }
+    }
+}
+
+/// Whether this media type says that a whole event is in the body, in structured or batched mode.
+#[must_use]
+pub fn is_structured(media_type: &str) -> bool {
+    media_type.as_bytes().get(..STRUCTURED.len()).is_some_and(|start| start.eq_ignore_ascii_case(STRUCTURED.as_bytes()))
+}
+
+/// Whether this is a name that CloudEvents allows for an attribute: lower-case letters and digits.
+#[must_use]
+pub fn is_attribute_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// The record that carries this event. The caller has validated it: a `datacontenttype` of CloudEvents itself
+/// ([`is_structured`]) would be read back as the structured mode.
+#[must_use]
+pub fn to_record(event: Event, key: Option<Bytes>, timestamp_ms: u64) -> Record {
+    // Four required attributes and the four optional ones.
+    let mut headers = Vec::with_capacity(8 + event.extensions.len());
+    headers.push(("ce_specversion".to_owned(), Bytes::from_static(SPEC_VERSION.as_bytes())));
+    let mut push = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            headers.push((name.to_owned(), Bytes::from(value)));
+        }
+    };
+    push("ce_id", Some(event.id));
+    push("ce_source", Some(event.source));
+    push("ce_type", Some(event.ty));
+    push("ce_subject", event.subject);
+    push("ce_time", event.time);
+    push("ce_dataschema", event.dataschema);
+    push(CONTENT_TYPE, event.datacontenttype);
+    for (name, value) in event.extensions {
+        headers.push(([PREFIX, &name].concat(), Bytes::from(value)));
+    }
+    Record { key, value: event.data, headers, timestamp_ms }
+}
+
+/// The event that this record carries in binary mode. Headers that are no attributes are left where they are.
+pub fn from_record(record: &Record) -> Result<Event, BindingError> {
+    let mut event = Event { data: record.value.clone(), ..Event::default() };
+    let (mut version, mut id, mut source, mut ty) = (None, None, None, None);
+    let mut found = false;
+    for (header, value) in &record.headers {
+        let slot = match header.strip_prefix(PREFIX) {
+            Some(name) => {
+                found = true;
+                match name {
+                    "specversion" => &mut version,
+                    "id" => &mut id,
+                    "source" => &mut source,
+                    "type" => &mut ty,
+                    "subject" => &mut event.subject,
+                    "time" => &mut event.time,
+                    "dataschema" => &mut event.dataschema,
+                    extension => {
+                        add_extension(&mut event.extensions, header, extension, value)?;
+                        continue;
+                    }
+                }
+            }
+            None if header.eq_ignore_ascii_case(CONTENT_TYPE) => &mut event.datacontenttype,
+            None => continue,
+        };
+        if slot.replace(text(header, value)?.to_owned()).is_some() {
+            return Err(BindingError::Repeated(header.clone()));
+        }
+    }
+    // The binding's rule: the content type decides the mode, whatever headers stand beside it.
+    if event.datacontenttype.as_deref().is_some_and(is_structured) {
+        return Err(BindingError::Structured);
+    }
+    if !found {
+        return Err(BindingError::NotAnEvent);
+    }
+    let version = required(version, "specversion")?;
+    if version != SPEC_VERSION {
+        return Err(BindingError::Version(version));
+    }
+    event.id = required(id, "id")?;
+    event.source = required(source, "source")?;
+    event.ty = required(ty, "type")?;
+    Ok(event)
+}
+
+fn add_extension(
+    extensions: &mut Vec<(String, String)>,
+    header: &str,
+    name: &str,
+    value: &Bytes,
+) -> Result<(), BindingError> {
+    // The content type has a header of its own, and data is the value.
+    if !is_attribute_name(name) || matches!(name, "datacontenttype" | "data") {
+        return Err(BindingError::Name(header.to_owned()));
+    }
+    // Events have a handful of extensions: a scan beats a set.
+    if extensions.iter().any(|(known, _)| known == name) {
+        return Err(BindingError::Repeated(header.to_owned()));
+    }
+    extensions.push((name.to_owned(), text(header, value)?.to_owned()));
+    Ok(())
+}
+
+fn text<'a>(header: &str, value: &'a Bytes) -> Result<&'a str, BindingError> {
+    // Where the bytes went wrong helps nobody; which header does.
+    str::from_utf8(value).ok().ok_or_else(|| BindingError::NotUtf8(header.to_owned()))
+}
+
+fn required(value: Option<String>, name: &'static str) -> Result<String, BindingError> {
+    value.filter(|value| !value.is_empty()).ok_or(BindingError::Missing(name))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn record(headers: &[(&str, &str)]) -> Record {
+    let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), Bytes::copy_from_slice(v.as_bytes()))).collect();
+    Record { value: Some(Bytes::from_static(b"{}")), headers, ..Record::default() }
+}
+
+const REQUIRED: [(&str, &str); 4] =
+    [("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "/shop"), ("ce_type", "Sold")];
+
+fn with(extra: &[(&str, &str)]) -> Record {
+    record(&[&REQUIRED, extra].concat())
+}
+
+fn without(name: &str) -> Record {
+    let left: Vec<_> = REQUIRED.into_iter().filter(|(n, _)| *n != name).collect();
+    record(&left)
+}
+
+#[test]
+fn an_event_is_carried_as_the_kafka_binding_says() {
+    let event = Event {
+        id: "1".into(),
+        source: "/shop".into(),
+        ty: "Sold".into(),
+        datacontenttype: Some("application/json".into()),
+        extensions: vec![("traceid".into(), "7".into())],
+        data: Some(Bytes::from_static(b"{}")),
+        ..Event::default()
+    };
+    let expected = with(&[("content-type", "application/json"), ("ce_traceid", "7")]);
+    assert_eq!(to_record(event, None, 0), expected);
+}
+
+#[test]
+fn a_record_that_is_no_binary_event_says_why_under_a_stable_code() {
+    let mut not_text = with(&[]);
+    not_text.headers.push(("ce_subject".into(), Bytes::from_static(b"\xff")));
+    let cases = [
+        (record(&[]), "not-an-event"),
+        (record(&[("content-type", "application/json"), ("trace", "1")]), "not-an-event"),
+        (record(&[("content-type", "application/cloudevents+json")]), "structured"),
+        (with(&[("Content-Type", "Application/CloudEvents+json; charset=utf-8")]), "structured"),
+        (record(&[("ce_specversion", "0.3")]), "spec-version"),
+        (without("ce_specversion"), "missing-attribute"),
+        (without("ce_id"), "missing-attribute"),
+        (without("ce_source"), "missing-attribute"),
+        (without("ce_type"), "missing-attribute"),
+        (record(&[("ce_specversion", "1.0"), ("ce_id", "")]), "missing-attribute"),
+        (with(&[("ce_id", "2")]), "repeated-attribute"),
+        (with(&[("ce_a", "1"), ("ce_a", "1")]), "repeated-attribute"),
+        (with(&[("ce_Tenant", "1")]), "attribute-name"),
+        (with(&[("ce_", "1")]), "attribute-name"),
+        (with(&[("ce_datacontenttype", "text/plain")]), "attribute-name"),
+        (not_text, "not-utf8"),
+    ];
+    for (record, code) in cases {
+        assert_eq!(from_record(&record).map_err(|error| error.code()), Err(code), "{record:?}");
+    }
+}
+
+#[test]
+fn headers_beside_the_attributes_do_not_disturb() {
+    let event = from_record(&with(&[("trace", "1"), ("trace", "2")])).expect("an event");
+    assert_eq!(event.extensions, []);
+}
+
+#[test]
+fn an_event_without_data_is_a_tombstone_with_attributes() {
+    let event = Event { id: "1".into(), source: "/".into(), ty: "t".into(), ..Event::default() };
+    let record = to_record(event.clone(), None, 0);
+    assert_eq!(record.value, None);
+    assert_eq!(from_record(&record), Ok(event));
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "x[a-z0-9]{1,20}"
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    (
+        (".+", ".+", ".+"),
+        proptest::option::of(".*"),
+        proptest::option::of(".*"),
+        proptest::option::of("(text|image)/[a-z]+"),
+        proptest::option::of(".*"),
+        proptest::collection::btree_map(name(), ".*", 0..5),
+        proptest::option::of(proptest::collection::vec(any::<u8>(), 0..64)),
+    )
+        .prop_map(|((id, source, ty), subject, time, datacontenttype, dataschema, extensions, data)| Event {
+            id,
+            source,
+            ty,
+            subject,
+            time,
+            datacontenttype,
+            dataschema,
+            extensions: extensions.into_iter().collect(),
+            data: data.map(Bytes::from),
+        })
+}
+
+proptest! {
+    #[test]
+    fn an_event_comes_back_as_it_was(event in event(), key in proptest::option::of("[a-z]*"), at: u64) {
+        let key = key.map(Bytes::from);
+        let record = to_record(event.clone(), key.clone(), at);
+        prop_assert_eq!(&record.key, &key);
+        prop_assert_eq!(record.timestamp_ms, at);
+        prop_assert_eq!(from_record(&record), Ok(event));
+    }
+
+    #[test]
+    fn no_record_breaks_the_decoder(
+        headers in proptest::collection::vec(("(ce_)?[a-z]{0,8}|content-type", proptest::collection::vec(any::<u8>(), 0..16)), 0..8),
+    ) {
+        let headers = headers.into_iter().map(|(n, v)| (n, Bytes::from(v))).collect();
+        let record = Record { headers, ..Record::default() };
+        if let Ok(event) = from_record(&record) {
+            prop_assert!(!event.id.is_empty() && !event.source.is_empty() && !event.ty.is_empty());
+        }
+    }
+}
