@@ -62,13 +62,19 @@ impl BindingError {
 /// Whether this media type says that a whole event is in the body, in structured or batched mode.
 #[must_use]
 pub fn is_structured(media_type: &str) -> bool {
-    media_type.as_bytes().get(..STRUCTURED.len()).is_some_and(|start| start.eq_ignore_ascii_case(STRUCTURED.as_bytes()))
+    media_type
+        .as_bytes()
+        .get(..STRUCTURED.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(STRUCTURED.as_bytes()))
 }
 
 /// Whether this is a name that CloudEvents allows for an attribute: lower-case letters and digits.
 #[must_use]
 pub fn is_attribute_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 /// The record that carries this event. The caller has validated it: a `datacontenttype` of CloudEvents itself
@@ -77,7 +83,10 @@ pub fn is_attribute_name(name: &str) -> bool {
 pub fn to_record(event: Event, key: Option<Bytes>, timestamp_ms: u64) -> Record {
     // Four required attributes and the four optional ones.
     let mut headers = Vec::with_capacity(8 + event.extensions.len());
-    headers.push(("ce_specversion".to_owned(), Bytes::from_static(SPEC_VERSION.as_bytes())));
+    headers.push((
+        "ce_specversion".to_owned(),
+        Bytes::from_static(SPEC_VERSION.as_bytes()),
+    ));
     let mut push = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             headers.push((name.to_owned(), Bytes::from(value)));
@@ -93,12 +102,20 @@ pub fn to_record(event: Event, key: Option<Bytes>, timestamp_ms: u64) -> Record 
     for (name, value) in event.extensions {
         headers.push(([PREFIX, &name].concat(), Bytes::from(value)));
     }
-    Record { key, value: event.data, headers, timestamp_ms }
+    Record {
+        key,
+        value: event.data,
+        headers,
+        timestamp_ms,
+    }
 }
 
 /// The event that this record carries in binary mode. Headers that are no attributes are left where they are.
 pub fn from_record(record: &Record) -> Result<Event, BindingError> {
-    let mut event = Event { data: record.value.clone(), ..Event::default() };
+    let mut event = Event {
+        data: record.value.clone(),
+        ..Event::default()
+    };
     let (mut version, mut id, mut source, mut ty) = (None, None, None, None);
     let mut found = false;
     for (header, value) in &record.headers {
@@ -163,11 +180,15 @@ fn add_extension(
 
 fn text<'a>(header: &str, value: &'a Bytes) -> Result<&'a str, BindingError> {
     // Where the bytes went wrong helps nobody; which header does.
-    str::from_utf8(value).ok().ok_or_else(|| BindingError::NotUtf8(header.to_owned()))
+    str::from_utf8(value)
+        .ok()
+        .ok_or_else(|| BindingError::NotUtf8(header.to_owned()))
 }
 
 fn required(value: Option<String>, name: &'static str) -> Result<String, BindingError> {
-    value.filter(|value| !value.is_empty()).ok_or(BindingError::Missing(name))
+    value
+        .filter(|value| !value.is_empty())
+        .ok_or(BindingError::Missing(name))
 }
 
 #[cfg(test)]

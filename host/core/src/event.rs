@@ -23,7 +23,11 @@ impl Record {
     #[must_use]
     pub fn bytes(&self) -> usize {
         const PER_RECORD: usize = 64;
-        let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len() + 48).sum();
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(n, v)| n.len() + v.len() + 48)
+            .sum();
         PER_RECORD
             + headers
             + self.key.as_ref().map_or(0, Bytes::len)
@@ -64,7 +68,10 @@ impl Event {
     /// The extension attribute of this name.
     #[must_use]
     pub fn extension(&self, name: &str) -> Option<&str> {
-        self.extensions.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.extensions
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 }
 

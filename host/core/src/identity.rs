@@ -27,7 +27,14 @@ impl Hash128 {
         bytes[6] = (bytes[6] & 0x0f) | 0x80;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         let hex = Self(bytes).to_string();
-        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+        format!(
+            "{}-{}-{}-{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..]
+        )
     }
 }
 
@@ -49,22 +56,38 @@ pub fn hash_128(label: &str, fields: &[&[u8]]) -> Hash128 {
 /// The id of the emission at `index` of an event: a UUID.
 #[must_use]
 pub fn emission_id(tenant: &str, handler: &str, source: &str, id: &str, index: u32) -> String {
-    let fields: [&[u8]; 5] =
-        [tenant.as_bytes(), handler.as_bytes(), source.as_bytes(), id.as_bytes(), &index.to_le_bytes()];
+    let fields: [&[u8]; 5] = [
+        tenant.as_bytes(),
+        handler.as_bytes(),
+        source.as_bytes(),
+        id.as_bytes(),
+        &index.to_le_bytes(),
+    ];
     hash_128("weir.emission.v1", &fields).to_uuid()
 }
 
 /// The inbox identity (L1) of an event under a subscription.
 #[must_use]
 pub fn inbox_mark(subscription: &str, tenant: &str, source: &str, id: &str) -> Hash128 {
-    let fields = [subscription.as_bytes(), tenant.as_bytes(), source.as_bytes(), id.as_bytes()];
+    let fields = [
+        subscription.as_bytes(),
+        tenant.as_bytes(),
+        source.as_bytes(),
+        id.as_bytes(),
+    ];
     hash_128("weir.inbox.v1", &fields)
 }
 
 /// The key for calls to systems outside: the same on every attempt, host and version.
 #[must_use]
 pub fn idempotency_key(tenant: &str, handler: &str, source: &str, id: &str, label: &str) -> String {
-    let fields = [tenant.as_bytes(), handler.as_bytes(), source.as_bytes(), id.as_bytes(), label.as_bytes()];
+    let fields = [
+        tenant.as_bytes(),
+        handler.as_bytes(),
+        source.as_bytes(),
+        id.as_bytes(),
+        label.as_bytes(),
+    ];
     hash_128("weir.idempotency.v1", &fields).to_uuid()
 }
 
@@ -91,7 +114,10 @@ pub fn murmur2(data: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;
     const R: u32 = 24;
-    #[expect(clippy::cast_possible_truncation, reason = "Kafka hashes an int length; records are far below 4 GiB")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "Kafka hashes an int length; records are far below 4 GiB"
+    )]
     let mut h = SEED ^ data.len() as u32;
     let (words, tail) = data.as_chunks::<4>();
     for word in words {

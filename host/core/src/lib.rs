@@ -5,6 +5,8 @@
 //! ([`event`], [`unit`]), identities ([`identity`]), the inbox ([`inbox`]), the retry schedule ([`retry`]) and the
 //! checks on what a handler emits ([`emission`]).
 
+pub mod binding;
+pub mod dead_letter;
 pub mod emission;
 pub mod event;
 pub mod identity;

@@ -49,8 +49,14 @@ pub enum Fate {
 
 impl Fate {
     /// All fates, in the order of their discriminants.
-    pub const ALL: [Self; 6] =
-        [Self::Handled, Self::Duplicate, Self::Filtered, Self::Skipped, Self::Parked, Self::Dead];
+    pub const ALL: [Self; 6] = [
+        Self::Handled,
+        Self::Duplicate,
+        Self::Filtered,
+        Self::Skipped,
+        Self::Parked,
+        Self::Dead,
+    ];
 
     /// The name in metrics, status and logs.
     #[must_use]

@@ -3,12 +3,23 @@ use proptest::prelude::*;
 use super::*;
 
 fn record(headers: &[(&str, &str)]) -> Record {
-    let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), Bytes::copy_from_slice(v.as_bytes()))).collect();
-    Record { value: Some(Bytes::from_static(b"{}")), headers, ..Record::default() }
+    let headers = headers
+        .iter()
+        .map(|(n, v)| ((*n).to_owned(), Bytes::copy_from_slice(v.as_bytes())))
+        .collect();
+    Record {
+        value: Some(Bytes::from_static(b"{}")),
+        headers,
+        ..Record::default()
+    }
 }
 
-const REQUIRED: [(&str, &str); 4] =
-    [("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "/shop"), ("ce_type", "Sold")];
+const REQUIRED: [(&str, &str); 4] = [
+    ("ce_specversion", "1.0"),
+    ("ce_id", "1"),
+    ("ce_source", "/shop"),
+    ("ce_type", "Sold"),
+];
 
 fn with(extra: &[(&str, &str)]) -> Record {
     record(&[&REQUIRED, extra].concat())
@@ -37,27 +48,51 @@ fn an_event_is_carried_as_the_kafka_binding_says() {
 #[test]
 fn a_record_that_is_no_binary_event_says_why_under_a_stable_code() {
     let mut not_text = with(&[]);
-    not_text.headers.push(("ce_subject".into(), Bytes::from_static(b"\xff")));
+    not_text
+        .headers
+        .push(("ce_subject".into(), Bytes::from_static(b"\xff")));
     let cases = [
         (record(&[]), "not-an-event"),
-        (record(&[("content-type", "application/json"), ("trace", "1")]), "not-an-event"),
-        (record(&[("content-type", "application/cloudevents+json")]), "structured"),
-        (with(&[("Content-Type", "Application/CloudEvents+json; charset=utf-8")]), "structured"),
+        (
+            record(&[("content-type", "application/json"), ("trace", "1")]),
+            "not-an-event",
+        ),
+        (
+            record(&[("content-type", "application/cloudevents+json")]),
+            "structured",
+        ),
+        (
+            with(&[(
+                "Content-Type",
+                "Application/CloudEvents+json; charset=utf-8",
+            )]),
+            "structured",
+        ),
         (record(&[("ce_specversion", "0.3")]), "spec-version"),
         (without("ce_specversion"), "missing-attribute"),
         (without("ce_id"), "missing-attribute"),
         (without("ce_source"), "missing-attribute"),
         (without("ce_type"), "missing-attribute"),
-        (record(&[("ce_specversion", "1.0"), ("ce_id", "")]), "missing-attribute"),
+        (
+            record(&[("ce_specversion", "1.0"), ("ce_id", "")]),
+            "missing-attribute",
+        ),
         (with(&[("ce_id", "2")]), "repeated-attribute"),
         (with(&[("ce_a", "1"), ("ce_a", "1")]), "repeated-attribute"),
         (with(&[("ce_Tenant", "1")]), "attribute-name"),
         (with(&[("ce_", "1")]), "attribute-name"),
-        (with(&[("ce_datacontenttype", "text/plain")]), "attribute-name"),
+        (
+            with(&[("ce_datacontenttype", "text/plain")]),
+            "attribute-name",
+        ),
         (not_text, "not-utf8"),
     ];
     for (record, code) in cases {
-        assert_eq!(from_record(&record).map_err(|error| error.code()), Err(code), "{record:?}");
+        assert_eq!(
+            from_record(&record).map_err(|error| error.code()),
+            Err(code),
+            "{record:?}"
+        );
     }
 }
 
@@ -69,7 +104,12 @@ fn headers_beside_the_attributes_do_not_disturb() {
 
 #[test]
 fn an_event_without_data_is_a_tombstone_with_attributes() {
-    let event = Event { id: "1".into(), source: "/".into(), ty: "t".into(), ..Event::default() };
+    let event = Event {
+        id: "1".into(),
+        source: "/".into(),
+        ty: "t".into(),
+        ..Event::default()
+    };
     let record = to_record(event.clone(), None, 0);
     assert_eq!(record.value, None);
     assert_eq!(from_record(&record), Ok(event));
@@ -89,17 +129,21 @@ fn event() -> impl Strategy<Value = Event> {
         proptest::collection::btree_map(name(), ".*", 0..5),
         proptest::option::of(proptest::collection::vec(any::<u8>(), 0..64)),
     )
-        .prop_map(|((id, source, ty), subject, time, datacontenttype, dataschema, extensions, data)| Event {
-            id,
-            source,
-            ty,
-            subject,
-            time,
-            datacontenttype,
-            dataschema,
-            extensions: extensions.into_iter().collect(),
-            data: data.map(Bytes::from),
-        })
+        .prop_map(
+            |((id, source, ty), subject, time, datacontenttype, dataschema, extensions, data)| {
+                Event {
+                    id,
+                    source,
+                    ty,
+                    subject,
+                    time,
+                    datacontenttype,
+                    dataschema,
+                    extensions: extensions.into_iter().collect(),
+                    data: data.map(Bytes::from),
+                }
+            },
+        )
 }
 
 proptest! {

@@ -8,7 +8,10 @@ fn murmur2_is_kafkas() {
         ("foobar", -790_332_482),
         ("a-little-bit-long-string", -985_981_536),
         ("a-little-bit-longer-string", -1_486_304_829),
-        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        (
+            "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+            -58_897_971,
+        ),
         ("abc", 479_470_107),
     ];
     for (text, hash) in known {
@@ -18,6 +21,12 @@ fn murmur2_is_kafkas() {
 
 #[test]
 fn fields_are_kept_apart() {
-    assert_ne!(inbox_mark("ab", "c", "d", "e"), inbox_mark("a", "bc", "d", "e"));
-    assert_ne!(partition_hash(None, "a", "bc", "d"), partition_hash(None, "ab", "c", "d"));
+    assert_ne!(
+        inbox_mark("ab", "c", "d", "e"),
+        inbox_mark("a", "bc", "d", "e")
+    );
+    assert_ne!(
+        partition_hash(None, "a", "bc", "d"),
+        partition_hash(None, "ab", "c", "d")
+    );
 }

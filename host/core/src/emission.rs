@@ -1,0 +1,285 @@
+//! From what a handler returned to records: checks, identity, and what the host adds.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::binding;
+use crate::event::{Emission, EmissionKey, Event, Record};
+use crate::identity::{emission_id, hash_128, partition_hash};
+use crate::time::Millis;
+use crate::unit::OutRecord;
+
+/// Hops after which an event counts as caught in a loop.
+pub const HOPS_MAX: u32 = 32;
+
+/// Extension that counts the handlers an event has passed.
+pub const HOPS: &str = "weirhops";
+
+/// Attributes of CloudEvents 1.0 itself, which are fields of an emission and no extensions.
+const CONTEXT_ATTRIBUTES: [&str; 10] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "datacontenttype",
+    "dataschema",
+    "data",
+    "data_base64",
+];
+
+/// Where a handler may publish, from its manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The handler's name: part of every derived id.
+    pub handler: Arc<str>,
+    /// `source` of every emission.
+    pub source: Arc<str>,
+    /// The name as the manifest writes it, and the full name.
+    pub topics: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// The event that caused emissions, and the record that carried it.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause<'a> {
+    /// As the handler saw it.
+    pub event: &'a Event,
+    /// As the bus delivered it.
+    pub record: &'a Record,
+    /// Its tenant.
+    pub tenant: &'a str,
+}
+
+/// An emission that must not be published. The event that caused it dies.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("emission {index}: {reason}")]
+pub struct InvalidEmission {
+    /// Place in the handler's list.
+    pub index: usize,
+    /// Stable, lower-case.
+    pub code: &'static str,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+/// Checks the emissions of one attempt and completes them to records; all or none.
+pub fn to_records(
+    rules: &Rules,
+    cause: Cause<'_>,
+    now: Millis,
+    emissions: Vec<Emission>,
+) -> Result<Vec<OutRecord>, InvalidEmission> {
+    let mut identities = HashSet::with_capacity(if emissions.len() > 1 {
+        emissions.len()
+    } else {
+        0
+    });
+    let single = emissions.len() == 1;
+    let mut records = Vec::with_capacity(emissions.len());
+    for (index, emission) in emissions.into_iter().enumerate() {
+        let invalid = |(code, reason)| InvalidEmission {
+            index,
+            code,
+            reason,
+        };
+        let (id, record) = to_record(rules, cause, now, index, emission).map_err(invalid)?;
+        if !single && !identities.insert(id) {
+            return Err(invalid((
+                "duplicate-emission-id",
+                "another emission of this attempt has the same id".into(),
+            )));
+        }
+        records.push(record);
+    }
+    Ok(records)
+}
+
+type Fault = (&'static str, String);
+
+fn to_record(
+    rules: &Rules,
+    cause: Cause<'_>,
+    now: Millis,
+    index: usize,
+    emission: Emission,
+) -> Result<(String, OutRecord), Fault> {
+    let topic = resolve(rules, emission.topic.as_deref())?;
+    if emission.ty.is_empty() {
+        return Err((
+            "empty-type",
+            "`type` is empty; CloudEvents requires one".into(),
+        ));
+    }
+    if emission.delay_ms.is_some() {
+        return Err((
+            "delay-not-granted",
+            "`delay-ms` needs the grant `timers`".into(),
+        ));
+    }
+    let key = match emission.key {
+        EmissionKey::Inherit => cause.record.key.clone(),
+        EmissionKey::Keyless => None,
+        EmissionKey::Key(key) => Some(key),
+    };
+    let id = match emission.id {
+        Some(id) if id.is_empty() => {
+            return Err((
+                "empty-id",
+                "`id` is empty; leave it out to have one derived".into(),
+            ));
+        }
+        Some(id) => id,
+        None => {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            emission_id(
+                cause.tenant,
+                &rules.handler,
+                &cause.event.source,
+                &cause.event.id,
+                index,
+            )
+        }
+    };
+    let extensions = extensions(cause, &id, key.as_ref(), emission.extensions)?;
+    let event = Event {
+        ty: emission.ty,
+        source: rules.source.to_string(),
+        subject: emission.subject,
+        time: Some(emission.time.unwrap_or_else(|| now.to_rfc3339())),
+        datacontenttype: emission.datacontenttype,
+        dataschema: emission.dataschema,
+        extensions,
+        data: emission.data,
+        id: id.clone(),
+    };
+    let partition_hash = partition_hash(key.as_deref(), cause.tenant, &event.source, &event.id);
+    let record = binding::to_record(event, key, now.0);
+    Ok((
+        id,
+        OutRecord {
+            topic,
+            partition: None,
+            partition_hash,
+            record,
+        },
+    ))
+}
+
+fn resolve(rules: &Rules, asked: Option<&str>) -> Result<Arc<str>, Fault> {
+    match (asked, rules.topics.as_slice()) {
+        (None, [(_, full)]) => Ok(Arc::clone(full)),
+        (None, _) => {
+            let count = rules.topics.len();
+            Err((
+                "no-topic",
+                format!("no topic is named and `[emit] topics` has {count}; name one of them"),
+            ))
+        }
+        (Some(asked), topics) => topics
+            .iter()
+            .find(|(short, full)| **short == *asked || **full == *asked)
+            .map(|(_, full)| Arc::clone(full))
+            .ok_or_else(|| {
+                (
+                    "topic-not-granted",
+                    format!("topic {asked:?} is not in `[emit] topics`"),
+                )
+            }),
+    }
+}
+
+/// The handler's extensions, checked, and the host's.
+fn extensions(
+    cause: Cause<'_>,
+    id: &str,
+    key: Option<&Bytes>,
+    own: Vec<(String, String)>,
+) -> Result<Vec<(String, String)>, Fault> {
+    let input = cause.event;
+    let mut all = own;
+    for (at, (name, _)) in all.iter().enumerate() {
+        if !binding::is_attribute_name(name) {
+            return Err((
+                "bad-extension",
+                format!("extension {name:?} is not made of a-z and 0-9"),
+            ));
+        }
+        if CONTEXT_ATTRIBUTES.contains(&name.as_str()) {
+            return Err((
+                "bad-extension",
+                format!("{name:?} is a context attribute; set its own field"),
+            ));
+        }
+        if name == "causationid" || name == "tenantid" || name.starts_with("weir") {
+            return Err((
+                "forged-attribute",
+                format!("extension {name:?} is set by the host alone"),
+            ));
+        }
+        if all[..at].iter().any(|(earlier, _)| earlier == name) {
+            return Err(("bad-extension", format!("extension {name:?} is set twice")));
+        }
+    }
+    let set = |all: &mut Vec<(String, String)>, name: &str, value: &dyn Fn() -> Option<String>| {
+        if !all.iter().any(|(n, _)| n == name)
+            && let Some(value) = value()
+        {
+            all.push((name.to_owned(), value));
+        }
+    };
+    set(&mut all, "correlationid", &|| {
+        Some(
+            input
+                .extension("correlationid")
+                .unwrap_or(&input.id)
+                .to_owned(),
+        )
+    });
+    set(&mut all, "causationid", &|| Some(input.id.clone()));
+    set(&mut all, "partitionkey", &|| {
+        key.and_then(|key| String::from_utf8(key.to_vec()).ok())
+    });
+    set(&mut all, "tenantid", &|| {
+        input.extension("tenantid").map(str::to_owned)
+    });
+    set(&mut all, "traceparent", &|| Some(traceparent(input, id)));
+    set(&mut all, HOPS, &|| Some((hops(input) + 1).to_string()));
+    Ok(all)
+}
+
+/// Handlers that this event has passed; what is no number counts as none.
+#[must_use]
+pub fn hops(event: &Event) -> u32 {
+    event
+        .extension(HOPS)
+        .and_then(|hops| hops.parse().ok())
+        .unwrap_or(0)
+}
+
+/// W3C trace context: the input's trace, or one derived from its id; the span is derived from the emission's id.
+fn traceparent(input: &Event, id: &str) -> String {
+    let given = input.extension("traceparent").filter(|value| {
+        value.len() == 55
+            && value.bytes().enumerate().all(|(at, b)| match at {
+                2 | 35 | 52 => b == b'-',
+                _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
+            })
+    });
+    let span = hash_128("weir.span.v1", &[id.as_bytes()]).to_string();
+    match given {
+        Some(parent) => format!("{}{}{}", &parent[..36], &span[..16], &parent[52..]),
+        None => {
+            let trace = hash_128(
+                "weir.trace.v1",
+                &[input.source.as_bytes(), input.id.as_bytes()],
+            );
+            format!("00-{trace}-{}-01", &span[..16])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

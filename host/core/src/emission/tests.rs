@@ -1,0 +1,116 @@
+use super::*;
+
+fn rules() -> Rules {
+    Rules {
+        handler: "billing".into(),
+        source: "/weir/billing".into(),
+        topics: vec![(
+            "public.payments.v1".into(),
+            "dev.local.public.payments.v1".into(),
+        )],
+    }
+}
+
+fn input() -> Event {
+    Event {
+        id: "7".into(),
+        source: "/shop".into(),
+        ty: "InvoiceCreated".into(),
+        ..Event::default()
+    }
+}
+
+fn emission() -> Emission {
+    Emission {
+        ty: "InvoicePaid".into(),
+        ..Emission::default()
+    }
+}
+
+fn run(emissions: Vec<Emission>) -> Result<Vec<OutRecord>, InvalidEmission> {
+    let event = input();
+    let record = Record {
+        key: Some(Bytes::from_static(b"k")),
+        ..Record::default()
+    };
+    let cause = Cause {
+        event: &event,
+        record: &record,
+        tenant: "default",
+    };
+    to_records(&rules(), cause, Millis(0), emissions)
+}
+
+fn event_of(record: &OutRecord) -> Event {
+    binding::from_record(&record.record).expect("an emission is an event")
+}
+
+#[test]
+fn the_host_completes_an_emission() {
+    let records = run(vec![emission()]).expect("valid");
+    let event = event_of(&records[0]);
+    assert_eq!(&*records[0].topic, "dev.local.public.payments.v1");
+    assert_eq!(records[0].record.key.as_deref(), Some(&b"k"[..]));
+    assert_eq!(event.source, "/weir/billing");
+    assert_eq!(event.id, emission_id("default", "billing", "/shop", "7", 0));
+    assert_eq!(event.time.as_deref(), Some("1970-01-01T00:00:00.000Z"));
+    assert_eq!(event.extension("correlationid"), Some("7"));
+    assert_eq!(event.extension("causationid"), Some("7"));
+    assert_eq!(event.extension("partitionkey"), Some("k"));
+    assert_eq!(event.extension(HOPS), Some("1"));
+}
+
+#[test]
+fn an_emission_that_must_not_be_published_is_refused_with_its_code() {
+    let check = |change: &dyn Fn(&mut Emission), code: &str| {
+        let mut emission = emission();
+        change(&mut emission);
+        assert_eq!(run(vec![emission]).expect_err(code).code, code);
+    };
+    let with = |name: &str| vec![(name.to_owned(), "x".to_owned())];
+    check(
+        &|e| e.topic = Some("public.other.v1".into()),
+        "topic-not-granted",
+    );
+    check(&|e| e.ty.clear(), "empty-type");
+    check(&|e| e.id = Some(String::new()), "empty-id");
+    check(&|e| e.delay_ms = Some(1), "delay-not-granted");
+    check(&|e| e.extensions = with("causationid"), "forged-attribute");
+    check(&|e| e.extensions = with("tenantid"), "forged-attribute");
+    check(&|e| e.extensions = with("weirhops"), "forged-attribute");
+    check(&|e| e.extensions = with("Upper"), "bad-extension");
+    check(&|e| e.extensions = with("source"), "bad-extension");
+    check(
+        &|e| e.extensions = [with("a"), with("a")].concat(),
+        "bad-extension",
+    );
+}
+
+#[test]
+fn two_emissions_with_one_identity_are_refused() {
+    let own = Emission {
+        id: Some("same".into()),
+        ..emission()
+    };
+    assert_eq!(
+        run(vec![own.clone(), own]).expect_err("same id").code,
+        "duplicate-emission-id"
+    );
+    assert_eq!(
+        run(vec![emission(), emission()])
+            .expect("ids differ by index")
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn a_trace_goes_on_under_a_new_span() {
+    let mut event = input();
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    event.extensions.push(("traceparent".into(), parent.into()));
+    let child = traceparent(&event, "id");
+    assert_eq!((&child[..36], &child[52..]), (&parent[..36], &parent[52..]));
+    assert_ne!(child, parent);
+    assert_eq!(child.len(), parent.len());
+}

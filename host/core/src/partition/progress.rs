@@ -1,0 +1,148 @@
+//! L0 of the inbox: exactly the completed positions of one topic partition, without a window.
+
+use std::collections::BTreeMap;
+
+use crate::unit::Cursor;
+
+/// Completed positions that are durable, and how far records were admitted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    frontier: u64,
+    /// Half-open ranges after the frontier by their start; neither empty nor touching.
+    completed: BTreeMap<u64, u64>,
+    /// One past the highest position that was admitted.
+    next: u64,
+}
+
+impl Progress {
+    pub(super) fn restore(cursor: Cursor) -> Self {
+        Self {
+            frontier: cursor.frontier,
+            completed: cursor.completed.into_iter().collect(),
+            next: cursor.frontier,
+        }
+    }
+
+    pub(super) fn frontier(&self) -> u64 {
+        self.frontier
+    }
+
+    /// From the first open position to the last admitted.
+    pub(super) fn span(&self) -> u64 {
+        self.next.saturating_sub(self.frontier)
+    }
+
+    pub(super) fn is_completed(&self, offset: u64) -> bool {
+        offset < self.frontier
+            || self
+                .completed
+                .range(..=offset)
+                .next_back()
+                .is_some_and(|(_, end)| offset < *end)
+    }
+
+    /// Notes that this offset was read. Offsets that the bus passed over (transaction markers, compacted records) hold
+    /// no record and count as completed.
+    pub(super) fn admit(&mut self, offset: u64) {
+        if offset > self.next {
+            for gap in self.open_in(self.next, offset) {
+                self.complete_range(gap.0, gap.1);
+            }
+        }
+        self.next = self.next.max(offset + 1);
+    }
+
+    pub(super) fn complete(&mut self, offset: u64) {
+        self.complete_range(offset, offset + 1);
+    }
+
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor {
+            frontier: self.frontier,
+            completed: self.completed.iter().map(|(s, e)| (*s, *e)).collect(),
+        }
+    }
+
+    /// The parts of `from..to` that are not completed.
+    fn open_in(&self, from: u64, to: u64) -> Vec<(u64, u64)> {
+        let mut open = Vec::new();
+        let mut at = from.max(self.frontier);
+        for (&start, &end) in self.completed.range(..to) {
+            if start > at {
+                open.push((at, start));
+            }
+            at = at.max(end);
+        }
+        if at < to {
+            open.push((at, to));
+        }
+        open
+    }
+
+    /// Invariant: no offset of the range is completed.
+    fn complete_range(&mut self, mut start: u64, mut end: u64) {
+        if start == self.frontier {
+            self.frontier = end;
+            while let Some(next) = self.completed.first_entry() {
+                if *next.key() != self.frontier {
+                    break;
+                }
+                self.frontier = next.remove();
+            }
+            return;
+        }
+        if let Some((&before, &before_end)) = self.completed.range(..start).next_back()
+            && before_end == start
+        {
+            self.completed.remove(&before);
+            start = before;
+        }
+        if let Some(after_end) = self.completed.remove(&end) {
+            end = after_end;
+        }
+        self.completed.insert(start, end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ranges_agree_with_a_set_of_offsets(mut order in Just((0_u64..40).collect::<Vec<_>>()).prop_shuffle(), count in 0_usize..40) {
+            order.truncate(count);
+            let mut progress = Progress::default();
+            progress.admit(39);
+            progress = Progress { next: 40, ..Progress::default() };
+            let mut done = BTreeSet::new();
+            for offset in order {
+                progress.complete(offset);
+                done.insert(offset);
+                for probe in 0..41 {
+                    prop_assert_eq!(progress.is_completed(probe), done.contains(&probe));
+                }
+                let first_open = (0..).find(|offset| !done.contains(offset)).unwrap_or(0);
+                prop_assert_eq!(progress.frontier(), first_open);
+                let again = Progress::restore(progress.cursor());
+                prop_assert_eq!(again.cursor(), progress.cursor());
+                prop_assert!(progress.cursor().completed.windows(2).all(|pair| pair[0].1 < pair[1].0));
+            }
+        }
+    }
+
+    #[test]
+    fn offsets_that_the_bus_passes_over_are_completed() {
+        let mut progress = Progress::restore(Cursor {
+            frontier: 3,
+            completed: vec![(6, 8)],
+        });
+        progress.admit(9);
+        assert_eq!(progress.frontier(), 9);
+        assert!(!progress.is_completed(9));
+    }
+}
