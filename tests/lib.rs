@@ -1,1 +1,9 @@
-//! Nothing but tests; see `weir/main.rs`.
+//! The harness: the real program as a process on a scratch directory, driven through its public surface alone.
+//!
+//! Used by the tests in `weir/`, and by xtask for the demo and the benchmark.
+
+pub mod host;
+pub mod http;
+pub mod publisher;
+pub mod purchases;
+pub mod wait;

@@ -1,2 +1,83 @@
-//! The commands.
-fn main() {}
+//! The project's own commands, each one step from a bare checkout: `cargo xtask demo | test | bench | guests`.
+//!
+//! This program depends on neither the store nor the runtime, so that it builds in a minute and can prepare the
+//! machine before they are compiled.
+
+#![expect(clippy::print_stdout, reason = "results for people go to standard output")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod cargo;
+mod demo;
+mod guests;
+mod machine;
+mod sample;
+mod suite;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Feed real purchases through the host, kill it in the middle, feed them again, and check every total.
+    Demo,
+    /// Everything that CI runs, with the minutes of each part; the last line counts the tests.
+    Test,
+    /// Measure the speed budget; prints a table and writes target/bench.json.
+    Bench,
+    /// Build the example handlers into target/guests.
+    Guests,
+    /// Write the sample input that ships with the project anew.
+    Sample,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all that was asked for is right; what could not be done at all is the error.
+fn run(command: &Command) -> anyhow::Result<bool> {
+    let root = root()?;
+    match command {
+        Command::Demo => demo::run(&root),
+        Command::Test => suite::run(&root),
+        Command::Bench => bench::run(&root),
+        Command::Guests => {
+            for guest in guests::build(&root)? {
+                println!("{:<16} {}", guest.name, guest.component.display());
+            }
+            Ok(true)
+        }
+        Command::Sample => sample::write(&root).map(|()| true),
+    }
+}
+
+/// The root of the workspace: where this package's parent stands.
+fn root() -> anyhow::Result<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package
+        .parent()
+        .context("the package xtask has no parent directory")?;
+    anyhow::ensure!(
+        root.join("Cargo.lock").is_file(),
+        "{} is not the checkout any more; build xtask again",
+        root.display()
+    );
+    Ok(root.to_path_buf())
+}

@@ -1,0 +1,233 @@
+//! The program `weir` as a child process: started on a directory, killed, drained, started again.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::http::Client;
+use crate::wait;
+
+/// Compiling handlers of a fresh directory takes most of it.
+const START: Duration = Duration::from_secs(60);
+/// The drain deadline is 25 s.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Where a host lives: its configuration, data directory, log and address. Outlives the processes that run there.
+#[derive(Debug)]
+pub struct Place {
+    binary: PathBuf,
+    folder: PathBuf,
+    address: String,
+}
+
+/// A running host; killed when dropped.
+#[derive(Debug)]
+pub struct Host {
+    child: Child,
+    client: Client,
+}
+
+impl Place {
+    /// Lays out `folder` for a host with these handlers. `config` is added to the end of its `weir.toml`.
+    ///
+    /// # Errors
+    /// The binary is missing, or the folder cannot be written.
+    pub fn new(
+        binary: &Path,
+        folder: &Path,
+        handlers: &[PathBuf],
+        config: &str,
+    ) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            binary.is_file(),
+            "there is no {}: run `cargo build --package weir`",
+            binary.display()
+        );
+        let address = free_address()?;
+        let handlers = serde_json::to_string(handlers)?;
+        let text = format!("handlers = {handlers}\n[http]\nlisten = \"{address}\"\n{config}");
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(folder.join("weir.toml"), text))
+            .with_context(|| format!("write the configuration in {}", folder.display()))?;
+        Ok(Self {
+            binary: binary.to_path_buf(),
+            folder: folder.to_path_buf(),
+            address,
+        })
+    }
+
+    /// A client of whichever process runs here.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(&self.address)
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("weir.toml")
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// What all processes that ran here wrote to standard error.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("host.log")
+    }
+
+    /// `weir <arguments>`, away from the caller's environment and standard input.
+    #[must_use]
+    pub fn weir(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .env_remove("WEIR_DATA")
+            .env_remove("WEIR_URL")
+            .env_remove("RUST_LOG");
+        command
+    }
+
+    /// `weir run` for this place.
+    #[must_use]
+    pub fn run_command(&self) -> Command {
+        let mut command = self.weir(&["run", "--config"]);
+        command.arg(self.config()).arg("--data").arg(self.data());
+        command
+    }
+
+    /// Starts a host and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ended, or was not ready in time; the end of its log is told.
+    pub fn start(&self) -> anyhow::Result<Host> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .context("open the host's log")?;
+        let child = self
+            .run_command()
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start {}", self.binary.display()))?;
+        let mut host = Host {
+            child,
+            client: self.client(),
+        };
+        let ready = wait::until("the host to be ready", START, || {
+            if let Some(status) = host.child.try_wait()? {
+                return Ok(Some(Err(status)));
+            }
+            Ok((host.client.get("/readyz")?.status == 200).then_some(Ok(())))
+        });
+        match ready {
+            Ok(Ok(())) => Ok(host),
+            Ok(Err(status)) => anyhow::bail!(
+                "the host ended with {status} at start: {}",
+                self.end_of_log()
+            ),
+            Err(error) => Err(error.context(self.end_of_log())),
+        }
+    }
+
+    /// The last lines of the log, for messages.
+    #[must_use]
+    pub fn end_of_log(&self) -> String {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Host {
+    /// A client of this host.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// SIGKILL; returns when the process is gone.
+    ///
+    /// # Errors
+    /// It had ended before: a host that dies by itself is a fault of its own.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            anyhow::bail!("the host had ended by itself with {status}");
+        }
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM; waits for the drain.
+    ///
+    /// # Errors
+    /// It did not end within its drain deadline.
+    pub fn drain(mut self) -> anyhow::Result<ExitStatus> {
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::Signal::TERM,
+        )?;
+        wait::until("the host to drain", DRAIN, || Ok(self.child.try_wait()?))
+    }
+
+    /// Whether the process is there.
+    ///
+    /// # Errors
+    /// The process could not be asked for.
+    pub fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Either may fail because the process is gone, which is what is wanted.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Where `cargo xtask guests` puts built handlers.
+///
+/// # Errors
+/// One of them is not there.
+pub fn handlers(root: &Path, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+    let folders: Vec<_> = names
+        .iter()
+        .map(|name| root.join("target/guests").join(name))
+        .collect();
+    for folder in &folders {
+        let manifest = folder.join("handler.toml");
+        anyhow::ensure!(
+            manifest.is_file(),
+            "there is no {}: run `cargo xtask guests`",
+            manifest.display()
+        );
+    }
+    Ok(folders)
+}
+
+/// The host as cargo built it; tests, demo and bench share the profile.
+#[must_use]
+pub fn binary(root: &Path) -> PathBuf {
+    root.join("target/debug/weir")
+        .with_extension(std::env::consts::EXE_EXTENSION)
+}
+
+/// A free port of this moment. Another process could take it before the host does, which then fails by name.
+fn free_address() -> anyhow::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
+    Ok(listener.local_addr()?.to_string())
+}

@@ -1,0 +1,104 @@
+//! A producer as producers are: it sends again what was not acknowledged, so a killed host costs duplicates, never events.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::http::Client;
+use crate::wait;
+
+/// How long one batch is tried: longer than a killed host needs to be ready again.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Between two tries.
+const BACK_OFF: Duration = Duration::from_millis(20);
+
+/// A thread that publishes.
+#[derive(Debug)]
+pub struct Publisher {
+    acknowledged: Receiver<usize>,
+    thread: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Publisher {
+    /// Publishes `events` to `topic` in order, `batch` in one request, with one request at a time.
+    #[must_use]
+    pub fn spawn(
+        client: Client,
+        topic: &'static str,
+        events: Arc<Vec<String>>,
+        batch: usize,
+    ) -> Self {
+        let (report, acknowledged) = mpsc::channel();
+        let thread = std::thread::spawn(move || publish(&client, topic, &events, batch, &report));
+        Self {
+            acknowledged,
+            thread,
+        }
+    }
+
+    /// Returns as soon as at least this many events are acknowledged.
+    ///
+    /// # Errors
+    /// The publisher gave up, or has fewer events.
+    pub fn wait_for(&self, events: usize) -> anyhow::Result<()> {
+        loop {
+            let acknowledged = self
+                .acknowledged
+                .recv()
+                .with_context(|| format!("the publisher ended before event {events}"))?;
+            if acknowledged >= events {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until all events are acknowledged.
+    ///
+    /// # Errors
+    /// The host refused some, or was away for too long.
+    pub fn finish(self) -> anyhow::Result<()> {
+        self.thread
+            .join()
+            .map_err(|_panic| anyhow::anyhow!("the publisher panicked"))?
+    }
+}
+
+fn publish(
+    client: &Client,
+    topic: &str,
+    events: &[String],
+    batch: usize,
+    report: &Sender<usize>,
+) -> anyhow::Result<()> {
+    let mut acknowledged = 0;
+    for batch in events.chunks(batch) {
+        stubbornly(client, topic, batch)
+            .with_context(|| format!("publish after event {acknowledged}"))?;
+        acknowledged += batch.len();
+        // Nobody listens any more when only the end matters.
+        let _ = report.send(acknowledged);
+    }
+    Ok(())
+}
+
+/// Sends one batch until it is taken. What the host refuses for its content is refused for ever.
+fn stubbornly(client: &Client, topic: &str, batch: &[String]) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        let failure = match client.publish(topic, batch) {
+            Ok(answer) if answer.status == 202 => return Ok(()),
+            Ok(answer) if answer.status == 429 || answer.status == 503 => {
+                anyhow::anyhow!("{}: {}", answer.status, answer.body)
+            }
+            Ok(answer) => anyhow::bail!("{}: {}", answer.status, answer.body),
+            Err(error) => error,
+        };
+        if started.elapsed() > PATIENCE {
+            return Err(failure.context(format!("tried for {PATIENCE:?}")));
+        }
+        wait::pause(BACK_OFF);
+    }
+}

@@ -1,0 +1,117 @@
+//! What the machine must have before the store can be compiled: a C++ compiler, and libclang for its bindings.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+
+/// Finds what the build needs, installs what is missing where that is possible, and says what to install where not.
+///
+/// Invariant: never sets `LIBCLANG_PATH` where the bindings find libclang by themselves. Cargo rebuilds the store when that
+/// variable changes, and a plain `cargo build` does not have it.
+pub(crate) fn prepare() -> anyhow::Result<()> {
+    let mut packages = Vec::new();
+    if !["c++", "g++", "clang++"].iter().any(|name| on_path(name)) {
+        packages.push("g++");
+    }
+    if !libclang_is_found() {
+        packages.push("libclang-dev");
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let advice = format!(
+        "the embedded store is built from C++ and needs {0}: install it (Debian, Ubuntu: `apt-get install {0}`; Fedora: \
+         `dnf install gcc-c++ clang-devel`; macOS: `xcode-select --install`)",
+        packages.join(" ")
+    );
+    if !on_path("apt-get") || !is_root() {
+        anyhow::bail!(advice);
+    }
+    install(&packages).context(advice)
+}
+
+/// Installs Debian packages, as root, without questions.
+pub(crate) fn install(packages: &[&str]) -> anyhow::Result<()> {
+    eprintln!("installing {}", packages.join(" "));
+    let apt = |arguments: &[&str]| {
+        Command::new("apt-get")
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .status()
+    };
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(packages);
+    let installed = apt(&arguments).context("start apt-get")?.success()
+        // The lists of a fresh container are empty or old.
+        || (apt(&["update"]).context("start apt-get")?.success() && apt(&arguments).context("start apt-get")?.success());
+    anyhow::ensure!(
+        installed,
+        "apt-get could not install {}",
+        packages.join(" ")
+    );
+    Ok(())
+}
+
+/// Whether a program of this name is on the path.
+pub(crate) fn on_path(name: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+}
+
+/// Whether we may install packages.
+pub(crate) fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|id| id.stdout.trim_ascii() == b"0")
+}
+
+/// Looks where the crate `clang-sys` looks.
+fn libclang_is_found() -> bool {
+    if std::env::var_os("LIBCLANG_PATH").is_some() || cfg!(target_os = "macos") {
+        return true;
+    }
+    let mut folders: Vec<PathBuf> = std::env::var_os("LD_LIBRARY_PATH")
+        .iter()
+        .flat_map(std::env::split_paths)
+        .collect();
+    if let Ok(config) = Command::new("llvm-config").arg("--libdir").output() {
+        folders.push(PathBuf::from(
+            String::from_utf8_lossy(&config.stdout).trim(),
+        ));
+    }
+    for top in [
+        "/usr/lib",
+        "/usr/lib64",
+        "/usr/local/lib",
+        "/usr/local/lib64",
+    ] {
+        folders.push(PathBuf::from(top));
+        for inner in subfolders(Path::new(top)) {
+            folders.extend(subfolders(&inner));
+            folders.push(inner);
+        }
+    }
+    folders.iter().any(|folder| holds_libclang(folder))
+}
+
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+fn holds_libclang(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| {
+        let name = entry.file_name();
+        // Not libclang-cpp, which is another library.
+        name.to_str().is_some_and(|name| {
+            name.starts_with("libclang.so")
+                || name.starts_with("libclang-1")
+                || name.starts_with("libclang-2")
+        })
+    })
+}

@@ -1,0 +1,357 @@
+//! `cargo xtask test`: every part runs whatever became of the others, and the end says what ran, what could not and why, and
+//! what each part took beside its share of the time.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::{cargo, guests, machine};
+
+mod purity;
+#[cfg(test)]
+mod tests;
+
+/// What a group of parts may take, in minutes on two cores. A suite that outgrows its share stops being run.
+const SHARES: [(&str, u64); 6] = [
+    (BUILD, 30),
+    (UNIT, 4),
+    (HOSTILE, 4),
+    (KILLS, 3),
+    (LANGUAGES, 6),
+    (SURFACE, 3),
+];
+const BUILD: &str = "build and clippy";
+const UNIT: &str = "unit and simulation";
+const HOSTILE: &str = "hostile and damage";
+const KILLS: &str = "kills";
+const LANGUAGES: &str = "languages";
+const SURFACE: &str = "swaps and API";
+
+/// How the harness of `tests` says that a test could not run: this, then its name and the reason.
+const SKIPPED: &str = "SKIPPED: ";
+
+/// What the parts found so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    /// Name and reason of what could not run.
+    skipped: Vec<String>,
+    /// Names of what failed.
+    failures: Vec<String>,
+}
+
+/// One part, and whose share it spends.
+struct Part {
+    group: &'static str,
+    name: &'static str,
+    run: fn(&Path, &mut Tally) -> anyhow::Result<()>,
+}
+
+const PARTS: &[Part] = &[
+    Part {
+        group: BUILD,
+        name: "format",
+        run: format,
+    },
+    Part {
+        group: BUILD,
+        name: "build",
+        run: |root, tally| {
+            check(
+                root,
+                tally,
+                "build",
+                &["build", "--workspace", "--all-targets"],
+            )
+        },
+    },
+    Part {
+        group: BUILD,
+        name: "clippy",
+        run: clippy,
+    },
+    Part {
+        group: BUILD,
+        name: "borders",
+        run: purity::run,
+    },
+    Part {
+        group: LANGUAGES,
+        name: "handlers",
+        run: handlers,
+    },
+    Part {
+        group: LANGUAGES,
+        name: "handlers, native tests",
+        run: native,
+    },
+    Part {
+        group: UNIT,
+        name: "xtask",
+        run: |root, tally| package(root, tally, &["xtask"], &[]),
+    },
+    Part {
+        group: UNIT,
+        name: "core and simulation",
+        run: |root, tally| package(root, tally, &["weir-core"], &[]),
+    },
+    Part {
+        group: UNIT,
+        name: "server",
+        run: |root, tally| package(root, tally, &["weir"], &[]),
+    },
+    Part {
+        group: HOSTILE,
+        name: "sandbox",
+        run: |root, tally| package(root, tally, &["weir-wasm"], &[]),
+    },
+    Part {
+        group: KILLS,
+        name: "kills",
+        run: |root, tally| package(root, tally, &["weir-tests"], &["kills::"]),
+    },
+    Part {
+        group: SURFACE,
+        name: "whole host",
+        run: |root, tally| package(root, tally, &["weir-tests"], &["--skip", "kills::"]),
+    },
+];
+
+/// Runs all parts; true when nothing failed.
+pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
+    machine::prepare()?;
+    let mut tally = Tally::default();
+    let mut spent = Vec::new();
+    for part in PARTS {
+        eprintln!("\n== {} ==", part.name);
+        let started = Instant::now();
+        if let Err(error) = (part.run)(root, &mut tally) {
+            eprintln!("{}: {error:#}", part.name);
+            tally.fail(format!("{}: {error:#}", part.name));
+        }
+        spent.push((part, started.elapsed()));
+    }
+    print!("{}", report(&spent, &tally));
+    Ok(tally.failed == 0)
+}
+
+impl Tally {
+    fn fail(&mut self, what: String) {
+        self.failed += 1;
+        self.failures.push(what);
+    }
+
+    /// Counts a check that is not a libtest binary as one test.
+    fn check(&mut self, name: &str, outcome: anyhow::Result<()>) {
+        match outcome {
+            Ok(()) => self.passed += 1,
+            Err(error) => self.fail(format!("{name}: {error:#}")),
+        }
+    }
+
+    fn skip(&mut self, name: &str, reason: &str) {
+        self.skipped.push(format!("{name}: {reason}"));
+    }
+
+    /// Reads one line of a test binary.
+    fn read(&mut self, line: &str) {
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            for (count, what) in counts
+                .split([';', '.'])
+                .filter_map(|part| part.trim().split_once(' '))
+            {
+                let Ok(count) = count.parse::<usize>() else {
+                    continue;
+                };
+                match what {
+                    "passed" => self.passed += count,
+                    "failed" => self.failed += count,
+                    "ignored" => self.skipped.extend(std::iter::repeat_n(
+                        "ignored by its attribute".to_owned(),
+                        count,
+                    )),
+                    _ => {}
+                }
+            }
+        } else if let Some(name) = line
+            .strip_prefix("test ")
+            .and_then(|line| line.strip_suffix(" ... FAILED"))
+        {
+            self.failures.push(name.to_owned());
+        } else if let Some(at) = line.find(SKIPPED) {
+            // The binary counts it as passed, since it returned.
+            self.skipped.push(line[at + SKIPPED.len()..].to_owned());
+            self.passed = self.passed.saturating_sub(1);
+        }
+    }
+}
+
+/// One cargo command that is right or wrong as a whole.
+fn check(root: &Path, tally: &mut Tally, name: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    tally.check(name, cargo::run(cargo::command(root, arguments)));
+    Ok(())
+}
+
+fn format(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
+    if !component(root, tally, "fmt", "rustfmt") {
+        return Ok(());
+    }
+    check(root, tally, "format", &["fmt", "--all", "--check"])?;
+    for manifest in guest_manifests(root) {
+        check(
+            root,
+            tally,
+            &manifest,
+            &["fmt", "--all", "--check", "--manifest-path", &manifest],
+        )?;
+    }
+    Ok(())
+}
+
+fn clippy(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
+    if !component(root, tally, "clippy", "clippy") {
+        return Ok(());
+    }
+    check(
+        root,
+        tally,
+        "clippy",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )
+}
+
+/// Whether the toolchain has this part of itself; asks rustup for it where it has not.
+fn component(root: &Path, tally: &mut Tally, subcommand: &str, name: &str) -> bool {
+    let has = || cargo::output(cargo::command(root, [subcommand, "--version"])).is_ok();
+    let add = || {
+        std::process::Command::new("rustup")
+            .args(["component", "add", name])
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    let found = has() || (add() && has());
+    if !found {
+        tally.skip(
+            name,
+            &format!(
+                "the toolchain has no {name}, and `rustup component add {name}` did not bring it"
+            ),
+        );
+    }
+    found
+}
+
+fn handlers(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
+    let built = guests::build(root).context("build the handlers")?;
+    anyhow::ensure!(!built.is_empty(), "no handler was found to build");
+    tally.passed += built.len();
+    Ok(())
+}
+
+/// The tests that handlers and the SDK run without Wasm, as their authors do.
+fn native(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
+    for manifest in guest_manifests(root) {
+        let mut command = cargo::command(
+            root,
+            [
+                "test",
+                "--workspace",
+                "--no-fail-fast",
+                "--manifest-path",
+                &manifest,
+            ],
+        );
+        command.env("CARGO_TARGET_DIR", root.join("target/native"));
+        test(command, &manifest, tally)?;
+    }
+    Ok(())
+}
+
+/// Workspaces of their own, outside ours.
+fn guest_manifests(root: &Path) -> Vec<String> {
+    let all = [
+        "sdk/rust/Cargo.toml",
+        "plugins/Cargo.toml",
+        "tests/guests/Cargo.toml",
+    ];
+    all.into_iter()
+        .filter(|manifest| root.join(manifest).is_file())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The tests of packages; `filter` goes to the test binaries.
+fn package(root: &Path, tally: &mut Tally, names: &[&str], filter: &[&str]) -> anyhow::Result<()> {
+    let mut arguments = vec!["test", "--no-fail-fast"];
+    for name in names {
+        arguments.extend(["--package", name]);
+    }
+    if !filter.is_empty() {
+        arguments.extend(["--test", "weir", "--"]);
+        arguments.extend(filter);
+    }
+    test(cargo::command(root, arguments), &names.join(", "), tally)
+}
+
+fn test(command: std::process::Command, name: &str, tally: &mut Tally) -> anyhow::Result<()> {
+    let failed_before = tally.failed;
+    let succeeded = cargo::lines(command, |line| {
+        println!("{line}");
+        tally.read(line);
+    })?;
+    if !succeeded && tally.failed == failed_before {
+        tally.fail(format!(
+            "{name}: the tests did not build, or ended without a result"
+        ));
+    }
+    Ok(())
+}
+
+/// What is said at the end; the counts alone on the last line.
+fn report(spent: &[(&Part, Duration)], tally: &Tally) -> String {
+    let mut text = format!("\n{:<28} {:>8}\n", "part", "minutes");
+    for (part, time) in spent {
+        text += &format!("{:<28} {:>8.1}\n", part.name, minutes(*time));
+    }
+    text += &format!("\n{:<28} {:>8} {:>8}\n", "share", "minutes", "of");
+    for (group, share) in SHARES {
+        let time: Duration = spent
+            .iter()
+            .filter(|(part, _)| part.group == group)
+            .map(|(_, time)| *time)
+            .sum();
+        let mark = if time > Duration::from_secs(share * 60) {
+            "  outgrew its share"
+        } else {
+            ""
+        };
+        text += &format!("{group:<28} {:>8.1} {share:>8}{mark}\n", minutes(time));
+    }
+    for (title, lines) in [
+        ("could not run", &tally.skipped),
+        ("failed", &tally.failures),
+    ] {
+        if !lines.is_empty() {
+            text += &format!("\n{title}:\n");
+            text.extend(lines.iter().map(|line| format!("  {line}\n")));
+        }
+    }
+    let (passed, failed, skipped) = (tally.passed, tally.failed, tally.skipped.len());
+    text + &format!(
+        "\n{} ran, {skipped} could not\n{passed} passed, {failed} failed, {skipped} skipped\n",
+        passed + failed
+    )
+}
+
+fn minutes(time: Duration) -> f64 {
+    time.as_secs_f64() / 60.0
+}
