@@ -1,1 +1,21 @@
-//! The host.
+//! The host: everything of Weir that touches the world.
+//!
+//! A [`bus`] delivers records, a [`pipeline`] per partition decides by `weir_core` and runs handlers by `weir_wasm`, a
+//! [`ledger`] commits; [`embedded`] is the bus and the ledger in one data directory. [`app`] wires them.
+
+pub mod app;
+pub mod bus;
+pub mod cli;
+pub mod clock;
+pub mod cloudevents;
+pub mod config;
+pub mod data_dir;
+pub mod embedded;
+pub mod handlers;
+pub mod http;
+pub mod ledger;
+pub mod manifest;
+pub mod names;
+pub mod pipeline;
+pub mod status;
+pub mod telemetry;

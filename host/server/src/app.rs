@@ -1,0 +1,323 @@
+//! From a configuration to a running host and back: build, run, drain.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use weir_core::partition::Partition;
+use weir_wasm::{Component, Sandbox, SandboxConfig};
+
+use crate::bus::{Assignment, Bus, EnsureTopicError};
+use crate::config::{Config, Faults, Tls};
+use crate::data_dir::DataDir;
+use crate::embedded::{Embedded, EmbeddedConfig};
+use crate::handlers::{self, Deployment, Handlers};
+use crate::http::{HttpConfig, HttpServer};
+use crate::ledger::Ledger;
+use crate::pipeline::{self, Subscription};
+use crate::status::{HostStatus, SubscriptionStatus};
+
+/// How long a stop may take before what is left is given up; uncommitted events run again at the next start.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
+/// Between sweeps by retention.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// A client that takes longer for the head of a request is not one.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Exit code after a second signal, as shells say it of an interrupt.
+const INTERRUPTED: i32 = 130;
+
+/// Runs a host until it is asked to stop.
+///
+/// # Errors
+/// What keeps it from starting: [`Faults`] of configuration, manifests and components, or of the data directory.
+pub fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
+    let deployments = handlers::deployments(&config)?;
+    let data_dir = DataDir::open(&data)?;
+    tracing::info!(path = %data_dir.path().display(), "data directory");
+    if let Some(warning) = config.insecure_warning() {
+        tracing::warn!("{warning}");
+    }
+    // Handlers burn CPU where neither requests nor signals wait for it.
+    let workers = runtime("weir-handler")?;
+    let io = runtime("weir-io")?;
+    let result = io.block_on(async {
+        let app = App::build(config, &data_dir, deployments).await?;
+        app.run(&workers).await
+    });
+    workers.shutdown_background();
+    result
+}
+
+fn runtime(name: &str) -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().thread_name(name).build().context("start the runtime")
+}
+
+struct App {
+    config: Arc<Config>,
+    store: Embedded,
+    bus: Arc<dyn Bus>,
+    subscriptions: Vec<Arc<Subscription>>,
+    status: Arc<HostStatus>,
+    server: HttpServer,
+}
+
+impl App {
+    async fn build(config: Config, data_dir: &DataDir, deployments: Vec<Deployment>) -> anyhow::Result<Self> {
+        let components = load(&deployments, data_dir).await?;
+        let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
+        ensure_topics(&store, &config, &deployments)?;
+        let bus: Arc<dyn Bus> = Arc::new(store.clone());
+        let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
+        let table = Arc::new(Handlers::default());
+        let mut subscriptions = Vec::new();
+        for (deployment, component) in deployments.into_iter().zip(components) {
+            store.register_subscription(&deployment.scope)?;
+            let status = Arc::new(SubscriptionStatus::new(deployment.clone(), component.digest()));
+            table.deploy(Arc::clone(&deployment.scope.group), component);
+            subscriptions.push(Arc::new(Subscription {
+                deployment,
+                handlers: Arc::clone(&table),
+                bus: Arc::clone(&bus),
+                ledger: Arc::clone(&ledger),
+                status,
+            }));
+        }
+        let status = Arc::new(HostStatus {
+            host_id: config.host_id.clone().unwrap_or_else(|| data_dir.host_id().to_owned()),
+            data_dir: data_dir.path().display().to_string(),
+            bus: Arc::clone(&bus),
+            started: Instant::now(),
+            ready: AtomicBool::new(false),
+            subscriptions: subscriptions.iter().map(|one| Arc::clone(&one.status)).collect(),
+        });
+        let server = HttpServer::bind(http_config(&config)?, Arc::clone(&bus), Arc::clone(&status) as _).await?;
+        Ok(Self { config: Arc::new(config), store, bus, subscriptions, status, server })
+    }
+
+    async fn run(self, workers: &Runtime) -> anyhow::Result<()> {
+        let (intake, partitions) = (CancellationToken::new(), CancellationToken::new());
+        let pipelines = TaskTracker::new();
+        let count = self.subscriptions.iter().map(|one| one.partitions(&*self.bus)).sum::<usize>();
+        for subscription in &self.subscriptions {
+            let serving = serve(
+                Arc::clone(subscription),
+                Arc::clone(&self.config),
+                count,
+                partitions.clone(),
+                pipelines.clone(),
+                workers.handle().clone(),
+            );
+            pipelines.spawn_on(serving, workers.handle());
+        }
+        let scheme = if self.config.http.tls.is_some() { "https" } else { "http" };
+        tracing::info!(url = %format!("{scheme}://{}", self.server.local_addr()), "listening");
+        let others = TaskTracker::new();
+        others.spawn(self.server.run(intake.clone()));
+        others.spawn(sweep(self.store.clone(), intake.clone()));
+        self.status.ready.store(true, Ordering::Release);
+
+        let mut signals = Signals::new()?;
+        signals.next().await;
+        tracing::info!("stopping: a second signal exits at once");
+        self.status.ready.store(false, Ordering::Release);
+        intake.cancel();
+        others.close();
+        let drain = async {
+            others.wait().await;
+            partitions.cancel();
+            pipelines.close();
+            pipelines.wait().await;
+        };
+        tokio::select! {
+            () = drain => {}
+            () = tokio::time::sleep(DRAIN_DEADLINE) => {
+                tracing::warn!("the drain deadline has passed: what was not committed runs again at the next start");
+            }
+            () = signals.next() => std::process::exit(INTERRUPTED),
+        }
+        let store = self.store;
+        tokio::task::spawn_blocking(move || store.close()).await.context("close the store")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("listen for signals");
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Joins the subscription and serves the partitions it is given.
+async fn serve(
+    subscription: Arc<Subscription>,
+    config: Arc<Config>,
+    partitions: usize,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    workers: tokio::runtime::Handle,
+) {
+    let scope = &subscription.deployment.scope;
+    let mut membership = match subscription.bus.subscribe(&scope.group, &scope.topics) {
+        Ok(membership) => membership,
+        Err(error) => return subscription.status.stop(error.to_string()),
+    };
+    let digest = subscription.handlers.component(&scope.group).map(|live| live.digest().to_owned());
+    let digest = digest.unwrap_or_default();
+    let mut owned = std::collections::HashMap::new();
+    loop {
+        let assignment = tokio::select! {
+            () = stop.cancelled() => return,
+            assignment = membership.next() => assignment,
+        };
+        match assignment {
+            None => return,
+            Some(Assignment::Revoked { partition }) => {
+                if let Some(stop) = owned.remove(&partition) {
+                    CancellationToken::cancel(&stop);
+                }
+            }
+            Some(Assignment::Assigned { partition, epoch, reader }) => {
+                let machine = subscription.deployment.machine(&config, &digest, partition, partitions);
+                let make = move |restore| Partition::new(machine, epoch, restore);
+                let stop = stop.child_token();
+                owned.insert(partition, stop.clone());
+                let subscription = Arc::clone(&subscription);
+                let pipeline = async move {
+                    let run = pipeline::run(Arc::clone(&subscription), partition, reader, make, stop).await;
+                    if let Err(error) = run {
+                        let error = format!("{:#}", anyhow::Error::new(error));
+                        tracing::error!(handler = %subscription.deployment.manifest.name, partition, %error, "stopped");
+                        subscription.status.stop(format!("partition {partition}: {error}"));
+                    }
+                };
+                tasks.spawn_on(pipeline, &workers);
+            }
+        }
+    }
+}
+
+/// Compiles or loads all components; all faults at once.
+async fn load(deployments: &[Deployment], data_dir: &DataDir) -> anyhow::Result<Vec<Component>> {
+    let sandbox = Sandbox::new(SandboxConfig {
+        cache_dir: data_dir.cache_path(),
+        cache_key: *data_dir.cache_key(),
+        compiler: std::env::current_exe().context("find this program, which is also the compiler of components")?,
+        compiler_args: vec!["compile-component".into()],
+        component_bytes_max: SandboxConfig::COMPONENT_BYTES_MAX,
+        memory_bytes_ceiling: SandboxConfig::MEMORY_BYTES_CEILING,
+    })?;
+    let mut faults = Faults::default();
+    let mut components = Vec::new();
+    for deployment in deployments {
+        let start = Instant::now();
+        match deployment.load(&sandbox).await {
+            Ok(component) => {
+                let manifest = &deployment.manifest;
+                let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let digest = component.digest();
+                tracing::info!(handler = %manifest.name, version = %manifest.version, %digest, ms, "handler loaded");
+                components.push(component);
+            }
+            Err(more) => faults.0.extend(more.0),
+        }
+    }
+    faults.check()?;
+    Ok(components)
+}
+
+/// Makes the topics of the configuration, then those that manifests name and nobody has made.
+fn ensure_topics(bus: &dyn Bus, config: &Config, deployments: &[Deployment]) -> Result<(), EnsureTopicError> {
+    for topic in &config.topics {
+        bus.ensure_topic(&topic.name, topic.partitions)?;
+    }
+    let ensure = |name: &str, partitions: u32| match bus.topic(name) {
+        Some(_) => Ok(()),
+        None => bus.ensure_topic(name, partitions),
+    };
+    for deployment in deployments {
+        let manifest = &deployment.manifest;
+        for name in manifest.topics.iter().chain(&manifest.emit_topics) {
+            ensure(name, manifest.partitions)?;
+        }
+        for (topic, letters) in deployment.scope.topics.iter().zip(&*deployment.dead_letter_topics) {
+            // A dead letter keeps its partition.
+            ensure(letters, bus.topic(topic).map_or(manifest.partitions, |topic| topic.partitions))?;
+        }
+    }
+    Ok(())
+}
+
+async fn sweep(store: Embedded, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+        let store = store.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || store.sweep_retention()).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the sweep by retention failed");
+        }
+    }
+}
+
+fn store_config(config: &Config) -> EmbeddedConfig {
+    EmbeddedConfig {
+        retention_age: config.retention.age,
+        retention_bytes_per_partition: Some(config.retention.bytes),
+        ..EmbeddedConfig::default()
+    }
+}
+
+fn http_config(config: &Config) -> anyhow::Result<HttpConfig> {
+    let http = &config.http;
+    Ok(HttpConfig {
+        listen: http.listen,
+        names: http.names.clone(),
+        tls: http.tls.as_ref().map(tls).transpose()?,
+        tokens: http.tokens.iter().map(|t| (t.secret.expose().to_owned(), t.tenant.as_str().into())).collect(),
+        event_bytes_max: http.limits.event_bytes,
+        body_bytes_max: http.limits.body_bytes,
+        batch_events_max: http.limits.batch_events,
+        connections_max: http.limits.connections,
+        head_timeout: HEAD_TIMEOUT,
+        request_timeout: http.limits.request_timeout,
+    })
+}
+
+fn tls(files: &Tls) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let reading = |path: &Path| format!("read {}", path.display());
+    let chain = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| reading(&files.cert))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).with_context(|| reading(&files.key))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .with_context(|| format!("use {} with {}", files.cert.display(), files.key.display()))?;
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,155 @@
+//! The table of live handlers: read for every attempt, changed while running.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use weir_core::{dead_letter, emission, inbox, partition};
+use weir_wasm::{Component, Grants, Isolation, Limits, LoadOptions, Sandbox};
+
+use crate::config::{Config, Fault, Faults};
+use crate::ledger::Scope;
+use crate::manifest::{self, Manifest};
+use crate::names;
+
+/// Attempts that a reused instance serves before it is replaced: bounds what a leaking guest keeps.
+const INSTANCE_USES_MAX: u32 = 10_000;
+/// What a partition may hold at least, however many share the host's budget: one large record.
+const PARTITION_BYTES_MIN: usize = 2 << 20;
+
+/// Components by group.
+#[derive(Default)]
+pub struct Handlers(DashMap<Arc<str>, Component>);
+
+impl Handlers {
+    /// The component that serves this group.
+    #[must_use]
+    pub fn component(&self, group: &str) -> Option<Component> {
+        self.0.get(group).map(|entry| entry.value().clone())
+    }
+
+    /// Makes `component` the one that serves this group from its next attempt on.
+    pub fn deploy(&self, group: Arc<str>, component: Component) {
+        self.0.insert(group, component);
+    }
+}
+
+/// One deployed handler: its manifest in deployed form and the names that follow from it.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// The manifest.
+    pub manifest: Arc<Manifest>,
+    /// Whose work.
+    pub scope: Scope,
+    /// Dead-letter topics, in the order of the scope's topics.
+    pub dead_letter_topics: Arc<[Arc<str>]>,
+}
+
+impl Deployment {
+    /// What the manifest becomes under this configuration.
+    #[must_use]
+    pub fn new(manifest: Manifest, config: &Config) -> Self {
+        let group: Arc<str> = manifest.group(config).into();
+        let topics: Arc<[Arc<str>]> = manifest.topics.iter().map(|topic| Arc::from(topic.as_str())).collect();
+        let dead_letter_topics = topics.iter().map(|topic| names::dlq_topic(&group, topic).into()).collect();
+        Self { scope: Scope { group, topics }, dead_letter_topics, manifest: Arc::new(manifest) }
+    }
+
+    /// What the machine of one partition is given.
+    #[must_use]
+    pub fn machine(&self, config: &Config, digest: &str, partition: u32, partitions: usize) -> partition::Config {
+        let manifest = &self.manifest;
+        let handler: Arc<str> = manifest.name.as_str().into();
+        let emit_topics = manifest.emit_topics.iter();
+        let budget = usize::try_from(config.memory_budget_bytes).unwrap_or(usize::MAX) / partitions.max(1);
+        partition::Config {
+            source: dead_letter::Source {
+                group: Arc::clone(&self.scope.group),
+                handler: Arc::clone(&handler),
+                version: manifest.version.as_str().into(),
+                digest: digest.into(),
+            },
+            partition,
+            topics: Arc::clone(&self.scope.topics),
+            dead_letter_topics: Arc::clone(&self.dead_letter_topics),
+            emit: emission::Rules {
+                handler,
+                source: manifest.source.as_str().into(),
+                topics: emit_topics.map(|full| (short_topic(full).into(), full.as_str().into())).collect(),
+            },
+            keyed_only: manifest.grants.state || manifest.grants.timers,
+            retry: manifest.retry.clone(),
+            inbox: manifest.inbox.then(inbox::Config::default),
+            limits: partition::Limits {
+                in_flight_max: config.pipeline.in_flight_per_partition as usize,
+                span_max: u64::from(config.pipeline.span_positions),
+                bytes_max: budget.clamp(PARTITION_BYTES_MIN, partition::Limits::default().bytes_max),
+                ..partition::Limits::default()
+            },
+        }
+    }
+
+    /// Reads and loads the component.
+    pub async fn load(&self, sandbox: &Sandbox) -> Result<Component, Faults> {
+        let manifest = &self.manifest;
+        let path = &manifest.component;
+        let fault = |message: String| Faults::of_file(path, message);
+        let bytes = std::fs::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+        let limits = Limits {
+            memory_bytes: manifest.limits.memory_bytes,
+            cpu: manifest.limits.cpu,
+            wall: manifest.limits.wall,
+            ..Limits::default()
+        };
+        let isolation = match manifest.isolation {
+            manifest::Isolation::Event => Isolation::Event,
+            manifest::Isolation::Reuse => Isolation::Reuse { uses_max: INSTANCE_USES_MAX },
+        };
+        let grants = Grants { state: manifest.grants.state, timers: manifest.grants.timers, ..Grants::default() };
+        let options = LoadOptions { handler: manifest.name.as_str().into(), grants, limits, isolation };
+        sandbox.load(bytes, &options).await.map_err(|error| fault(chain(&error)))
+    }
+}
+
+/// All manifests of the configured folders.
+///
+/// # Errors
+/// Everything that is wrong with any of them.
+pub fn deployments(config: &Config) -> Result<Vec<Deployment>, Faults> {
+    let mut faults = Faults::default();
+    let mut found: Vec<(Deployment, std::path::PathBuf)> = Vec::new();
+    for folder in config.handler_folders()? {
+        match Manifest::load(&folder, config) {
+            Ok(manifest) => {
+                let deployment = Deployment::new(manifest, config);
+                let twin = found.iter().find(|(other, _)| other.scope.group == deployment.scope.group);
+                match twin {
+                    Some((_, other)) => faults.0.push(twice(&folder, &deployment.manifest.name, other)),
+                    None => found.push((deployment, folder)),
+                }
+            }
+            Err(more) => faults.0.extend(more.0),
+        }
+    }
+    faults.check()?;
+    Ok(found.into_iter().map(|(deployment, _)| deployment).collect())
+}
+
+fn twice(folder: &Path, name: &str, other: &Path) -> Fault {
+    Fault {
+        file: folder.join(manifest::FILE),
+        key: "name".to_owned(),
+        message: format!("{name:?} is also the handler in {}: a name is one subscription", other.display()),
+    }
+}
+
+/// The name that a guest writes: a full name without its environment and domain.
+fn short_topic(full: &str) -> &str {
+    let parts = full.split('.').count();
+    if parts == 5 { full.splitn(3, '.').last().unwrap_or(full) } else { full }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
