@@ -1,2 +1,49 @@
-//! The program.
-fn main() {}
+//! The program: parses the command line, starts logging, and hands over.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::filter::LevelFilter;
+use weir::cli::{self, Cli, CliError, Command, RunArgs};
+use weir::telemetry;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (json_logs, level) = match &cli.command {
+        Some(Command::Run(args)) => (args.json_logs, LevelFilter::INFO),
+        _ => (false, LevelFilter::WARN),
+    };
+    telemetry::init(json_logs, level);
+    let result = match &cli.command {
+        None => cli::first_steps(),
+        Some(Command::Run(args)) => return run(args),
+        Some(Command::Publish(args)) => cli::publish(args),
+        Some(Command::Tail(args)) => cli::tail(args),
+        Some(Command::Status(args)) => cli::status(args),
+    };
+    match result {
+        Err(error) if !error.is_broken_pipe() => fail(&format!("{error}"), error.exit_code()),
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
+}
+
+fn run(args: &RunArgs) -> ExitCode {
+    let (config, data) = match args.load() {
+        Ok(loaded) => loaded,
+        Err(faults) => return fail(&faults.to_string(), CliError::from(faults).exit_code()),
+    };
+    match weir::app::run(config, data) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast_ref::<weir::config::Faults>() {
+            Some(faults) => fail(&faults.to_string(), 2),
+            None => fail(&format!("{error:#}"), 1),
+        },
+    }
+}
+
+/// The whole chain of causes, once; standard error may be closed.
+fn fail(message: &str, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "weir: {message}");
+    ExitCode::from(code)
+}

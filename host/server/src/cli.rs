@@ -1,0 +1,187 @@
+//! The command line: what a person types, and the commands that speak to a running host.
+//!
+//! Results go to standard output, as a table or with `--json` as JSON; everything else goes to standard error.
+
+mod client;
+mod publish;
+mod status;
+mod table;
+mod tail;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use self::client::{Client, ClientError};
+use crate::config::{Config, Faults};
+
+/// Read when `weir run` names no other.
+const CONFIG_FILE: &str = "weir.toml";
+
+/// What a newcomer needs, printed when nothing is asked for.
+const FIRST_STEPS: &str = "\
+Weir hands events to sandboxed WebAssembly handlers: exactly once, in order, retried.
+
+  weir run                                      start a host: handlers from ./plugins, data in ./weir-data
+  weir publish events.ndjson --topic TOPIC      send it CloudEvents, one a line
+  weir tail TOPIC                               see what arrives in a topic
+
+`weir --help` lists all commands, `weir run --help` what one of them takes.
+";
+
+/// A host for event handlers in WebAssembly.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do; without it the first steps are printed.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a host
+    Run(RunArgs),
+    /// Send CloudEvents to a topic
+    Publish(publish::PublishArgs),
+    /// Show the events of a topic as they arrive
+    Tail(tail::TailArgs),
+    /// Show topics, handlers and alarms of a host
+    Status(status::StatusArgs),
+}
+
+/// Arguments of `weir run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Configuration; without it ./weir.toml when there is one, else the defaults
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory; else `data` of the configuration, else ./weir-data
+    #[arg(long, value_name = "DIR", env = "WEIR_DATA")]
+    pub data: Option<PathBuf>,
+    /// Write logs as JSON, one object a line
+    #[arg(long, alias = "json")]
+    pub json_logs: bool,
+}
+
+/// Which host to speak to, as whom.
+#[derive(Clone, Debug, Args)]
+pub struct HostArgs {
+    /// Address of the host
+    #[arg(long, value_name = "URL", env = "WEIR_URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// File with the bearer token
+    #[arg(long, value_name = "FILE", env = "WEIR_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// What was asked cannot be done as it was written; says what can.
+    #[error("{0}")]
+    Usage(String),
+    /// Files are wrong.
+    #[error("{0}")]
+    Faults(#[from] Faults),
+    /// The host did not answer, or refused.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// The input is no list of events; says which line and why.
+    #[error("{0}")]
+    Input(#[from] publish::InputError),
+    /// A file could not be read or written.
+    #[error("{what}: {source}")]
+    File {
+        /// What was attempted, on which file.
+        what: String,
+        /// Cause.
+        source: io::Error,
+    },
+    /// Standard output could not be written.
+    #[error("write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl CliError {
+    /// The exit code: 2 for what a person has to write differently, 1 for all else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Faults(_) => 2,
+            Self::Client(_) | Self::Input(_) | Self::File { .. } | Self::Output(_) => 1,
+        }
+    }
+
+    /// Whether the reader of our output has left, as `head` does: that is no failure.
+    #[must_use]
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl RunArgs {
+    /// The configuration and the data directory.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file.
+    pub fn load(&self) -> Result<(Config, PathBuf), Faults> {
+        let default = Path::new(CONFIG_FILE);
+        let config = match &self.config {
+            Some(file) => Config::load(file)?,
+            None if default.is_file() => Config::load(default)?,
+            None => Config::default(),
+        };
+        let data = config.data_dir(self.data.clone());
+        Ok((config, data))
+    }
+}
+
+/// Prints the first steps.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn first_steps() -> Result<(), CliError> {
+    Ok(io::stdout().lock().write_all(FIRST_STEPS.as_bytes())?)
+}
+
+/// `weir publish`.
+///
+/// # Errors
+/// The input is wrong, or the host did not take it; earlier batches stay published.
+pub fn publish(args: &publish::PublishArgs) -> Result<(), CliError> {
+    publish::run(args, &mut io::stdout().lock())
+}
+
+/// `weir tail`.
+///
+/// # Errors
+/// There is no such topic, or the host went away.
+pub fn tail(args: &tail::TailArgs) -> Result<(), CliError> {
+    tail::run(args, &mut io::stdout().lock())
+}
+
+/// `weir status`.
+///
+/// # Errors
+/// No host answers.
+pub fn status(args: &status::StatusArgs) -> Result<(), CliError> {
+    status::run(args, &mut io::stdout().lock())
+}
+
+impl HostArgs {
+    fn client(&self) -> Result<Client, CliError> {
+        let read = |file: &PathBuf| {
+            std::fs::read_to_string(file)
+                .map(|text| text.trim().to_owned())
+                .map_err(|source| CliError::File { what: format!("read the token file {}", file.display()), source })
+        };
+        let token = self.token_file.as_ref().map(read).transpose()?;
+        Ok(Client::new(&self.url, token.as_deref())?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

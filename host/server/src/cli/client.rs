@@ -1,0 +1,235 @@
+//! The commands' side of a host's HTTP interface: one blocking client and its errors, in words for people.
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::Duration;
+
+use serde::Deserialize;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use crate::names::printable;
+
+/// A request that is answered at once takes no longer; the host's own limit is 30 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A host on the network that does not answer in this time is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Speaks to one host.
+pub(super) struct Client {
+    agent: Agent,
+    url: String,
+    authorization: Option<String>,
+}
+
+/// Why a host did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is none.
+    #[error("{url:?} is not an address of a host: write --url http://HOST:PORT")]
+    Url {
+        /// What was written.
+        url: String,
+    },
+    /// This client has no TLS.
+    #[error("{url}: this program speaks plain HTTP only: give the address of a proxy on this machine that speaks TLS")]
+    Tls {
+        /// What was written.
+        url: String,
+    },
+    /// The token cannot be sent.
+    #[error("the token file must hold one token of visible ASCII characters")]
+    Token,
+    /// Nothing listens there.
+    #[error("no host answers at {url}: start one with `weir run`, or name another with --url")]
+    NoHost {
+        /// Where.
+        url: String,
+    },
+    /// The connection broke, or the answer took too long.
+    #[error("speak to the host at {url}: {source}")]
+    Connection {
+        /// Where.
+        url: String,
+        /// Cause.
+        source: Box<ureq::Error>,
+    },
+    /// The host refused.
+    #[error("the host at {url} refused: {refusal}")]
+    Refused {
+        /// Where.
+        url: String,
+        /// Its answer.
+        refusal: Refusal,
+    },
+    /// The host's answer is not what this program knows.
+    #[error("the host at {url} answered what this program does not understand ({reason}): is it a Weir host of the same version?")]
+    Answer {
+        /// Where.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// An answer that is not a success: the fields of `application/problem+json` that are used.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Refusal {
+    /// HTTP status.
+    pub status: u16,
+    /// What is wrong, in general.
+    pub title: String,
+    /// What is wrong with this request.
+    pub detail: String,
+    /// What is wrong with which events of a batch.
+    pub errors: Vec<EventError>,
+    /// When to try again.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+}
+
+/// What is wrong with one event of a batch.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct EventError {
+    /// Index in the batch, from 0.
+    pub index: usize,
+    /// What is wrong.
+    pub detail: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = if self.detail.is_empty() { &self.title } else { &self.detail };
+        write!(f, "{} ({})", printable(text), self.status)?;
+        match self.status {
+            401 | 403 => f.write_str(": name the file of a token that may do this with --token-file"),
+            421 => f.write_str(": add the name in --url to http.names of the host's config, or use another"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ClientError {
+    /// Whether the same request may succeed later.
+    pub(super) fn is_temporary(&self) -> bool {
+        match self {
+            Self::NoHost { .. } | Self::Connection { .. } => true,
+            Self::Refused { refusal, .. } => matches!(refusal.status, 429 | 503),
+            Self::Url { .. } | Self::Tls { .. } | Self::Token | Self::Answer { .. } => false,
+        }
+    }
+
+    /// When the host asked to be tried again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { refusal, .. } => refusal.retry_after,
+            Self::Url { .. }
+            | Self::Tls { .. }
+            | Self::Token
+            | Self::NoHost { .. }
+            | Self::Connection { .. }
+            | Self::Answer { .. } => None,
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn new(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
+        let url = url.trim_end_matches('/').to_owned();
+        if url.starts_with("https://") {
+            return Err(ClientError::Tls { url });
+        }
+        let authority = url.strip_prefix("http://").unwrap_or_default();
+        if authority.is_empty() || authority.contains(['/', '?', '#', ' ']) {
+            return Err(ClientError::Url { url });
+        }
+        if token.is_some_and(|token| token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic())) {
+            return Err(ClientError::Token);
+        }
+        // A proxy from the environment could not reach a host on this machine.
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .proxy(None)
+            .max_redirects(0)
+            .build()
+            .new_agent();
+        Ok(Self { agent, url, authorization: token.map(|token| format!("Bearer {token}")) })
+    }
+
+    /// The address.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A whole answer.
+    pub(super) fn get(&self, path: &str) -> Result<String, ClientError> {
+        let request = self.agent.get(format!("{}{path}", self.url));
+        let request = request.config().timeout_global(Some(ANSWER_TIMEOUT)).build();
+        let mut answer = self.answer(self.authorized(request).call())?;
+        answer.body_mut().read_to_string().map_err(|error| self.failed(error))
+    }
+
+    /// An answer that is read as it comes, without an end in time.
+    pub(super) fn stream(&self, path: &str) -> Result<Body, ClientError> {
+        let request = self.agent.get(format!("{}{path}", self.url));
+        Ok(self.answer(self.authorized(request).call())?.into_body())
+    }
+
+    /// Sends a body; the answer is read to its end, so that the connection is used again.
+    pub(super) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<(), ClientError> {
+        let request = self.agent.post(format!("{}{path}", self.url)).content_type(content_type);
+        let request = request.config().timeout_global(Some(ANSWER_TIMEOUT)).build();
+        let mut answer = self.answer(self.authorized(request).send(body))?;
+        answer.body_mut().read_to_vec().map_err(|error| self.failed(error))?;
+        Ok(())
+    }
+
+    fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.authorization {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        }
+    }
+
+    fn answer(&self, result: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, ClientError> {
+        let mut answer = result.map_err(|error| self.failed(error))?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = answer.body_mut().read_to_vec().unwrap_or_default();
+        let mut refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
+        refusal.status = answer.status().as_u16();
+        refusal.retry_after = retry_after.map(Duration::from_secs);
+        if refusal.title.is_empty() {
+            refusal.title = answer.status().canonical_reason().unwrap_or("no reason given").to_owned();
+        }
+        Err(ClientError::Refused { url: self.url.clone(), refusal })
+    }
+
+    fn failed(&self, error: ureq::Error) -> ClientError {
+        let url = self.url.clone();
+        match &error {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => ClientError::Url { url },
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => ClientError::NoHost { url },
+            ureq::Error::Io(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => ClientError::NoHost { url },
+            _ => ClientError::Connection { url, source: Box::new(error) },
+        }
+    }
+}
+
+/// One segment of a path, percent-encoded.
+pub(super) fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}

@@ -1,0 +1,374 @@
+//! What a host is told: the file `weir.toml` becomes a validated [`Config`], or all its faults at once.
+//!
+//! Every default is a named constant with its reason; `weir.example.toml` shows them and a test compares the two.
+//! Relative paths start at the folder of the file.
+
+pub(crate) mod document;
+mod faults;
+mod http;
+pub(crate) mod retry;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use self::faults::{Fault, Faults};
+pub use self::http::{Http, HttpLimits, Secret, Tls, Token};
+use self::document::{Document, Section};
+use crate::names::{self, LABEL_RULE};
+
+/// First part of short topic names: a newcomer's machine is a development environment.
+pub const ENVIRONMENT: &str = "dev";
+/// Second part of short topic names: nobody else's domain.
+pub const DOMAIN: &str = "local";
+/// The data directory, below the working directory, where a newcomer sees it.
+pub const DATA: &str = "weir-data";
+/// Where handlers are looked for.
+pub const HANDLERS: &str = "plugins";
+/// Partitions of a topic: divides evenly over 1, 2, 3, 4, 6 and 12 hosts.
+pub const PARTITIONS: u32 = 12;
+/// More partitions than this cost more in files and memory than they bring.
+pub const PARTITIONS_MAX: u32 = 1024;
+/// Kafka's own retention.
+pub const RETENTION_AGE: Duration = Duration::from_hours(7 * 24);
+/// Bytes kept per partition: 12 partitions stay below 13 GiB, what a laptop can spare.
+pub const RETENTION_BYTES: u64 = 1 << 30;
+/// Fetched, running and staged bytes of the whole host: fits a machine of 2 GiB beside the store's caches.
+pub const MEMORY_BUDGET_BYTES: u64 = 512 << 20;
+/// Attempts that run or wait to run in one partition: enough to hide waiting, few enough to hand over quickly.
+pub const IN_FLIGHT_PER_PARTITION: u32 = 256;
+/// Positions from the first open one to the last admitted: bounds what a restart looks at again.
+pub const SPAN_POSITIONS: u32 = 65_536;
+
+/// A validated configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// First part of expanded topic names and of groups.
+    pub environment: String,
+    /// Second part of expanded topic names.
+    pub domain: String,
+    /// The data directory, when the file names one.
+    pub data: Option<PathBuf>,
+    /// The name of this host; none: made once and kept in the data directory.
+    pub host_id: Option<String>,
+    /// The ingress and admin API.
+    pub http: Http,
+    /// Folders with handlers: each holds a `handler.toml`, or its sub-folders do.
+    pub handlers: Vec<PathBuf>,
+    /// Topics that exist whatever the handlers say.
+    pub topics: Vec<Topic>,
+    /// The second key of the grants.
+    pub policy: Policy,
+    /// How long the embedded log keeps records.
+    pub retention: Retention,
+    /// The retry schedule of handlers that have none of their own.
+    pub retry: weir_core::retry::Config,
+    /// Budget of fetched, running and staged bytes of the host.
+    pub memory_budget_bytes: u64,
+    /// Bounds of each partition's state machine.
+    pub pipeline: Pipeline,
+}
+
+/// A topic that the config asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Full name.
+    pub name: String,
+    /// Number of partitions, fixed when the topic is made.
+    pub partitions: u32,
+}
+
+/// How long records are kept; what a deployed subscription has not read is never deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Older records go.
+    pub age: Duration,
+    /// Beyond this many bytes of a partition the oldest go.
+    pub bytes: u64,
+}
+
+/// Bounds of each partition's state machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pipeline {
+    /// Attempts running or waiting to run.
+    pub in_flight_per_partition: u32,
+    /// Positions from the first open one to the last admitted.
+    pub span_positions: u32,
+}
+
+/// Something outside its own event that a handler may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grant {
+    /// `weir:handler/state`.
+    State,
+    /// `weir:handler/timers`.
+    Timers,
+    /// `wasi:http/outgoing-handler`, to named origins.
+    Http,
+    /// `weir:handler/config`, named values.
+    Config,
+    /// `weir:handler/secrets`, named values.
+    Secrets,
+}
+
+impl Grant {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::State, Self::Timers, Self::Http, Self::Config, Self::Secrets];
+
+    /// The name in files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Timers => "timers",
+            Self::Http => "http",
+            Self::Config => "config",
+            Self::Secrets => "secrets",
+        }
+    }
+
+    /// State, timers and config stay inside the host; HTTP and secrets are for the operator to allow.
+    fn allowed_by_default(self) -> bool {
+        match self {
+            Self::State | Self::Timers | Self::Config => true,
+            Self::Http | Self::Secrets => false,
+        }
+    }
+}
+
+/// Which grants the host allows: a manifest's grant counts only together with this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    general: BTreeMap<Grant, bool>,
+    handlers: BTreeMap<String, BTreeMap<Grant, bool>>,
+}
+
+impl Policy {
+    /// Whether `handler` may have `grant`: by its own entry, else the general one.
+    #[must_use]
+    pub fn allows(&self, handler: &str, grant: Grant) -> bool {
+        let own = self.handlers.get(handler).and_then(|own| own.get(&grant));
+        own.or_else(|| self.general.get(&grant)).copied().unwrap_or(false)
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let general = Grant::ALL.into_iter().map(|grant| (grant, grant.allowed_by_default())).collect();
+        Self { general, handlers: BTreeMap::new() }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            environment: ENVIRONMENT.to_owned(),
+            domain: DOMAIN.to_owned(),
+            data: None,
+            host_id: None,
+            http: Http::default(),
+            handlers: vec![PathBuf::from(HANDLERS)],
+            topics: Vec::new(),
+            policy: Policy::default(),
+            retention: Retention { age: RETENTION_AGE, bytes: RETENTION_BYTES },
+            retry: weir_core::retry::Config::default(),
+            memory_budget_bytes: MEMORY_BUDGET_BYTES,
+            pipeline: Pipeline {
+                in_flight_per_partition: IN_FLIGHT_PER_PARTITION,
+                span_positions: SPAN_POSITIONS,
+            },
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(file: &Path) -> Result<Self, Faults> {
+        Self::read(Document::load(file)?)
+    }
+
+    /// Reads the text of `file`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Faults> {
+        Self::read(Document::parse(file, text)?)
+    }
+
+    /// The data directory: what the command line or the environment says, else the file, else [`DATA`].
+    #[must_use]
+    pub fn data_dir(&self, asked: Option<PathBuf>) -> PathBuf {
+        asked.or_else(|| self.data.clone()).unwrap_or_else(|| PathBuf::from(DATA))
+    }
+
+    /// The full name of a topic as people write it.
+    ///
+    /// # Errors
+    /// It follows none of the three forms.
+    pub fn expand_topic(&self, name: &str) -> Result<String, names::TopicNameError> {
+        names::expand_topic(name, &self.environment, &self.domain)
+    }
+
+    /// What to warn of at each start, when the host listens to more than this machine without TLS and tokens.
+    #[must_use]
+    pub fn insecure_warning(&self) -> Option<String> {
+        let open = self.http.exposed_without()?;
+        Some(format!(
+            "listening on {} without {open} because http.insecure is true: anybody who reaches this address can \
+             publish and read events",
+            self.http.listen
+        ))
+    }
+
+    /// The folders that hold a `handler.toml`: those that are configured and their direct sub-folders, sorted.
+    ///
+    /// # Errors
+    /// A folder that cannot be listed. A missing one is found by [`Config::load`] when the file names it.
+    pub fn handler_folders(&self) -> Result<Vec<PathBuf>, Faults> {
+        let mut found = Vec::new();
+        for folder in self.handlers.iter().filter(|folder| folder.is_dir()) {
+            if folder.join(crate::manifest::FILE).is_file() {
+                found.push(folder.clone());
+                continue;
+            }
+            let unreadable = |error| Faults::of_file(folder, format!("cannot be listed: {error}"));
+            for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+                let path = entry.map_err(unreadable)?.path();
+                if path.join(crate::manifest::FILE).is_file() {
+                    found.push(path);
+                }
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    fn read(document: Document) -> Result<Self, Faults> {
+        let mut config = Self::default();
+        let mut root = document.root();
+        read_label(&mut root, "environment", &mut config.environment);
+        read_label(&mut root, "domain", &mut config.domain);
+        config.data = root.text("data").map(|path| document.resolve(path));
+        config.host_id = root.text("host_id").map(str::to_owned);
+        if config.host_id.as_deref().is_some_and(|id| !names::is_label(id)) {
+            root.fault("host_id", format!("must be {LABEL_RULE}"));
+        }
+        config.http = http::read(root.section("http"));
+        config.handlers = read_handlers(&mut root);
+        config.topics = read_topics(&mut root, &config);
+        config.policy = read_policy(root.section("policy"));
+        read_retention(root.section("retention"), &mut config.retention);
+        config.retry = retry::read(root.section("retry"), &config.retry);
+        let mut memory = root.section("memory");
+        // Below 16 MiB one batch of a request and its copy would not fit.
+        if let Some(bytes) = memory.number("budget_bytes", 16 << 20..=1 << 40) {
+            config.memory_budget_bytes = bytes;
+        }
+        memory.close();
+        read_pipeline(root.section("pipeline"), &mut config.pipeline);
+        root.close();
+        document.finish()?;
+        Ok(config)
+    }
+}
+
+fn read_label(section: &mut Section<'_>, key: &'static str, into: &mut String) {
+    if let Some(name) = section.text(key) {
+        if names::is_label(name) {
+            name.clone_into(into);
+        } else {
+            section.fault(key, format!("is {name:?}: must be {LABEL_RULE}"));
+        }
+    }
+}
+
+fn read_handlers(root: &mut Section<'_>) -> Vec<PathBuf> {
+    let Some(folders) = root.texts("handlers") else { return vec![root.resolve(HANDLERS)] };
+    let folders: Vec<_> = folders.into_iter().map(|folder| root.resolve(folder)).collect();
+    for (index, folder) in folders.iter().enumerate() {
+        if !folder.is_dir() {
+            let message = format!("there is no folder {}: make it, or name another", folder.display());
+            root.fault(&format!("handlers[{index}]"), message);
+        }
+    }
+    folders
+}
+
+fn read_topics(root: &mut Section<'_>, config: &Config) -> Vec<Topic> {
+    let mut topics: Vec<Topic> = Vec::new();
+    for mut section in root.sections("topics") {
+        let name = section.required("name", "\"public.orders.v1\"");
+        let partitions = read_partitions(&mut section);
+        match name.map(|name| config.expand_topic(name)) {
+            Some(Ok(name)) if topics.iter().any(|topic| topic.name == name) => {
+                section.fault("name", format!("{name:?} is there twice: keep one of them"));
+            }
+            Some(Ok(name)) => topics.push(Topic { name, partitions }),
+            Some(Err(error)) => section.fault("name", error.to_string()),
+            None => {}
+        }
+        section.close();
+    }
+    topics
+}
+
+pub(crate) fn read_partitions(section: &mut Section<'_>) -> u32 {
+    let number = section.number("partitions", 1..=u64::from(PARTITIONS_MAX));
+    number.and_then(|n| u32::try_from(n).ok()).unwrap_or(PARTITIONS)
+}
+
+fn read_policy(mut section: Section<'_>) -> Policy {
+    let read = |section: &mut Section<'_>| {
+        let written = |grant: Grant| Some((grant, section.boolean(grant.name())?));
+        Grant::ALL.into_iter().filter_map(written).collect::<BTreeMap<_, _>>()
+    };
+    let mut policy = Policy::default();
+    policy.general.extend(read(&mut section));
+    let by_name = section.section("handlers");
+    for name in by_name.names() {
+        if !names::is_label(name) {
+            by_name.fault(name, format!("is no handler's name: must be {LABEL_RULE}"));
+        }
+        let mut own = by_name.named(name);
+        policy.handlers.insert(name.to_owned(), read(&mut own));
+        own.close();
+    }
+    section.close();
+    policy
+}
+
+fn read_retention(mut section: Section<'_>, retention: &mut Retention) {
+    if let Some(days) = section.number("age_days", 1..=3650) {
+        retention.age = Duration::from_hours(24 * days);
+    }
+    // Below 1 MiB a single event of the largest size would fill a partition.
+    if let Some(bytes) = section.number("bytes", 1 << 20..=1 << 50) {
+        retention.bytes = bytes;
+    }
+    section.close();
+}
+
+fn read_pipeline(mut section: Section<'_>, pipeline: &mut Pipeline) {
+    let mut read = |key, high, into: &mut u32| {
+        if let Some(n) = section.number(key, 1..=high) {
+            *into = u32::try_from(n).unwrap_or(*into);
+        }
+    };
+    read("in_flight_per_partition", 65_536, &mut pipeline.in_flight_per_partition);
+    read("span_positions", 1 << 20, &mut pipeline.span_positions);
+    if pipeline.span_positions < pipeline.in_flight_per_partition {
+        let message = format!(
+            "is {}: must be at least in_flight_per_partition, {}",
+            pipeline.span_positions, pipeline.in_flight_per_partition
+        );
+        section.fault("span_positions", message);
+    }
+    section.close();
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! The `[http]` section: where the ingress listens, for whom, and its limits.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::document::Section;
+use crate::names::{self, LABEL_RULE};
+
+/// Loopback: nothing outside this machine reaches a host that nobody has configured.
+pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Names of this machine; a web page under another name that resolves to it is refused.
+pub const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+/// The sandbox takes no larger event; Kafka's own default is about the same.
+pub const EVENT_BYTES: u64 = 1 << 20;
+/// A batch of events in one request; also what a connection may hold in memory.
+pub const BODY_BYTES: u64 = 16 << 20;
+/// Events in one request: one commit, kept below what delays others visibly.
+pub const BATCH_EVENTS: u64 = 10_000;
+/// Open connections: half of the usual limit of 4,096 open files leaves the rest to the store.
+pub const CONNECTIONS: u64 = 2_048;
+/// From the first byte of a request to the last of its answer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The ingress and admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// What a request's `Host` may say, without port, lower case.
+    pub names: Vec<String>,
+    /// An address that is not loopback is allowed without TLS and token.
+    pub insecure: bool,
+    /// Certificate and key.
+    pub tls: Option<Tls>,
+    /// Who may call; empty: anybody who reaches the address.
+    pub tokens: Vec<Token>,
+    /// Bounds of requests.
+    pub limits: HttpLimits,
+}
+
+/// PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// A bearer token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// What the caller sends.
+    pub secret: Secret,
+    /// Whose events these are.
+    pub tenant: String,
+}
+
+/// A text that no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Bounds of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// One event: its data and attributes.
+    pub event_bytes: usize,
+    /// One request body.
+    pub body_bytes: usize,
+    /// Events in one request.
+    pub batch_events: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// From the first byte of a request to the last of its answer.
+    pub request_timeout: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            event_bytes: bytes(EVENT_BYTES),
+            body_bytes: bytes(BODY_BYTES),
+            batch_events: bytes(BATCH_EVENTS),
+            connections: bytes(CONNECTIONS),
+            request_timeout: REQUEST_TIMEOUT,
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: LISTEN,
+            names: NAMES.map(str::to_owned).to_vec(),
+            insecure: false,
+            tls: None,
+            tokens: Vec::new(),
+            limits: HttpLimits::default(),
+        }
+    }
+}
+
+impl Http {
+    /// What is missing for an address that is not loopback; none when nothing is.
+    pub(super) fn exposed_without(&self) -> Option<&'static str> {
+        match (self.listen.ip().is_loopback(), self.tls.is_some(), self.tokens.is_empty()) {
+            (true, _, _) | (false, true, false) => None,
+            (false, false, true) => Some("TLS and tokens"),
+            (false, false, false) => Some("TLS"),
+            (false, true, true) => Some("tokens"),
+        }
+    }
+}
+
+pub(super) fn read(mut section: Section<'_>) -> Http {
+    let mut http = Http::default();
+    if let Some(listen) = section.text("listen") {
+        match listen.parse() {
+            Ok(address) => http.listen = address,
+            Err(_) => {
+                section.fault("listen", format!("is {listen:?}: must be an address and a port, as in \"127.0.0.1:8080\""));
+            }
+        }
+    }
+    if let Some(names) = section.texts("names") {
+        http.names = names.into_iter().map(str::to_ascii_lowercase).collect();
+        if http.names.is_empty() || http.names.iter().any(String::is_empty) {
+            section.fault("names", "must list the host names under which clients reach this host, without port");
+        }
+    }
+    http.insecure = section.boolean("insecure").unwrap_or(false);
+    http.tls = read_tls(section.section("tls"));
+    http.tokens = section.sections("tokens").into_iter().filter_map(read_token).collect();
+    http.limits = read_limits(section.section("limits"));
+    if let (Some(missing), false) = (http.exposed_without(), http.insecure) {
+        let message = format!(
+            "{} can be reached from outside this machine, without {missing}: set http.tls and http.tokens, listen on \
+             127.0.0.1, or write http.insecure = true to accept the risk",
+            http.listen
+        );
+        section.fault("listen", message);
+    }
+    section.close();
+    http
+}
+
+fn read_tls(mut section: Section<'_>) -> Option<Tls> {
+    if !section.is_present() {
+        return None;
+    }
+    let mut file = |key, example| {
+        let path = section.required(key, example).map(|path| section.resolve(path))?;
+        if !path.is_file() {
+            section.fault(key, format!("there is no file {}: name a PEM file", path.display()));
+        }
+        Some(path)
+    };
+    let cert = file("cert", "\"cert.pem\"");
+    let key = file("key", "\"key.pem\"");
+    section.close();
+    Some(Tls { cert: cert?, key: key? })
+}
+
+fn read_token(mut section: Section<'_>) -> Option<Token> {
+    /// Shorter ones can be guessed.
+    const TOKEN_BYTES_MIN: usize = 16;
+    let tenant = section.required("tenant", "\"default\"");
+    if tenant.is_some_and(|tenant| !names::is_label(tenant)) {
+        section.fault("tenant", format!("must be {LABEL_RULE}"));
+    }
+    let (inline, file) = (section.text("token"), section.text("token_file"));
+    let secret = match (inline, file) {
+        (Some(token), None) => Some(token.to_owned()),
+        (None, Some(file)) => {
+            let path = section.resolve(file);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Some(text.trim_end().to_owned()),
+                Err(error) => {
+                    section.fault("token_file", format!("{} cannot be read: {error}", path.display()));
+                    None
+                }
+            }
+        }
+        (None, None) | (Some(_), Some(_)) => {
+            section.fault("", "must have either token_file = \"path\" or token = \"text\"");
+            None
+        }
+    };
+    if secret.as_ref().is_some_and(|s| s.len() < TOKEN_BYTES_MIN || !s.bytes().all(|b| b.is_ascii_graphic())) {
+        let remedy = "make one with `head -c 24 /dev/urandom | base64`";
+        section.fault("", format!("the token must have at least {TOKEN_BYTES_MIN} visible ASCII characters: {remedy}"));
+    }
+    section.close();
+    Some(Token { secret: Secret(secret?), tenant: tenant?.to_owned() })
+}
+
+fn read_limits(mut section: Section<'_>) -> HttpLimits {
+    let mut limits = HttpLimits::default();
+    let mut read = |key, range, into: &mut usize| {
+        if let Some(n) = section.number(key, range) {
+            *into = bytes(n);
+        }
+    };
+    // The sandbox takes no event above 1 MiB, so a higher limit would only make dead letters.
+    read("event_bytes", 1 << 10..=EVENT_BYTES, &mut limits.event_bytes);
+    read("body_bytes", 1 << 10..=256 << 20, &mut limits.body_bytes);
+    read("batch_events", 1..=100_000, &mut limits.batch_events);
+    read("connections", 1..=65_536, &mut limits.connections);
+    if let Some(seconds) = section.number("request_timeout_s", 1..=3_600) {
+        limits.request_timeout = Duration::from_secs(seconds);
+    }
+    if limits.body_bytes < limits.event_bytes {
+        let message = format!("is {}: must be at least event_bytes, {}", limits.body_bytes, limits.event_bytes);
+        section.fault("body_bytes", message);
+    }
+    section.close();
+    limits
+}
+
+/// All bounds here are far below the address space.
+fn bytes(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

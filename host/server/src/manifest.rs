@@ -1,0 +1,334 @@
+//! A handler's manifest: `handler.toml`, beside its component.
+//!
+//! Identity, what it subscribes to, what it may emit and what it is granted. The names in it are short, so that the
+//! same manifest and digest go from one environment to the next; [`Manifest`] holds the deployed form.
+
+mod filter;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use self::filter::Filter;
+use crate::config::document::{Document, Section};
+use crate::config::{self, Config, Faults, Grant};
+use crate::names::{self, LABEL_RULE};
+
+/// The name of the file.
+pub const FILE: &str = "handler.toml";
+/// Linear memory of an instance: what the runtimes of all languages start within.
+pub const MEMORY_MIB: u64 = 64;
+/// A manifest may ask for this much: a bound of what one handler can take from the others.
+pub const MEMORY_MIB_MAX: u64 = 256;
+/// CPU time of an attempt: a hundred times what usual handlers need.
+pub const CPU: Duration = Duration::from_millis(250);
+/// Wall time of an attempt whose host calls wait.
+pub const WALL: Duration = Duration::from_secs(10);
+/// The owner of a handler that names none.
+pub const TENANT: &str = "default";
+
+/// Parts of the design that the host does not have.
+const NOT_IN_THIS_RELEASE: [&str; 3] = ["breaker", "dead_letter", "self_test"];
+
+/// A validated manifest in its deployed form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Identity: names the subscription, its state and its metrics.
+    pub name: String,
+    /// Three numbers, with an optional suffix.
+    pub version: String,
+    /// The component's file.
+    pub component: PathBuf,
+    /// Who owns the handler.
+    pub tenant: String,
+    /// Full names of the topics it reads, in the manifest's order, at least one.
+    pub topics: Vec<String>,
+    /// Where a new subscription starts.
+    pub from: From,
+    /// Which events it wants.
+    pub filter: Filter,
+    /// Full names of the topics it may publish to.
+    pub emit_topics: Vec<String>,
+    /// The `source` of what it emits.
+    pub source: String,
+    /// What it asks for and the host allows.
+    pub grants: Grants,
+    /// Its retry schedule.
+    pub retry: weir_core::retry::Config,
+    /// Limits of an attempt and its instance.
+    pub limits: Limits,
+    /// Whether instances are used again.
+    pub isolation: Isolation,
+    /// Partitions of its topics that do not exist.
+    pub partitions: u32,
+    /// Whether the inbox drops repeats of an event.
+    pub inbox: bool,
+}
+
+/// Where a new subscription starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum From {
+    /// At the first record that is kept.
+    #[default]
+    Earliest,
+    /// At the records that come after it.
+    Latest,
+}
+
+/// Whether instances are used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// For many events, one at a time.
+    #[default]
+    Reuse,
+    /// A fresh one for every event.
+    Event,
+}
+
+/// What a handler may use beyond its event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// State of its sequences.
+    pub state: bool,
+    /// Timers of its sequences.
+    pub timers: bool,
+    /// Origins that it may call, such as `https://psp.example.com`.
+    pub http: Vec<String>,
+    /// Names of configuration values.
+    pub config: Vec<String>,
+    /// Names of secrets.
+    pub secrets: Vec<String>,
+}
+
+/// Limits of an attempt and its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory of an instance.
+    pub memory_bytes: usize,
+    /// CPU time of an attempt.
+    pub cpu: Duration,
+    /// Wall time of an attempt.
+    pub wall: Duration,
+}
+
+impl Manifest {
+    /// Reads the manifest in the folder `dir`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(dir: &Path, config: &Config) -> Result<Self, Faults> {
+        let document = Document::load(&dir.join(FILE))?;
+        let manifest = Self::read(document.root(), config);
+        document.finish()?;
+        Ok(manifest)
+    }
+
+    /// The subscription's group.
+    #[must_use]
+    pub fn group(&self, config: &Config) -> String {
+        names::group(&config.environment, &self.tenant, &self.name)
+    }
+
+    /// Faults leave defaults behind: the result counts only when there were none.
+    fn read(mut root: Section<'_>, config: &Config) -> Self {
+        for key in NOT_IN_THIS_RELEASE {
+            if root.value(key).is_some() {
+                root.fault(key, "is not in this release: remove it");
+            }
+        }
+        let name = root.required("name", "\"billing\"").unwrap_or_default();
+        if !name.is_empty() && !names::is_label(name) {
+            root.fault("name", format!("is {name:?}: must be {LABEL_RULE}"));
+        }
+        let version = root.required("version", "\"1.0.0\"").unwrap_or_default();
+        if !version.is_empty() && !is_version(version) {
+            root.fault("version", format!("is {version:?}: must be three numbers, as in \"1.2.0\" or \"1.2.0-rc.1\""));
+        }
+        let tenant = root.text("tenant").unwrap_or(TENANT);
+        if !names::is_label(tenant) {
+            root.fault("tenant", format!("is {tenant:?}: must be {LABEL_RULE}"));
+        }
+        let (topics, from, filter) = read_subscribe(root.section("subscribe"), config);
+        let (emit_topics, source) = read_emit(root.section("emit"), config, name);
+        let manifest = Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            component: read_component(&mut root),
+            tenant: tenant.to_owned(),
+            topics,
+            from,
+            filter,
+            emit_topics,
+            source,
+            grants: read_grants(root.section("grants"), config, name),
+            retry: config::retry::read(root.section("retry"), &config.retry),
+            limits: read_limits(root.section("limits")),
+            isolation: choice(&mut root, "isolation", &[("reuse", Isolation::Reuse), ("event", Isolation::Event)]),
+            partitions: config::read_partitions(&mut root),
+            inbox: read_inbox(root.section("inbox")),
+        };
+        read_ordering(&mut root);
+        root.close();
+        manifest
+    }
+}
+
+fn read_component(root: &mut Section<'_>) -> PathBuf {
+    let Some(file) = root.required("component", "\"billing.wasm\"") else { return PathBuf::new() };
+    let path = root.resolve(file);
+    if Path::new(file).is_absolute() {
+        root.fault("component", format!("is {file:?}: must be relative to the manifest's folder"));
+    } else if !path.is_file() {
+        root.fault("component", format!("there is no file {}: build the handler, or correct the path", path.display()));
+    }
+    path
+}
+
+fn read_subscribe(mut section: Section<'_>, config: &Config) -> (Vec<String>, From, Filter) {
+    let topics = read_topics(&mut section, config).unwrap_or_else(|| {
+        section.fault("topics", "is missing: write topics = [\"public.orders.v1\"] under [subscribe]");
+        Vec::new()
+    });
+    if topics.is_empty() && section.value("topics").and_then(|v| v.as_array()).is_some_and(Vec::is_empty) {
+        section.fault("topics", "is empty: a handler reads at least one topic");
+    }
+    let from = choice(&mut section, "from", &[("earliest", From::Earliest), ("latest", From::Latest)]);
+    let filter = match section.value("filter").map(Filter::parse) {
+        Some(Ok(filter)) => filter,
+        Some(Err(error)) => {
+            section.fault(&format!("filter{}", error.place), error.message);
+            Filter::default()
+        }
+        None => Filter::default(),
+    };
+    section.close();
+    (topics, from, filter)
+}
+
+fn read_emit(mut section: Section<'_>, config: &Config, handler: &str) -> (Vec<String>, String) {
+    let topics = read_topics(&mut section, config).unwrap_or_default();
+    let source = section.text("source").map_or_else(|| format!("/handlers/{handler}"), str::to_owned);
+    if source.is_empty() || source.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        section.fault("source", format!("is {source:?}: must be a URI reference, as in \"/handlers/billing\""));
+    }
+    section.close();
+    (topics, source)
+}
+
+fn read_topics(section: &mut Section<'_>, config: &Config) -> Option<Vec<String>> {
+    let mut full: Vec<String> = Vec::new();
+    section.value("topics")?;
+    for (index, name) in section.texts("topics").unwrap_or_default().into_iter().enumerate() {
+        let key = format!("topics[{index}]");
+        match config.expand_topic(name) {
+            Ok(name) if full.contains(&name) => section.fault(&key, format!("{name:?} is there twice: remove one")),
+            Ok(name) => full.push(name),
+            Err(error) => section.fault(&key, error.to_string()),
+        }
+    }
+    Some(full)
+}
+
+fn read_grants(mut section: Section<'_>, config: &Config, handler: &str) -> Grants {
+    let mut grants = Grants {
+        state: section.boolean("state").unwrap_or(false),
+        timers: section.boolean("timers").unwrap_or(false),
+        ..Grants::default()
+    };
+    let mut list = |key, into: &mut Vec<String>| {
+        *into = section.texts(key).unwrap_or_default().into_iter().map(str::to_owned).collect();
+    };
+    list("http", &mut grants.http);
+    list("config", &mut grants.config);
+    list("secrets", &mut grants.secrets);
+    for (index, origin) in grants.http.iter().enumerate() {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', '*'])) {
+            let message = format!("is {origin:?}: must be an origin without a path, as in \"https://psp.example.com\"");
+            section.fault(&format!("http[{index}]"), message);
+        }
+    }
+    for grant in Grant::ALL {
+        if grants.asks(grant) && !config.policy.allows(handler, grant) {
+            let name = grant.name();
+            let message = format!(
+                "is not allowed by the host's policy: set {name} = true under [policy] or \
+                 [policy.handlers.{handler}] in the host's config, or remove it here"
+            );
+            section.fault(name, message);
+        }
+    }
+    section.close();
+    grants
+}
+
+impl Grants {
+    /// Whether the manifest asks for this.
+    #[must_use]
+    pub fn asks(&self, grant: Grant) -> bool {
+        match grant {
+            Grant::State => self.state,
+            Grant::Timers => self.timers,
+            Grant::Http => !self.http.is_empty(),
+            Grant::Config => !self.config.is_empty(),
+            Grant::Secrets => !self.secrets.is_empty(),
+        }
+    }
+}
+
+fn read_limits(mut section: Section<'_>) -> Limits {
+    let memory_mib = section.number("memory_mib", 1..=MEMORY_MIB_MAX).unwrap_or(MEMORY_MIB);
+    let limits = Limits {
+        memory_bytes: usize::try_from(memory_mib << 20).unwrap_or(usize::MAX),
+        cpu: section.number("cpu_ms", 1..=60_000).map_or(CPU, Duration::from_millis),
+        wall: section.number("wall_ms", 1..=600_000).map_or(WALL, Duration::from_millis),
+    };
+    if limits.wall < limits.cpu {
+        section.fault("wall_ms", format!("must be at least cpu_ms, {}", limits.cpu.as_millis()));
+    }
+    section.close();
+    limits
+}
+
+fn read_inbox(mut section: Section<'_>) -> bool {
+    let enabled = section.boolean("enabled").unwrap_or(true);
+    section.close();
+    enabled
+}
+
+/// The state machine orders by key; a manifest that wants something else must not run as if it had got it.
+fn read_ordering(root: &mut Section<'_>) {
+    match root.value("ordering").map(|value| value.as_str()) {
+        None | Some(Some("key")) => {}
+        Some(Some(ordering @ ("partition" | "none"))) => {
+            root.fault("ordering", format!("{ordering:?} is not in this release: \"key\" is, remove it or write that"));
+        }
+        Some(Some(_) | None) => root.fault("ordering", "must be \"key\""),
+    }
+}
+
+/// One of a few words; the default of the type when it is absent or wrong.
+fn choice<T: Copy + Default>(section: &mut Section<'_>, key: &'static str, words: &[(&str, T)]) -> T {
+    let Some(word) = section.text(key) else { return T::default() };
+    if let Some((_, value)) = words.iter().find(|(known, _)| *known == word) {
+        return *value;
+    }
+    let known: Vec<_> = words.iter().map(|(known, _)| format!("{known:?}")).collect();
+    section.fault(key, format!("is {word:?}: must be {}", known.join(" or ")));
+    T::default()
+}
+
+/// Three numbers and an optional suffix, as semantic versioning has them.
+fn is_version(version: &str) -> bool {
+    let numbers = version.split(['-', '+']).next().unwrap_or_default();
+    let suffix = &version[numbers.len()..];
+    let is_number = |part: &str| !part.is_empty() && part.len() <= 9 && part.bytes().all(|b| b.is_ascii_digit());
+    let is_suffix_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+');
+    numbers.split('.').count() == 3
+        && numbers.split('.').all(is_number)
+        && suffix.len() != 1
+        && suffix.bytes().all(is_suffix_byte)
+        && version.len() <= 64
+}
+
+#[cfg(test)]
+mod tests;
