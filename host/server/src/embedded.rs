@@ -1,0 +1,244 @@
+//! Bus and ledger in one RocksDB: what the host runs on with no configuration.
+//!
+//! [`committer`] is the only writer of records and units: one batch and one sync for everything that waits.
+//! [`key`] is the schema; the files beside it hold one kind of value each. [`catalog`] keeps in memory what every
+//! event looks up: topics, subscriptions, how far each reaches.
+
+mod batch;
+mod catalog;
+mod codec;
+mod committer;
+mod disk;
+mod inbox;
+mod key;
+mod ledger;
+mod names;
+mod progress;
+mod reader;
+mod retention;
+mod staging;
+mod state;
+mod store;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use weir_core::unit::Position;
+
+use crate::bus::{
+    Bus, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError, Topic,
+};
+use crate::ledger::Scope;
+use catalog::{Catalog, TopicLog};
+pub use catalog::RegisterError;
+use committer::{Committer, Rejected};
+use disk::Disk;
+use key::Family;
+use reader::{EveryPartition, LogReader};
+use staging::Appender;
+use store::{Store, now};
+
+/// Settings of the embedded store.
+#[derive(Clone, Debug)]
+pub struct EmbeddedConfig {
+    /// Records are kept this long.
+    pub retention_age: Duration,
+    /// And not more of them than this, before compression.
+    pub retention_bytes_per_partition: Option<u64>,
+    /// Free disk, in bytes, below which nothing is taken in; none is 5 % of the disk or 1 GiB, whichever is less.
+    pub disk_reserve: Option<u64>,
+    /// What may wait to be made durable.
+    pub queue_bytes_max: usize,
+    /// And in how many calls.
+    pub queue_requests_max: usize,
+    /// What one sync covers, about.
+    pub group_bytes_max: usize,
+}
+
+impl Default for EmbeddedConfig {
+    fn default() -> Self {
+        Self {
+            retention_age: Duration::from_secs(7 * 24 * 3600),
+            retention_bytes_per_partition: None,
+            disk_reserve: None,
+            // Half a second of the fastest intake that was measured.
+            queue_bytes_max: 64 << 20,
+            queue_requests_max: 16_384,
+            // A larger group gains no rate and makes its first caller wait.
+            group_bytes_max: 8 << 20,
+        }
+    }
+}
+
+/// Why the store could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("open the store in {path}: {remedy}")]
+pub struct OpenError {
+    path: PathBuf,
+    remedy: &'static str,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// What the store holds.
+#[derive(Clone, Debug)]
+pub struct DiskUsage {
+    /// Bytes on disk by column family, compressed.
+    pub families: Vec<(&'static str, u64)>,
+    /// Bytes of records by topic, before compression.
+    pub topics: Vec<(Arc<str>, u64)>,
+}
+
+/// The embedded bus and ledger. Clones share it; it is closed by [`Self::close`] or with the last clone.
+#[derive(Clone)]
+pub struct Embedded {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<Store>,
+    catalog: Catalog,
+    committer: Committer,
+    disk: Disk,
+    config: EmbeddedConfig,
+    closed: CancellationToken,
+}
+
+impl Embedded {
+    /// Opens the store in `path` and makes it where there is none.
+    pub fn open(path: &Path, config: EmbeddedConfig) -> Result<Self, OpenError> {
+        let error = |remedy| {
+            move |source: Box<dyn std::error::Error + Send + Sync>| OpenError { path: path.to_owned(), remedy, source }
+        };
+        let damaged = "if it is damaged, restore the data directory from a backup";
+        let store = Arc::new(Store::open(path).map_err(|source| error(damaged)(source.into()))?);
+        let catalog = Catalog::load(&store).map_err(|source| error(damaged)(source.into()))?;
+        let committer = Committer::spawn(Arc::clone(&store), &config)
+            .map_err(|source| error("the committer's thread could not be started")(source.into()))?;
+        let disk = Disk::new(path.to_owned(), config.disk_reserve);
+        let closed = CancellationToken::new();
+        Ok(Self { inner: Arc::new(Inner { store, catalog, committer, disk, config, closed }) })
+    }
+
+    /// Refuses new work, makes durable what waits and ends memberships. Blocks for as long as that takes.
+    pub fn close(self) {
+        self.inner.close();
+    }
+
+    /// Deletes what retention no longer keeps. Blocks; to be called now and then.
+    pub fn sweep_retention(&self) {
+        let inner = &self.inner;
+        if let Err(error) = retention::sweep(&inner.store, &inner.catalog, &inner.config, now()) {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep by retention");
+        }
+    }
+
+    /// Makes retention wait for this subscription: for its committed position, or the start of its topics where
+    /// nothing was committed. Subscriptions of earlier runs are waited for until they are released.
+    pub fn register_subscription(&self, scope: &Scope) -> Result<(), RegisterError> {
+        let group = self.inner.catalog.group(&self.inner.store, &scope.group, &scope.topics)?;
+        group.deployed.store(true, std::sync::atomic::Ordering::Release);
+        Ok(())
+    }
+
+    /// Retention stops to wait for this subscription, because it is no longer deployed. What it committed is kept.
+    pub fn release_subscription(&self, group: &str) {
+        self.inner.catalog.release_group(group);
+    }
+
+    /// What lies on the disk.
+    #[must_use]
+    pub fn disk_usage(&self) -> DiskUsage {
+        let families = Family::ALL.map(|family| (family.name(), self.inner.store.bytes(family)));
+        let topics = self.inner.catalog.topics();
+        let topics = topics.iter().map(|topic| (Arc::clone(&topic.name), topic.bytes())).collect();
+        DiskUsage { families: families.to_vec(), topics }
+    }
+
+    fn log(&self, topic: &str) -> Result<Arc<TopicLog>, SubscribeError> {
+        self.inner.catalog.topic(topic).ok_or_else(|| SubscribeError::UnknownTopic(topic.to_owned()))
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.committer.close();
+        self.closed.cancel();
+    }
+
+    async fn publish(&self, topic: String, records: Vec<Publish>) -> Result<(), PublishError> {
+        let Some(log) = self.catalog.topic(&topic) else { return Err(PublishError::UnknownTopic(topic)) };
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.disk.check().map_err(PublishError::Stopped)?;
+        let mut appender = Appender::default();
+        for Publish { partition_hash, record } in &records {
+            appender.push(&log, partition_hash % log.count(), record);
+        }
+        drop(records);
+        self.committer.publish(appender.finish()).await.map_err(|rejected| match rejected {
+            Rejected::Full => PublishError::Busy,
+            Rejected::Closed => PublishError::Stopped("the host is shutting down".to_owned()),
+        })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Bus for Embedded {
+    fn topics(&self) -> Vec<Topic> {
+        let topics = self.inner.catalog.topics();
+        topics.iter().map(|log| Topic { name: Arc::clone(&log.name), partitions: log.count() }).collect()
+    }
+
+    fn topic(&self, name: &str) -> Option<Topic> {
+        let log = self.inner.catalog.topic(name)?;
+        Some(Topic { name: Arc::clone(&log.name), partitions: log.count() })
+    }
+
+    fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        self.inner.catalog.ensure_topic(&self.inner.store, name, partitions)
+    }
+
+    fn publish(&self, topic: &str, records: Vec<Publish>) -> BoxFuture<'static, Result<(), PublishError>> {
+        let (inner, topic) = (Arc::clone(&self.inner), topic.to_owned());
+        Box::pin(async move { inner.publish(topic, records).await })
+    }
+
+    fn subscribe(&self, group: &str, topics: &[Arc<str>]) -> Result<Box<dyn Membership>, SubscribeError> {
+        let logs = topics.iter().map(|topic| self.log(topic)).collect::<Result<_, _>>()?;
+        let scope = Scope { group: group.into(), topics: topics.into() };
+        if let Err(error) = self.register_subscription(&scope) {
+            // The ledger says the same when the subscription's progress is restored; nothing runs before that.
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot register a subscription");
+        }
+        Ok(Box::new(EveryPartition::new(Arc::clone(&self.inner.store), logs, self.inner.closed.clone())))
+    }
+
+    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, SubscribeError> {
+        let log = self.log(topic)?;
+        if partition >= log.count() {
+            let (topic, partitions) = (topic.to_owned(), log.count());
+            return Err(SubscribeError::UnknownPartition { topic, partitions, partition });
+        }
+        let mut reader = LogReader::new(Arc::clone(&self.inner.store), &[log], partition);
+        reader.seek(Position { topic: 0, offset: from });
+        Ok(Box::new(reader))
+    }
+
+    fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
+        let log = self.inner.catalog.topic(topic)?;
+        let extent = log.partition(partition)?;
+        Some((extent.start(), extent.end()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

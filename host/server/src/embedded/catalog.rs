@@ -1,0 +1,292 @@
+//! Topics and subscriptions of the store, in memory: what every event looks up.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use dashmap::DashMap;
+use rocksdb::WriteBatch;
+use tokio::sync::watch;
+
+use super::batch::BatchHeader;
+use super::key::{Family, Key, PARTITION_PREFIX};
+use super::store::{ReadError, Store};
+use super::{names, progress};
+use crate::bus::EnsureTopicError;
+
+/// As Kafka has it, so that a topic can move there.
+const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// Each partition of a subscription has a state machine; thousands of them on one machine are a mistake.
+const PARTITIONS_MAX: u32 = 1024;
+
+/// A topic and the extent of its partitions.
+#[derive(Debug)]
+pub(super) struct TopicLog {
+    pub(super) id: u32,
+    pub(super) name: Arc<str>,
+    partitions: Box<[PartitionLog]>,
+}
+
+/// The extent of one partition. Only the committer moves the end and only retention moves the start.
+#[derive(Debug)]
+pub(super) struct PartitionLog {
+    start: AtomicU64,
+    end: watch::Sender<u64>,
+    bytes: AtomicU64,
+}
+
+impl TopicLog {
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.partitions.len()).expect("counted by a u32 when it was made")
+    }
+
+    /// The partition of this number; none beyond the last.
+    pub(super) fn partition(&self, partition: u32) -> Option<&PartitionLog> {
+        self.partitions.get(usize::try_from(partition).ok()?)
+    }
+
+    /// Bytes of all partitions before compression.
+    pub(super) fn bytes(&self) -> u64 {
+        self.partitions.iter().map(PartitionLog::bytes).sum()
+    }
+
+    fn load(store: &Store, id: u32, name: Arc<str>, count: u32) -> Result<Self, ReadError> {
+        let partitions = (0..count).map(|partition| PartitionLog::load(store, id, partition)).collect::<Result<_, _>>()?;
+        Ok(Self { id, name, partitions })
+    }
+}
+
+impl PartitionLog {
+    fn load(store: &Store, topic: u32, partition: u32) -> Result<Self, ReadError> {
+        let start = match store.get(&Key::LogStart { topic, partition })? {
+            Some(value) => u64::from_be_bytes(value.as_ref().try_into().map_err(|_length| MALFORMED_START)?),
+            None => 0,
+        };
+        let (mut end, mut bytes) = (start, 0);
+        let prefix = Key::BatchHeader { topic, partition, base: 0 }.encode();
+        store.scan(Family::Meta, &prefix[..PARTITION_PREFIX], |key, value| -> Result<bool, ReadError> {
+            if let Key::BatchHeader { base, .. } = key {
+                let header = BatchHeader::decode(value)?;
+                end = base + u64::from(header.count);
+                bytes += header.bytes;
+            }
+            Ok(true)
+        })?;
+        Ok(Self { start: start.into(), end: watch::Sender::new(end), bytes: bytes.into() })
+    }
+
+    /// The first kept offset.
+    pub(super) fn start(&self) -> u64 {
+        self.start.load(Ordering::Acquire)
+    }
+
+    /// The offset after the last durable record.
+    pub(super) fn end(&self) -> u64 {
+        *self.end.borrow()
+    }
+
+    /// Tells when the end moves.
+    pub(super) fn watch_end(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The committer made records up to `end` durable.
+    pub(super) fn extend(&self, end: u64, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.end.send_replace(end);
+    }
+
+    /// Retention deletes `bytes` of batches before `start`.
+    pub(super) fn cut(&self, start: u64, bytes: u64) {
+        self.start.store(start, Ordering::Release);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+const MALFORMED_START: super::codec::DecodeError = super::codec::DecodeError::Malformed("log start");
+
+/// A subscription.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) id: u32,
+    pub(super) name: Arc<str>,
+    pub(super) topics: Arc<[Arc<str>]>,
+    /// Whether retention waits for it.
+    pub(super) deployed: AtomicBool,
+    /// Committed frontiers by partition number, one per topic.
+    frontiers: Mutex<HashMap<u32, Vec<u64>>>,
+}
+
+impl Group {
+    fn new(id: u32, name: Arc<str>, topics: Arc<[Arc<str>]>) -> Self {
+        Self { id, name, topics, deployed: AtomicBool::new(true), frontiers: Mutex::default() }
+    }
+
+    fn frontiers(&self) -> MutexGuard<'_, HashMap<u32, Vec<u64>>> {
+        self.frontiers.lock().expect("nothing panics under this lock")
+    }
+
+    /// A unit of work was committed.
+    pub(super) fn advance(&self, partition: u32, frontiers: Vec<u64>) {
+        self.frontiers().insert(partition, frontiers);
+    }
+
+    /// The first offset of a topic that is still needed; none when the topic is not read or nothing was committed.
+    fn frontier(&self, index: usize, partition: u32) -> Option<u64> {
+        self.frontiers().get(&partition)?.get(index).copied()
+    }
+}
+
+/// A subscription was stored with other topics.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "subscription {group:?} reads {wanted:?} but was started with {stored:?}; its topics and their order are fixed, deploy it under another name"
+)]
+pub struct RegisterError {
+    group: Arc<str>,
+    wanted: Arc<[Arc<str>]>,
+    stored: Arc<[Arc<str>]>,
+}
+
+/// All topics and subscriptions.
+pub(super) struct Catalog {
+    topics: DashMap<Arc<str>, Arc<TopicLog>>,
+    groups: DashMap<Arc<str>, Arc<Group>>,
+    /// Held while a topic or subscription is made: gives the next numbers of each.
+    making: Mutex<(u32, u32)>,
+}
+
+impl Catalog {
+    /// Reads all of it; every batch header once, which is what bounds a start.
+    pub(super) fn load(store: &Store) -> Result<Self, ReadError> {
+        let catalog = Self { topics: DashMap::new(), groups: DashMap::new(), making: Mutex::new((1, 1)) };
+        let mut next = (1, 1);
+        store.scan(Family::Meta, &[1], |key, value| -> Result<bool, ReadError> {
+            if let Key::Topic { topic } = key {
+                let (name, count) = names::decode_topic(value)?;
+                let log = TopicLog::load(store, topic, Arc::clone(&name), count)?;
+                catalog.topics.insert(name, Arc::new(log));
+                next.0 = topic + 1;
+            }
+            Ok(true)
+        })?;
+        let mut by_id = HashMap::new();
+        store.scan(Family::Meta, &[2], |key, value| -> Result<bool, ReadError> {
+            if let Key::Group { group } = key {
+                let (name, topics) = names::decode_group(value)?;
+                let entry = Arc::new(Group::new(group, Arc::clone(&name), topics));
+                by_id.insert(group, Arc::clone(&entry));
+                catalog.groups.insert(name, entry);
+                next.1 = group + 1;
+            }
+            Ok(true)
+        })?;
+        let progress_of_all = &Key::Progress { group: 0, partition: 0 }.encode()[..1];
+        store.scan(Family::Ledger, progress_of_all, |key, value| -> Result<bool, ReadError> {
+            if let Key::Progress { group, partition } = key
+                && let Some(group) = by_id.get(&group)
+            {
+                let cursors = progress::decode(value)?.cursors;
+                group.advance(partition, cursors.iter().map(|cursor| cursor.frontier).collect());
+            }
+            Ok(true)
+        })?;
+        *catalog.making.lock().expect("nothing panics under this lock") = next;
+        Ok(catalog)
+    }
+
+    pub(super) fn topic(&self, name: &str) -> Option<Arc<TopicLog>> {
+        self.topics.get(name).map(|entry| Arc::clone(&entry))
+    }
+
+    /// All topics, by name.
+    pub(super) fn topics(&self) -> Vec<Arc<TopicLog>> {
+        let mut topics: Vec<_> = self.topics.iter().map(|entry| Arc::clone(&entry)).collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        topics
+    }
+
+    pub(super) fn ensure_topic(&self, store: &Store, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        let mut making = self.making.lock().expect("nothing panics under this lock");
+        if let Some(found) = self.topic(name).map(|topic| topic.count()) {
+            let wanted = partitions;
+            let different = EnsureTopicError::PartitionCount { name: name.to_owned(), found, wanted };
+            return if found == wanted { Ok(()) } else { Err(different) };
+        }
+        check_topic(name, partitions).map_err(EnsureTopicError::Invalid)?;
+        let (id, name) = (making.0, Arc::<str>::from(name));
+        let log = TopicLog::load(store, id, Arc::clone(&name), partitions)
+            .map_err(|error| EnsureTopicError::Store { name: name.as_ref().to_owned(), source: error.into() })?;
+        let mut batch = WriteBatch::default();
+        store.put(&mut batch, &Key::Topic { topic: id }, &names::encode_topic(&name, partitions));
+        store.write_synced(batch);
+        making.0 += 1;
+        self.topics.insert(name, Arc::new(log));
+        Ok(())
+    }
+
+    /// The subscription of this name, made when there is none.
+    pub(super) fn group(
+        &self,
+        store: &Store,
+        name: &Arc<str>,
+        topics: &Arc<[Arc<str>]>,
+    ) -> Result<Arc<Group>, RegisterError> {
+        let found = self.groups.get(name).map(|entry| Arc::clone(&entry));
+        let group = found.unwrap_or_else(|| self.make_group(store, name, topics));
+        if group.topics != *topics {
+            let (wanted, stored) = (Arc::clone(topics), Arc::clone(&group.topics));
+            return Err(RegisterError { group: Arc::clone(name), wanted, stored });
+        }
+        Ok(group)
+    }
+
+    fn make_group(&self, store: &Store, name: &Arc<str>, topics: &Arc<[Arc<str>]>) -> Arc<Group> {
+        let mut making = self.making.lock().expect("nothing panics under this lock");
+        if let Some(entry) = self.groups.get(name) {
+            return Arc::clone(&entry);
+        }
+        let id = making.1;
+        let mut batch = WriteBatch::default();
+        store.put(&mut batch, &Key::Group { group: id }, &names::encode_group(name, topics));
+        store.write_synced(batch);
+        making.1 += 1;
+        let group = Arc::new(Group::new(id, Arc::clone(name), Arc::clone(topics)));
+        self.groups.insert(Arc::clone(name), Arc::clone(&group));
+        group
+    }
+
+    /// Retention stops to wait for this subscription.
+    pub(super) fn release_group(&self, name: &str) {
+        if let Some(group) = self.groups.get(name) {
+            group.deployed.store(false, Ordering::Release);
+        }
+    }
+
+    /// The first offset of a partition that a deployed subscription still needs. One that has committed nothing needs
+    /// all that is kept.
+    pub(super) fn floor(&self, topic: &TopicLog, partition: u32, log: &PartitionLog) -> u64 {
+        let readers = self.groups.iter().filter(|group| group.deployed.load(Ordering::Acquire)).filter_map(|group| {
+            let index = group.topics.iter().position(|name| *name == topic.name)?;
+            Some(group.frontier(index, partition).unwrap_or_else(|| log.start()))
+        });
+        readers.min().unwrap_or_else(|| log.end())
+    }
+}
+
+fn check_topic(name: &str, partitions: u32) -> Result<(), String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.is_empty() || name.len() > TOPIC_NAME_BYTES_MAX || !name.bytes().all(allowed) || [".", ".."].contains(&name) {
+        return Err(format!(
+            "topic name {name:?}: 1 to {TOPIC_NAME_BYTES_MAX} letters, digits, dots, underscores and hyphens are allowed"
+        ));
+    }
+    if !(1..=PARTITIONS_MAX).contains(&partitions) {
+        return Err(format!("topic {name:?} with {partitions} partitions: 1 to {PARTITIONS_MAX} are allowed"));
+    }
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! The one writer of the store: takes everything that waits, writes it as one batch, syncs once, then answers.
+//!
+//! Under load the groups grow by themselves, because requests gather while the sync before them runs. Callers encode
+//! records and values before they queue; offsets are assigned here.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use rocksdb::WriteBatch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
+use weir_core::unit::CommitResult;
+
+use super::EmbeddedConfig;
+use super::batch::{BATCH_BYTES_MAX, Batch};
+use super::catalog::TopicLog;
+use super::key::{Family, Key};
+use super::staging::{Append, StagedUnit};
+use super::store::{ReadError, Store};
+use super::progress;
+
+/// The queue in front of the writing thread, and the thread.
+pub(super) struct Committer {
+    queue: Arc<Queue>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Why a request did not get into the queue.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rejected {
+    /// No room.
+    Full,
+    /// The store is being closed.
+    Closed,
+}
+
+struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+    /// Bytes that may still wait or be written.
+    room: Arc<Semaphore>,
+    bytes_max: u32,
+    requests_max: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    closed: bool,
+}
+
+struct Request {
+    work: Work,
+    bytes: u32,
+    _room: OwnedSemaphorePermit,
+}
+
+enum Work {
+    Publish { appends: Vec<Append>, reply: oneshot::Sender<()> },
+    Unit { unit: Box<StagedUnit>, reply: oneshot::Sender<CommitResult> },
+}
+
+impl Committer {
+    pub(super) fn spawn(store: Arc<Store>, config: &EmbeddedConfig) -> std::io::Result<Self> {
+        let bytes_max = u32::try_from(config.queue_bytes_max).unwrap_or(u32::MAX);
+        let queue = Arc::new(Queue {
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+            room: Arc::new(Semaphore::new(usize::try_from(bytes_max).unwrap_or(Semaphore::MAX_PERMITS))),
+            bytes_max,
+            requests_max: config.queue_requests_max,
+        });
+        let (group_bytes_max, shared) = (config.group_bytes_max, Arc::clone(&queue));
+        let run = move || {
+            let _abort = AbortOnPanic;
+            Writer { store: &store, numbers: HashMap::new() }.run(&shared, group_bytes_max);
+        };
+        let thread = std::thread::Builder::new().name("weir-committer".to_owned()).spawn(run)?;
+        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Queues records unless there is no room; answers when they are durable.
+    pub(super) async fn publish(&self, appends: Vec<Append>) -> Result<(), Rejected> {
+        let bytes = self.queue.clamp(appends.iter().map(Append::len_bytes).sum());
+        let room = match Arc::clone(&self.queue.room).try_acquire_many_owned(bytes) {
+            Ok(room) => room,
+            Err(TryAcquireError::NoPermits) => return Err(Rejected::Full),
+            Err(TryAcquireError::Closed) => return Err(Rejected::Closed),
+        };
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(Request { work: Work::Publish { appends, reply }, bytes, _room: room })?;
+        // The thread answers what it took, and ends only when nothing waits.
+        answer.await.map_err(|_dropped| Rejected::Closed)
+    }
+
+    /// Queues a unit of work when there is room. Once queued it is committed whether or not the answer is awaited.
+    pub(super) async fn commit(&self, unit: Box<StagedUnit>) -> Result<CommitResult, Rejected> {
+        let bytes = self.queue.clamp(unit.len_bytes());
+        let room = Arc::clone(&self.queue.room).acquire_many_owned(bytes).await.map_err(|_closed| Rejected::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(Request { work: Work::Unit { unit, reply }, bytes, _room: room })?;
+        answer.await.map_err(|_dropped| Rejected::Closed)
+    }
+
+    /// Takes all room of the queue, for tests of what happens then.
+    #[cfg(test)]
+    pub(super) async fn hold_all_room(&self) -> OwnedSemaphorePermit {
+        let room = Arc::clone(&self.queue.room).acquire_many_owned(self.queue.bytes_max).await;
+        room.expect("open in that test")
+    }
+
+    /// Refuses new work, waits until what waits is durable and ends the thread.
+    pub(super) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.queue.room.close();
+        self.queue.wake.notify_one();
+        let thread = self.thread.lock().expect("nothing panics under this lock").take();
+        if let Some(thread) = thread {
+            thread.join().expect("a panic of this thread aborts the process");
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("nothing panics under this lock")
+    }
+
+    /// What a request of this size takes of the room: one larger than all of it waits for all of it.
+    fn clamp(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max)
+    }
+
+    fn push(&self, request: Request) -> Result<(), Rejected> {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return Err(Rejected::Closed);
+        }
+        // Units are bounded by the partitions that are owned, one in flight each, and are never turned away.
+        if matches!(request.work, Work::Publish { .. }) && waiting.requests.len() >= self.requests_max {
+            return Err(Rejected::Full);
+        }
+        waiting.requests.push_back(request);
+        drop(waiting);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// All that waits, up to about `bytes_max` and at least one; waits for the first. None when closed and empty.
+    fn take(&self, bytes_max: usize) -> Option<Vec<Request>> {
+        let mut waiting = self.lock();
+        while waiting.requests.is_empty() {
+            if waiting.closed {
+                return None;
+            }
+            waiting = self.wake.wait(waiting).expect("nothing panics under this lock");
+        }
+        let mut bytes = 0_usize;
+        let fits = |request: &&Request| {
+            let first = bytes == 0;
+            bytes = bytes.saturating_add(usize::try_from(request.bytes.max(1)).unwrap_or(usize::MAX));
+            first || bytes <= bytes_max
+        };
+        let count = waiting.requests.iter().take_while(fits).count();
+        Some(waiting.requests.drain(..count).collect())
+    }
+}
+
+/// The thread's own.
+struct Writer<'a> {
+    store: &'a Store,
+    /// Number of the last committed unit by subscription and partition, read once each.
+    numbers: HashMap<(u32, u32), u64>,
+}
+
+/// What one group writes.
+#[derive(Default)]
+struct GroupWrite {
+    batch: WriteBatch,
+    /// By topic and partition number.
+    logs: HashMap<(u32, u32), LogWrite>,
+}
+
+struct LogWrite {
+    log: Arc<TopicLog>,
+    partition: u32,
+    batches: Vec<Batch>,
+}
+
+/// What to tell whom once the group is durable.
+enum Answer {
+    Published(oneshot::Sender<()>),
+    Committed { unit: Box<StagedUnit>, reply: oneshot::Sender<CommitResult> },
+    Told(CommitResult, oneshot::Sender<CommitResult>),
+}
+
+impl Writer<'_> {
+    fn run(&mut self, queue: &Queue, group_bytes_max: usize) {
+        while let Some(requests) = queue.take(group_bytes_max) {
+            let mut group = GroupWrite::default();
+            let mut answers = Vec::with_capacity(requests.len());
+            let mut rooms = Vec::with_capacity(requests.len());
+            for request in requests {
+                rooms.push(request._room);
+                answers.push(match request.work {
+                    Work::Publish { appends, reply } => {
+                        group.append(appends);
+                        Answer::Published(reply)
+                    }
+                    Work::Unit { unit, reply } => self.stage(&mut group, unit, reply),
+                });
+            }
+            self.write(group);
+            drop(rooms);
+            answers.into_iter().for_each(Answer::send);
+        }
+    }
+
+    fn stage(&mut self, group: &mut GroupWrite, mut unit: Box<StagedUnit>, reply: oneshot::Sender<CommitResult>) -> Answer {
+        let place = (unit.group.id, unit.partition);
+        let last = match self.last_number(place) {
+            Ok(last) => last,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, group = &*unit.group.name, "cannot read progress");
+                return Answer::Told(CommitResult::Unavailable { message: error.to_string() }, reply);
+            }
+        };
+        if unit.number == last {
+            // The caller did not hear the answer and asks again.
+            return Answer::Told(CommitResult::Committed, reply);
+        }
+        if unit.number != last + 1 {
+            let message = format!("unit {} does not follow {last}, the last committed one", unit.number);
+            tracing::error!(group = &*unit.group.name, partition = unit.partition, message, "a bug of the host");
+            return Answer::Told(CommitResult::Unavailable { message }, reply);
+        }
+        self.numbers.insert(place, unit.number);
+        group.append(std::mem::take(&mut unit.appends));
+        unit.write(self.store, &mut group.batch);
+        Answer::Committed { unit, reply }
+    }
+
+    fn last_number(&mut self, place: (u32, u32)) -> Result<u64, ReadError> {
+        if let Some(&number) = self.numbers.get(&place) {
+            return Ok(number);
+        }
+        let number = match self.store.get(&Key::Progress { group: place.0, partition: place.1 })? {
+            Some(value) => progress::decode(&value)?.unit,
+            None => 0,
+        };
+        self.numbers.insert(place, number);
+        Ok(number)
+    }
+
+    /// Gives the records their offsets, writes and syncs, and lets readers see them.
+    fn write(&self, group: GroupWrite) {
+        let GroupWrite { mut batch, logs } = group;
+        let (log_family, meta_family) = (self.store.family(Family::Log), self.store.family(Family::Meta));
+        let mut extents = Vec::with_capacity(logs.len());
+        for ((topic, partition), write) in logs {
+            let mut base = write.partition_log().end();
+            let mut bytes = 0;
+            for records in write.batches {
+                let header = records.header();
+                batch.put_cf(log_family, Key::Batch { topic, partition, base }.encode(), records.finish());
+                batch.put_cf(meta_family, Key::BatchHeader { topic, partition, base }.encode(), header.encode());
+                base += u64::from(header.count);
+                bytes += header.bytes;
+            }
+            extents.push((write.log, partition, base, bytes));
+        }
+        if batch.is_empty() {
+            return;
+        }
+        self.store.write_synced(batch);
+        for (log, partition, end, bytes) in extents {
+            log.partition(partition).expect("chosen from its partitions").extend(end, bytes);
+        }
+    }
+}
+
+impl GroupWrite {
+    fn append(&mut self, appends: Vec<Append>) {
+        for Append { log, partition, batch } in appends {
+            let place = (log.id, partition);
+            let write = self.logs.entry(place).or_insert_with(|| LogWrite { log, partition, batches: Vec::new() });
+            match write.batches.last_mut() {
+                Some(last) if last.len_bytes() + batch.len_bytes() <= BATCH_BYTES_MAX => last.join(&batch),
+                Some(_) | None => write.batches.push(batch),
+            }
+        }
+    }
+}
+
+impl LogWrite {
+    fn partition_log(&self) -> &super::catalog::PartitionLog {
+        self.log.partition(self.partition).expect("chosen from its partitions")
+    }
+}
+
+impl Answer {
+    /// The receiver may be gone: what it asked for is durable all the same.
+    fn send(self) {
+        match self {
+            Self::Published(reply) => drop(reply.send(())),
+            Self::Committed { unit, reply } => {
+                unit.group.advance(unit.partition, unit.frontiers);
+                drop(reply.send(CommitResult::Committed));
+            }
+            Self::Told(result, reply) => drop(reply.send(result)),
+        }
+    }
+}
+
+/// A committer that is gone would leave every caller waiting.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}

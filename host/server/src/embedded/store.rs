@@ -1,0 +1,184 @@
+//! RocksDB: how it is set up, and what happens when it cannot write.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use rocksdb::compaction_filter::Decision;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
+    DBRawIterator, DBRecoveryMode, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+use weir_core::time::Millis;
+
+use super::codec::DecodeError;
+use super::key::{Family, Key};
+use super::state;
+
+/// Decoded blocks of all families together; blobs are read past it.
+const BLOCK_CACHE_BYTES: usize = 64 << 20;
+/// Record batches wait here for their blob file: large enough that a flush is a long sequential write.
+const LOG_BUFFER_BYTES: usize = 64 << 20;
+const LEDGER_BUFFER_BYTES: usize = 16 << 20;
+const STATE_BUFFER_BYTES: usize = 32 << 20;
+const META_BUFFER_BYTES: usize = 8 << 20;
+/// Beyond it the oldest buffers are flushed: bounds the disk that the journal takes and the time of a start.
+const JOURNAL_BYTES_MAX: u64 = 256 << 20;
+/// Smaller batches lie beside their keys: a blob file of tiny values costs more reads than compaction saves writes.
+const BLOB_BYTES_MIN: u64 = 1024;
+const BLOB_FILE_BYTES: u64 = 64 << 20;
+
+/// Reading the store failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// RocksDB says so: an I/O error or a wrong checksum.
+    #[error("read the store")]
+    Rocks(#[from] rocksdb::Error),
+    /// What it gave is not what we write.
+    #[error("understand a stored value")]
+    Decode(#[from] DecodeError),
+}
+
+pub(super) struct Store {
+    db: DB,
+    synced: WriteOptions,
+}
+
+impl Store {
+    pub(super) fn open(path: &Path) -> Result<Self, rocksdb::Error> {
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)));
+        let db = DB::open_cf_descriptors(&db_options(), path, families)?;
+        let mut synced = WriteOptions::default();
+        synced.set_sync(true);
+        Ok(Self { db, synced })
+    }
+
+    pub(super) fn family(&self, family: Family) -> &ColumnFamily {
+        self.db.cf_handle(family.name()).expect("opened with all families")
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Result<Option<DBPinnableSlice<'_>>, rocksdb::Error> {
+        self.db.get_pinned_cf(self.family(key.family()), key.encode())
+    }
+
+    /// An iterator over the keys with `prefix`; seek before use.
+    pub(super) fn iterate(&self, family: Family, prefix: &[u8]) -> DBRawIterator<'_> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(rocksdb::PrefixRange(prefix));
+        self.db.raw_iterator_cf_opt(self.family(family), options)
+    }
+
+    /// Calls `each` with all keys that start with `prefix` and their values, in order, until it answers false.
+    pub(super) fn scan<E: From<ReadError>>(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        mut each: impl FnMut(Key, &[u8]) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let mut iterator = self.iterate(family, prefix);
+        iterator.seek(prefix);
+        while let Some((key, value)) = iterator.item() {
+            if !each(Key::decode(key).map_err(ReadError::from)?, value)? {
+                return Ok(());
+            }
+            iterator.next();
+        }
+        Ok(iterator.status().map_err(ReadError::from)?)
+    }
+
+    pub(super) fn put(&self, batch: &mut WriteBatch, key: &Key, value: &[u8]) {
+        batch.put_cf(self.family(key.family()), key.encode(), value);
+    }
+
+    /// Deletes the keys from `from` on and before `to`, of one kind.
+    pub(super) fn delete_range(&self, batch: &mut WriteBatch, from: &Key, to: &Key) {
+        batch.delete_range_cf(self.family(from.family()), from.encode(), to.encode());
+    }
+
+    /// Writes the batch and syncs the journal. After a failure nobody can know what the journal holds (a second sync
+    /// may report success over pages that were dropped), so the process ends by abort: what was acknowledged is
+    /// synced, and the next start reads what is there.
+    pub(super) fn write_synced(&self, batch: WriteBatch) {
+        if let Err(error) = self.db.write_opt(batch, &self.synced) {
+            die("write to the store", &error);
+        }
+    }
+
+    /// Rewrites a range, so that deleted batches give their disk space back.
+    pub(super) fn compact(&self, from: &Key, to: &Key) {
+        self.db.compact_range_cf(self.family(from.family()), Some(from.encode()), Some(to.encode()));
+    }
+
+    /// Bytes on disk and in buffers.
+    pub(super) fn bytes(&self, family: Family) -> u64 {
+        const PARTS: [&str; 3] =
+            ["rocksdb.live-sst-files-size", "rocksdb.live-blob-file-size", "rocksdb.cur-size-all-mem-tables"];
+        let part = |name| self.db.property_int_value_cf(self.family(family), name).ok().flatten().unwrap_or(0);
+        PARTS.into_iter().map(part).sum()
+    }
+}
+
+/// Ends the process at once, with the reason on standard error whatever the log does with it.
+#[expect(clippy::print_stderr, reason = "the log may be buffered, and nothing runs after this")]
+pub(super) fn die(what: &str, error: &(dyn std::error::Error + 'static)) -> ! {
+    tracing::error!(error, "cannot {what}, stopping");
+    eprintln!("weir: cannot {what}: {error}; what was acknowledged is safe; free the cause and start again");
+    std::process::abort()
+}
+
+/// The wall clock.
+pub(super) fn now() -> Millis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn db_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    // A write that was cut off at the end of the journal was never acknowledged; damage anywhere else is refused.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_paranoid_checks(true);
+    options.set_max_total_wal_size(JOURNAL_BYTES_MAX);
+    options.set_max_background_jobs(2);
+    // Write back while a file grows, so that a flush or compaction does not leave one long sync to the committer.
+    options.set_bytes_per_sync(1 << 20);
+    options.set_max_open_files(1024);
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(4 << 20);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options
+}
+
+fn family_options(family: Family, cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut options = Options::default();
+    options.set_compression_type(DBCompressionType::Lz4);
+    match family {
+        Family::Meta => options.set_write_buffer_size(META_BUFFER_BYTES),
+        Family::Ledger => options.set_write_buffer_size(LEDGER_BUFFER_BYTES),
+        Family::Log => {
+            options.set_write_buffer_size(LOG_BUFFER_BYTES);
+            options.set_max_write_buffer_number(4);
+            options.set_enable_blob_files(true);
+            options.set_min_blob_size(BLOB_BYTES_MIN);
+            options.set_blob_file_size(BLOB_FILE_BYTES);
+            options.set_blob_compression_type(DBCompressionType::Lz4);
+            options.set_enable_blob_gc(true);
+        }
+        Family::State => {
+            options.set_write_buffer_size(STATE_BUFFER_BYTES);
+            // Most events of a new key ask for a name that is not there.
+            blocks.set_bloom_filter(10.0, false);
+            options.set_compaction_filter("expired", |_level, _key, value| {
+                if state::is_expired(value, now()) { Decision::Remove } else { Decision::Keep }
+            });
+        }
+    }
+    options.set_block_based_table_factory(&blocks);
+    options
+}
