@@ -1,1 +1,10 @@
-//! The whole host against its public surface.
+//! The whole host against its public surface: each test starts the real program on a scratch directory.
+
+#![expect(clippy::unwrap_used, reason = "what a test starts from either works or ends the test")]
+
+mod fixture;
+mod http;
+mod kills;
+mod lifecycle;
+mod publishing;
+mod tidy;

@@ -1,0 +1,58 @@
+//! What the tests start from.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use weir_tests::host::{self, Host, Place};
+
+/// For all handlers to finish what was published.
+pub(crate) const SETTLE: Duration = Duration::from_secs(120);
+
+/// A place whose folder goes with it.
+pub(crate) struct Scratch {
+    pub(crate) place: Place,
+    folder: TempDir,
+}
+
+impl Scratch {
+    /// A place for a host with these handlers; `config` goes to the end of its `weir.toml`.
+    pub(crate) fn new(handlers: &[&str], config: &str) -> Self {
+        let folder = TempDir::with_prefix("weir-").unwrap();
+        let handlers = host::handlers(root(), handlers).unwrap();
+        let place = Place::new(&host::binary(root()), folder.path(), &handlers, config).unwrap();
+        Self { place, folder }
+    }
+
+    /// A place with the handlers of the purchases, and a host that runs there.
+    pub(crate) fn with_purchases() -> (Self, Host) {
+        let scratch = Self::new(&["billing", "notification"], "");
+        let host = scratch.place.start().unwrap();
+        (scratch, host)
+    }
+
+    /// Writes a file beside the configuration.
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Says that a test could not run; `cargo xtask test` counts it as skipped. Not captured, unlike `println!`.
+pub(crate) fn skip(test: &str, reason: &str) {
+    writeln!(std::io::stdout(), "\nSKIPPED: {test}: {reason}").unwrap();
+}
+
+/// An event that no handler minds.
+pub(crate) fn invoice(id: &str, customer: &str, amount: &str) -> String {
+    format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"/tests","type":"InvoiceCreated","datacontenttype":"application/json","partitionkey":"{customer}","data":{{"invoiceId":"{id}","customerId":"{customer}","quantity":1,"amount":"{amount}","currency":"USD"}}}}"#
+    )
+}

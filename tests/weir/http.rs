@@ -1,0 +1,77 @@
+//! The ingress: what is malformed or misdirected gets a reason and changes nothing.
+
+use weir_tests::http::Answer;
+use weir_tests::purchases::INVOICES;
+
+use crate::fixture::{Scratch, invoice};
+
+const JSON: (&str, &str) = ("content-type", "application/cloudevents+json");
+const BATCH: (&str, &str) = ("content-type", "application/cloudevents-batch+json");
+
+fn assert_problem(answer: &Answer, status: u16, says: &str) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(
+        answer.content_type, "application/problem+json",
+        "{answer:?}"
+    );
+    assert!(answer.body.contains(says), "{says:?} is not in {answer:?}");
+}
+
+#[test]
+fn malformed_requests_are_refused_with_a_reason_and_publish_nothing() {
+    let (_scratch, host) = Scratch::with_purchases();
+    let client = host.client();
+    let path = format!("/v1/topics/{INVOICES}/events");
+    let good = invoice("a", "1", "1.00");
+    let check = |headers: &[(&str, &str)], body: &str, status, says| {
+        assert_problem(
+            &client.post(&path, headers, body.as_bytes()).unwrap(),
+            status,
+            says,
+        );
+    };
+    check(&[JSON], "{", 400, "");
+    check(
+        &[JSON],
+        r#"{"specversion":"1.0","id":"1","source":"/s"}"#,
+        400,
+        "type",
+    );
+    check(&[BATCH], &format!("[{good},{{}}]"), 400, "specversion");
+    check(&[("content-type", "text/html")], "<p>", 415, "");
+    assert_eq!(client.records(INVOICES).unwrap(), 0);
+}
+
+#[test]
+fn unknown_topic_is_not_found_and_the_nearest_name_is_told() {
+    let (_scratch, host) = Scratch::with_purchases();
+    let answer = host
+        .client()
+        .publish("dev.local.public.invoice.v1", &[invoice("a", "1", "1.00")])
+        .unwrap();
+    assert_problem(&answer, 404, INVOICES);
+}
+
+#[test]
+fn request_for_another_host_name_is_misdirected() {
+    let (_scratch, host) = Scratch::with_purchases();
+    let client = host.client();
+    let path = format!("/v1/topics/{INVOICES}/events");
+    let answer = client
+        .post(
+            &path,
+            &[JSON, ("host", "evil.example")],
+            invoice("a", "1", "1.00").as_bytes(),
+        )
+        .unwrap();
+    assert_problem(&answer, 421, "evil.example");
+    assert_eq!(client.records(INVOICES).unwrap(), 0);
+}
+
+#[test]
+fn host_says_that_it_lives_and_is_ready() {
+    let (_scratch, host) = Scratch::with_purchases();
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(host.client().get(path).unwrap().status, 200, "{path}");
+    }
+}

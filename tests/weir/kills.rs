@@ -1,0 +1,118 @@
+//! SIGKILL at random moments: nothing lost, nothing doubled, every customer's purchases in order (I1, I2, I3, I5, I6).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use weir_tests::publisher::Publisher;
+use weir_tests::purchases::{self, INVOICES, NOTIFICATIONS, PAYMENTS, Totals, dollars};
+use weir_tests::wait;
+
+use crate::fixture::{SETTLE, Scratch, root, skip};
+
+const KILLS: usize = 5;
+/// A kill falls this long after an acknowledgement at most: long enough to hit every step of a batch.
+const DELAY_MICROS_MAX: u64 = 20_000;
+
+/// Names a seed to repeat the kills of an earlier run.
+const SEED: &str = "WEIR_TEST_SEED";
+
+#[test]
+fn sample_published_twice_through_five_kills_comes_to_the_right_totals() {
+    let lines = purchases::lines(&purchases::sample(root())).unwrap();
+    let right = purchases::totals(&lines).unwrap();
+    survive(lines, &right, 32);
+}
+
+/// The public CDNOW purchase log. The figures were computed from its text by other programs.
+#[test]
+fn cdnow_log_published_twice_through_five_kills_comes_to_the_right_totals() {
+    let file: PathBuf = root().join("../shared/data/cdnow.ndjson.gz");
+    if !file.is_file() {
+        return skip(
+            "the full CDNOW log",
+            "there is no ../shared/data/cdnow.ndjson.gz; the sample ran",
+        );
+    }
+    let lines = purchases::lines(&file).unwrap();
+    let right = purchases::totals(&lines).unwrap();
+    assert_eq!((right.events, right.customers.len()), (69_659, 23_570));
+    assert_eq!(dollars(right.cents()), "2,500,315.63");
+    let best = [
+        ("07592", 1_399_093, 201),
+        ("14048", 897_633, 217),
+        ("07983", 697_307, 149),
+        ("19339", 655_270, 56),
+        ("07931", 649_718, 62),
+    ];
+    assert_eq!(right.best(), best);
+    survive(lines, &right, 256);
+}
+
+/// Publishes `lines` twice, kills the host in between, and compares what both handlers emitted.
+fn survive(mut lines: Vec<String>, right: &Totals, batch: usize) {
+    lines.extend_from_within(..);
+    let mut random = Random(seed());
+    println!("{SEED}={}", random.0);
+    let mut moments: Vec<_> = (0..KILLS)
+        .map(|_| random.below(lines.len() as u64 * 9 / 10))
+        .collect();
+    moments.sort_unstable();
+
+    let (scratch, mut host) = Scratch::with_purchases();
+    let publisher = Publisher::spawn(scratch.place.client(), INVOICES, Arc::new(lines), batch);
+    for moment in moments {
+        publisher
+            .wait_for(usize::try_from(moment).unwrap())
+            .unwrap();
+        wait::pause(Duration::from_micros(random.below(DELAY_MICROS_MAX)));
+        host.kill().unwrap();
+        host = scratch.place.start().unwrap();
+    }
+    publisher.finish().unwrap();
+    let client = host.client();
+    client.settle(SETTLE).unwrap();
+
+    // A batch that was durable but not acknowledged is published again, so there may be more, never fewer.
+    assert!(client.records(INVOICES).unwrap() >= right.events * 2);
+    for topic in [PAYMENTS, NOTIFICATIONS] {
+        let emitted = purchases::emitted(client, topic).unwrap();
+        assert_eq!(emitted.best(), right.best(), "{topic}");
+        assert!(
+            emitted == *right,
+            "{topic}: {} events, {} cents",
+            emitted.events,
+            emitted.cents()
+        );
+    }
+    let ended = host.drain().unwrap();
+    assert!(ended.success(), "{ended}: {}", scratch.place.end_of_log());
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a person repeats the kills of an earlier run by it"
+)]
+fn seed() -> u64 {
+    let given = std::env::var(SEED).ok().map(|seed| seed.parse().unwrap());
+    given.unwrap_or_else(|| {
+        SystemTime::UNIX_EPOCH
+            .elapsed()
+            .unwrap()
+            .subsec_nanos()
+            .into()
+    })
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}

@@ -1,0 +1,107 @@
+//! Start, stop and start again.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Output;
+
+use weir_tests::host::{self, Place};
+use weir_tests::purchases::{self, INVOICES, PAYMENTS};
+
+use crate::fixture::{SETTLE, Scratch, invoice, root};
+
+fn assert_refused(output: &Output, says: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{text}");
+    for what in says {
+        assert!(text.contains(what), "{what:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn terminated_host_drains_and_goes_on_where_it_was() {
+    let (scratch, host) = Scratch::with_purchases();
+    assert_eq!(
+        host.client()
+            .publish(INVOICES, &[invoice("a", "1", "1.00")])
+            .unwrap()
+            .status,
+        202
+    );
+    let ended = host.drain().unwrap();
+    assert_eq!(ended.code(), Some(0), "{}", scratch.place.end_of_log());
+
+    let host = scratch.place.start().unwrap();
+    assert_eq!(
+        host.client()
+            .publish(INVOICES, &[invoice("b", "1", "2.00")])
+            .unwrap()
+            .status,
+        202
+    );
+    host.client().settle(SETTLE).unwrap();
+    let emitted = purchases::emitted(host.client(), PAYMENTS).unwrap();
+    assert_eq!((emitted.events, emitted.cents()), (2, 300));
+}
+
+#[test]
+fn all_faults_of_a_configuration_are_told_at_once_with_their_places() {
+    let scratch = Scratch::new(&[], "colour = \"red\"\n[retention]\nage = \"soon\"\n");
+    let output = scratch.place.run_command().output().unwrap();
+    assert_refused(&output, &["weir.toml", "http.colour", "retention.age"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn second_host_on_the_same_data_directory_is_refused() {
+    let (scratch, mut first) = Scratch::with_purchases();
+    // Another address, so that only the directory is shared.
+    let folder = tempfile::tempdir().unwrap();
+    let other = Place::new(&host::binary(root()), folder.path(), &[], "").unwrap();
+    let mut command = other.weir(&["run", "--config"]);
+    let output = command
+        .arg(other.config())
+        .arg("--data")
+        .arg(scratch.place.data())
+        .output()
+        .unwrap();
+    assert_refused(&output, &[scratch.place.data().to_str().unwrap()]);
+    assert!(first.is_running().unwrap());
+}
+
+#[test]
+fn data_directory_is_closed_to_others() {
+    let (scratch, _host) = Scratch::with_purchases();
+    let mode = std::fs::metadata(scratch.place.data())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn missing_handler_folder_is_told_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("nowhere");
+    let place = Place::new(
+        &host::binary(root()),
+        folder.path(),
+        std::slice::from_ref(&absent),
+        "",
+    )
+    .unwrap();
+    assert_refused(
+        &place.run_command().output().unwrap(),
+        &[absent.to_str().unwrap()],
+    );
+    assert!(!place.data().join("FORMAT").exists());
+}
+
+#[test]
+fn program_alone_prints_the_three_commands_of_a_newcomer() {
+    let scratch = Scratch::new(&[], "");
+    let output = scratch.place.weir(&[]).output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    for command in ["weir run", "weir publish", "weir tail"] {
+        assert!(text.contains(command), "{text}");
+    }
+}
