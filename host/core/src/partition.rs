@@ -316,24 +316,10 @@ impl Partition {
                 ))),
             ),
         };
-        let unkeyed = self.config.keyed_only && event.is_some() && record.key.is_none();
         let head = self.admit(position, record, event);
         match verdict {
             Some(Ok(fate)) => self.stage(now, position, fate, Output::default()),
             Some(Err(cause)) => self.die(now, position, cause),
-            None if unkeyed => {
-                let message = "a handler with state or timers needs a record key".to_owned();
-                self.die(
-                    now,
-                    position,
-                    cause(
-                        dead_letter::Stage::Host,
-                        "unkeyed",
-                        "unkeyed".into(),
-                        message,
-                    ),
-                );
-            }
             None if head => self.make_ready(position),
             None => {}
         }
@@ -417,22 +403,38 @@ impl Partition {
                 },
             ),
             Err(invalid) => {
-                let tally = self
-                    .tallies
-                    .entry(position)
-                    .or_insert_with(|| Tally::new(position, now));
-                tally.open.attempts += 1;
-                let mut cause = cause(
-                    dead_letter::Stage::Output,
+                let message = invalid.to_string();
+                self.die_of_output(
+                    now,
+                    position,
                     "invalid-emission",
-                    invalid.code.to_owned(),
-                    invalid.to_string(),
+                    invalid.code.into(),
+                    message,
                 );
-                cause.attempts = tally.open.attempts;
-                cause.first_failed = Some(tally.open.first_failed);
-                self.die(now, position, cause);
             }
         }
+    }
+
+    /// Counts the attempt whose output nobody can take, and lets its event die of it.
+    fn die_of_output(
+        &mut self,
+        now: Millis,
+        position: Position,
+        class: &'static str,
+        code: String,
+        message: String,
+    ) {
+        self.counters.failures += 1;
+        let tally = self
+            .tallies
+            .entry(position)
+            .or_insert_with(|| Tally::new(position, now));
+        tally.open.attempts += 1;
+        let open = tally.open;
+        let mut cause = cause(dead_letter::Stage::Output, class, code, message);
+        cause.attempts = open.attempts;
+        cause.first_failed = Some(open.first_failed);
+        self.die(now, position, cause);
     }
 
     fn handle_failure(&mut self, now: Millis, position: Position, failure: Failure) {
@@ -582,29 +584,14 @@ impl Partition {
                 entry.stage = Stage::Queued;
                 continue;
             }
-            if entry
-                .event
-                .as_deref()
-                .is_some_and(|event| emission::hops(event) >= emission::HOPS_MAX)
-            {
-                let message = format!("passed {} handlers", emission::HOPS_MAX);
-                self.die(
-                    now,
-                    position,
-                    cause(
-                        dead_letter::Stage::Host,
-                        "poison",
-                        "hop-limit".into(),
-                        message,
-                    ),
-                );
-                continue;
-            }
             match entry
                 .mark
                 .map_or(Claim::Free, |mark| self.claim(mark, position))
             {
-                Claim::Free => return self.start(position),
+                Claim::Free => match self.refusal(position) {
+                    None => return self.start(position),
+                    Some(cause) => self.die(now, position, cause),
+                },
                 Claim::Seen => self.stage(now, position, Fate::Duplicate, Output::default()),
                 Claim::InFlight => {
                     if let Some(entry) = self.entries.get_mut(&position) {
@@ -635,6 +622,26 @@ impl Partition {
                 Claim::InFlight
             }
         }
+    }
+
+    /// Why an event must not be attempted at all. It is asked of the holder of the id alone: a repeat is no second letter.
+    fn refusal(&self, position: Position) -> Option<dead_letter::Cause> {
+        let entry = self.entries.get(&position)?;
+        let (class, code, message) = if self.config.keyed_only && entry.record.key.is_none() {
+            let message = "a handler with state or timers needs a record key";
+            ("unkeyed", "unkeyed", message.to_owned())
+        } else if emission::hops(entry.event.as_deref()?) >= emission::HOPS_MAX {
+            let message = format!("passed {} handlers", emission::HOPS_MAX);
+            ("poison", "hop-limit", message)
+        } else {
+            return None;
+        };
+        Some(cause(
+            dead_letter::Stage::Host,
+            class,
+            code.into(),
+            message,
+        ))
     }
 
     fn start(&mut self, position: Position) -> Option<Attempt> {
@@ -714,12 +721,8 @@ impl Partition {
         entry.stage = Stage::Staged(completion);
         self.staged.push_back(position);
         self.commits.staged(now);
-        if let Some(mark) = mark {
-            // An event that dies before its first attempt holds its id from here on.
-            let (_, waiters) = self
-                .ids
-                .entry(mark)
-                .or_insert_with(|| (position, Vec::new()));
+        // Invariant: whoever has a mark to leave has claimed the id, so these wait for nobody else.
+        if let Some((_, waiters)) = mark.and_then(|mark| self.ids.get_mut(&mark)) {
             for waiter in std::mem::take(waiters) {
                 self.make_ready(waiter);
             }

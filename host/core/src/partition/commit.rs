@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Entry, Limits, Partition, Stage};
-use crate::dead_letter;
 use crate::time::Millis;
 use crate::unit::{
     CommitResult, Completion, Fate, InboxBlock, OpenAttempts, Position, SequenceKey, Unit,
@@ -241,23 +240,7 @@ impl Partition {
         }
         let sequence = sequence.clone();
         self.withdraw(&sequence, position);
-        let attempts = self
-            .tallies
-            .get(&position)
-            .map_or(0, |tally| tally.open.attempts)
-            + 1;
-        let cause = dead_letter::Cause {
-            stage: dead_letter::Stage::Output,
-            class: "refused",
-            code,
-            message,
-            attempts,
-            first_failed: self
-                .tallies
-                .get(&position)
-                .map(|tally| tally.open.first_failed),
-        };
-        self.die(now, position, cause);
+        self.die_of_output(now, position, "refused", code, message);
     }
 
     /// Takes the fates of `from` and all later staged events of its sequence back, without counting an attempt.
