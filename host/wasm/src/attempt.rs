@@ -1,0 +1,230 @@
+//! One attempt: an event in, an outcome out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weir_core::event::{Effects, Emission, EmissionKey, Event, Failure, FailureKind, Outcome};
+use weir_core::time::Millis;
+
+use crate::bindings::FullEventHandlerPre;
+use crate::bindings::exports::weir::handler::handler as wit;
+use crate::classify::{classify, failure};
+use crate::engine::Runtime;
+use crate::govern::govern;
+use crate::host::{Host, Shared};
+use crate::instance::{Idle, Instance};
+use crate::limits::{Isolation, Limits};
+
+/// The state of a sequence as an attempt may see it: what is committed, and what earlier events of the sequence have
+/// staged. The attempt's own writes are laid over it.
+pub trait StateView: Send + Sync {
+    /// The value of this name.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read; the attempt then ends as unavailable.
+    fn get(&self, name: &str) -> Result<Option<Bytes>, StateUnavailable>;
+
+    /// All names that have a value.
+    ///
+    /// # Errors
+    ///
+    /// As `get`.
+    fn names(&self) -> Result<Vec<String>, StateUnavailable>;
+}
+
+/// The state cannot be read, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StateUnavailable(pub String);
+
+/// What a handler is called with.
+pub struct Attempt {
+    /// The event.
+    pub event: Arc<Event>,
+    /// 1 for the first attempt.
+    pub number: u32,
+    /// Owner of the event.
+    pub tenant: Arc<str>,
+    /// Full name of the source topic.
+    pub topic: Arc<str>,
+    /// Source partition.
+    pub partition: u32,
+    /// Offset in the source partition.
+    pub position: u64,
+    /// Record key of the event.
+    pub key: Option<Bytes>,
+    /// What the handler sees as the time.
+    pub now: Millis,
+    /// State of the event's sequence; none for an event without a key, or without the grant.
+    pub state: Option<Box<dyn StateView>>,
+}
+
+/// A loaded component. Cloning shares it.
+#[derive(Clone)]
+pub struct Component(Arc<Inner>);
+
+struct Inner {
+    digest: String,
+    pre: FullEventHandlerPre<Host>,
+    shared: Arc<Shared>,
+    isolation: Isolation,
+    idle: Arc<Idle>,
+    /// Keeps the epoch ticking.
+    _runtime: Arc<Runtime>,
+}
+
+impl Component {
+    pub(crate) fn new(
+        digest: String,
+        pre: FullEventHandlerPre<Host>,
+        shared: Arc<Shared>,
+        isolation: Isolation,
+        runtime: Arc<Runtime>,
+    ) -> Self {
+        let idle = Arc::new(Idle::default());
+        let weak = Arc::downgrade(&idle);
+        runtime.ticker.sweep(weak);
+        Self(Arc::new(Inner { digest, pre, shared, isolation, idle, _runtime: runtime }))
+    }
+
+    /// BLAKE3 of the component's file, hexadecimal: its identity.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.0.digest
+    }
+
+    /// Instances that wait for their next attempt.
+    #[must_use]
+    pub fn idle_instances(&self) -> usize {
+        self.0.idle.len()
+    }
+
+    /// Calls the handler with one event, under all limits.
+    ///
+    /// Must run within a tokio runtime with time enabled. Dropping the future abandons the attempt and its instance.
+    pub async fn call(&self, attempt: Attempt) -> Outcome {
+        let Inner { pre, shared, isolation, idle, .. } = &*self.0;
+        let event = Arc::clone(&attempt.event);
+        let mut instance = match isolation {
+            Isolation::Event => None,
+            Isolation::Reuse { .. } => idle.take(),
+        }
+        .unwrap_or_else(|| Instance::new(pre.instance_pre(), shared));
+        instance.store.data_mut().begin(attempt);
+        instance.store.set_epoch_deadline(1);
+        let returned = govern(handle(&mut instance, pre, &event), &shared.clock, &shared.limits).await;
+        let host = instance.store.data_mut();
+        let state = host.end();
+        let returned = match returned {
+            Ok(Ok(returned)) => returned,
+            // After a trap or a stop the instance is in no known state: it is dropped with this scope.
+            Ok(Err(error)) => return Outcome::Failed(classify(&error)),
+            Err(stop) => return Outcome::Failed(stop.into_failure()),
+        };
+        instance.uses += 1;
+        if let Isolation::Reuse { uses_max } = isolation
+            && instance.uses < *uses_max
+            && !instance.store.data().memory.is_high()
+        {
+            idle.put(instance, shared.clock.now());
+        }
+        match returned {
+            Ok(emissions) => match check(&emissions, &shared.limits) {
+                Ok(()) => {
+                    let emissions = emissions.into_iter().map(emission).collect();
+                    Outcome::Done(Effects { emissions, state })
+                }
+                Err(failure) => Outcome::Failed(failure),
+            },
+            Err(failed) => Outcome::Failed(guest_failure(failed)),
+        }
+    }
+}
+
+async fn handle(
+    instance: &mut Instance,
+    pre: &FullEventHandlerPre<Host>,
+    event: &Event,
+) -> Result<Result<Vec<wit::EmissionResult>, wit::FailureResult>, wasmtime::Error> {
+    let (store, bindings) = instance.start(pre).await?;
+    let extensions: Vec<(&str, &str)> = event.extensions.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let event = wit::Event {
+        id: &event.id,
+        source: &event.source,
+        type_: &event.ty,
+        subject: event.subject.as_deref(),
+        time: event.time.as_deref(),
+        datacontenttype: event.datacontenttype.as_deref(),
+        dataschema: event.dataschema.as_deref(),
+        extensions: &extensions,
+        data: event.data.as_deref(),
+    };
+    bindings.weir_handler_handler().call_handle(store, event).await
+}
+
+/// Emissions beyond the limits fail the event for good: another attempt would emit the same.
+fn check(emissions: &[wit::EmissionResult], limits: &Limits) -> Result<(), Failure> {
+    let refuse = |message: String| Err(failure(FailureKind::Permanent, "emission-limit", &message));
+    if emissions.len() > limits.emissions_max {
+        return refuse(format!("{} emissions; at most {} are allowed", emissions.len(), limits.emissions_max));
+    }
+    let mut total = 0;
+    for (index, emission) in emissions.iter().enumerate() {
+        let bytes = emission_bytes(emission);
+        total += bytes;
+        if bytes > limits.emission_bytes_max {
+            return refuse(format!("emission {index} has {bytes} bytes, more than {}", limits.emission_bytes_max));
+        }
+    }
+    if total > limits.emissions_bytes_max {
+        return refuse(format!("the emissions have {total} bytes, more than {}", limits.emissions_bytes_max));
+    }
+    Ok(())
+}
+
+fn emission_bytes(emission: &wit::EmissionResult) -> usize {
+    let texts = [&emission.topic, &emission.id, &emission.subject, &emission.time, &emission.datacontenttype];
+    let key = match &emission.key {
+        wit::EmissionKeyResult::Inherit | wit::EmissionKeyResult::Keyless => 0,
+        wit::EmissionKeyResult::Text(text) => text.len(),
+        wit::EmissionKeyResult::Binary(bytes) => bytes.len(),
+    };
+    emission.type_.len()
+        + key
+        + texts.iter().filter_map(|text| text.as_ref()).map(String::len).sum::<usize>()
+        + emission.dataschema.as_ref().map_or(0, String::len)
+        + emission.extensions.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        + emission.data.as_ref().map_or(0, Vec::len)
+}
+
+/// Moves what the guest returned; no payload is copied.
+fn emission(emission: wit::EmissionResult) -> Emission {
+    Emission {
+        ty: emission.type_,
+        topic: emission.topic,
+        key: match emission.key {
+            wit::EmissionKeyResult::Inherit => EmissionKey::Inherit,
+            wit::EmissionKeyResult::Keyless => EmissionKey::Keyless,
+            wit::EmissionKeyResult::Text(text) => EmissionKey::Key(text.into()),
+            wit::EmissionKeyResult::Binary(bytes) => EmissionKey::Key(bytes.into()),
+        },
+        id: emission.id,
+        subject: emission.subject,
+        time: emission.time,
+        datacontenttype: emission.datacontenttype,
+        dataschema: emission.dataschema,
+        extensions: emission.extensions,
+        data: emission.data.map(Bytes::from),
+        delay_ms: emission.delay_ms,
+    }
+}
+
+fn guest_failure(failed: wit::FailureResult) -> Failure {
+    let kind = match failed.kind {
+        wit::FailureKind::Transient => FailureKind::Transient,
+        wit::FailureKind::Unavailable => FailureKind::Unavailable,
+        wit::FailureKind::Permanent => FailureKind::Permanent,
+    };
+    Failure { retry_after_ms: failed.retry_after_ms, ..failure(kind, &failed.code, &failed.message) }
+}

@@ -1,0 +1,123 @@
+//! What an attempt that did not return normally ended with.
+
+use std::time::Duration;
+
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+use weir_core::event::{Failure, FailureKind};
+
+/// At most this long, so that metrics and dead letters stay small.
+const CODE_BYTES_MAX: usize = 64;
+/// At most this long; more is cut.
+const MESSAGE_BYTES_MAX: usize = 1_024;
+/// Innermost functions that a trap's message names.
+const FRAMES_MAX: usize = 4;
+
+/// Why the host ended an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stop {
+    #[error("the attempt used more than {} ms of CPU time", .0.as_millis())]
+    Cpu(Duration),
+    #[error("the attempt took longer than {} ms", .0.as_millis())]
+    Wall(Duration),
+    #[error("the instance asked for {wanted} bytes of memory; its limit is {limit} (raise `memory` in [limits])")]
+    Memory { wanted: usize, limit: usize },
+    #[error("the instance asked for a table of {wanted} elements; the limit is {limit}")]
+    Table { wanted: usize, limit: usize },
+    #[error("the attempt called the host more than {0} times")]
+    HostCalls(u32),
+    #[error("the attempt set more than {0} bytes of state")]
+    StateBytes(usize),
+    #[error("the event has no key, so it has no state")]
+    Unkeyed,
+    #[error("the state cannot be read: {0}")]
+    StateUnavailable(String),
+}
+
+impl Stop {
+    pub(crate) fn into_failure(self) -> Failure {
+        let (kind, code) = match self {
+            Self::Cpu(_) => (FailureKind::Limit, "cpu-limit"),
+            Self::Wall(_) => (FailureKind::Limit, "wall-limit"),
+            Self::Memory { .. } => (FailureKind::Limit, "memory-limit"),
+            Self::Table { .. } => (FailureKind::Limit, "table-limit"),
+            Self::HostCalls(_) => (FailureKind::Limit, "host-call-limit"),
+            Self::StateBytes(_) => (FailureKind::Limit, "state-limit"),
+            Self::Unkeyed => (FailureKind::Permanent, "unkeyed"),
+            Self::StateUnavailable(_) => (FailureKind::Unavailable, "state-unavailable"),
+        };
+        failure(kind, code, &self.to_string())
+    }
+}
+
+/// Turns an error of wasmtime into a failure: a stop of ours, a trap, an exit, or the host out of instances.
+pub(crate) fn classify(error: &wasmtime::Error) -> Failure {
+    if let Some(stop) = error.downcast_ref::<Stop>() {
+        return stop.clone().into_failure();
+    }
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        return failure(FailureKind::Trap, trap_code(*trap), &with_frames(trap.to_string(), error));
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
+        return failure(FailureKind::Trap, "trap-exit", &format!("the component exited with status {status}"));
+    }
+    if let Some(exhausted) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+        return failure(FailureKind::Unavailable, "instances-exhausted", &exhausted.to_string());
+    }
+    failure(FailureKind::Trap, "trap-other", &with_frames(error.root_cause().to_string(), error))
+}
+
+/// A failure that a guest returned or the host made, cut to its bounds.
+pub(crate) fn failure(kind: FailureKind, code: &str, message: &str) -> Failure {
+    Failure {
+        kind,
+        code: sanitise_code(code),
+        message: cut(message, MESSAGE_BYTES_MAX).to_owned(),
+        retry_after_ms: None,
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the rest have no name of their own in metrics")]
+fn trap_code(trap: Trap) -> &'static str {
+    match trap {
+        Trap::UnreachableCodeReached => "trap-unreachable",
+        Trap::StackOverflow => "trap-stack-overflow",
+        Trap::MemoryOutOfBounds | Trap::HeapMisaligned => "trap-memory-access",
+        Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature => "trap-indirect-call",
+        Trap::IntegerDivisionByZero | Trap::IntegerOverflow | Trap::BadConversionToInteger => "trap-arithmetic",
+        Trap::CannotEnterComponent => "trap-reentered",
+        _ => "trap-other",
+    }
+}
+
+/// Adds the innermost functions, where the component has their names.
+fn with_frames(mut message: String, error: &wasmtime::Error) -> String {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return message };
+    let names = backtrace.frames().iter().filter_map(|frame| frame.func_name()).take(FRAMES_MAX);
+    for (i, name) in names.enumerate() {
+        message.push_str(if i == 0 { "; in " } else { " < " });
+        message.push_str(name);
+    }
+    message
+}
+
+/// Lower-case letters, digits, `-`, `_` and `.`; anything else becomes `-`.
+fn sanitise_code(code: &str) -> String {
+    let code: String = code
+        .chars()
+        .take(CODE_BYTES_MAX)
+        .map(|c| match c.to_ascii_lowercase() {
+            c @ ('a'..='z' | '0'..='9' | '-' | '_' | '.') => c,
+            _ => '-',
+        })
+        .collect();
+    if code.is_empty() { "unspecified".to_owned() } else { code }
+}
+
+/// The longest prefix of at most `bytes_max` bytes that ends between characters.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+#[cfg(test)]
+mod tests;

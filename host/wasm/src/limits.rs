@@ -1,0 +1,96 @@
+//! What a handler may use, and what it was granted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What one attempt, or one instance, may use. The defaults are those of the semantics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory of an instance, all its memories together. Instances are recycled at three quarters of it.
+    pub memory_bytes: usize,
+    /// Elements of each table.
+    pub table_elements: usize,
+    /// CPU time of an attempt. Counted from its first epoch tick (at most 10 ms after its start).
+    pub cpu: Duration,
+    /// Wall time of an attempt; stands still while the host is short of CPU or suspended.
+    pub wall: Duration,
+    /// Emissions of an attempt.
+    pub emissions_max: usize,
+    /// Bytes of one emission.
+    pub emission_bytes_max: usize,
+    /// Bytes of all emissions of an attempt together.
+    pub emissions_bytes_max: usize,
+    /// Bytes of log lines of an attempt; more is dropped, and one line says so.
+    pub log_bytes_max: usize,
+    /// Calls of Weir's interfaces in an attempt. Calls of WASI are bounded by `cpu` and `wall`.
+    pub host_calls_max: u32,
+    /// Bytes of names and values that an attempt may set.
+    pub state_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const KIB: usize = 1 << 10;
+        const MIB: usize = 1 << 20;
+        Self {
+            memory_bytes: 64 * MIB,
+            table_elements: 10_000,
+            cpu: Duration::from_millis(250),
+            wall: Duration::from_secs(10),
+            emissions_max: 1_000,
+            emission_bytes_max: MIB,
+            emissions_bytes_max: 8 * MIB,
+            log_bytes_max: 64 * KIB,
+            host_calls_max: 10_000,
+            state_bytes_max: 256 * KIB,
+        }
+    }
+}
+
+/// What a handler may import beyond `context`, `log` and closed WASI: what its manifest asks for *and* the host's
+/// policy allows.
+#[derive(Clone, Default)]
+pub struct Grants {
+    /// `weir:handler/state`.
+    pub state: bool,
+    /// `weir:handler/timers`. Not offered by this release.
+    pub timers: bool,
+    /// `weir:handler/config` and its values.
+    pub config: Option<Arc<BTreeMap<String, String>>>,
+    /// `weir:handler/secrets` and those that were granted.
+    pub secrets: Option<Arc<BTreeMap<String, String>>>,
+    /// `wasi:http/outgoing-handler`. Not offered by this release.
+    pub http: bool,
+}
+
+/// Values stay out of logs.
+impl std::fmt::Debug for Grants {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grants")
+            .field("state", &self.state)
+            .field("timers", &self.timers)
+            .field("config", &self.config.is_some())
+            .field("secrets", &self.secrets.is_some())
+            .field("http", &self.http)
+            .finish()
+    }
+}
+
+/// How long an instance lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// A fresh instance for each attempt: nothing can leak from one event into another.
+    Event,
+    /// An instance serves up to this many attempts, and fewer when it grows or fails.
+    Reuse {
+        /// Attempts an instance serves at most.
+        uses_max: u32,
+    },
+}
+
+impl Default for Isolation {
+    fn default() -> Self {
+        Self::Reuse { uses_max: 10_000 }
+    }
+}
