@@ -37,7 +37,9 @@ pub struct DataDir {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// Another process has it.
-    #[error("data directory {path} is in use by process {pid}: stop that host, or choose another directory by --data")]
+    #[error(
+        "data directory {path} is in use by process {pid}: stop that host, or choose another directory by --data"
+    )]
     InUse {
         /// The directory.
         path: PathBuf,
@@ -55,7 +57,9 @@ pub enum DataDirError {
         found: String,
     },
     /// It holds files of somebody else.
-    #[error("{path} is not a data directory and not empty (it holds {entry:?}): choose another one by --data")]
+    #[error(
+        "{path} is not a data directory and not empty (it holds {entry:?}): choose another one by --data"
+    )]
     Foreign {
         /// The directory.
         path: PathBuf,
@@ -85,7 +89,11 @@ impl DataDir {
     /// it is ours, as its `FORMAT` or its emptiness shows, and payloads lie in it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataDirError> {
         let path = path.as_ref();
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(io_error("make", path))?;
         let path = path.canonicalize().map_err(io_error("resolve", path))?;
         let new = !check_format(&path)?;
         if new {
@@ -99,9 +107,18 @@ impl DataDir {
             write_durably(&path.join("FORMAT"), format!("{FORMAT}\n").as_bytes())?;
         }
         for sub in [path.join("store"), path.join("cache")] {
-            DirBuilder::new().recursive(true).mode(0o700).create(&sub).map_err(io_error("make", &sub))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&sub)
+                .map_err(io_error("make", &sub))?;
         }
-        Ok(Self { path, host_id, cache_key, _lock: lock })
+        Ok(Self {
+            path,
+            host_id,
+            cache_key,
+            _lock: lock,
+        })
     }
 
     /// The directory itself, absolute.
@@ -145,7 +162,10 @@ fn check_format(path: &Path) -> Result<bool, DataDirError> {
     };
     match found.parse::<u32>() {
         Ok(1..=FORMAT) => Ok(true),
-        Ok(_) | Err(_) => Err(DataDirError::Format { path: path.to_owned(), found }),
+        Ok(_) | Err(_) => Err(DataDirError::Format {
+            path: path.to_owned(),
+            found,
+        }),
     }
 }
 
@@ -156,17 +176,24 @@ fn check_ours(path: &Path) -> Result<(), DataDirError> {
         let known = name.to_str().map(|name| name.trim_end_matches(".new"));
         if !known.is_some_and(|known| NOT_FOREIGN.contains(&known)) {
             let entry = name.to_string_lossy().into_owned();
-            return Err(DataDirError::Foreign { path: path.to_owned(), entry });
+            return Err(DataDirError::Foreign {
+                path: path.to_owned(),
+                entry,
+            });
         }
     }
     Ok(())
 }
 
 fn tighten(path: &Path) -> Result<(), DataDirError> {
-    let mode = fs::metadata(path).map_err(io_error("look at", path))?.permissions().mode();
+    let mode = fs::metadata(path)
+        .map_err(io_error("look at", path))?
+        .permissions()
+        .mode();
     if mode & 0o077 != 0 {
         tracing::warn!(path = %path.display(), "data directory was open to others, mode is set to 0700");
-        fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io_error("set mode 0700 on", path))?;
+        fs::set_permissions(path, Permissions::from_mode(0o700))
+            .map_err(io_error("set mode 0700 on", path))?;
     }
     Ok(())
 }
@@ -174,18 +201,29 @@ fn tighten(path: &Path) -> Result<(), DataDirError> {
 fn lock(path: &Path) -> Result<File, DataDirError> {
     let name = path.join("LOCK");
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
     let mut file = options.open(&name).map_err(io_error("open", &name))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut pid = String::new();
-            file.read_to_string(&mut pid).map_err(io_error("read", &name))?;
-            return Err(DataDirError::InUse { path: path.to_owned(), pid: pid.trim().to_owned() });
+            file.read_to_string(&mut pid)
+                .map_err(io_error("read", &name))?;
+            return Err(DataDirError::InUse {
+                path: path.to_owned(),
+                pid: pid.trim().to_owned(),
+            });
         }
         Err(error) => return Err(io_error("lock", &name)(error.into())),
     }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io_error("write", &name))?;
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(io_error("write", &name))?;
     Ok(file)
 }
 
@@ -195,21 +233,32 @@ fn host_id(path: &Path) -> Result<String, DataDirError> {
         Ok(format!("{id:016x}\n").into_bytes())
     })?;
     let id = str::from_utf8(&bytes).unwrap_or_default().trim();
-    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return Err(DataDirError::Damaged { path: path.to_owned() });
+    if id.is_empty()
+        || !id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    {
+        return Err(DataDirError::Damaged {
+            path: path.to_owned(),
+        });
     }
     Ok(id.to_owned())
 }
 
 fn cache_key(path: &Path) -> Result<[u8; 32], DataDirError> {
     let bytes = read_or_make(path, || Ok(random::<32>(path)?.to_vec()))?;
-    bytes.try_into().map_err(|_length: Vec<u8>| DataDirError::Damaged { path: path.to_owned() })
+    bytes
+        .try_into()
+        .map_err(|_length: Vec<u8>| DataDirError::Damaged {
+            path: path.to_owned(),
+        })
 }
 
 fn random<const N: usize>(path: &Path) -> Result<[u8; N], DataDirError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| io_error("draw random bytes for", path)(io::Error::other(error.to_string())))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        io_error("draw random bytes for", path)(io::Error::other(error.to_string()))
+    })?;
     Ok(bytes)
 }
 
@@ -232,12 +281,18 @@ fn read_or_make(
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
     let new = path.with_file_name(format!(
         "{}.new",
-        path.file_name().and_then(|name| name.to_str()).expect("named by this module")
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .expect("named by this module")
     ));
     let parent = path.parent().expect("lies in the data directory");
     let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
@@ -247,7 +302,11 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
-    move |source| DataDirError::Io { what, path: path.to_owned(), source }
+    move |source| DataDirError::Io {
+        what,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]

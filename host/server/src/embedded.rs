@@ -31,15 +31,16 @@ use weir_core::unit::Position;
 use crate::bus::{
     Bus, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError, Topic,
 };
+use crate::clock::now;
 use crate::ledger::Scope;
-use catalog::{Catalog, TopicLog};
 pub use catalog::RegisterError;
+use catalog::{Catalog, TopicLog};
 use committer::{Committer, Rejected};
 use disk::Disk;
 use key::Family;
 use reader::{EveryPartition, LogReader};
 use staging::Appender;
-use store::{Store, now};
+use store::Store;
 
 /// Settings of the embedded store.
 #[derive(Clone, Debug)]
@@ -110,16 +111,30 @@ impl Embedded {
     /// Opens the store in `path` and makes it where there is none.
     pub fn open(path: &Path, config: EmbeddedConfig) -> Result<Self, OpenError> {
         let error = |remedy| {
-            move |source: Box<dyn std::error::Error + Send + Sync>| OpenError { path: path.to_owned(), remedy, source }
+            move |source: Box<dyn std::error::Error + Send + Sync>| OpenError {
+                path: path.to_owned(),
+                remedy,
+                source,
+            }
         };
         let damaged = "if it is damaged, restore the data directory from a backup";
         let store = Arc::new(Store::open(path).map_err(|source| error(damaged)(source.into()))?);
         let catalog = Catalog::load(&store).map_err(|source| error(damaged)(source.into()))?;
-        let committer = Committer::spawn(Arc::clone(&store), &config)
-            .map_err(|source| error("the committer's thread could not be started")(source.into()))?;
+        let committer = Committer::spawn(Arc::clone(&store), &config).map_err(|source| {
+            error("the committer's thread could not be started")(source.into())
+        })?;
         let disk = Disk::new(path.to_owned(), config.disk_reserve);
         let closed = CancellationToken::new();
-        Ok(Self { inner: Arc::new(Inner { store, catalog, committer, disk, config, closed }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store,
+                catalog,
+                committer,
+                disk,
+                config,
+                closed,
+            }),
+        })
     }
 
     /// Refuses new work, makes durable what waits and ends memberships. Blocks for as long as that takes.
@@ -131,15 +146,21 @@ impl Embedded {
     pub fn sweep_retention(&self) {
         let inner = &self.inner;
         if let Err(error) = retention::sweep(&inner.store, &inner.catalog, &inner.config, now()) {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep by retention");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot sweep by retention"
+            );
         }
     }
 
     /// Makes retention wait for this subscription: for its committed position, or the start of its topics where
     /// nothing was committed. Subscriptions of earlier runs are waited for until they are released.
     pub fn register_subscription(&self, scope: &Scope) -> Result<(), RegisterError> {
-        let group = self.inner.catalog.group(&self.inner.store, &scope.group, &scope.topics)?;
-        group.deployed.store(true, std::sync::atomic::Ordering::Release);
+        let group = self
+            .inner
+            .catalog
+            .group(&self.inner.store, &scope.group, &scope.topics)?;
+        self.inner.catalog.deploy(&group);
         Ok(())
     }
 
@@ -153,12 +174,21 @@ impl Embedded {
     pub fn disk_usage(&self) -> DiskUsage {
         let families = Family::ALL.map(|family| (family.name(), self.inner.store.bytes(family)));
         let topics = self.inner.catalog.topics();
-        let topics = topics.iter().map(|topic| (Arc::clone(&topic.name), topic.bytes())).collect();
-        DiskUsage { families: families.to_vec(), topics }
+        let topics = topics
+            .iter()
+            .map(|topic| (Arc::clone(&topic.name), topic.bytes()))
+            .collect();
+        DiskUsage {
+            families: families.to_vec(),
+            topics,
+        }
     }
 
     fn log(&self, topic: &str) -> Result<Arc<TopicLog>, SubscribeError> {
-        self.inner.catalog.topic(topic).ok_or_else(|| SubscribeError::UnknownTopic(topic.to_owned()))
+        self.inner
+            .catalog
+            .topic(topic)
+            .ok_or_else(|| SubscribeError::UnknownTopic(topic.to_owned()))
     }
 }
 
@@ -169,20 +199,29 @@ impl Inner {
     }
 
     async fn publish(&self, topic: String, records: Vec<Publish>) -> Result<(), PublishError> {
-        let Some(log) = self.catalog.topic(&topic) else { return Err(PublishError::UnknownTopic(topic)) };
+        let Some(log) = self.catalog.topic(&topic) else {
+            return Err(PublishError::UnknownTopic(topic));
+        };
         if records.is_empty() {
             return Ok(());
         }
         self.disk.check().map_err(PublishError::Stopped)?;
         let mut appender = Appender::default();
-        for Publish { partition_hash, record } in &records {
+        for Publish {
+            partition_hash,
+            record,
+        } in &records
+        {
             appender.push(&log, partition_hash % log.count(), record);
         }
         drop(records);
-        self.committer.publish(appender.finish()).await.map_err(|rejected| match rejected {
-            Rejected::Full => PublishError::Busy,
-            Rejected::Closed => PublishError::Stopped("the host is shutting down".to_owned()),
-        })
+        self.committer
+            .publish(appender.finish())
+            .await
+            .map_err(|rejected| match rejected {
+                Rejected::Full => PublishError::Busy,
+                Rejected::Closed => PublishError::Stopped("the host is shutting down".to_owned()),
+            })
     }
 }
 
@@ -195,41 +234,85 @@ impl Drop for Inner {
 impl Bus for Embedded {
     fn topics(&self) -> Vec<Topic> {
         let topics = self.inner.catalog.topics();
-        topics.iter().map(|log| Topic { name: Arc::clone(&log.name), partitions: log.count() }).collect()
+        topics
+            .iter()
+            .map(|log| Topic {
+                name: Arc::clone(&log.name),
+                partitions: log.count(),
+            })
+            .collect()
     }
 
     fn topic(&self, name: &str) -> Option<Topic> {
         let log = self.inner.catalog.topic(name)?;
-        Some(Topic { name: Arc::clone(&log.name), partitions: log.count() })
+        Some(Topic {
+            name: Arc::clone(&log.name),
+            partitions: log.count(),
+        })
     }
 
     fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        self.inner.catalog.ensure_topic(&self.inner.store, name, partitions)
+        self.inner
+            .catalog
+            .ensure_topic(&self.inner.store, name, partitions)
     }
 
-    fn publish(&self, topic: &str, records: Vec<Publish>) -> BoxFuture<'static, Result<(), PublishError>> {
+    fn publish(
+        &self,
+        topic: &str,
+        records: Vec<Publish>,
+    ) -> BoxFuture<'static, Result<(), PublishError>> {
         let (inner, topic) = (Arc::clone(&self.inner), topic.to_owned());
         Box::pin(async move { inner.publish(topic, records).await })
     }
 
-    fn subscribe(&self, group: &str, topics: &[Arc<str>]) -> Result<Box<dyn Membership>, SubscribeError> {
-        let logs = topics.iter().map(|topic| self.log(topic)).collect::<Result<_, _>>()?;
-        let scope = Scope { group: group.into(), topics: topics.into() };
+    fn subscribe(
+        &self,
+        group: &str,
+        topics: &[Arc<str>],
+    ) -> Result<Box<dyn Membership>, SubscribeError> {
+        let logs = topics
+            .iter()
+            .map(|topic| self.log(topic))
+            .collect::<Result<_, _>>()?;
+        let scope = Scope {
+            group: group.into(),
+            topics: topics.into(),
+        };
         if let Err(error) = self.register_subscription(&scope) {
             // The ledger says the same when the subscription's progress is restored; nothing runs before that.
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot register a subscription");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot register a subscription"
+            );
         }
-        Ok(Box::new(EveryPartition::new(Arc::clone(&self.inner.store), logs, self.inner.closed.clone())))
+        Ok(Box::new(EveryPartition::new(
+            Arc::clone(&self.inner.store),
+            logs,
+            self.inner.closed.clone(),
+        )))
     }
 
-    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, SubscribeError> {
+    fn reader(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: u64,
+    ) -> Result<Box<dyn Reader>, SubscribeError> {
         let log = self.log(topic)?;
         if partition >= log.count() {
             let (topic, partitions) = (topic.to_owned(), log.count());
-            return Err(SubscribeError::UnknownPartition { topic, partitions, partition });
+            return Err(SubscribeError::UnknownPartition {
+                topic,
+                partitions,
+                partition,
+            });
         }
         let mut reader = LogReader::new(Arc::clone(&self.inner.store), &[log], partition);
-        reader.seek(Position { topic: 0, offset: from });
+        reader.seek(Position {
+            topic: 0,
+            offset: from,
+        });
         Ok(Box::new(reader))
     }
 

@@ -7,8 +7,18 @@ fn a_new_directory_is_closed_to_others_and_keeps_its_identity() {
     let first = DataDir::open(&path).unwrap();
     let (id, key) = (first.host_id().to_owned(), *first.cache_key());
     assert_eq!(id.len(), 16);
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-    assert_eq!(fs::metadata(path.join("cache.key")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    assert_eq!(
+        fs::metadata(path.join("cache.key"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o600
+    );
     assert!(first.store_path().is_dir() && first.cache_path().is_dir());
     drop(first);
     let second = DataDir::open(&path).unwrap();
@@ -20,7 +30,10 @@ fn a_second_owner_is_refused_with_the_process_id_of_the_first() {
     let scratch = tempfile::tempdir().unwrap();
     let first = DataDir::open(scratch.path()).unwrap();
     let message = DataDir::open(scratch.path()).unwrap_err().to_string();
-    assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+    assert!(
+        message.contains(&format!("process {}", std::process::id())),
+        "{message}"
+    );
     drop(first);
     DataDir::open(scratch.path()).unwrap();
 }
@@ -32,7 +45,10 @@ fn a_newer_or_unreadable_format_is_refused() {
         drop(DataDir::open(scratch.path()).unwrap());
         fs::write(scratch.path().join("FORMAT"), text).unwrap();
         let error = DataDir::open(scratch.path()).unwrap_err();
-        assert!(matches!(error, DataDirError::Format { .. }), "{text:?}: {error}");
+        assert!(
+            matches!(error, DataDirError::Format { .. }),
+            "{text:?}: {error}"
+        );
     }
 }
 
@@ -43,7 +59,10 @@ fn a_directory_with_foreign_files_is_refused_and_left_as_it_is() {
     fs::write(scratch.path().join("thesis.tex"), "x").unwrap();
     let message = DataDir::open(scratch.path()).unwrap_err().to_string();
     assert!(message.contains("thesis.tex"), "{message}");
-    assert_eq!(fs::metadata(scratch.path()).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(
+        fs::metadata(scratch.path()).unwrap().permissions().mode() & 0o777,
+        0o755
+    );
 }
 
 #[test]
@@ -52,7 +71,10 @@ fn a_lax_data_directory_is_tightened() {
     drop(DataDir::open(scratch.path()).unwrap());
     fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
     drop(DataDir::open(scratch.path()).unwrap());
-    assert_eq!(fs::metadata(scratch.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        fs::metadata(scratch.path()).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
 }
 
 #[test]

@@ -32,7 +32,11 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn new() -> Self {
-        Self { bytes: vec![0; HEADER], count: 0, newest_ms: 0 }
+        Self {
+            bytes: vec![0; HEADER],
+            count: 0,
+            newest_ms: 0,
+        }
     }
 
     /// Appends a record and answers its encoded size.
@@ -41,7 +45,9 @@ impl Batch {
         let start = out.len();
         out.reserve(32 + record.bytes());
         out.extend_from_slice(&[0; 4]);
-        out.push(u8::from(record.key.is_some()) * HAS_KEY + u8::from(record.value.is_some()) * HAS_VALUE);
+        out.push(
+            u8::from(record.key.is_some()) * HAS_KEY + u8::from(record.value.is_some()) * HAS_VALUE,
+        );
         out.extend_from_slice(&record.timestamp_ms.to_le_bytes());
         for field in [&record.key, &record.value].into_iter().flatten() {
             put_bytes(out, field);
@@ -71,7 +77,11 @@ impl Batch {
     }
 
     pub(super) fn header(&self) -> BatchHeader {
-        BatchHeader { count: self.count, bytes: self.bytes.len() as u64, newest_ms: self.newest_ms }
+        BatchHeader {
+            count: self.count,
+            bytes: self.bytes.len() as u64,
+            newest_ms: self.newest_ms,
+        }
     }
 
     /// The stored value.
@@ -107,7 +117,11 @@ impl BatchHeader {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Input::versioned("batch header", Bytes::copy_from_slice(bytes), VERSION)?;
-        let header = Self { count: input.u32()?, bytes: input.u64()?, newest_ms: input.u64()? };
+        let header = Self {
+            count: input.u32()?,
+            bytes: input.u64()?,
+            newest_ms: input.u64()?,
+        };
         input.finish()?;
         Ok(header)
     }
@@ -140,29 +154,53 @@ impl Records {
 
     /// The next record and its encoded size.
     pub(super) fn next(&mut self) -> Result<Option<(Record, usize)>, DecodeError> {
-        let Some(bytes) = self.take()? else { return Ok(None) };
+        let Some(bytes) = self.take()? else {
+            return Ok(None);
+        };
         let size = bytes.len();
         let mut input = Input::new("record", bytes);
         let flags = input.u8()?;
         let timestamp_ms = input.u64()?;
-        let key = if flags & HAS_KEY != 0 { Some(input.bytes()?) } else { None };
-        let value = if flags & HAS_VALUE != 0 { Some(input.bytes()?) } else { None };
+        let key = if flags & HAS_KEY != 0 {
+            Some(input.bytes()?)
+        } else {
+            None
+        };
+        let value = if flags & HAS_VALUE != 0 {
+            Some(input.bytes()?)
+        } else {
+            None
+        };
         let count = input.count(2)?;
         let mut headers = Vec::with_capacity(count);
         for _ in 0..count {
             headers.push((input.string()?, input.bytes()?));
         }
         input.finish()?;
-        Ok(Some((Record { key, value, headers, timestamp_ms }, size)))
+        Ok(Some((
+            Record {
+                key,
+                value,
+                headers,
+                timestamp_ms,
+            },
+            size,
+        )))
     }
 
     fn take(&mut self) -> Result<Option<Bytes>, DecodeError> {
         if self.left == 0 {
-            return if self.input.is_empty() { Ok(None) } else { Err(self.input.malformed()) };
+            return if self.input.is_empty() {
+                Ok(None)
+            } else {
+                Err(self.input.malformed())
+            };
         }
         let length = self.input.u32()?;
         self.left -= 1;
-        self.input.take(usize::try_from(length).unwrap_or(usize::MAX)).map(Some)
+        self.input
+            .take(usize::try_from(length).unwrap_or(usize::MAX))
+            .map(Some)
     }
 }
 

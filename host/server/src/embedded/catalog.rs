@@ -51,28 +51,52 @@ impl TopicLog {
     }
 
     fn load(store: &Store, id: u32, name: Arc<str>, count: u32) -> Result<Self, ReadError> {
-        let partitions = (0..count).map(|partition| PartitionLog::load(store, id, partition)).collect::<Result<_, _>>()?;
-        Ok(Self { id, name, partitions })
+        let partitions = (0..count)
+            .map(|partition| PartitionLog::load(store, id, partition))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            id,
+            name,
+            partitions,
+        })
     }
 }
 
 impl PartitionLog {
     fn load(store: &Store, topic: u32, partition: u32) -> Result<Self, ReadError> {
         let start = match store.get(&Key::LogStart { topic, partition })? {
-            Some(value) => u64::from_be_bytes(value.as_ref().try_into().map_err(|_length| MALFORMED_START)?),
+            Some(value) => u64::from_be_bytes(
+                value
+                    .as_ref()
+                    .try_into()
+                    .map_err(|_length| MALFORMED_START)?,
+            ),
             None => 0,
         };
         let (mut end, mut bytes) = (start, 0);
-        let prefix = Key::BatchHeader { topic, partition, base: 0 }.encode();
-        store.scan(Family::Meta, &prefix[..PARTITION_PREFIX], |key, value| -> Result<bool, ReadError> {
-            if let Key::BatchHeader { base, .. } = key {
-                let header = BatchHeader::decode(value)?;
-                end = base + u64::from(header.count);
-                bytes += header.bytes;
-            }
-            Ok(true)
-        })?;
-        Ok(Self { start: start.into(), end: watch::Sender::new(end), bytes: bytes.into() })
+        let prefix = Key::BatchHeader {
+            topic,
+            partition,
+            base: 0,
+        }
+        .encode();
+        store.scan(
+            Family::Meta,
+            &prefix[..PARTITION_PREFIX],
+            |key, value| -> Result<bool, ReadError> {
+                if let Key::BatchHeader { base, .. } = key {
+                    let header = BatchHeader::decode(value)?;
+                    end = base + u64::from(header.count);
+                    bytes += header.bytes;
+                }
+                Ok(true)
+            },
+        )?;
+        Ok(Self {
+            start: start.into(),
+            end: watch::Sender::new(end),
+            bytes: bytes.into(),
+        })
     }
 
     /// The first kept offset.
@@ -107,7 +131,8 @@ impl PartitionLog {
     }
 }
 
-const MALFORMED_START: super::codec::DecodeError = super::codec::DecodeError::Malformed("log start");
+const MALFORMED_START: super::codec::DecodeError =
+    super::codec::DecodeError::Malformed("log start");
 
 /// A subscription.
 #[derive(Debug)]
@@ -116,18 +141,26 @@ pub(super) struct Group {
     pub(super) name: Arc<str>,
     pub(super) topics: Arc<[Arc<str>]>,
     /// Whether retention waits for it.
-    pub(super) deployed: AtomicBool,
+    deployed: AtomicBool,
     /// Committed frontiers by partition number, one per topic.
     frontiers: Mutex<HashMap<u32, Vec<u64>>>,
 }
 
 impl Group {
     fn new(id: u32, name: Arc<str>, topics: Arc<[Arc<str>]>) -> Self {
-        Self { id, name, topics, deployed: AtomicBool::new(true), frontiers: Mutex::default() }
+        Self {
+            id,
+            name,
+            topics,
+            deployed: AtomicBool::new(true),
+            frontiers: Mutex::default(),
+        }
     }
 
     fn frontiers(&self) -> MutexGuard<'_, HashMap<u32, Vec<u64>>> {
-        self.frontiers.lock().expect("nothing panics under this lock")
+        self.frontiers
+            .lock()
+            .expect("nothing panics under this lock")
     }
 
     /// A unit of work was committed.
@@ -152,50 +185,80 @@ pub struct RegisterError {
     stored: Arc<[Arc<str>]>,
 }
 
+/// The numbers that the next topic and subscription get.
+#[derive(Debug)]
+pub(super) struct NextIds {
+    topic: u32,
+    group: u32,
+}
+
 /// All topics and subscriptions.
 pub(super) struct Catalog {
     topics: DashMap<Arc<str>, Arc<TopicLog>>,
     groups: DashMap<Arc<str>, Arc<Group>>,
-    /// Held while a topic or subscription is made: gives the next numbers of each.
-    making: Mutex<(u32, u32)>,
+    /// Held while a topic or subscription is made.
+    making: Mutex<NextIds>,
 }
 
 impl Catalog {
     /// Reads all of it; every batch header once, which is what bounds a start.
     pub(super) fn load(store: &Store) -> Result<Self, ReadError> {
-        let catalog = Self { topics: DashMap::new(), groups: DashMap::new(), making: Mutex::new((1, 1)) };
-        let mut next = (1, 1);
-        store.scan(Family::Meta, &[1], |key, value| -> Result<bool, ReadError> {
-            if let Key::Topic { topic } = key {
-                let (name, count) = names::decode_topic(value)?;
-                let log = TopicLog::load(store, topic, Arc::clone(&name), count)?;
-                catalog.topics.insert(name, Arc::new(log));
-                next.0 = topic + 1;
-            }
-            Ok(true)
-        })?;
+        let catalog = Self {
+            topics: DashMap::new(),
+            groups: DashMap::new(),
+            making: Mutex::new(NextIds { topic: 1, group: 1 }),
+        };
+        let mut next = NextIds { topic: 1, group: 1 };
+        store.scan(
+            Family::Meta,
+            &[1],
+            |key, value| -> Result<bool, ReadError> {
+                if let Key::Topic { topic } = key {
+                    let (name, count) = names::decode_topic(value)?;
+                    let log = TopicLog::load(store, topic, Arc::clone(&name), count)?;
+                    catalog.topics.insert(name, Arc::new(log));
+                    next.topic = topic + 1;
+                }
+                Ok(true)
+            },
+        )?;
         let mut by_id = HashMap::new();
-        store.scan(Family::Meta, &[2], |key, value| -> Result<bool, ReadError> {
-            if let Key::Group { group } = key {
-                let (name, topics) = names::decode_group(value)?;
-                let entry = Arc::new(Group::new(group, Arc::clone(&name), topics));
-                by_id.insert(group, Arc::clone(&entry));
-                catalog.groups.insert(name, entry);
-                next.1 = group + 1;
-            }
-            Ok(true)
-        })?;
-        let progress_of_all = &Key::Progress { group: 0, partition: 0 }.encode()[..1];
-        store.scan(Family::Ledger, progress_of_all, |key, value| -> Result<bool, ReadError> {
-            if let Key::Progress { group, partition } = key
-                && let Some(group) = by_id.get(&group)
-            {
-                let cursors = progress::decode(value)?.cursors;
-                group.advance(partition, cursors.iter().map(|cursor| cursor.frontier).collect());
-            }
-            Ok(true)
-        })?;
-        *catalog.making.lock().expect("nothing panics under this lock") = next;
+        store.scan(
+            Family::Meta,
+            &[2],
+            |key, value| -> Result<bool, ReadError> {
+                if let Key::Group { group } = key {
+                    let (name, topics) = names::decode_group(value)?;
+                    let entry = Arc::new(Group::new(group, Arc::clone(&name), topics));
+                    by_id.insert(group, Arc::clone(&entry));
+                    catalog.groups.insert(name, entry);
+                    next.group = group + 1;
+                }
+                Ok(true)
+            },
+        )?;
+        let progress_of_all = &Key::Progress {
+            group: 0,
+            partition: 0,
+        }
+        .encode()[..1];
+        store.scan(
+            Family::Ledger,
+            progress_of_all,
+            |key, value| -> Result<bool, ReadError> {
+                if let Key::Progress { group, partition } = key
+                    && let Some(group) = by_id.get(&group)
+                {
+                    let cursors = progress::decode(value)?.cursors;
+                    group.advance(
+                        partition,
+                        cursors.iter().map(|cursor| cursor.frontier).collect(),
+                    );
+                }
+                Ok(true)
+            },
+        )?;
+        *catalog.making() = next;
         Ok(catalog)
     }
 
@@ -210,21 +273,42 @@ impl Catalog {
         topics
     }
 
-    pub(super) fn ensure_topic(&self, store: &Store, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        let mut making = self.making.lock().expect("nothing panics under this lock");
+    pub(super) fn ensure_topic(
+        &self,
+        store: &Store,
+        name: &str,
+        partitions: u32,
+    ) -> Result<(), EnsureTopicError> {
+        let mut making = self.making();
         if let Some(found) = self.topic(name).map(|topic| topic.count()) {
             let wanted = partitions;
-            let different = EnsureTopicError::PartitionCount { name: name.to_owned(), found, wanted };
-            return if found == wanted { Ok(()) } else { Err(different) };
+            let different = EnsureTopicError::PartitionCount {
+                name: name.to_owned(),
+                found,
+                wanted,
+            };
+            return if found == wanted {
+                Ok(())
+            } else {
+                Err(different)
+            };
         }
         check_topic(name, partitions).map_err(EnsureTopicError::Invalid)?;
-        let (id, name) = (making.0, Arc::<str>::from(name));
-        let log = TopicLog::load(store, id, Arc::clone(&name), partitions)
-            .map_err(|error| EnsureTopicError::Store { name: name.as_ref().to_owned(), source: error.into() })?;
+        let (id, name) = (making.topic, Arc::<str>::from(name));
+        let log = TopicLog::load(store, id, Arc::clone(&name), partitions).map_err(|error| {
+            EnsureTopicError::Store {
+                name: name.as_ref().to_owned(),
+                source: error.into(),
+            }
+        })?;
         let mut batch = WriteBatch::default();
-        store.put(&mut batch, &Key::Topic { topic: id }, &names::encode_topic(&name, partitions));
+        store.put(
+            &mut batch,
+            &Key::Topic { topic: id },
+            &names::encode_topic(&name, partitions),
+        );
         store.write_synced(batch);
-        making.0 += 1;
+        making.topic += 1;
         self.topics.insert(name, Arc::new(log));
         Ok(())
     }
@@ -240,24 +324,47 @@ impl Catalog {
         let group = found.unwrap_or_else(|| self.make_group(store, name, topics));
         if group.topics != *topics {
             let (wanted, stored) = (Arc::clone(topics), Arc::clone(&group.topics));
-            return Err(RegisterError { group: Arc::clone(name), wanted, stored });
+            return Err(RegisterError {
+                group: Arc::clone(name),
+                wanted,
+                stored,
+            });
         }
         Ok(group)
     }
 
     fn make_group(&self, store: &Store, name: &Arc<str>, topics: &Arc<[Arc<str>]>) -> Arc<Group> {
-        let mut making = self.making.lock().expect("nothing panics under this lock");
+        let mut making = self.making();
         if let Some(entry) = self.groups.get(name) {
             return Arc::clone(&entry);
         }
-        let id = making.1;
+        let id = making.group;
         let mut batch = WriteBatch::default();
-        store.put(&mut batch, &Key::Group { group: id }, &names::encode_group(name, topics));
+        store.put(
+            &mut batch,
+            &Key::Group { group: id },
+            &names::encode_group(name, topics),
+        );
         store.write_synced(batch);
-        making.1 += 1;
+        making.group += 1;
         let group = Arc::new(Group::new(id, Arc::clone(name), Arc::clone(topics)));
         self.groups.insert(Arc::clone(name), Arc::clone(&group));
         group
+    }
+
+    /// While it is held no subscription is made or deployed.
+    pub(super) fn hold_subscriptions(&self) -> MutexGuard<'_, NextIds> {
+        self.making()
+    }
+
+    fn making(&self) -> MutexGuard<'_, NextIds> {
+        self.making.lock().expect("nothing panics under this lock")
+    }
+
+    /// Retention waits for this subscription.
+    pub(super) fn deploy(&self, group: &Group) {
+        let _held = self.hold_subscriptions();
+        group.deployed.store(true, Ordering::Release);
     }
 
     /// Retention stops to wait for this subscription.
@@ -270,23 +377,37 @@ impl Catalog {
     /// The first offset of a partition that a deployed subscription still needs. One that has committed nothing needs
     /// all that is kept.
     pub(super) fn floor(&self, topic: &TopicLog, partition: u32, log: &PartitionLog) -> u64 {
-        let readers = self.groups.iter().filter(|group| group.deployed.load(Ordering::Acquire)).filter_map(|group| {
-            let index = group.topics.iter().position(|name| *name == topic.name)?;
-            Some(group.frontier(index, partition).unwrap_or_else(|| log.start()))
-        });
+        let readers = self
+            .groups
+            .iter()
+            .filter(|group| group.deployed.load(Ordering::Acquire))
+            .filter_map(|group| {
+                let index = group.topics.iter().position(|name| *name == topic.name)?;
+                Some(
+                    group
+                        .frontier(index, partition)
+                        .unwrap_or_else(|| log.start()),
+                )
+            });
         readers.min().unwrap_or_else(|| log.end())
     }
 }
 
 fn check_topic(name: &str, partitions: u32) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.is_empty() || name.len() > TOPIC_NAME_BYTES_MAX || !name.bytes().all(allowed) || [".", ".."].contains(&name) {
+    if name.is_empty()
+        || name.len() > TOPIC_NAME_BYTES_MAX
+        || !name.bytes().all(allowed)
+        || [".", ".."].contains(&name)
+    {
         return Err(format!(
             "topic name {name:?}: 1 to {TOPIC_NAME_BYTES_MAX} letters, digits, dots, underscores and hyphens are allowed"
         ));
     }
     if !(1..=PARTITIONS_MAX).contains(&partitions) {
-        return Err(format!("topic {name:?} with {partitions} partitions: 1 to {PARTITIONS_MAX} are allowed"));
+        return Err(format!(
+            "topic {name:?} with {partitions} partitions: 1 to {PARTITIONS_MAX} are allowed"
+        ));
     }
     Ok(())
 }

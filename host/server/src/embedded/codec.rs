@@ -52,10 +52,22 @@ impl Input {
     }
 
     /// Reads the first byte, which must be `supported`.
-    pub(super) fn versioned(what: &'static str, bytes: Bytes, supported: u8) -> Result<Self, DecodeError> {
+    pub(super) fn versioned(
+        what: &'static str,
+        bytes: Bytes,
+        supported: u8,
+    ) -> Result<Self, DecodeError> {
         let mut input = Self::new(what, bytes);
         let found = input.u8()?;
-        if found == supported { Ok(input) } else { Err(DecodeError::Version { what, found, supported }) }
+        if found == supported {
+            Ok(input)
+        } else {
+            Err(DecodeError::Version {
+                what,
+                found,
+                supported,
+            })
+        }
     }
 
     pub(super) fn malformed(&self) -> DecodeError {
@@ -74,7 +86,10 @@ impl Input {
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (array, _) = self.rest.split_first_chunk::<N>().ok_or(DecodeError::Malformed(self.what))?;
+        let (array, _) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or(DecodeError::Malformed(self.what))?;
         let array = *array;
         bytes::Buf::advance(&mut self.rest, N);
         Ok(array)
@@ -112,7 +127,11 @@ impl Input {
     /// than the value's own size.
     pub(super) fn count(&mut self, bytes_each: usize) -> Result<usize, DecodeError> {
         let count = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
-        if count.saturating_mul(bytes_each) > self.rest.len() { Err(self.malformed()) } else { Ok(count) }
+        if count.saturating_mul(bytes_each) > self.rest.len() {
+            Err(self.malformed())
+        } else {
+            Ok(count)
+        }
     }
 
     pub(super) fn bytes(&mut self) -> Result<Bytes, DecodeError> {
@@ -122,7 +141,9 @@ impl Input {
 
     pub(super) fn string(&mut self) -> Result<String, DecodeError> {
         let bytes = self.bytes()?;
-        str::from_utf8(&bytes).map(str::to_owned).map_err(|_utf8| self.malformed())
+        str::from_utf8(&bytes)
+            .map(str::to_owned)
+            .map_err(|_utf8| self.malformed())
     }
 
     pub(super) fn rest(self) -> Bytes {
@@ -130,6 +151,10 @@ impl Input {
     }
 
     pub(super) fn finish(self) -> Result<(), DecodeError> {
-        if self.is_empty() { Ok(()) } else { Err(self.malformed()) }
+        if self.is_empty() {
+            Ok(())
+        } else {
+            Err(self.malformed())
+        }
     }
 }

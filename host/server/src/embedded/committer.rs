@@ -15,9 +15,9 @@ use super::EmbeddedConfig;
 use super::batch::{BATCH_BYTES_MAX, Batch};
 use super::catalog::TopicLog;
 use super::key::{Family, Key};
+use super::progress;
 use super::staging::{Append, StagedUnit};
 use super::store::{ReadError, Store};
-use super::progress;
 
 /// The queue in front of the writing thread, and the thread.
 pub(super) struct Committer {
@@ -56,8 +56,14 @@ struct Request {
 }
 
 enum Work {
-    Publish { appends: Vec<Append>, reply: oneshot::Sender<()> },
-    Unit { unit: Box<StagedUnit>, reply: oneshot::Sender<CommitResult> },
+    Publish {
+        appends: Vec<Append>,
+        reply: oneshot::Sender<()>,
+    },
+    Unit {
+        unit: Box<StagedUnit>,
+        reply: oneshot::Sender<CommitResult>,
+    },
 }
 
 impl Committer {
@@ -66,29 +72,46 @@ impl Committer {
         let queue = Arc::new(Queue {
             waiting: Mutex::default(),
             wake: Condvar::new(),
-            room: Arc::new(Semaphore::new(usize::try_from(bytes_max).unwrap_or(Semaphore::MAX_PERMITS))),
+            room: Arc::new(Semaphore::new(
+                usize::try_from(bytes_max).unwrap_or(Semaphore::MAX_PERMITS),
+            )),
             bytes_max,
             requests_max: config.queue_requests_max,
         });
         let (group_bytes_max, shared) = (config.group_bytes_max, Arc::clone(&queue));
         let run = move || {
             let _abort = AbortOnPanic;
-            Writer { store: &store, numbers: HashMap::new() }.run(&shared, group_bytes_max);
+            Writer {
+                store: &store,
+                numbers: HashMap::new(),
+            }
+            .run(&shared, group_bytes_max);
         };
-        let thread = std::thread::Builder::new().name("weir-committer".to_owned()).spawn(run)?;
-        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+        let thread = std::thread::Builder::new()
+            .name("weir-committer".to_owned())
+            .spawn(run)?;
+        Ok(Self {
+            queue,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Queues records unless there is no room; answers when they are durable.
     pub(super) async fn publish(&self, appends: Vec<Append>) -> Result<(), Rejected> {
-        let bytes = self.queue.clamp(appends.iter().map(Append::len_bytes).sum());
+        let bytes = self
+            .queue
+            .clamp(appends.iter().map(Append::len_bytes).sum());
         let room = match Arc::clone(&self.queue.room).try_acquire_many_owned(bytes) {
             Ok(room) => room,
             Err(TryAcquireError::NoPermits) => return Err(Rejected::Full),
             Err(TryAcquireError::Closed) => return Err(Rejected::Closed),
         };
         let (reply, answer) = oneshot::channel();
-        self.queue.push(Request { work: Work::Publish { appends, reply }, bytes, _room: room })?;
+        self.queue.push(Request {
+            work: Work::Publish { appends, reply },
+            bytes,
+            _room: room,
+        })?;
         // The thread answers what it took, and ends only when nothing waits.
         answer.await.map_err(|_dropped| Rejected::Closed)
     }
@@ -96,16 +119,25 @@ impl Committer {
     /// Queues a unit of work when there is room. Once queued it is committed whether or not the answer is awaited.
     pub(super) async fn commit(&self, unit: Box<StagedUnit>) -> Result<CommitResult, Rejected> {
         let bytes = self.queue.clamp(unit.len_bytes());
-        let room = Arc::clone(&self.queue.room).acquire_many_owned(bytes).await.map_err(|_closed| Rejected::Closed)?;
+        let room = Arc::clone(&self.queue.room)
+            .acquire_many_owned(bytes)
+            .await
+            .map_err(|_closed| Rejected::Closed)?;
         let (reply, answer) = oneshot::channel();
-        self.queue.push(Request { work: Work::Unit { unit, reply }, bytes, _room: room })?;
+        self.queue.push(Request {
+            work: Work::Unit { unit, reply },
+            bytes,
+            _room: room,
+        })?;
         answer.await.map_err(|_dropped| Rejected::Closed)
     }
 
     /// Takes all room of the queue, for tests of what happens then.
     #[cfg(test)]
     pub(super) async fn hold_all_room(&self) -> OwnedSemaphorePermit {
-        let room = Arc::clone(&self.queue.room).acquire_many_owned(self.queue.bytes_max).await;
+        let room = Arc::clone(&self.queue.room)
+            .acquire_many_owned(self.queue.bytes_max)
+            .await;
         room.expect("open in that test")
     }
 
@@ -114,9 +146,15 @@ impl Committer {
         self.queue.lock().closed = true;
         self.queue.room.close();
         self.queue.wake.notify_one();
-        let thread = self.thread.lock().expect("nothing panics under this lock").take();
+        let thread = self
+            .thread
+            .lock()
+            .expect("nothing panics under this lock")
+            .take();
         if let Some(thread) = thread {
-            thread.join().expect("a panic of this thread aborts the process");
+            thread
+                .join()
+                .expect("a panic of this thread aborts the process");
         }
     }
 }
@@ -137,7 +175,9 @@ impl Queue {
             return Err(Rejected::Closed);
         }
         // Units are bounded by the partitions that are owned, one in flight each, and are never turned away.
-        if matches!(request.work, Work::Publish { .. }) && waiting.requests.len() >= self.requests_max {
+        if matches!(request.work, Work::Publish { .. })
+            && waiting.requests.len() >= self.requests_max
+        {
             return Err(Rejected::Full);
         }
         waiting.requests.push_back(request);
@@ -153,12 +193,16 @@ impl Queue {
             if waiting.closed {
                 return None;
             }
-            waiting = self.wake.wait(waiting).expect("nothing panics under this lock");
+            waiting = self
+                .wake
+                .wait(waiting)
+                .expect("nothing panics under this lock");
         }
         let mut bytes = 0_usize;
         let fits = |request: &&Request| {
             let first = bytes == 0;
-            bytes = bytes.saturating_add(usize::try_from(request.bytes.max(1)).unwrap_or(usize::MAX));
+            bytes =
+                bytes.saturating_add(usize::try_from(request.bytes.max(1)).unwrap_or(usize::MAX));
             first || bytes <= bytes_max
         };
         let count = waiting.requests.iter().take_while(fits).count();
@@ -190,7 +234,10 @@ struct LogWrite {
 /// What to tell whom once the group is durable.
 enum Answer {
     Published(oneshot::Sender<()>),
-    Committed { unit: Box<StagedUnit>, reply: oneshot::Sender<CommitResult> },
+    Committed {
+        unit: Box<StagedUnit>,
+        reply: oneshot::Sender<CommitResult>,
+    },
     Told(CommitResult, oneshot::Sender<CommitResult>),
 }
 
@@ -216,13 +263,27 @@ impl Writer<'_> {
         }
     }
 
-    fn stage(&mut self, group: &mut GroupWrite, mut unit: Box<StagedUnit>, reply: oneshot::Sender<CommitResult>) -> Answer {
+    fn stage(
+        &mut self,
+        group: &mut GroupWrite,
+        mut unit: Box<StagedUnit>,
+        reply: oneshot::Sender<CommitResult>,
+    ) -> Answer {
         let place = (unit.group.id, unit.partition);
         let last = match self.last_number(place) {
             Ok(last) => last,
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, group = &*unit.group.name, "cannot read progress");
-                return Answer::Told(CommitResult::Unavailable { message: error.to_string() }, reply);
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    group = &*unit.group.name,
+                    "cannot read progress"
+                );
+                return Answer::Told(
+                    CommitResult::Unavailable {
+                        message: error.to_string(),
+                    },
+                    reply,
+                );
             }
         };
         if unit.number == last {
@@ -230,8 +291,16 @@ impl Writer<'_> {
             return Answer::Told(CommitResult::Committed, reply);
         }
         if unit.number != last + 1 {
-            let message = format!("unit {} does not follow {last}, the last committed one", unit.number);
-            tracing::error!(group = &*unit.group.name, partition = unit.partition, message, "a bug of the host");
+            let message = format!(
+                "unit {} does not follow {last}, the last committed one",
+                unit.number
+            );
+            tracing::error!(
+                group = &*unit.group.name,
+                partition = unit.partition,
+                message,
+                "a bug of the host"
+            );
             return Answer::Told(CommitResult::Unavailable { message }, reply);
         }
         self.numbers.insert(place, unit.number);
@@ -244,7 +313,10 @@ impl Writer<'_> {
         if let Some(&number) = self.numbers.get(&place) {
             return Ok(number);
         }
-        let number = match self.store.get(&Key::Progress { group: place.0, partition: place.1 })? {
+        let number = match self.store.get(&Key::Progress {
+            group: place.0,
+            partition: place.1,
+        })? {
             Some(value) => progress::decode(&value)?.unit,
             None => 0,
         };
@@ -255,15 +327,36 @@ impl Writer<'_> {
     /// Gives the records their offsets, writes and syncs, and lets readers see them.
     fn write(&self, group: GroupWrite) {
         let GroupWrite { mut batch, logs } = group;
-        let (log_family, meta_family) = (self.store.family(Family::Log), self.store.family(Family::Meta));
+        let (log_family, meta_family) = (
+            self.store.family(Family::Log),
+            self.store.family(Family::Meta),
+        );
         let mut extents = Vec::with_capacity(logs.len());
         for ((topic, partition), write) in logs {
             let mut base = write.partition_log().end();
             let mut bytes = 0;
             for records in write.batches {
                 let header = records.header();
-                batch.put_cf(log_family, Key::Batch { topic, partition, base }.encode(), records.finish());
-                batch.put_cf(meta_family, Key::BatchHeader { topic, partition, base }.encode(), header.encode());
+                batch.put_cf(
+                    log_family,
+                    Key::Batch {
+                        topic,
+                        partition,
+                        base,
+                    }
+                    .encode(),
+                    records.finish(),
+                );
+                batch.put_cf(
+                    meta_family,
+                    Key::BatchHeader {
+                        topic,
+                        partition,
+                        base,
+                    }
+                    .encode(),
+                    header.encode(),
+                );
                 base += u64::from(header.count);
                 bytes += header.bytes;
             }
@@ -274,18 +367,31 @@ impl Writer<'_> {
         }
         self.store.write_synced(batch);
         for (log, partition, end, bytes) in extents {
-            log.partition(partition).expect("chosen from its partitions").extend(end, bytes);
+            log.partition(partition)
+                .expect("chosen from its partitions")
+                .extend(end, bytes);
         }
     }
 }
 
 impl GroupWrite {
     fn append(&mut self, appends: Vec<Append>) {
-        for Append { log, partition, batch } in appends {
+        for Append {
+            log,
+            partition,
+            batch,
+        } in appends
+        {
             let place = (log.id, partition);
-            let write = self.logs.entry(place).or_insert_with(|| LogWrite { log, partition, batches: Vec::new() });
+            let write = self.logs.entry(place).or_insert_with(|| LogWrite {
+                log,
+                partition,
+                batches: Vec::new(),
+            });
             match write.batches.last_mut() {
-                Some(last) if last.len_bytes() + batch.len_bytes() <= BATCH_BYTES_MAX => last.join(&batch),
+                Some(last) if last.len_bytes() + batch.len_bytes() <= BATCH_BYTES_MAX => {
+                    last.join(&batch)
+                }
                 Some(_) | None => write.batches.push(batch),
             }
         }
@@ -294,7 +400,9 @@ impl GroupWrite {
 
 impl LogWrite {
     fn partition_log(&self) -> &super::catalog::PartitionLog {
-        self.log.partition(self.partition).expect("chosen from its partitions")
+        self.log
+            .partition(self.partition)
+            .expect("chosen from its partitions")
     }
 }
 

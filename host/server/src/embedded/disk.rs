@@ -19,7 +19,11 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn new(path: PathBuf, reserve: Option<u64>) -> Self {
-        Self { path, reserve, checked: Mutex::new(None) }
+        Self {
+            path,
+            reserve,
+            checked: Mutex::new(None),
+        }
     }
 
     /// Whether intake may go on; else what is wrong and what to do, for people.
@@ -43,10 +47,13 @@ impl Disk {
 
     fn ask(&self) -> Result<(), String> {
         let path = self.path.display();
-        let disk = rustix::fs::statvfs(&self.path)
-            .map_err(|error| format!("the free space of the disk under {path} cannot be read: {error}"))?;
+        let disk = rustix::fs::statvfs(&self.path).map_err(|error| {
+            format!("the free space of the disk under {path} cannot be read: {error}")
+        })?;
         let (free, total) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
-        let reserve = self.reserve.unwrap_or_else(|| RESERVE_BYTES_MAX.min(total / 20));
+        let reserve = self
+            .reserve
+            .unwrap_or_else(|| RESERVE_BYTES_MAX.min(total / 20));
         if free >= reserve {
             return Ok(());
         }

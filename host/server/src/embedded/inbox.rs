@@ -13,7 +13,11 @@ const VERSION: u8 = 1;
 
 /// The block of a unit; none when it marks nothing.
 pub(super) fn encode_unit(unit: &Unit) -> Option<Vec<u8>> {
-    let mut marks = unit.completions.iter().filter_map(|completion| completion.mark).peekable();
+    let mut marks = unit
+        .completions
+        .iter()
+        .filter_map(|completion| completion.mark)
+        .peekable();
     marks.peek()?;
     let mut out = Vec::with_capacity(17 + 16 * unit.completions.len());
     out.push(VERSION);
@@ -30,7 +34,12 @@ pub(super) fn decode(unit: u64, bytes: &[u8]) -> Result<InboxBlock, DecodeError>
     while !input.is_empty() {
         ids.push(Hash128(input.array()?));
     }
-    Ok(InboxBlock { unit, stream_time, staged_at, ids })
+    Ok(InboxBlock {
+        unit,
+        stream_time,
+        staged_at,
+        ids,
+    })
 }
 
 #[cfg(test)]

@@ -41,15 +41,33 @@ pub(super) enum Key<'a> {
     /// To the first kept offset; none is zero.
     LogStart { topic: u32, partition: u32 },
     /// To count, size and time of the batch at the same offset, so that retention reads no records.
-    BatchHeader { topic: u32, partition: u32, base: u64 },
+    BatchHeader {
+        topic: u32,
+        partition: u32,
+        base: u64,
+    },
     /// To the records from offset `base` on.
-    Batch { topic: u32, partition: u32, base: u64 },
+    Batch {
+        topic: u32,
+        partition: u32,
+        base: u64,
+    },
     /// To unit number, cursors and open attempts.
     Progress { group: u32, partition: u32 },
     /// To the ids that a unit marked.
-    InboxBlock { group: u32, partition: u32, unit: u64 },
+    InboxBlock {
+        group: u32,
+        partition: u32,
+        unit: u64,
+    },
     /// To a value of a sequence. With an empty name it is the prefix of all names of the sequence.
-    State { group: u32, partition: u32, tenant: &'a str, key: &'a [u8], name: &'a str },
+    State {
+        group: u32,
+        partition: u32,
+        tenant: &'a str,
+        key: &'a [u8],
+        name: &'a str,
+    },
 }
 
 /// Length of the common prefix of all keys of one partition: kind, topic or group, partition.
@@ -59,9 +77,10 @@ impl<'a> Key<'a> {
     /// Where the key is kept.
     pub(super) fn family(&self) -> Family {
         match self {
-            Self::Topic { .. } | Self::Group { .. } | Self::LogStart { .. } | Self::BatchHeader { .. } => {
-                Family::Meta
-            }
+            Self::Topic { .. }
+            | Self::Group { .. }
+            | Self::LogStart { .. }
+            | Self::BatchHeader { .. } => Family::Meta,
             Self::Batch { .. } => Family::Log,
             Self::Progress { .. } | Self::InboxBlock { .. } => Family::Ledger,
             Self::State { .. } => Family::State,
@@ -95,21 +114,49 @@ impl<'a> Key<'a> {
             out.extend_from_slice(&b.to_be_bytes());
         };
         match *self {
-            Self::Topic { topic: id } | Self::Group { group: id } => out.extend_from_slice(&id.to_be_bytes()),
-            Self::LogStart { topic: id, partition } | Self::Progress { group: id, partition } => {
+            Self::Topic { topic: id } | Self::Group { group: id } => {
+                out.extend_from_slice(&id.to_be_bytes())
+            }
+            Self::LogStart {
+                topic: id,
+                partition,
+            }
+            | Self::Progress {
+                group: id,
+                partition,
+            } => {
                 pair(id, partition);
             }
-            Self::BatchHeader { topic: id, partition, base: number }
-            | Self::Batch { topic: id, partition, base: number }
-            | Self::InboxBlock { group: id, partition, unit: number } => {
+            Self::BatchHeader {
+                topic: id,
+                partition,
+                base: number,
+            }
+            | Self::Batch {
+                topic: id,
+                partition,
+                base: number,
+            }
+            | Self::InboxBlock {
+                group: id,
+                partition,
+                unit: number,
+            } => {
                 pair(id, partition);
                 out.extend_from_slice(&number.to_be_bytes());
             }
-            Self::State { group, partition, tenant, key, name } => {
+            Self::State {
+                group,
+                partition,
+                tenant,
+                key,
+                name,
+            } => {
                 pair(group, partition);
                 // Lengths first, so that no sequence's prefix is the prefix of another's.
                 for field in [tenant.as_bytes(), key] {
-                    let len = u32::try_from(field.len()).expect("tenants and keys are far below 4 GiB");
+                    let len =
+                        u32::try_from(field.len()).expect("tenants and keys are far below 4 GiB");
                     out.extend_from_slice(&len.to_be_bytes());
                     out.extend_from_slice(field);
                 }
@@ -126,19 +173,41 @@ impl<'a> Key<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (&kind, mut rest) = bytes.split_first()?;
         let key = match kind {
-            1 => Self::Topic { topic: u32_off(&mut rest)? },
-            2 => Self::Group { group: u32_off(&mut rest)? },
-            3 => Self::LogStart { topic: u32_off(&mut rest)?, partition: u32_off(&mut rest)? },
-            6 => Self::Progress { group: u32_off(&mut rest)?, partition: u32_off(&mut rest)? },
+            1 => Self::Topic {
+                topic: u32_off(&mut rest)?,
+            },
+            2 => Self::Group {
+                group: u32_off(&mut rest)?,
+            },
+            3 => Self::LogStart {
+                topic: u32_off(&mut rest)?,
+                partition: u32_off(&mut rest)?,
+            },
+            6 => Self::Progress {
+                group: u32_off(&mut rest)?,
+                partition: u32_off(&mut rest)?,
+            },
             4 | 5 | 7 => {
                 let (id, partition) = (u32_off(&mut rest)?, u32_off(&mut rest)?);
                 let (number, after) = rest.split_first_chunk::<8>()?;
                 rest = after;
                 let number = u64::from_be_bytes(*number);
                 match kind {
-                    4 => Self::BatchHeader { topic: id, partition, base: number },
-                    5 => Self::Batch { topic: id, partition, base: number },
-                    _ => Self::InboxBlock { group: id, partition, unit: number },
+                    4 => Self::BatchHeader {
+                        topic: id,
+                        partition,
+                        base: number,
+                    },
+                    5 => Self::Batch {
+                        topic: id,
+                        partition,
+                        base: number,
+                    },
+                    _ => Self::InboxBlock {
+                        group: id,
+                        partition,
+                        unit: number,
+                    },
                 }
             }
             8 => {
@@ -146,7 +215,13 @@ impl<'a> Key<'a> {
                 let tenant = str::from_utf8(field_off(&mut rest)?).ok()?;
                 let key = field_off(&mut rest)?;
                 let name = str::from_utf8(std::mem::take(&mut rest)).ok()?;
-                Self::State { group, partition, tenant, key, name }
+                Self::State {
+                    group,
+                    partition,
+                    tenant,
+                    key,
+                    name,
+                }
             }
             _ => return None,
         };

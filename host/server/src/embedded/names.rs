@@ -32,7 +32,9 @@ pub(super) fn encode_group(name: &str, topics: &[Arc<str>]) -> Vec<u8> {
     let mut out = vec![VERSION];
     put_bytes(&mut out, name.as_bytes());
     put_varint(&mut out, topics.len() as u64);
-    topics.iter().for_each(|topic| put_bytes(&mut out, topic.as_bytes()));
+    topics
+        .iter()
+        .for_each(|topic| put_bytes(&mut out, topic.as_bytes()));
     out
 }
 
@@ -40,7 +42,9 @@ pub(super) fn decode_group(bytes: &[u8]) -> Result<(Arc<str>, TopicNames), Decod
     let mut input = Input::versioned("subscription", Bytes::copy_from_slice(bytes), VERSION)?;
     let name = input.string()?.into();
     let count = input.count(1)?;
-    let topics = (0..count).map(|_| input.string().map(Arc::from)).collect::<Result<_, _>>()?;
+    let topics = (0..count)
+        .map(|_| input.string().map(Arc::from))
+        .collect::<Result<_, _>>()?;
     input.finish()?;
     Ok((name, topics))
 }

@@ -67,11 +67,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Progress, DecodeError> {
         let mut completed = Vec::with_capacity(ranges);
         let mut at = frontier;
         for _ in 0..ranges {
-            let from = at.checked_add(input.varint()?).ok_or_else(|| input.malformed())?;
-            at = from.checked_add(input.varint()?).ok_or_else(|| input.malformed())?;
+            let from = at
+                .checked_add(input.varint()?)
+                .ok_or_else(|| input.malformed())?;
+            at = from
+                .checked_add(input.varint()?)
+                .ok_or_else(|| input.malformed())?;
             completed.push((from, at));
         }
-        cursors.push(Cursor { frontier, completed });
+        cursors.push(Cursor {
+            frontier,
+            completed,
+        });
     }
     let count = input.count(5)?;
     let mut open = Vec::with_capacity(count);
@@ -87,7 +94,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Progress, DecodeError> {
         });
     }
     input.finish()?;
-    Ok(Progress { unit, stream_time, cursors, open })
+    Ok(Progress {
+        unit,
+        stream_time,
+        cursors,
+        open,
+    })
 }
 
 #[cfg(test)]

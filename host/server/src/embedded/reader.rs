@@ -50,9 +50,20 @@ impl LogReader {
         let source = |(topic, log): (u16, &Arc<TopicLog>)| {
             let extent = log.partition(partition)?;
             let (next, end) = (extent.start(), extent.watch_end());
-            Some(Source { topic, log: Arc::clone(log), partition, next, end, open: None })
+            Some(Source {
+                topic,
+                log: Arc::clone(log),
+                partition,
+                next,
+                end,
+                open: None,
+            })
         };
-        Self { store, sources: (0..).zip(topics).filter_map(source).collect(), first: 0 }
+        Self {
+            store,
+            sources: (0..).zip(topics).filter_map(source).collect(),
+            first: 0,
+        }
     }
 
     fn read(&mut self, bytes_max: usize) -> Result<Vec<(Position, Record)>, FetchError> {
@@ -71,7 +82,10 @@ impl LogReader {
         if self.sources.is_empty() {
             return future::pending().await;
         }
-        let changes = self.sources.iter_mut().map(|source| Box::pin(source.end.changed()));
+        let changes = self
+            .sources
+            .iter_mut()
+            .map(|source| Box::pin(source.end.changed()));
         // The senders live in the topics that the sources hold.
         let (Ok(()) | Err(_), ..) = select_all(changes).await;
     }
@@ -79,13 +93,20 @@ impl LogReader {
 
 impl Reader for LogReader {
     fn seek(&mut self, position: Position) {
-        if let Some(source) = self.sources.iter_mut().find(|source| source.topic == position.topic) {
+        if let Some(source) = self
+            .sources
+            .iter_mut()
+            .find(|source| source.topic == position.topic)
+        {
             source.next = position.offset;
             source.open = None;
         }
     }
 
-    fn fetch(&mut self, bytes_max: usize) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>> {
+    fn fetch(
+        &mut self,
+        bytes_max: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>> {
         Box::pin(async move {
             loop {
                 // Nothing is awaited between a read and its answer, so a dropped call has moved nothing.
@@ -102,31 +123,61 @@ impl Reader for LogReader {
 impl Source {
     /// Adds the next records: at least one if there is one, then until they reach `bytes_max`. On an error the
     /// position stays behind what was added.
-    fn read(&mut self, store: &Store, bytes_max: usize, out: &mut Vec<(Position, Record)>) -> Result<(), FetchError> {
+    fn read(
+        &mut self,
+        store: &Store,
+        bytes_max: usize,
+        out: &mut Vec<(Position, Record)>,
+    ) -> Result<(), FetchError> {
         let end = *self.end.borrow_and_update();
-        if self.next >= end {
+        if self.next > end {
+            return Err(self.gap());
+        }
+        if self.next == end {
             return Ok(());
         }
         let mut bytes = 0;
-        if !self.drain(bytes_max, &mut bytes, out).map_err(|error| self.failed(error.into()))? {
+        if !self
+            .drain(bytes_max, &mut bytes, out)
+            .map_err(|error| self.failed(error.into()))?
+        {
             return Ok(());
         }
         let log = Arc::clone(&self.log);
-        let prefix = Key::Batch { topic: log.id, partition: self.partition, base: 0 }.encode();
+        let prefix = Key::Batch {
+            topic: log.id,
+            partition: self.partition,
+            base: 0,
+        }
+        .encode();
         let mut batches = store.iterate(Family::Log, &prefix[..PARTITION_PREFIX]);
-        batches.seek_for_prev(Key::Batch { topic: log.id, partition: self.partition, base: self.next }.encode());
+        batches.seek_for_prev(
+            Key::Batch {
+                topic: log.id,
+                partition: self.partition,
+                base: self.next,
+            }
+            .encode(),
+        );
         if !batches.valid() {
             batches.seek_to_first();
         }
         while self.next < end {
             let Some((key, value)) = batches.item() else {
-                return Err(batches.status().map_or_else(|error| self.failed(error.into()), |()| self.gap()));
+                return Err(batches
+                    .status()
+                    .map_or_else(|error| self.failed(error.into()), |()| self.gap()));
             };
-            let opened = self.open(key, value).map_err(|error| self.failed(error.into()))?;
+            let opened = self
+                .open(key, value)
+                .map_err(|error| self.failed(error.into()))?;
             if !opened {
                 return Err(self.gap());
             }
-            if !self.drain(bytes_max, &mut bytes, out).map_err(|error| self.failed(error.into()))? {
+            if !self
+                .drain(bytes_max, &mut bytes, out)
+                .map_err(|error| self.failed(error.into()))?
+            {
                 return Ok(());
             }
             batches.next();
@@ -136,7 +187,9 @@ impl Source {
 
     /// Opens a stored batch at the position; false when the position is not in it.
     fn open(&mut self, key: &[u8], value: &[u8]) -> Result<bool, DecodeError> {
-        let Key::Batch { base, .. } = Key::decode(key)? else { return Err(DecodeError::Malformed("batch key")) };
+        let Key::Batch { base, .. } = Key::decode(key)? else {
+            return Err(DecodeError::Malformed("batch key"));
+        };
         let mut records = Records::new(Bytes::copy_from_slice(value))?;
         if self.next < base || self.next >= base + u64::from(records.left()) {
             return Ok(false);
@@ -155,9 +208,17 @@ impl Source {
         bytes: &mut usize,
         out: &mut Vec<(Position, Record)>,
     ) -> Result<bool, DecodeError> {
-        let Some(records) = &mut self.open else { return Ok(true) };
+        let Some(records) = &mut self.open else {
+            return Ok(true);
+        };
         while let Some((record, size)) = records.next()? {
-            out.push((Position { topic: self.topic, offset: self.next }, record));
+            out.push((
+                Position {
+                    topic: self.topic,
+                    offset: self.next,
+                },
+                record,
+            ));
             self.next += 1;
             *bytes += size;
             if *bytes >= bytes_max {
@@ -171,15 +232,27 @@ impl Source {
     /// There is no batch with the position.
     fn gap(&self) -> FetchError {
         let (offset, partition) = (self.next, self.partition);
-        let first = self.log.partition(partition).map_or(0, super::catalog::PartitionLog::start);
-        if offset < first {
-            return FetchError::OutOfRange { topic: Arc::clone(&self.log.name), partition, offset, first };
+        let (first, end) = self
+            .log
+            .partition(partition)
+            .map_or((0, 0), |log| (log.start(), log.end()));
+        if offset < first || offset > end {
+            return FetchError::OutOfRange {
+                topic: Arc::clone(&self.log.name),
+                partition,
+                offset,
+                first,
+            };
         }
         self.failed(DecodeError::Malformed("log: a batch is missing").into())
     }
 
     fn failed(&self, error: ReadError) -> FetchError {
-        FetchError::Store { topic: Arc::clone(&self.log.name), partition: self.partition, source: error.into() }
+        FetchError::Store {
+            topic: Arc::clone(&self.log.name),
+            partition: self.partition,
+            source: error.into(),
+        }
     }
 }
 
@@ -192,15 +265,29 @@ pub(super) struct EveryPartition {
 }
 
 impl EveryPartition {
-    pub(super) fn new(store: Arc<Store>, topics: Vec<Arc<TopicLog>>, closed: CancellationToken) -> Self {
-        Self { store, topics, next: 0, closed }
+    pub(super) fn new(
+        store: Arc<Store>,
+        topics: Vec<Arc<TopicLog>>,
+        closed: CancellationToken,
+    ) -> Self {
+        Self {
+            store,
+            topics,
+            next: 0,
+            closed,
+        }
     }
 }
 
 impl Membership for EveryPartition {
     fn next(&mut self) -> BoxFuture<'_, Option<Assignment>> {
         Box::pin(async move {
-            let count = self.topics.iter().map(|topic| topic.count()).max().unwrap_or(0);
+            let count = self
+                .topics
+                .iter()
+                .map(|topic| topic.count())
+                .max()
+                .unwrap_or(0);
             if self.next == count || self.closed.is_cancelled() {
                 self.closed.cancelled().await;
                 return None;
@@ -208,7 +295,11 @@ impl Membership for EveryPartition {
             let partition = self.next;
             self.next += 1;
             let reader = LogReader::new(Arc::clone(&self.store), &self.topics, partition);
-            Some(Assignment::Assigned { partition, epoch: 1, reader: Box::new(reader) })
+            Some(Assignment::Assigned {
+                partition,
+                epoch: 1,
+                reader: Box::new(reader),
+            })
         })
     }
 }

@@ -48,7 +48,11 @@ impl Appender {
         let index = match self.current.get(&place) {
             Some(&index) if self.appends[index].len_bytes() < BATCH_BYTES_MAX => index,
             Some(_) | None => {
-                self.appends.push(Append { log: Arc::clone(log), partition, batch: Batch::new() });
+                self.appends.push(Append {
+                    log: Arc::clone(log),
+                    partition,
+                    batch: Batch::new(),
+                });
                 self.current.insert(place, self.appends.len() - 1);
                 self.appends.len() - 1
             }
@@ -95,10 +99,12 @@ impl StagedUnit {
         let mut state = StateWrites::default();
         for completion in &unit.completions {
             for out in &completion.output.records {
-                append(catalog, &mut appender, out).map_err(|(code, message)| CommitResult::Refused {
-                    position: completion.position,
-                    code: code.to_owned(),
-                    message,
+                append(catalog, &mut appender, out).map_err(|(code, message)| {
+                    CommitResult::Refused {
+                        position: completion.position,
+                        code: code.to_owned(),
+                        message,
+                    }
                 })?;
             }
             state.push(group.id, partition, completion, unit.staged_at);
@@ -118,7 +124,10 @@ impl StagedUnit {
 
     pub(super) fn len_bytes(&self) -> usize {
         let appends: usize = self.appends.iter().map(Append::len_bytes).sum();
-        appends + self.progress.len() + self.inbox.as_ref().map_or(0, Vec::len) + self.state.buffer.len()
+        appends
+            + self.progress.len()
+            + self.inbox.as_ref().map_or(0, Vec::len)
+            + self.state.buffer.len()
     }
 
     /// Adds everything but the records, whose offsets are the committer's to assign.
@@ -126,17 +135,40 @@ impl StagedUnit {
         let (group, partition) = (self.group.id, self.partition);
         store.put(batch, &Key::Progress { group, partition }, &self.progress);
         if let Some(block) = &self.inbox {
-            store.put(batch, &Key::InboxBlock { group, partition, unit: self.number }, block);
+            store.put(
+                batch,
+                &Key::InboxBlock {
+                    group,
+                    partition,
+                    unit: self.number,
+                },
+                block,
+            );
         }
         let ledger = store.family(Family::Ledger);
         for &unit in &self.expired_blocks {
-            batch.delete_cf(ledger, Key::InboxBlock { group, partition, unit }.encode());
+            batch.delete_cf(
+                ledger,
+                Key::InboxBlock {
+                    group,
+                    partition,
+                    unit,
+                }
+                .encode(),
+            );
         }
         let family = store.family(Family::State);
         let mut start = 0;
         for &(key_end, value_end) in &self.state.ends {
-            let (key, value) = (&self.state.buffer[start..key_end], &self.state.buffer[key_end..value_end]);
-            if value.is_empty() { batch.delete_cf(family, key) } else { batch.put_cf(family, key, value) }
+            let (key, value) = (
+                &self.state.buffer[start..key_end],
+                &self.state.buffer[key_end..value_end],
+            );
+            if value.is_empty() {
+                batch.delete_cf(family, key)
+            } else {
+                batch.put_cf(family, key, value)
+            }
             start = value_end;
         }
     }
@@ -145,12 +177,23 @@ impl StagedUnit {
 impl StateWrites {
     fn push(&mut self, group: u32, partition: u32, completion: &Completion, staged_at: Millis) {
         // A sequence of one event has no state: nobody could read it back.
-        let SequenceKey::Keyed { tenant, key } = &completion.sequence else { return };
+        let SequenceKey::Keyed { tenant, key } = &completion.sequence else {
+            return;
+        };
         for write in &completion.output.state {
-            Key::State { group, partition, tenant, key, name: &write.name }.encode_into(&mut self.buffer);
+            Key::State {
+                group,
+                partition,
+                tenant,
+                key,
+                name: &write.name,
+            }
+            .encode_into(&mut self.buffer);
             let key_end = self.buffer.len();
             if let Some(value) = &write.value {
-                let expires = write.ttl_ms.map(|ttl| staged_at + Duration::from_millis(ttl));
+                let expires = write
+                    .ttl_ms
+                    .map(|ttl| staged_at + Duration::from_millis(ttl));
                 state::encode_into(&mut self.buffer, expires, value);
             }
             self.ends.push((key_end, self.buffer.len()));
@@ -158,18 +201,32 @@ impl StateWrites {
     }
 }
 
-fn append(catalog: &Catalog, appender: &mut Appender, out: &OutRecord) -> Result<(), (&'static str, String)> {
+fn append(
+    catalog: &Catalog,
+    appender: &mut Appender,
+    out: &OutRecord,
+) -> Result<(), (&'static str, String)> {
     let Some(log) = catalog.topic(&out.topic) else {
-        return Err(("unknown-topic", format!("there is no topic {:?}", out.topic)));
+        return Err((
+            "unknown-topic",
+            format!("there is no topic {:?}", out.topic),
+        ));
     };
     let partition = out.partition.unwrap_or(out.partition_hash % log.count());
     if partition >= log.count() {
-        let message = format!("topic {:?} has {} partitions, {partition} is beyond them", out.topic, log.count());
+        let message = format!(
+            "topic {:?} has {} partitions, {partition} is beyond them",
+            out.topic,
+            log.count()
+        );
         return Err(("unknown-partition", message));
     }
     let bytes = appender.push(&log, partition, &out.record);
     if bytes > RECORD_BYTES_MAX {
-        let message = format!("a record of {bytes} bytes for topic {:?}; {RECORD_BYTES_MAX} are allowed", out.topic);
+        let message = format!(
+            "a record of {bytes} bytes for topic {:?}; {RECORD_BYTES_MAX} are allowed",
+            out.topic
+        );
         return Err(("record-too-large", message));
     }
     Ok(())

@@ -34,7 +34,10 @@ pub(super) fn encode_into(out: &mut Vec<u8>, expires: Option<Millis>, value: &[u
 pub(super) fn decode(bytes: &[u8]) -> Result<StateValue, DecodeError> {
     let mut input = Input::versioned("state value", Bytes::copy_from_slice(bytes), VERSION)?;
     let expires = Some(Millis(input.u64()?)).filter(|expires| expires.0 != 0);
-    Ok(StateValue { expires, value: input.rest() })
+    Ok(StateValue {
+        expires,
+        value: input.rest(),
+    })
 }
 
 /// Whether compaction may drop the value. One that cannot be read is kept: the read that needs it says so.

@@ -1,18 +1,17 @@
 //! RocksDB: how it is set up, and what happens when it cannot write.
 
 use std::path::Path;
-use std::time::SystemTime;
 
 use rocksdb::compaction_filter::Decision;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
-    DBRawIterator, DBRecoveryMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBPinnableSlice, DBRawIterator, DBRecoveryMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
-use weir_core::time::Millis;
 
 use super::codec::DecodeError;
 use super::key::{Family, Key};
 use super::state;
+use crate::clock::now;
 
 /// Decoded blocks of all families together; blobs are read past it.
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
@@ -46,7 +45,9 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, rocksdb::Error> {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-        let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)));
+        let families = Family::ALL.map(|family| {
+            ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache))
+        });
         let db = DB::open_cf_descriptors(&db_options(), path, families)?;
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
@@ -54,11 +55,14 @@ impl Store {
     }
 
     pub(super) fn family(&self, family: Family) -> &ColumnFamily {
-        self.db.cf_handle(family.name()).expect("opened with all families")
+        self.db
+            .cf_handle(family.name())
+            .expect("opened with all families")
     }
 
     pub(super) fn get(&self, key: &Key) -> Result<Option<DBPinnableSlice<'_>>, rocksdb::Error> {
-        self.db.get_pinned_cf(self.family(key.family()), key.encode())
+        self.db
+            .get_pinned_cf(self.family(key.family()), key.encode())
     }
 
     /// An iterator over the keys with `prefix`; seek before use.
@@ -104,32 +108,41 @@ impl Store {
         }
     }
 
-    /// Rewrites a range, so that deleted batches give their disk space back.
-    pub(super) fn compact(&self, from: &Key, to: &Key) {
-        self.db.compact_range_cf(self.family(from.family()), Some(from.encode()), Some(to.encode()));
+    /// Rewrites a family, so that what was deleted gives its disk space back.
+    pub(super) fn compact(&self, family: Family) {
+        self.db
+            .compact_range_cf::<&[u8], &[u8]>(self.family(family), None, None);
     }
 
     /// Bytes on disk and in buffers.
     pub(super) fn bytes(&self, family: Family) -> u64 {
-        const PARTS: [&str; 3] =
-            ["rocksdb.live-sst-files-size", "rocksdb.live-blob-file-size", "rocksdb.cur-size-all-mem-tables"];
-        let part = |name| self.db.property_int_value_cf(self.family(family), name).ok().flatten().unwrap_or(0);
+        const PARTS: [&str; 3] = [
+            "rocksdb.live-sst-files-size",
+            "rocksdb.live-blob-file-size",
+            "rocksdb.cur-size-all-mem-tables",
+        ];
+        let part = |name| {
+            self.db
+                .property_int_value_cf(self.family(family), name)
+                .ok()
+                .flatten()
+                .unwrap_or(0)
+        };
         PARTS.into_iter().map(part).sum()
     }
 }
 
 /// Ends the process at once, with the reason on standard error whatever the log does with it.
-#[expect(clippy::print_stderr, reason = "the log may be buffered, and nothing runs after this")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the log may be buffered, and nothing runs after this"
+)]
 pub(super) fn die(what: &str, error: &(dyn std::error::Error + 'static)) -> ! {
     tracing::error!(error, "cannot {what}, stopping");
-    eprintln!("weir: cannot {what}: {error}; what was acknowledged is safe; free the cause and start again");
+    eprintln!(
+        "weir: cannot {what}: {error}; what was acknowledged is safe; free the cause and start again"
+    );
     std::process::abort()
-}
-
-/// The wall clock.
-pub(super) fn now() -> Millis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn db_options() -> Options {
@@ -175,7 +188,11 @@ fn family_options(family: Family, cache: &Cache) -> Options {
             // Most events of a new key ask for a name that is not there.
             blocks.set_bloom_filter(10.0, false);
             options.set_compaction_filter("expired", |_level, _key, value| {
-                if state::is_expired(value, now()) { Decision::Remove } else { Decision::Keep }
+                if state::is_expired(value, now()) {
+                    Decision::Remove
+                } else {
+                    Decision::Keep
+                }
             });
         }
     }

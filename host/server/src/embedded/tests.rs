@@ -1,6 +1,5 @@
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+mod crash;
+mod retention;
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -18,24 +17,43 @@ use crate::ledger::Ledger;
 
 fn open(path: &Path) -> Embedded {
     // No reserve: tests run on disks that are nearly full too.
-    let config = EmbeddedConfig { disk_reserve: Some(0), ..EmbeddedConfig::default() };
+    let config = EmbeddedConfig {
+        disk_reserve: Some(0),
+        ..EmbeddedConfig::default()
+    };
     Embedded::open(path, config).unwrap()
 }
 
 fn record(value: &str) -> Record {
-    Record { value: Some(Bytes::copy_from_slice(value.as_bytes())), timestamp_ms: now().0, ..Record::default() }
+    Record {
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        timestamp_ms: now().0,
+        ..Record::default()
+    }
 }
 
 fn publishes<'a>(values: impl IntoIterator<Item = &'a str>) -> Vec<Publish> {
-    values.into_iter().map(|value| Publish { partition_hash: 0, record: record(value) }).collect()
+    values
+        .into_iter()
+        .map(|value| Publish {
+            partition_hash: 0,
+            record: record(value),
+        })
+        .collect()
 }
 
 fn scope(group: &str, topics: &[&str]) -> Scope {
-    Scope { group: group.into(), topics: topics.iter().map(|topic| Arc::from(*topic)).collect() }
+    Scope {
+        group: group.into(),
+        topics: topics.iter().map(|topic| Arc::from(*topic)).collect(),
+    }
 }
 
 fn keyed(key: &'static str) -> SequenceKey {
-    SequenceKey::Keyed { tenant: "default".into(), key: Bytes::from_static(key.as_bytes()) }
+    SequenceKey::Keyed {
+        tenant: "default".into(),
+        key: Bytes::from_static(key.as_bytes()),
+    }
 }
 
 fn completion(offset: u64, output: Output) -> Completion {
@@ -53,7 +71,10 @@ fn unit(number: u64, frontier: u64, completions: Vec<Completion>) -> Unit {
         number,
         epoch: 1,
         completions,
-        cursors: vec![Cursor { frontier, completed: Vec::new() }],
+        cursors: vec![Cursor {
+            frontier,
+            completed: Vec::new(),
+        }],
         open: Vec::new(),
         stream_time: Millis(number),
         staged_at: now(),
@@ -62,11 +83,20 @@ fn unit(number: u64, frontier: u64, completions: Vec<Completion>) -> Unit {
 }
 
 fn emission(topic: &str, value: &str) -> OutRecord {
-    OutRecord { topic: topic.into(), partition: None, partition_hash: 0, record: record(value) }
+    OutRecord {
+        topic: topic.into(),
+        partition: None,
+        partition_hash: 0,
+        record: record(value),
+    }
 }
 
 fn set(name: &str, value: &'static str) -> StateWrite {
-    StateWrite { name: name.to_owned(), value: Some(Bytes::from_static(value.as_bytes())), ttl_ms: None }
+    StateWrite {
+        name: name.to_owned(),
+        value: Some(Bytes::from_static(value.as_bytes())),
+        ttl_ms: None,
+    }
 }
 
 /// Everything that a partition holds.
@@ -83,14 +113,6 @@ async fn read_all(bus: &Embedded, topic: &str, partition: u32) -> Vec<String> {
     values
 }
 
-/// A copy of the directory as it is at this moment: what a kill leaves.
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
 #[tokio::test]
 async fn records_come_back_in_order_after_a_restart() {
     let scratch = tempfile::tempdir().unwrap();
@@ -100,25 +122,17 @@ async fn records_come_back_in_order_after_a_restart() {
     bus.publish("t", publishes(["c"])).await.unwrap();
     bus.close();
     let bus = open(scratch.path());
-    assert_eq!(bus.topics(), [Topic { name: "t".into(), partitions: 2 }]);
+    assert_eq!(
+        bus.topics(),
+        [Topic {
+            name: "t".into(),
+            partitions: 2
+        }]
+    );
     assert_eq!(bus.bounds("t", 0), Some((0, 3)));
     assert_eq!(read_all(&bus, "t", 0).await, ["a", "b", "c"]);
     bus.publish("t", publishes(["d"])).await.unwrap();
     assert_eq!(read_all(&bus, "t", 0).await, ["a", "b", "c", "d"]);
-}
-
-#[tokio::test]
-async fn what_was_acknowledged_is_there_after_a_kill() {
-    let scratch = tempfile::tempdir().unwrap();
-    let bus = open(scratch.path());
-    bus.ensure_topic("t", 1).unwrap();
-    let values: Vec<String> = (0..100).map(|i| i.to_string()).collect();
-    for value in &values {
-        bus.publish("t", publishes([value.as_str()])).await.unwrap();
-    }
-    let killed = tempfile::tempdir().unwrap();
-    copy(scratch.path(), killed.path());
-    assert_eq!(read_all(&open(killed.path()), "t", 0).await, values);
 }
 
 #[tokio::test]
@@ -128,24 +142,52 @@ async fn a_unit_is_visible_as_a_whole() {
     bus.ensure_topic("in", 1).unwrap();
     bus.ensure_topic("out", 1).unwrap();
     let scope = scope("g", &["in"]);
-    let output = Output { records: vec![emission("out", "paid")], state: vec![set("total", "7"), set("a", "1")] };
+    let output = Output {
+        records: vec![emission("out", "paid")],
+        state: vec![set("total", "7"), set("a", "1")],
+    };
     let mut first = unit(1, 1, vec![completion(0, output)]);
     first.cursors[0].completed = vec![(3, 5)];
-    let attempts =
-        OpenAttempts { position: Position { topic: 0, offset: 1 }, attempts: 2, traps: 0, first_failed: Millis(9) };
+    let attempts = OpenAttempts {
+        position: Position {
+            topic: 0,
+            offset: 1,
+        },
+        attempts: 2,
+        traps: 0,
+        first_failed: Millis(9),
+    };
     first.open = vec![attempts];
-    assert_eq!(bus.commit(&scope, 0, first.clone()).await, CommitResult::Committed);
+    assert_eq!(
+        bus.commit(&scope, 0, first.clone()).await,
+        CommitResult::Committed
+    );
     bus.close();
 
     let bus = open(scratch.path());
     let restored = bus.restore(&scope, 0).await.unwrap();
     assert_eq!((restored.unit, restored.stream_time), (1, Millis(1)));
-    assert_eq!((restored.cursors, restored.open), (first.cursors, first.open));
+    assert_eq!(
+        (restored.cursors, restored.open),
+        (first.cursors, first.open)
+    );
     assert_eq!(restored.inbox.len(), 1);
-    assert_eq!((restored.inbox[0].unit, &restored.inbox[0].ids[..]), (1, &[Hash128([0; 16])][..]));
-    assert_eq!(bus.state(&scope, 0, &keyed("k"), "total").unwrap(), Some(Bytes::from_static(b"7")));
-    assert_eq!(bus.state_names(&scope, 0, &keyed("k")).unwrap(), ["a", "total"]);
-    assert_eq!(bus.state_names(&scope, 0, &keyed("other")).unwrap(), [""; 0]);
+    assert_eq!(
+        (restored.inbox[0].unit, &restored.inbox[0].ids[..]),
+        (1, &[Hash128([0; 16])][..])
+    );
+    assert_eq!(
+        bus.state(&scope, 0, &keyed("k"), "total").unwrap(),
+        Some(Bytes::from_static(b"7"))
+    );
+    assert_eq!(
+        bus.state_names(&scope, 0, &keyed("k")).unwrap(),
+        ["a", "total"]
+    );
+    assert_eq!(
+        bus.state_names(&scope, 0, &keyed("other")).unwrap(),
+        [""; 0]
+    );
     assert_eq!(read_all(&bus, "out", 0).await, ["paid"]);
 }
 
@@ -161,11 +203,31 @@ async fn a_unit_with_a_refused_output_leaves_nothing_and_hurts_no_other() {
         state: vec![set("total", "7")],
     };
     let huge = "x".repeat(staging::RECORD_BYTES_MAX);
-    for (topic, value, expected) in [("nowhere", "y", "unknown-topic"), ("out", huge.as_str(), "record-too-large")] {
-        let bad = bus.commit(&scope, 0, unit(1, 2, vec![completion(0, Output::default()), completion(1, output(topic, value))]));
-        let good = bus.commit(&scope, 1, unit(1, 1, vec![completion(0, Output::default())]));
+    for (topic, value, expected) in [
+        ("nowhere", "y", "unknown-topic"),
+        ("out", huge.as_str(), "record-too-large"),
+    ] {
+        let bad = bus.commit(
+            &scope,
+            0,
+            unit(
+                1,
+                2,
+                vec![
+                    completion(0, Output::default()),
+                    completion(1, output(topic, value)),
+                ],
+            ),
+        );
+        let good = bus.commit(
+            &scope,
+            1,
+            unit(1, 1, vec![completion(0, Output::default())]),
+        );
         let (bad, _) = tokio::join!(bad, good);
-        let CommitResult::Refused { position, code, .. } = bad else { panic!("{bad:?}") };
+        let CommitResult::Refused { position, code, .. } = bad else {
+            panic!("{bad:?}")
+        };
         assert_eq!((position.offset, code.as_str()), (1, expected));
     }
     assert_eq!(bus.bounds("out", 0), Some((0, 0)));
@@ -180,12 +242,33 @@ async fn a_unit_is_committed_once_and_only_in_its_turn() {
     let bus = open(scratch.path());
     bus.ensure_topic("out", 1).unwrap();
     let scope = scope("g", &["out"]);
-    let output = Output { records: vec![emission("out", "once")], state: Vec::new() };
+    let output = Output {
+        records: vec![emission("out", "once")],
+        state: Vec::new(),
+    };
     let first = unit(1, 1, vec![completion(0, output)]);
-    assert_eq!(bus.commit(&scope, 0, first.clone()).await, CommitResult::Committed);
-    assert_eq!(bus.commit(&scope, 0, first.clone()).await, CommitResult::Committed);
-    let skipped = bus.commit(&scope, 0, Unit { number: 3, ..first.clone() }).await;
-    assert!(matches!(skipped, CommitResult::Unavailable { .. }), "{skipped:?}");
+    assert_eq!(
+        bus.commit(&scope, 0, first.clone()).await,
+        CommitResult::Committed
+    );
+    assert_eq!(
+        bus.commit(&scope, 0, first.clone()).await,
+        CommitResult::Committed
+    );
+    let skipped = bus
+        .commit(
+            &scope,
+            0,
+            Unit {
+                number: 3,
+                ..first.clone()
+            },
+        )
+        .await;
+    assert!(
+        matches!(skipped, CommitResult::Unavailable { .. }),
+        "{skipped:?}"
+    );
     bus.close();
     let bus = open(scratch.path());
     assert_eq!(bus.commit(&scope, 0, first).await, CommitResult::Committed);
@@ -211,16 +294,38 @@ async fn state_is_removed_replaced_and_expires() {
     ];
     let again = vec![value("kept", Some("2"), None), value("gone", None, None)];
     let both = vec![
-        completion(0, Output { records: Vec::new(), state }),
-        completion(1, Output { records: Vec::new(), state: again }),
+        completion(
+            0,
+            Output {
+                records: Vec::new(),
+                state,
+            },
+        ),
+        completion(
+            1,
+            Output {
+                records: Vec::new(),
+                state: again,
+            },
+        ),
     ];
-    assert_eq!(bus.commit(&scope, 0, unit(1, 2, both)).await, CommitResult::Committed);
+    assert_eq!(
+        bus.commit(&scope, 0, unit(1, 2, both)).await,
+        CommitResult::Committed
+    );
     let get = |name| bus.state(&scope, 0, &keyed("k"), name).unwrap();
     assert_eq!(get("kept"), Some(Bytes::from_static(b"2")));
     assert_eq!(get("empty"), Some(Bytes::new()));
     assert_eq!((get("short"), get("gone")), (None, None));
-    assert_eq!(bus.state_names(&scope, 0, &keyed("k")).unwrap(), ["empty", "kept"]);
-    assert_eq!(bus.state(&scope, 1, &keyed("k"), "kept").unwrap(), None, "state belongs to a partition");
+    assert_eq!(
+        bus.state_names(&scope, 0, &keyed("k")).unwrap(),
+        ["empty", "kept"]
+    );
+    assert_eq!(
+        bus.state(&scope, 1, &keyed("k"), "kept").unwrap(),
+        None,
+        "state belongs to a partition"
+    );
 }
 
 #[tokio::test]
@@ -230,14 +335,21 @@ async fn expired_inbox_blocks_leave() {
     bus.ensure_topic("in", 1).unwrap();
     let scope = scope("g", &["in"]);
     for number in 1..=3 {
-        let mut unit = unit(number, number, vec![completion(number - 1, Output::default())]);
+        let mut unit = unit(
+            number,
+            number,
+            vec![completion(number - 1, Output::default())],
+        );
         if number == 3 {
             unit.expired_blocks = vec![1];
         }
         assert_eq!(bus.commit(&scope, 0, unit).await, CommitResult::Committed);
     }
     let blocks = bus.restore(&scope, 0).await.unwrap().inbox;
-    assert_eq!(blocks.iter().map(|block| block.unit).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(
+        blocks.iter().map(|block| block.unit).collect::<Vec<_>>(),
+        [2, 3]
+    );
 }
 
 #[tokio::test]
@@ -250,25 +362,44 @@ async fn a_second_open_is_refused() {
 #[tokio::test]
 async fn a_nearly_full_disk_stops_intake_and_not_commits() {
     let scratch = tempfile::tempdir().unwrap();
-    let config = EmbeddedConfig { disk_reserve: Some(u64::MAX), ..EmbeddedConfig::default() };
+    let config = EmbeddedConfig {
+        disk_reserve: Some(u64::MAX),
+        ..EmbeddedConfig::default()
+    };
     let bus = Embedded::open(scratch.path(), config).unwrap();
     bus.ensure_topic("in", 1).unwrap();
-    let message = bus.publish("in", publishes(["a"])).await.unwrap_err().to_string();
-    assert!(message.contains("MiB free") && message.contains("free space"), "{message}");
-    let committed = bus.commit(&scope("g", &["in"]), 0, unit(1, 0, Vec::new())).await;
+    let message = bus
+        .publish("in", publishes(["a"]))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("MiB free") && message.contains("free space"),
+        "{message}"
+    );
+    let committed = bus
+        .commit(&scope("g", &["in"]), 0, unit(1, 0, Vec::new()))
+        .await;
     assert_eq!(committed, CommitResult::Committed);
 }
 
 #[tokio::test]
 async fn intake_beyond_the_queue_is_turned_away_while_units_wait() {
     let scratch = tempfile::tempdir().unwrap();
-    let config = EmbeddedConfig { disk_reserve: Some(0), queue_bytes_max: 1000, ..EmbeddedConfig::default() };
+    let config = EmbeddedConfig {
+        disk_reserve: Some(0),
+        queue_bytes_max: 1000,
+        ..EmbeddedConfig::default()
+    };
     let bus = Embedded::open(scratch.path(), config).unwrap();
     bus.ensure_topic("t", 1).unwrap();
     let scope = scope("g", &["t"]);
     let large = "x".repeat(2000);
     let room = bus.inner.committer.hold_all_room().await;
-    assert!(matches!(bus.publish("t", publishes([large.as_str()])).await, Err(PublishError::Busy)));
+    assert!(matches!(
+        bus.publish("t", publishes([large.as_str()])).await,
+        Err(PublishError::Busy)
+    ));
     let commit = bus.commit(&scope, 0, unit(1, 0, Vec::new()));
     let mut commit = std::pin::pin!(commit);
     assert!(futures_util::poll!(&mut commit).is_pending());
@@ -283,12 +414,27 @@ async fn a_closed_store_answers_and_ends_memberships() {
     let bus = open(scratch.path());
     bus.ensure_topic("t", 1).unwrap();
     let mut membership = bus.subscribe("g", &["t".into()]).unwrap();
-    assert!(matches!(membership.next().await, Some(Assignment::Assigned { partition: 0, epoch: 1, .. })));
+    assert!(matches!(
+        membership.next().await,
+        Some(Assignment::Assigned {
+            partition: 0,
+            epoch: 1,
+            ..
+        })
+    ));
     bus.clone().close();
     assert!(membership.next().await.is_none());
-    assert!(matches!(bus.publish("t", publishes(["a"])).await, Err(PublishError::Stopped(_))));
-    let result = bus.commit(&scope("g", &["t"]), 0, unit(1, 0, Vec::new())).await;
-    assert!(matches!(result, CommitResult::Unavailable { .. }), "{result:?}");
+    assert!(matches!(
+        bus.publish("t", publishes(["a"])).await,
+        Err(PublishError::Stopped(_))
+    ));
+    let result = bus
+        .commit(&scope("g", &["t"]), 0, unit(1, 0, Vec::new()))
+        .await;
+    assert!(
+        matches!(result, CommitResult::Unavailable { .. }),
+        "{result:?}"
+    );
 }
 
 #[tokio::test]
@@ -300,11 +446,27 @@ async fn a_reader_waits_at_the_end_and_a_dropped_fetch_loses_nothing() {
     assert!(futures_util::poll!(reader.fetch(1000)).is_pending());
     bus.publish("t", publishes(["a", "b"])).await.unwrap();
     let fetched = reader.fetch(1).await.unwrap();
-    assert_eq!(fetched.len(), 1, "a budget of one byte still gives one record");
+    assert_eq!(
+        fetched.len(),
+        1,
+        "a budget of one byte still gives one record"
+    );
     assert_eq!(reader.fetch(1000).await.unwrap()[0].0.offset, 1);
     assert!(futures_util::poll!(reader.fetch(1000)).is_pending());
-    reader.seek(Position { topic: 0, offset: 1 });
+    reader.seek(Position {
+        topic: 0,
+        offset: 1,
+    });
     assert_eq!(reader.fetch(1000).await.unwrap()[0].0.offset, 1);
+    reader.seek(Position {
+        topic: 0,
+        offset: 3,
+    });
+    let error = reader.fetch(1000).await.unwrap_err();
+    assert!(
+        matches!(error, FetchError::OutOfRange { offset: 3, .. }),
+        "beyond the end: {error}"
+    );
 }
 
 #[tokio::test]
@@ -316,11 +478,32 @@ async fn a_subscription_reads_all_its_topics_by_their_index() {
     bus.publish("a", publishes(["a0"])).await.unwrap();
     bus.publish("b", publishes(["b0"])).await.unwrap();
     let mut membership = bus.subscribe("g", &["b".into(), "a".into()]).unwrap();
-    let Some(Assignment::Assigned { partition: 0, mut reader, .. }) = membership.next().await else { panic!() };
-    let mut seen: Vec<_> = reader.fetch(1000).await.unwrap().into_iter().map(|(p, r)| (p.topic, r.value)).collect();
+    let Some(Assignment::Assigned {
+        partition: 0,
+        mut reader,
+        ..
+    }) = membership.next().await
+    else {
+        panic!()
+    };
+    let mut seen: Vec<_> = reader
+        .fetch(1000)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(p, r)| (p.topic, r.value))
+        .collect();
     seen.sort();
-    assert_eq!(seen, [(0, Some(Bytes::from_static(b"b0"))), (1, Some(Bytes::from_static(b"a0")))]);
-    let Some(Assignment::Assigned { partition: 1, .. }) = membership.next().await else { panic!() };
+    assert_eq!(
+        seen,
+        [
+            (0, Some(Bytes::from_static(b"b0"))),
+            (1, Some(Bytes::from_static(b"a0")))
+        ]
+    );
+    let Some(Assignment::Assigned { partition: 1, .. }) = membership.next().await else {
+        panic!()
+    };
     assert!(futures_util::poll!(membership.next()).is_pending());
 }
 
@@ -331,13 +514,25 @@ async fn topics_are_checked_and_their_partitions_fixed() {
     bus.ensure_topic("t", 2).unwrap();
     bus.ensure_topic("t", 2).unwrap();
     let error = bus.ensure_topic("t", 3).unwrap_err().to_string();
-    assert!(error.contains("has 2 partitions, 3 are asked for"), "{error}");
+    assert!(
+        error.contains("has 2 partitions, 3 are asked for"),
+        "{error}"
+    );
     for (name, partitions) in [("", 1), ("a b", 1), ("..", 1), ("ok", 0), ("ok", 1025)] {
-        assert!(matches!(bus.ensure_topic(name, partitions), Err(EnsureTopicError::Invalid(_))), "{name} {partitions}");
+        assert!(
+            matches!(
+                bus.ensure_topic(name, partitions),
+                Err(EnsureTopicError::Invalid(_))
+            ),
+            "{name} {partitions}"
+        );
     }
     let unknown = bus.publish("x", publishes(["a"])).await;
     assert!(matches!(unknown, Err(PublishError::UnknownTopic(_))));
-    assert!(matches!(bus.reader("t", 2, 0), Err(SubscribeError::UnknownPartition { .. })));
+    assert!(matches!(
+        bus.reader("t", 2, 0),
+        Err(SubscribeError::UnknownPartition { .. })
+    ));
 }
 
 #[tokio::test]
@@ -347,80 +542,10 @@ async fn a_subscription_with_other_topics_is_refused() {
     bus.register_subscription(&scope("g", &["a"])).unwrap();
     let error = bus.restore(&scope("g", &["b"]), 0).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.contains("topics and their order are fixed"), "{source}");
-}
-
-/// Three batches, each a minute older than the next, all beyond the retention.
-async fn with_old_batches(path: &Path, config: EmbeddedConfig) -> Embedded {
-    let bus = Embedded::open(path, EmbeddedConfig { disk_reserve: Some(0), ..config }).unwrap();
-    bus.ensure_topic("t", 1).unwrap();
-    for age in [3, 2, 1] {
-        let mut records = publishes(["x", "y"]);
-        records.iter_mut().for_each(|publish| publish.record.timestamp_ms -= age * 60_000);
-        bus.publish("t", records).await.unwrap();
-    }
-    bus
-}
-
-#[tokio::test]
-async fn retention_by_age_deletes_whole_old_batches_for_good() {
-    let scratch = tempfile::tempdir().unwrap();
-    let config = EmbeddedConfig { retention_age: Duration::from_secs(90), ..EmbeddedConfig::default() };
-    let bus = with_old_batches(scratch.path(), config.clone()).await;
-    bus.sweep_retention();
-    assert_eq!(bus.bounds("t", 0), Some((4, 6)));
-    let error = bus.reader("t", 0, 1).unwrap().fetch(100).await.unwrap_err();
-    assert!(matches!(error, FetchError::OutOfRange { offset: 1, first: 4, .. }), "{error}");
-    assert_eq!(bus.restore(&scope("late", &["t"]), 0).await.unwrap().cursors[0].frontier, 4);
-    bus.close();
-    let bus = open(scratch.path());
-    assert_eq!(bus.bounds("t", 0), Some((4, 6)));
-    assert_eq!(read_all(&bus, "t", 0).await, ["x", "y"]);
-}
-
-#[tokio::test]
-async fn an_emptied_partition_keeps_its_end_over_a_restart() {
-    let scratch = tempfile::tempdir().unwrap();
-    let config = EmbeddedConfig { retention_age: Duration::ZERO, ..EmbeddedConfig::default() };
-    let bus = with_old_batches(scratch.path(), config).await;
-    bus.sweep_retention();
-    bus.close();
-    let bus = open(scratch.path());
-    assert_eq!(bus.bounds("t", 0), Some((6, 6)));
-    bus.publish("t", publishes(["z"])).await.unwrap();
-    assert_eq!(bus.bounds("t", 0), Some((6, 7)));
-    assert_eq!(read_all(&bus, "t", 0).await, ["z"]);
-}
-
-#[tokio::test]
-async fn retention_by_size_keeps_the_newest() {
-    let scratch = tempfile::tempdir().unwrap();
-    let config = EmbeddedConfig { retention_bytes_per_partition: Some(60), ..EmbeddedConfig::default() };
-    let bus = with_old_batches(scratch.path(), config).await;
-    assert_eq!(bus.disk_usage().topics[0].1, 3 * 47);
-    bus.sweep_retention();
-    assert_eq!(bus.bounds("t", 0), Some((4, 6)));
-    assert_eq!(bus.disk_usage().topics[0].1, 47);
-}
-
-#[tokio::test]
-async fn retention_never_passes_a_deployed_subscription() {
-    let scratch = tempfile::tempdir().unwrap();
-    let config =
-        EmbeddedConfig { retention_age: Duration::ZERO, disk_reserve: Some(0), ..EmbeddedConfig::default() };
-    let bus = with_old_batches(scratch.path(), config.clone()).await;
-    let scope = scope("g", &["t"]);
-    bus.register_subscription(&scope).unwrap();
-    bus.sweep_retention();
-    assert_eq!(bus.bounds("t", 0), Some((0, 6)), "it has not started");
-    assert_eq!(bus.commit(&scope, 0, unit(1, 3, Vec::new())).await, CommitResult::Committed);
-    bus.close();
-    let bus = Embedded::open(scratch.path(), config).unwrap();
-    bus.sweep_retention();
-    assert_eq!(bus.bounds("t", 0), Some((2, 6)), "the batch with offset 3 is needed, after a restart too");
-    bus.release_subscription("g");
-    bus.sweep_retention();
-    assert_eq!(bus.bounds("t", 0), Some((6, 6)));
+    assert!(
+        source.contains("topics and their order are fixed"),
+        "{source}"
+    );
 }
 
 proptest! {
@@ -464,74 +589,4 @@ proptest! {
             }
         });
     }
-}
-
-/// Runs [`child_publishes_until_it_dies`] in a process of its own, by way of a shell command that ends in `exec "$@"`.
-fn spawn_child(path: &Path, shell: &str) -> std::process::Child {
-    let test = "embedded::tests::child_publishes_until_it_dies";
-    Command::new("sh")
-        .args(["-c", shell, "sh"])
-        .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--include-ignored"])
-        .env("WEIR_TEST_CHILD_STORE", path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-/// Numbers that the child saw acknowledged.
-fn acknowledged(line: &str) -> Option<u64> {
-    line.rsplit_once("acknowledged ")?.1.trim().parse().ok()
-}
-
-/// Nothing of its own: the process that [`spawn_child`] starts. Two records a call, so that a half is visible.
-#[tokio::test]
-async fn child_publishes_until_it_dies() {
-    let Some(path) = std::env::var_os("WEIR_TEST_CHILD_STORE") else { return };
-    let bus = open(Path::new(&path));
-    bus.ensure_topic("t", 1).unwrap();
-    let filler = "x".repeat(4096);
-    for number in 0_u64.. {
-        let values = [format!("{number} {filler}"), format!("{number} {filler}")];
-        bus.publish("t", publishes(values.iter().map(String::as_str))).await.unwrap();
-        writeln!(std::io::stdout(), "acknowledged {number}").unwrap();
-    }
-}
-
-async fn assert_whole_and_acknowledged(path: &Path, last: u64) {
-    let values = read_all(&open(path), "t", 0).await;
-    let numbers: Vec<u64> = values.iter().map(|value| value.split_once(' ').unwrap().0.parse().unwrap()).collect();
-    let calls = numbers.len() as u64 / 2;
-    assert!(calls > last, "{calls} calls are there, {last} was acknowledged");
-    let expected: Vec<u64> = (0..calls).flat_map(|number| [number, number]).collect();
-    assert_eq!(numbers, expected);
-}
-
-#[tokio::test]
-async fn a_sigkill_loses_no_acknowledged_call_and_halves_none() {
-    let scratch = tempfile::tempdir().unwrap();
-    let mut child = spawn_child(scratch.path(), r#"exec "$@""#);
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let mut last = None;
-    for line in lines {
-        last = acknowledged(&line).or(last);
-        if last == Some(200) {
-            child.kill().unwrap();
-        }
-    }
-    assert_eq!(child.wait().unwrap().signal(), Some(9));
-    assert_whole_and_acknowledged(scratch.path(), last.unwrap()).await;
-}
-
-#[tokio::test]
-async fn a_failed_write_ends_the_process_by_abort_and_loses_nothing() {
-    let scratch = tempfile::tempdir().unwrap();
-    // Files end at 1 MiB: the journal cannot grow, as on a device that fails.
-    let child = spawn_child(scratch.path(), r#"trap '' XFSZ; ulimit -f 2048; exec "$@""#);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.signal(), Some(6), "{:?}", output.status);
-    let text = String::from_utf8_lossy(&output.stdout);
-    let last = text.lines().filter_map(acknowledged).next_back().unwrap();
-    assert_whole_and_acknowledged(scratch.path(), last).await;
 }

@@ -6,8 +6,18 @@ use super::*;
 
 pub(in crate::embedded) fn any_record() -> impl Strategy<Value = Record> {
     let bytes = || vec(any::<u8>(), 0..200).prop_map(Bytes::from);
-    (option::of(bytes()), option::of(bytes()), vec((".{0,6}", bytes()), 0..4), any::<u64>())
-        .prop_map(|(key, value, headers, timestamp_ms)| Record { key, value, headers, timestamp_ms })
+    (
+        option::of(bytes()),
+        option::of(bytes()),
+        vec((".{0,6}", bytes()), 0..4),
+        any::<u64>(),
+    )
+        .prop_map(|(key, value, headers, timestamp_ms)| Record {
+            key,
+            value,
+            headers,
+            timestamp_ms,
+        })
 }
 
 fn encode(records: &[Record]) -> Batch {
@@ -95,5 +105,12 @@ fn another_version_is_refused_by_number() {
     let mut value = encode(&[Record::default()]).finish().to_vec();
     value[0] = 2;
     let error = decode(value.into()).unwrap_err();
-    assert_eq!(error, DecodeError::Version { what: "batch", found: 2, supported: 1 });
+    assert_eq!(
+        error,
+        DecodeError::Version {
+            what: "batch",
+            found: 2,
+            supported: 1
+        }
+    );
 }

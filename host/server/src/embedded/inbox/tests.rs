@@ -5,7 +5,10 @@ use weir_core::unit::{Completion, Fate, Output, Position, SequenceKey};
 use super::*;
 
 fn unit(stream_time: u64, staged_at: u64, marks: &[Option<[u8; 16]>]) -> Unit {
-    let position = Position { topic: 0, offset: 0 };
+    let position = Position {
+        topic: 0,
+        offset: 0,
+    };
     let completion = |mark: &Option<[u8; 16]>| Completion {
         position,
         sequence: SequenceKey::Alone(position),

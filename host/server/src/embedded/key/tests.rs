@@ -4,18 +4,42 @@ use super::*;
 
 /// A key with owned parts.
 fn any_state() -> impl Strategy<Value = (u32, u32, String, Vec<u8>, String)> {
-    (any::<u32>(), any::<u32>(), ".{0,8}", proptest::collection::vec(any::<u8>(), 0..12), ".{0,8}")
+    (
+        any::<u32>(),
+        any::<u32>(),
+        ".{0,8}",
+        proptest::collection::vec(any::<u8>(), 0..12),
+        ".{0,8}",
+    )
 }
 
 fn numbered(kind: u8, id: u32, partition: u32, number: u64) -> Key<'static> {
     match kind {
         0 => Key::Topic { topic: id },
         1 => Key::Group { group: id },
-        2 => Key::LogStart { topic: id, partition },
-        3 => Key::BatchHeader { topic: id, partition, base: number },
-        4 => Key::Batch { topic: id, partition, base: number },
-        5 => Key::Progress { group: id, partition },
-        _ => Key::InboxBlock { group: id, partition, unit: number },
+        2 => Key::LogStart {
+            topic: id,
+            partition,
+        },
+        3 => Key::BatchHeader {
+            topic: id,
+            partition,
+            base: number,
+        },
+        4 => Key::Batch {
+            topic: id,
+            partition,
+            base: number,
+        },
+        5 => Key::Progress {
+            group: id,
+            partition,
+        },
+        _ => Key::InboxBlock {
+            group: id,
+            partition,
+            unit: number,
+        },
     }
 }
 
@@ -58,8 +82,25 @@ proptest! {
 
 #[test]
 fn the_schema_is_what_is_on_disks_already() {
-    let batch = Key::Batch { topic: 1, partition: 2, base: 3 }.encode();
+    let batch = Key::Batch {
+        topic: 1,
+        partition: 2,
+        base: 3,
+    }
+    .encode();
     assert_eq!(batch, [5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3]);
-    let state = Key::State { group: 1, partition: 2, tenant: "t", key: b"k", name: "n" }.encode();
-    assert_eq!(state, [8, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, b't', 0, 0, 0, 1, b'k', b'n']);
+    let state = Key::State {
+        group: 1,
+        partition: 2,
+        tenant: "t",
+        key: b"k",
+        name: "n",
+    }
+    .encode();
+    assert_eq!(
+        state,
+        [
+            8, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, b't', 0, 0, 0, 1, b'k', b'n'
+        ]
+    );
 }

@@ -11,19 +11,27 @@ fn any_cursor() -> impl Strategy<Value = Cursor> {
             at = from + len;
             (from, at)
         };
-        Cursor { frontier, completed: steps.into_iter().map(range).collect() }
+        Cursor {
+            frontier,
+            completed: steps.into_iter().map(range).collect(),
+        }
     })
 }
 
 fn any_open() -> impl Strategy<Value = OpenAttempts> {
-    (any::<u16>(), any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(
-        |(topic, offset, attempts, traps, first)| OpenAttempts {
+    (
+        any::<u16>(),
+        any::<u64>(),
+        any::<u32>(),
+        any::<u32>(),
+        any::<u64>(),
+    )
+        .prop_map(|(topic, offset, attempts, traps, first)| OpenAttempts {
             position: Position { topic, offset },
             attempts,
             traps,
             first_failed: Millis(first),
-        },
-    )
+        })
 }
 
 proptest! {
@@ -42,9 +50,15 @@ proptest! {
 
 #[test]
 fn version_1_is_what_is_on_disks_already() {
-    let cursor = Cursor { frontier: 300, completed: vec![(302, 305)] };
+    let cursor = Cursor {
+        frontier: 300,
+        completed: vec![(302, 305)],
+    };
     let open = OpenAttempts {
-        position: Position { topic: 1, offset: 301 },
+        position: Position {
+            topic: 1,
+            offset: 301,
+        },
         attempts: 2,
         traps: 1,
         first_failed: Millis(5),

@@ -25,7 +25,10 @@ proptest! {
 
 #[test]
 fn version_1_is_what_is_on_disks_already() {
-    assert_eq!(encode(Some(Millis(2)), b"v"), [1, 2, 0, 0, 0, 0, 0, 0, 0, b'v']);
+    assert_eq!(
+        encode(Some(Millis(2)), b"v"),
+        [1, 2, 0, 0, 0, 0, 0, 0, 0, b'v']
+    );
     assert_eq!(encode(None, b""), [1, 0, 0, 0, 0, 0, 0, 0, 0]);
 }
 
