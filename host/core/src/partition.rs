@@ -109,9 +109,11 @@ pub enum Decoded {
 /// Names one attempt; the outcome of another one is not taken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId {
+    /// Epoch of the assignment in which it was started.
+    pub epoch: u64,
     /// Which event.
     pub position: Position,
-    /// Counts the attempts that this machine has started.
+    /// Counts the attempts of the epoch.
     pub serial: u64,
 }
 
@@ -371,7 +373,8 @@ impl Partition {
         let Some(entry) = self.entries.get_mut(&id.position) else {
             return;
         };
-        if !matches!(entry.stage, Stage::Running(serial) if serial == id.serial) {
+        let current = matches!(entry.stage, Stage::Running(serial) if serial == id.serial);
+        if id.epoch != self.epoch || !current {
             return;
         }
         entry.stage = Stage::Ready;
@@ -636,12 +639,7 @@ impl Partition {
         } else {
             return None;
         };
-        Some(cause(
-            dead_letter::Stage::Host,
-            class,
-            code.into(),
-            message,
-        ))
+        Some(cause(dead_letter::Stage::Host, class, code.into(), message))
     }
 
     fn start(&mut self, position: Position) -> Option<Attempt> {
@@ -658,6 +656,7 @@ impl Partition {
             .map_or(1, |tally| tally.open.attempts + 1);
         Some(Attempt {
             id: AttemptId {
+                epoch: self.epoch,
                 position,
                 serial: self.serial,
             },
