@@ -3,6 +3,7 @@
 //! Results go to standard output, as a table or with `--json` as JSON; everything else goes to standard error.
 
 mod client;
+mod inspect;
 mod publish;
 mod status;
 mod table;
@@ -50,6 +51,11 @@ pub enum Command {
     Tail(tail::TailArgs),
     /// Show topics, handlers and alarms of a host
     Status(status::StatusArgs),
+    /// Show what a component imports and exports
+    Inspect(inspect::InspectArgs),
+    /// The compiler's own process: reads a component, writes native code
+    #[command(hide = true)]
+    CompileComponent,
 }
 
 /// Arguments of `weir run`.
@@ -70,7 +76,12 @@ pub struct RunArgs {
 #[derive(Clone, Debug, Args)]
 pub struct HostArgs {
     /// Address of the host
-    #[arg(long, value_name = "URL", env = "WEIR_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WEIR_URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     pub url: String,
     /// File with the bearer token
     #[arg(long, value_name = "FILE", env = "WEIR_TOKEN_FILE")]
@@ -92,6 +103,14 @@ pub enum CliError {
     /// The input is no list of events; says which line and why.
     #[error("{0}")]
     Input(#[from] publish::InputError),
+    /// The file is no component.
+    #[error("{file}: {source}", file = file.display())]
+    Component {
+        /// Which one.
+        file: PathBuf,
+        /// What it is.
+        source: weir_wasm::DescribeError,
+    },
     /// A file could not be read or written.
     #[error("{what}: {source}")]
     File {
@@ -111,7 +130,11 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Faults(_) => 2,
-            Self::Client(_) | Self::Input(_) | Self::File { .. } | Self::Output(_) => 1,
+            Self::Client(_)
+            | Self::Input(_)
+            | Self::Component { .. }
+            | Self::File { .. }
+            | Self::Output(_) => 1,
         }
     }
 
@@ -171,12 +194,23 @@ pub fn status(args: &status::StatusArgs) -> Result<(), CliError> {
     status::run(args, &mut io::stdout().lock())
 }
 
+/// `weir inspect`.
+///
+/// # Errors
+/// The file is no component.
+pub fn inspect(args: &inspect::InspectArgs) -> Result<(), CliError> {
+    inspect::run(args, &mut io::stdout().lock())
+}
+
 impl HostArgs {
     fn client(&self) -> Result<Client, CliError> {
         let read = |file: &PathBuf| {
             std::fs::read_to_string(file)
                 .map(|text| text.trim().to_owned())
-                .map_err(|source| CliError::File { what: format!("read the token file {}", file.display()), source })
+                .map_err(|source| CliError::File {
+                    what: format!("read the token file {}", file.display()),
+                    source,
+                })
         };
         let token = self.token_file.as_ref().map(read).transpose()?;
         Ok(Client::new(&self.url, token.as_deref())?)

@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::document::{Document, Section};
 pub use self::faults::{Fault, Faults};
 pub use self::http::{Http, HttpLimits, Secret, Tls, Token};
-use self::document::{Document, Section};
 use crate::names::{self, LABEL_RULE};
 
 /// First part of short topic names: a newcomer's machine is a development environment.
@@ -113,7 +113,13 @@ pub enum Grant {
 
 impl Grant {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::State, Self::Timers, Self::Http, Self::Config, Self::Secrets];
+    pub const ALL: [Self; 5] = [
+        Self::State,
+        Self::Timers,
+        Self::Http,
+        Self::Config,
+        Self::Secrets,
+    ];
 
     /// The name in files.
     #[must_use]
@@ -124,6 +130,15 @@ impl Grant {
             Self::Http => "http",
             Self::Config => "config",
             Self::Secrets => "secrets",
+        }
+    }
+
+    /// Whether this release has it.
+    #[must_use]
+    pub fn is_offered(self) -> bool {
+        match self {
+            Self::State => true,
+            Self::Timers | Self::Http | Self::Config | Self::Secrets => false,
         }
     }
 
@@ -148,14 +163,22 @@ impl Policy {
     #[must_use]
     pub fn allows(&self, handler: &str, grant: Grant) -> bool {
         let own = self.handlers.get(handler).and_then(|own| own.get(&grant));
-        own.or_else(|| self.general.get(&grant)).copied().unwrap_or(false)
+        own.or_else(|| self.general.get(&grant))
+            .copied()
+            .unwrap_or(false)
     }
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        let general = Grant::ALL.into_iter().map(|grant| (grant, grant.allowed_by_default())).collect();
-        Self { general, handlers: BTreeMap::new() }
+        let general = Grant::ALL
+            .into_iter()
+            .map(|grant| (grant, grant.allowed_by_default()))
+            .collect();
+        Self {
+            general,
+            handlers: BTreeMap::new(),
+        }
     }
 }
 
@@ -170,7 +193,10 @@ impl Default for Config {
             handlers: vec![PathBuf::from(HANDLERS)],
             topics: Vec::new(),
             policy: Policy::default(),
-            retention: Retention { age: RETENTION_AGE, bytes: RETENTION_BYTES },
+            retention: Retention {
+                age: RETENTION_AGE,
+                bytes: RETENTION_BYTES,
+            },
             retry: weir_core::retry::Config::default(),
             memory_budget_bytes: MEMORY_BUDGET_BYTES,
             pipeline: Pipeline {
@@ -201,7 +227,9 @@ impl Config {
     /// The data directory: what the command line or the environment says, else the file, else [`DATA`].
     #[must_use]
     pub fn data_dir(&self, asked: Option<PathBuf>) -> PathBuf {
-        asked.or_else(|| self.data.clone()).unwrap_or_else(|| PathBuf::from(DATA))
+        asked
+            .or_else(|| self.data.clone())
+            .unwrap_or_else(|| PathBuf::from(DATA))
     }
 
     /// The full name of a topic as people write it.
@@ -254,7 +282,11 @@ impl Config {
         read_label(&mut root, "domain", &mut config.domain);
         config.data = root.text("data").map(|path| document.resolve(path));
         config.host_id = root.text("host_id").map(str::to_owned);
-        if config.host_id.as_deref().is_some_and(|id| !names::is_label(id)) {
+        if config
+            .host_id
+            .as_deref()
+            .is_some_and(|id| !names::is_label(id))
+        {
             root.fault("host_id", format!("must be {LABEL_RULE}"));
         }
         config.http = http::read(root.section("http"));
@@ -287,11 +319,19 @@ fn read_label(section: &mut Section<'_>, key: &'static str, into: &mut String) {
 }
 
 fn read_handlers(root: &mut Section<'_>) -> Vec<PathBuf> {
-    let Some(folders) = root.texts("handlers") else { return vec![root.resolve(HANDLERS)] };
-    let folders: Vec<_> = folders.into_iter().map(|folder| root.resolve(folder)).collect();
+    let Some(folders) = root.texts("handlers") else {
+        return vec![root.resolve(HANDLERS)];
+    };
+    let folders: Vec<_> = folders
+        .into_iter()
+        .map(|folder| root.resolve(folder))
+        .collect();
     for (index, folder) in folders.iter().enumerate() {
         if !folder.is_dir() {
-            let message = format!("there is no folder {}: make it, or name another", folder.display());
+            let message = format!(
+                "there is no folder {}: make it, or name another",
+                folder.display()
+            );
             root.fault(&format!("handlers[{index}]"), message);
         }
     }
@@ -318,13 +358,18 @@ fn read_topics(root: &mut Section<'_>, config: &Config) -> Vec<Topic> {
 
 pub(crate) fn read_partitions(section: &mut Section<'_>) -> u32 {
     let number = section.number("partitions", 1..=u64::from(PARTITIONS_MAX));
-    number.and_then(|n| u32::try_from(n).ok()).unwrap_or(PARTITIONS)
+    number
+        .and_then(|n| u32::try_from(n).ok())
+        .unwrap_or(PARTITIONS)
 }
 
 fn read_policy(mut section: Section<'_>) -> Policy {
     let read = |section: &mut Section<'_>| {
         let written = |grant: Grant| Some((grant, section.boolean(grant.name())?));
-        Grant::ALL.into_iter().filter_map(written).collect::<BTreeMap<_, _>>()
+        Grant::ALL
+            .into_iter()
+            .filter_map(written)
+            .collect::<BTreeMap<_, _>>()
     };
     let mut policy = Policy::default();
     policy.general.extend(read(&mut section));
@@ -358,7 +403,11 @@ fn read_pipeline(mut section: Section<'_>, pipeline: &mut Pipeline) {
             *into = u32::try_from(n).unwrap_or(*into);
         }
     };
-    read("in_flight_per_partition", 65_536, &mut pipeline.in_flight_per_partition);
+    read(
+        "in_flight_per_partition",
+        65_536,
+        &mut pipeline.in_flight_per_partition,
+    );
     read("span_positions", 1 << 20, &mut pipeline.span_positions);
     if pipeline.span_positions < pipeline.in_flight_per_partition {
         let message = format!(

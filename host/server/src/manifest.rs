@@ -141,7 +141,10 @@ impl Manifest {
         }
         let version = root.required("version", "\"1.0.0\"").unwrap_or_default();
         if !version.is_empty() && !is_version(version) {
-            root.fault("version", format!("is {version:?}: must be three numbers, as in \"1.2.0\" or \"1.2.0-rc.1\""));
+            root.fault(
+                "version",
+                format!("is {version:?}: must be three numbers, as in \"1.2.0\" or \"1.2.0-rc.1\""),
+            );
         }
         let tenant = root.text("tenant").unwrap_or(TENANT);
         if !names::is_label(tenant) {
@@ -162,7 +165,11 @@ impl Manifest {
             grants: read_grants(root.section("grants"), config, name),
             retry: config::retry::read(root.section("retry"), &config.retry),
             limits: read_limits(root.section("limits")),
-            isolation: choice(&mut root, "isolation", &[("reuse", Isolation::Reuse), ("event", Isolation::Event)]),
+            isolation: choice(
+                &mut root,
+                "isolation",
+                &[("reuse", Isolation::Reuse), ("event", Isolation::Event)],
+            ),
             partitions: config::read_partitions(&mut root),
             inbox: read_inbox(root.section("inbox")),
         };
@@ -173,25 +180,48 @@ impl Manifest {
 }
 
 fn read_component(root: &mut Section<'_>) -> PathBuf {
-    let Some(file) = root.required("component", "\"billing.wasm\"") else { return PathBuf::new() };
+    let Some(file) = root.required("component", "\"billing.wasm\"") else {
+        return PathBuf::new();
+    };
     let path = root.resolve(file);
     if Path::new(file).is_absolute() {
-        root.fault("component", format!("is {file:?}: must be relative to the manifest's folder"));
+        root.fault(
+            "component",
+            format!("is {file:?}: must be relative to the manifest's folder"),
+        );
     } else if !path.is_file() {
-        root.fault("component", format!("there is no file {}: build the handler, or correct the path", path.display()));
+        root.fault(
+            "component",
+            format!(
+                "there is no file {}: build the handler, or correct the path",
+                path.display()
+            ),
+        );
     }
     path
 }
 
 fn read_subscribe(mut section: Section<'_>, config: &Config) -> (Vec<String>, From, Filter) {
     let topics = read_topics(&mut section, config).unwrap_or_else(|| {
-        section.fault("topics", "is missing: write topics = [\"public.orders.v1\"] under [subscribe]");
+        section.fault(
+            "topics",
+            "is missing: write topics = [\"public.orders.v1\"] under [subscribe]",
+        );
         Vec::new()
     });
-    if topics.is_empty() && section.value("topics").and_then(|v| v.as_array()).is_some_and(Vec::is_empty) {
+    if topics.is_empty()
+        && section
+            .value("topics")
+            .and_then(|v| v.as_array())
+            .is_some_and(Vec::is_empty)
+    {
         section.fault("topics", "is empty: a handler reads at least one topic");
     }
-    let from = choice(&mut section, "from", &[("earliest", From::Earliest), ("latest", From::Latest)]);
+    let from = choice(
+        &mut section,
+        "from",
+        &[("earliest", From::Earliest), ("latest", From::Latest)],
+    );
     let filter = match section.value("filter").map(Filter::parse) {
         Some(Ok(filter)) => filter,
         Some(Err(error)) => {
@@ -206,9 +236,14 @@ fn read_subscribe(mut section: Section<'_>, config: &Config) -> (Vec<String>, Fr
 
 fn read_emit(mut section: Section<'_>, config: &Config, handler: &str) -> (Vec<String>, String) {
     let topics = read_topics(&mut section, config).unwrap_or_default();
-    let source = section.text("source").map_or_else(|| format!("/handlers/{handler}"), str::to_owned);
+    let source = section
+        .text("source")
+        .map_or_else(|| format!("/handlers/{handler}"), str::to_owned);
     if source.is_empty() || source.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        section.fault("source", format!("is {source:?}: must be a URI reference, as in \"/handlers/billing\""));
+        section.fault(
+            "source",
+            format!("is {source:?}: must be a URI reference, as in \"/handlers/billing\""),
+        );
     }
     section.close();
     (topics, source)
@@ -217,10 +252,17 @@ fn read_emit(mut section: Section<'_>, config: &Config, handler: &str) -> (Vec<S
 fn read_topics(section: &mut Section<'_>, config: &Config) -> Option<Vec<String>> {
     let mut full: Vec<String> = Vec::new();
     section.value("topics")?;
-    for (index, name) in section.texts("topics").unwrap_or_default().into_iter().enumerate() {
+    for (index, name) in section
+        .texts("topics")
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+    {
         let key = format!("topics[{index}]");
         match config.expand_topic(name) {
-            Ok(name) if full.contains(&name) => section.fault(&key, format!("{name:?} is there twice: remove one")),
+            Ok(name) if full.contains(&name) => {
+                section.fault(&key, format!("{name:?} is there twice: remove one"))
+            }
             Ok(name) => full.push(name),
             Err(error) => section.fault(&key, error.to_string()),
         }
@@ -235,21 +277,35 @@ fn read_grants(mut section: Section<'_>, config: &Config, handler: &str) -> Gran
         ..Grants::default()
     };
     let mut list = |key, into: &mut Vec<String>| {
-        *into = section.texts(key).unwrap_or_default().into_iter().map(str::to_owned).collect();
+        *into = section
+            .texts(key)
+            .unwrap_or_default()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
     };
     list("http", &mut grants.http);
     list("config", &mut grants.config);
     list("secrets", &mut grants.secrets);
     for (index, origin) in grants.http.iter().enumerate() {
-        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        let host = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
         if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', '*'])) {
-            let message = format!("is {origin:?}: must be an origin without a path, as in \"https://psp.example.com\"");
+            let message = format!(
+                "is {origin:?}: must be an origin without a path, as in \"https://psp.example.com\""
+            );
             section.fault(&format!("http[{index}]"), message);
         }
     }
     for grant in Grant::ALL {
-        if grants.asks(grant) && !config.policy.allows(handler, grant) {
-            let name = grant.name();
+        let name = grant.name();
+        if !grants.asks(grant) {
+            continue;
+        }
+        if !grant.is_offered() {
+            section.fault(name, "is not in this release: remove it");
+        } else if !config.policy.allows(handler, grant) {
             let message = format!(
                 "is not allowed by the host's policy: set {name} = true under [policy] or \
                  [policy.handlers.{handler}] in the host's config, or remove it here"
@@ -276,14 +332,23 @@ impl Grants {
 }
 
 fn read_limits(mut section: Section<'_>) -> Limits {
-    let memory_mib = section.number("memory_mib", 1..=MEMORY_MIB_MAX).unwrap_or(MEMORY_MIB);
+    let memory_mib = section
+        .number("memory_mib", 1..=MEMORY_MIB_MAX)
+        .unwrap_or(MEMORY_MIB);
     let limits = Limits {
         memory_bytes: usize::try_from(memory_mib << 20).unwrap_or(usize::MAX),
-        cpu: section.number("cpu_ms", 1..=60_000).map_or(CPU, Duration::from_millis),
-        wall: section.number("wall_ms", 1..=600_000).map_or(WALL, Duration::from_millis),
+        cpu: section
+            .number("cpu_ms", 1..=60_000)
+            .map_or(CPU, Duration::from_millis),
+        wall: section
+            .number("wall_ms", 1..=600_000)
+            .map_or(WALL, Duration::from_millis),
     };
     if limits.wall < limits.cpu {
-        section.fault("wall_ms", format!("must be at least cpu_ms, {}", limits.cpu.as_millis()));
+        section.fault(
+            "wall_ms",
+            format!("must be at least cpu_ms, {}", limits.cpu.as_millis()),
+        );
     }
     section.close();
     limits
@@ -300,19 +365,31 @@ fn read_ordering(root: &mut Section<'_>) {
     match root.value("ordering").map(|value| value.as_str()) {
         None | Some(Some("key")) => {}
         Some(Some(ordering @ ("partition" | "none"))) => {
-            root.fault("ordering", format!("{ordering:?} is not in this release: \"key\" is, remove it or write that"));
+            root.fault(
+                "ordering",
+                format!("{ordering:?} is not in this release: \"key\" is, remove it or write that"),
+            );
         }
         Some(Some(_) | None) => root.fault("ordering", "must be \"key\""),
     }
 }
 
 /// One of a few words; the default of the type when it is absent or wrong.
-fn choice<T: Copy + Default>(section: &mut Section<'_>, key: &'static str, words: &[(&str, T)]) -> T {
-    let Some(word) = section.text(key) else { return T::default() };
+fn choice<T: Copy + Default>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    words: &[(&str, T)],
+) -> T {
+    let Some(word) = section.text(key) else {
+        return T::default();
+    };
     if let Some((_, value)) = words.iter().find(|(known, _)| *known == word) {
         return *value;
     }
-    let known: Vec<_> = words.iter().map(|(known, _)| format!("{known:?}")).collect();
+    let known: Vec<_> = words
+        .iter()
+        .map(|(known, _)| format!("{known:?}"))
+        .collect();
     section.fault(key, format!("is {word:?}: must be {}", known.join(" or ")));
     T::default()
 }
@@ -321,7 +398,9 @@ fn choice<T: Copy + Default>(section: &mut Section<'_>, key: &'static str, words
 fn is_version(version: &str) -> bool {
     let numbers = version.split(['-', '+']).next().unwrap_or_default();
     let suffix = &version[numbers.len()..];
-    let is_number = |part: &str| !part.is_empty() && part.len() <= 9 && part.bytes().all(|b| b.is_ascii_digit());
+    let is_number = |part: &str| {
+        !part.is_empty() && part.len() <= 9 && part.bytes().all(|b| b.is_ascii_digit())
+    };
     let is_suffix_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+');
     numbers.split('.').count() == 3
         && numbers.split('.').all(is_number)

@@ -25,7 +25,9 @@ pub struct TopicNameError {
 /// # Errors
 /// The name follows none of the three forms of [`TOPIC_RULE`].
 pub fn expand_topic(name: &str, environment: &str, domain: &str) -> Result<String, TopicNameError> {
-    let invalid = || TopicNameError { name: name.to_owned() };
+    let invalid = || TopicNameError {
+        name: name.to_owned(),
+    };
     if let Some(literal) = name.strip_prefix('=') {
         let allowed = !literal.is_empty() && literal.bytes().all(|b| is_part_byte(b) || b == b'.');
         // Kafka refuses these two.
@@ -37,7 +39,10 @@ pub fn expand_topic(name: &str, environment: &str, domain: &str) -> Result<Strin
         };
     }
     let parts: Vec<&str> = name.split('.').collect();
-    if !parts.iter().all(|part| !part.is_empty() && part.bytes().all(is_part_byte)) {
+    if !parts
+        .iter()
+        .all(|part| !part.is_empty() && part.bytes().all(is_part_byte))
+    {
         return Err(invalid());
     }
     let full = match parts.as_slice() {
@@ -45,7 +50,11 @@ pub fn expand_topic(name: &str, environment: &str, domain: &str) -> Result<Strin
         [_, _, _, _, _] => name.to_owned(),
         _ => return Err(invalid()),
     };
-    if full.len() <= NAME_BYTES_MAX { Ok(full) } else { Err(invalid()) }
+    if full.len() <= NAME_BYTES_MAX {
+        Ok(full)
+    } else {
+        Err(invalid())
+    }
 }
 
 /// The consumer group of a handler; `tenant` owns the handler.
@@ -65,7 +74,9 @@ pub fn dlq_topic(group: &str, topic: &str) -> String {
 pub fn is_label(name: &str) -> bool {
     const BYTES_MAX: usize = 64;
     (1..=BYTES_MAX).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// The rule of [`is_label`], for people.
@@ -85,7 +96,13 @@ fn bounded(name: String) -> String {
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {
-        let escape = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
+        let escape = |c: char| {
+            if c.is_control() {
+                c.escape_unicode().to_string()
+            } else {
+                c.to_string()
+            }
+        };
         Cow::Owned(text.chars().map(escape).collect())
     } else {
         Cow::Borrowed(text)
@@ -93,7 +110,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 }
 
 fn is_version(part: &str) -> bool {
-    part.strip_prefix('v').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    part.strip_prefix('v')
+        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn is_part_byte(byte: u8) -> bool {

@@ -10,9 +10,14 @@ pub const LOG_VARIABLE: &str = "WEIR_LOG";
 
 /// Starts logging; called once, by `main`.
 pub fn init(json: bool, default: LevelFilter) {
-    let filter =
-        EnvFilter::builder().with_default_directive(default.into()).with_env_var(LOG_VARIABLE).from_env_lossy();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter = EnvFilter::builder()
+        .with_default_directive(default.into())
+        .with_env_var(LOG_VARIABLE)
+        .from_env_lossy();
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     if json {
         lines.json().flatten_event(true).init();
     } else {

@@ -10,9 +10,10 @@ use weir::telemetry;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (json_logs, level) = match &cli.command {
-        Some(Command::Run(args)) => (args.json_logs, LevelFilter::INFO),
-        _ => (false, LevelFilter::WARN),
+    let (json_logs, level) = if let Some(Command::Run(args)) = &cli.command {
+        (args.json_logs, LevelFilter::INFO)
+    } else {
+        (false, LevelFilter::WARN)
     };
     telemetry::init(json_logs, level);
     let result = match &cli.command {
@@ -21,6 +22,8 @@ fn main() -> ExitCode {
         Some(Command::Publish(args)) => cli::publish(args),
         Some(Command::Tail(args)) => cli::tail(args),
         Some(Command::Status(args)) => cli::status(args),
+        Some(Command::Inspect(args)) => cli::inspect(args),
+        Some(Command::CompileComponent) => return weir_wasm::run_compiler(),
     };
     match result {
         Err(error) if !error.is_broken_pipe() => fail(&format!("{error}"), error.exit_code()),
@@ -44,6 +47,6 @@ fn run(args: &RunArgs) -> ExitCode {
 
 /// The whole chain of causes, once; standard error may be closed.
 fn fail(message: &str, code: u8) -> ExitCode {
-    let _ = writeln!(io::stderr(), "weir: {message}");
+    drop(writeln!(io::stderr(), "weir: {message}"));
     ExitCode::from(code)
 }

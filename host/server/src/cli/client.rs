@@ -32,7 +32,9 @@ pub enum ClientError {
         url: String,
     },
     /// This client has no TLS.
-    #[error("{url}: this program speaks plain HTTP only: give the address of a proxy on this machine that speaks TLS")]
+    #[error(
+        "{url}: this program speaks plain HTTP only: give the address of a proxy on this machine that speaks TLS"
+    )]
     Tls {
         /// What was written.
         url: String,
@@ -63,7 +65,9 @@ pub enum ClientError {
         refusal: Refusal,
     },
     /// The host's answer is not what this program knows.
-    #[error("the host at {url} answered what this program does not understand ({reason}): is it a Weir host of the same version?")]
+    #[error(
+        "the host at {url} answered what this program does not understand ({reason}): is it a Weir host of the same version?"
+    )]
     Answer {
         /// Where.
         url: String,
@@ -101,11 +105,19 @@ pub struct EventError {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = if self.detail.is_empty() { &self.title } else { &self.detail };
+        let text = if self.detail.is_empty() {
+            &self.title
+        } else {
+            &self.detail
+        };
         write!(f, "{} ({})", printable(text), self.status)?;
         match self.status {
-            401 | 403 => f.write_str(": name the file of a token that may do this with --token-file"),
-            421 => f.write_str(": add the name in --url to http.names of the host's config, or use another"),
+            401 | 403 => {
+                f.write_str(": name the file of a token that may do this with --token-file")
+            }
+            421 => f.write_str(
+                ": add the name in --url to http.names of the host's config, or use another",
+            ),
             _ => Ok(()),
         }
     }
@@ -145,7 +157,9 @@ impl Client {
         if authority.is_empty() || authority.contains(['/', '?', '#', ' ']) {
             return Err(ClientError::Url { url });
         }
-        if token.is_some_and(|token| token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic())) {
+        if token
+            .is_some_and(|token| token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()))
+        {
             return Err(ClientError::Token);
         }
         // A proxy from the environment could not reach a host on this machine.
@@ -156,7 +170,11 @@ impl Client {
             .max_redirects(0)
             .build()
             .new_agent();
-        Ok(Self { agent, url, authorization: token.map(|token| format!("Bearer {token}")) })
+        Ok(Self {
+            agent,
+            url,
+            authorization: token.map(|token| format!("Bearer {token}")),
+        })
     }
 
     /// The address.
@@ -167,9 +185,15 @@ impl Client {
     /// A whole answer.
     pub(super) fn get(&self, path: &str) -> Result<String, ClientError> {
         let request = self.agent.get(format!("{}{path}", self.url));
-        let request = request.config().timeout_global(Some(ANSWER_TIMEOUT)).build();
+        let request = request
+            .config()
+            .timeout_global(Some(ANSWER_TIMEOUT))
+            .build();
         let mut answer = self.answer(self.authorized(request).call())?;
-        answer.body_mut().read_to_string().map_err(|error| self.failed(error))
+        answer
+            .body_mut()
+            .read_to_string()
+            .map_err(|error| self.failed(error))
     }
 
     /// An answer that is read as it comes, without an end in time.
@@ -179,11 +203,25 @@ impl Client {
     }
 
     /// Sends a body; the answer is read to its end, so that the connection is used again.
-    pub(super) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<(), ClientError> {
-        let request = self.agent.post(format!("{}{path}", self.url)).content_type(content_type);
-        let request = request.config().timeout_global(Some(ANSWER_TIMEOUT)).build();
+    pub(super) fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<(), ClientError> {
+        let request = self
+            .agent
+            .post(format!("{}{path}", self.url))
+            .content_type(content_type);
+        let request = request
+            .config()
+            .timeout_global(Some(ANSWER_TIMEOUT))
+            .build();
         let mut answer = self.answer(self.authorized(request).send(body))?;
-        answer.body_mut().read_to_vec().map_err(|error| self.failed(error))?;
+        answer
+            .body_mut()
+            .read_to_vec()
+            .map_err(|error| self.failed(error))?;
         Ok(())
     }
 
@@ -194,29 +232,51 @@ impl Client {
         }
     }
 
-    fn answer(&self, result: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, ClientError> {
+    fn answer(
+        &self,
+        result: Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, ClientError> {
         let mut answer = result.map_err(|error| self.failed(error))?;
         if answer.status().is_success() {
             return Ok(answer);
         }
-        let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after = answer
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let body = answer.body_mut().read_to_vec().unwrap_or_default();
         let mut refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
         refusal.status = answer.status().as_u16();
         refusal.retry_after = retry_after.map(Duration::from_secs);
         if refusal.title.is_empty() {
-            refusal.title = answer.status().canonical_reason().unwrap_or("no reason given").to_owned();
+            refusal.title = answer
+                .status()
+                .canonical_reason()
+                .unwrap_or("no reason given")
+                .to_owned();
         }
-        Err(ClientError::Refused { url: self.url.clone(), refusal })
+        Err(ClientError::Refused {
+            url: self.url.clone(),
+            refusal,
+        })
     }
 
     fn failed(&self, error: ureq::Error) -> ClientError {
         let url = self.url.clone();
-        match &error {
-            ureq::Error::BadUri(_) | ureq::Error::Http(_) => ClientError::Url { url },
-            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => ClientError::NoHost { url },
-            ureq::Error::Io(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => ClientError::NoHost { url },
-            _ => ClientError::Connection { url, source: Box::new(error) },
+        let refused = |cause: &io::Error| cause.kind() == io::ErrorKind::ConnectionRefused;
+        if matches!(error, ureq::Error::BadUri(_) | ureq::Error::Http(_)) {
+            return ClientError::Url { url };
+        }
+        if matches!(
+            error,
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed
+        ) || matches!(&error, ureq::Error::Io(cause) if refused(cause))
+        {
+            return ClientError::NoHost { url };
+        }
+        ClientError::Connection {
+            url,
+            source: Box::new(error),
         }
     }
 }

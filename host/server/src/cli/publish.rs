@@ -12,7 +12,7 @@ use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-pub use self::input::InputError;
+pub(super) use self::input::InputError;
 use self::input::{Input, Item};
 use self::resume::Resume;
 use super::client::{Client, ClientError, segment};
@@ -31,8 +31,10 @@ const REPEAT: &str = "events already published are dropped by the inbox as dupli
 
 /// Arguments of `weir publish`.
 #[derive(Debug, Args)]
-#[command(after_help = "A repeat does no harm: events already published are dropped by the inbox as duplicates, \
-                        within 24 h.")]
+#[command(
+    after_help = "A repeat does no harm: events already published are dropped by the inbox as duplicates, \
+                        within 24 h."
+)]
 pub struct PublishArgs {
     /// JSON lines or a JSON array of CloudEvents, also gzipped; - is standard input
     #[arg(value_name = "FILE")]
@@ -79,8 +81,14 @@ struct Publisher<'a> {
 
 pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let client = args.host.client()?;
-    let Some(topic) = &args.topic else { return Err(missing_topic(&client)) };
-    let resume = if args.resume { Some(open_resume(args, topic)?) } else { None };
+    let Some(topic) = &args.topic else {
+        return Err(missing_topic(&client));
+    };
+    let resume = if args.resume {
+        Some(open_resume(args, topic)?)
+    } else {
+        None
+    };
     let started = Instant::now();
     let (raw, bytes) = open(&args.file)?;
     let progress = progress_bar(args.json, bytes);
@@ -99,7 +107,13 @@ pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), CliErro
     let counts = &publisher.counts;
     report(out, topic, counts, started.elapsed(), args.json)?;
     if result.is_err() && counts.published > 0 && !args.json {
-        note(&progress, &format!("{} events stay published; {REPEAT}", HumanCount(counts.published)));
+        note(
+            &progress,
+            &format!(
+                "{} events stay published; {REPEAT}",
+                HumanCount(counts.published)
+            ),
+        );
     }
     result
 }
@@ -124,41 +138,76 @@ impl Publisher<'_> {
                 bytes = 0;
             }
         }
-        if batch.is_empty() { Ok(()) } else { self.send(&mut batch) }
+        if batch.is_empty() {
+            Ok(())
+        } else {
+            self.send(&mut batch)
+        }
     }
 
     /// Sends the batch and empties it; tries again what may succeed later.
     fn send(&mut self, batch: &mut Vec<Item>) -> Result<(), CliError> {
-        let body = [b"[".as_slice(), &batch.iter().map(|item| &*item.json).collect::<Vec<_>>().join(&b','), b"]"]
-            .concat();
+        let body = [
+            b"[".as_slice(),
+            &batch
+                .iter()
+                .map(|item| &*item.json)
+                .collect::<Vec<_>>()
+                .join(&b','),
+            b"]",
+        ]
+        .concat();
         let started = Instant::now();
         let mut back_off = BACK_OFF;
         loop {
-            let Err(error) = self.client.post(&self.path, CONTENT_TYPE, &body) else { break };
+            let Err(error) = self.client.post(&self.path, CONTENT_TYPE, &body) else {
+                break;
+            };
             let wait = error.retry_after().unwrap_or(back_off).max(back_off);
-            let never_reached = self.counts.batches == 0 && matches!(error, ClientError::NoHost { .. });
-            let patience = if never_reached { self.patience.min(FIRST_CONTACT) } else { self.patience };
+            let never_reached =
+                self.counts.batches == 0 && matches!(error, ClientError::NoHost { .. });
+            let patience = if never_reached {
+                self.patience.min(FIRST_CONTACT)
+            } else {
+                self.patience
+            };
             if !error.is_temporary() || started.elapsed() + wait > patience {
                 return Err(name_lines(error, batch));
             }
             self.counts.retries += 1;
             let seconds = wait.as_secs_f32();
-            note(self.progress, &format!("{error}; trying again in {seconds:.1} s"));
-            std::thread::sleep(wait);
+            note(
+                self.progress,
+                &format!("{error}; trying again in {seconds:.1} s"),
+            );
+            pause(wait);
             back_off = (back_off * 2).min(BACK_OFF_MAX);
         }
         self.counts.batches += 1;
         self.counts.published += batch.len() as u64;
         batch.clear();
         let events = self.counts.skipped + self.counts.published;
-        self.progress.set_message(format!("{} events", HumanCount(events)));
-        self.resume.as_mut().map_or(Ok(()), |resume| resume.acknowledge(events))
+        self.progress
+            .set_message(format!("{} events", HumanCount(events)));
+        self.resume
+            .as_mut()
+            .map_or(Ok(()), |resume| resume.acknowledge(events))
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a back-off is a wait for time itself, on this program's only thread"
+)]
+fn pause(wait: Duration) {
+    std::thread::sleep(wait);
 }
 
 /// The host counts events of a batch, a person lines of a file.
 fn name_lines(error: ClientError, batch: &[Item]) -> CliError {
-    let ClientError::Refused { refusal, .. } = &error else { return error.into() };
+    let ClientError::Refused { refusal, .. } = &error else {
+        return error.into();
+    };
     let reasons: Vec<_> = refusal
         .errors
         .iter()
@@ -168,7 +217,10 @@ fn name_lines(error: ClientError, batch: &[Item]) -> CliError {
     match (reasons.is_empty(), batch) {
         (false, [first, ..]) => {
             let reason = format!("the host refused its batch: {}", reasons.join("; "));
-            CliError::Input(InputError::Line { line: first.line, reason })
+            CliError::Input(InputError::Line {
+                line: first.line,
+                reason,
+            })
         }
         (true, _) | (_, []) => error.into(),
     }
@@ -176,21 +228,30 @@ fn name_lines(error: ClientError, batch: &[Item]) -> CliError {
 
 fn missing_topic(client: &Client) -> CliError {
     let known = match status::topics(client) {
-        Ok(topics) if topics.is_empty() => "the host has none yet: add [[topics]] to its config".to_owned(),
+        Ok(topics) if topics.is_empty() => {
+            "the host has none yet: add [[topics]] to its config".to_owned()
+        }
         Ok(topics) => format!("the host has {}", topics.join(", ")),
         Err(error) => format!("which ones there are is unknown: {error}"),
     };
-    CliError::Usage(format!("--topic is missing: events do not carry one; {known}"))
+    CliError::Usage(format!(
+        "--topic is missing: events do not carry one; {known}"
+    ))
 }
 
 fn open_resume(args: &PublishArgs, topic: &str) -> Result<Resume, CliError> {
     if is_stdin(&args.file) {
-        return Err(CliError::Usage("--resume needs a file: standard input cannot be read again".to_owned()));
+        return Err(CliError::Usage(
+            "--resume needs a file: standard input cannot be read again".to_owned(),
+        ));
     }
     let resume = Resume::open(&args.file, topic, args.resume_file.as_deref())?;
     if resume.acknowledged() > 0 && !args.json {
         let done = HumanCount(resume.acknowledged());
-        note(&ProgressBar::hidden(), &format!("going on after {done} acknowledged events; {REPEAT}"));
+        note(
+            &ProgressBar::hidden(),
+            &format!("going on after {done} acknowledged events; {REPEAT}"),
+        );
     }
     Ok(resume)
 }
@@ -204,7 +265,10 @@ fn open(file: &Path) -> Result<(Box<dyn Read>, Option<u64>), CliError> {
     if is_stdin(file) {
         return Ok((Box::new(io::stdin().lock()), None));
     }
-    let failed = |source| CliError::File { what: format!("read {}", file.display()), source };
+    let failed = |source| CliError::File {
+        what: format!("read {}", file.display()),
+        source,
+    };
     let opened = File::open(file).map_err(failed)?;
     let meta = opened.metadata().map_err(failed)?;
     Ok((Box::new(opened), meta.is_file().then_some(meta.len())))
@@ -215,7 +279,10 @@ fn progress_bar(json: bool, bytes: Option<u64>) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let (bar, template) = match bytes {
-        Some(bytes) => (ProgressBar::new(bytes), "{bar:32} {percent:>3}%  {msg}  {elapsed}, {eta} left"),
+        Some(bytes) => (
+            ProgressBar::new(bytes),
+            "{bar:32} {percent:>3}%  {msg}  {elapsed}, {eta} left",
+        ),
         None => (ProgressBar::new_spinner(), "{spinner}  {msg}  {elapsed}"),
     };
     bar.with_style(ProgressStyle::with_template(template).expect("the templates above are valid"))
@@ -225,12 +292,23 @@ fn progress_bar(json: bool, bytes: Option<u64>) -> ProgressBar {
 fn note(progress: &ProgressBar, text: &str) {
     progress.suspend(|| {
         // Nobody is left to tell when standard error is closed.
-        let _ = writeln!(io::stderr(), "{text}");
+        drop(writeln!(io::stderr(), "{text}"));
     });
 }
 
-fn report(out: &mut dyn Write, topic: &str, counts: &Counts, took: Duration, json: bool) -> io::Result<()> {
-    let Counts { published, skipped, batches, retries } = *counts;
+fn report(
+    out: &mut dyn Write,
+    topic: &str,
+    counts: &Counts,
+    took: Duration,
+    json: bool,
+) -> io::Result<()> {
+    let Counts {
+        published,
+        skipped,
+        batches,
+        retries,
+    } = *counts;
     let seconds = took.as_secs_f64();
     if json {
         let counts = json!({
@@ -240,7 +318,11 @@ fn report(out: &mut dyn Write, topic: &str, counts: &Counts, took: Duration, jso
         return writeln!(out, "{counts}");
     }
     let rate = published as f64 / seconds.max(0.001);
-    write!(out, "published {} events to {topic} in {seconds:.1} s ({rate:.0}/s)", HumanCount(published))?;
+    write!(
+        out,
+        "published {} events to {topic} in {seconds:.1} s ({rate:.0}/s)",
+        HumanCount(published)
+    )?;
     if skipped > 0 {
         write!(out, ", skipped {} acknowledged before", HumanCount(skipped))?;
     }

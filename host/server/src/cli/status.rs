@@ -75,38 +75,80 @@ pub(super) fn topics(client: &Client) -> Result<Vec<String>, ClientError> {
 }
 
 fn parse(client: &Client, text: &str) -> Result<Status, ClientError> {
-    serde_json::from_str(text)
-        .map_err(|error| ClientError::Answer { url: client.url().to_owned(), reason: error.to_string() })
+    serde_json::from_str(text).map_err(|error| ClientError::Answer {
+        url: client.url().to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 fn write(status: &Status, url: &str, out: &mut dyn Write) -> Result<(), CliError> {
     let up = uptime(status.uptime_s);
-    writeln!(out, "weir {} at {url}, host {}, up {up}, data in {}", status.version, status.host_id, status.data_dir)?;
+    writeln!(
+        out,
+        "weir {} at {url}, host {}, up {up}, data in {}",
+        status.version, status.host_id, status.data_dir
+    )?;
     writeln!(out)?;
     if status.topics.is_empty() {
         writeln!(out, "no topics: add [[topics]] to the config, or a handler")?;
     } else {
-        let row = |topic: &Topic| vec![topic.name.clone(), topic.partitions.to_string(), topic.records.to_string()];
+        let row = |topic: &Topic| {
+            vec![
+                topic.name.clone(),
+                topic.partitions.to_string(),
+                topic.records.to_string(),
+            ]
+        };
         let rows: Vec<_> = status.topics.iter().map(row).collect();
         table::write(out, &["topic", "partitions", "records"], &rows)?;
     }
     writeln!(out)?;
     if status.handlers.is_empty() {
-        writeln!(out, "no handlers: put a folder with a handler.toml below one of `handlers` in the config")?;
+        writeln!(
+            out,
+            "no handlers: put a folder with a handler.toml below one of `handlers` in the config"
+        )?;
     } else {
-        let head =
-            ["handler", "version", "state", "lag", "open", "retrying", "failures", "handled", "duplicate", "dead"];
+        let head = [
+            "handler",
+            "version",
+            "state",
+            "lag",
+            "open",
+            "retrying",
+            "failures",
+            "handled",
+            "duplicate",
+            "dead",
+        ];
         let rows: Vec<_> = status.handlers.iter().map(handler_row).collect();
         table::write(out, &head, &rows)?;
     }
     for handler in &status.handlers {
         if let Some(reason) = &handler.reason {
-            writeln!(out, "{} is {}: {}", printable(&handler.name), handler.state, printable(reason))?;
+            writeln!(
+                out,
+                "{} is {}: {}",
+                printable(&handler.name),
+                handler.state,
+                printable(reason)
+            )?;
         }
     }
+    // What stopped a handler is said above, with the handler's name.
+    let said = |text: &str| {
+        status
+            .handlers
+            .iter()
+            .any(|handler| handler.reason.as_deref() == Some(text))
+    };
     for alarm in &status.alarms {
-        let text = alarm.as_str().map_or_else(|| alarm.to_string(), str::to_owned);
-        writeln!(out, "alarm: {}", printable(&text))?;
+        let text = alarm
+            .as_str()
+            .map_or_else(|| alarm.to_string(), str::to_owned);
+        if !said(&text) {
+            writeln!(out, "alarm: {}", printable(&text))?;
+        }
     }
     Ok(())
 }

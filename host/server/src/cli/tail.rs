@@ -1,6 +1,6 @@
 //! `weir tail`: the events of a topic as they arrive.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::str::FromStr;
 
 use clap::Args;
@@ -50,10 +50,11 @@ impl FromStr for From {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "beginning" => Ok(Self::Beginning),
-            "end" => Ok(Self::End),
-            text => text.parse().map(Self::Offset).map_err(|_| "write beginning, end, or an offset".to_owned()),
+        match (text, text.parse()) {
+            ("beginning", _) => Ok(Self::Beginning),
+            ("end", _) => Ok(Self::End),
+            (_, Ok(offset)) => Ok(Self::Offset(offset)),
+            (_, Err(_)) => Err("write beginning, end, or an offset".to_owned()),
         }
     }
 }
@@ -74,7 +75,11 @@ impl TailArgs {
             From::End => "end".to_owned(),
             From::Offset(offset) => offset.to_string(),
         };
-        let mut path = format!("/v1/topics/{}/events?from={from}&follow={}", segment(&self.topic), !self.no_follow);
+        let mut path = format!(
+            "/v1/topics/{}/events?from={from}&follow={}",
+            segment(&self.topic),
+            !self.no_follow
+        );
         if let Some(partition) = self.partition {
             path += &format!("&partition={partition}");
         }
@@ -88,16 +93,18 @@ impl TailArgs {
 pub(super) fn run(args: &TailArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let client = args.host.client()?;
     let body = client.stream(&args.path())?;
-    let left = || ClientError::Answer { url: client.url().to_owned(), reason: "the stream broke off".to_owned() };
     let lines = BufReader::new(body.into_reader()).lines();
     let mut seen = 0;
     for line in lines {
         if args.count.is_some_and(|count| seen >= count) {
             break;
         }
-        let line = line.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => CliError::from(left()),
-            _ => CliError::File { what: format!("read from the host at {}", client.url()), source: error },
+        let line = line.map_err(|source| CliError::File {
+            what: format!(
+                "read from the host at {}: run this again to go on",
+                client.url()
+            ),
+            source,
         })?;
         // Empty lines keep an idle connection open.
         if line.is_empty() {
@@ -107,8 +114,10 @@ pub(super) fn run(args: &TailArgs, out: &mut dyn Write) -> Result<(), CliError> 
         if args.json {
             writeln!(out, "{line}")?;
         } else {
-            let line = serde_json::from_str(&line)
-                .map_err(|error| ClientError::Answer { url: client.url().to_owned(), reason: error.to_string() })?;
+            let line = serde_json::from_str(&line).map_err(|error| ClientError::Answer {
+                url: client.url().to_owned(),
+                reason: error.to_string(),
+            })?;
             writeln!(out, "{}", describe(&line))?;
         }
     }
@@ -128,7 +137,12 @@ fn describe(line: &Line) -> String {
         shown.push('…');
     }
     let place = format!("{}:{}", line.partition, line.offset);
-    let full = format!("{place:<9}  {}  {}  {}  {shown}", text("time"), text("type"), text("subject"));
+    let full = format!(
+        "{place:<9}  {}  {}  {}  {shown}",
+        text("time"),
+        text("type"),
+        text("subject")
+    );
     printable(&full).into_owned()
 }
 

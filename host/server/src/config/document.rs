@@ -30,12 +30,22 @@ impl Document {
     /// Parses the text of `file`.
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, Faults> {
         let table = text.parse::<Table>().map_err(|error| {
-            let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
+            let line = error
+                .span()
+                .map(|span| 1 + text[..span.start].matches('\n').count());
             let key = line.map_or_else(String::new, |line| format!("line {line}"));
             let message = format!("not valid TOML: {}", error.message().replace('\n', ", "));
-            Faults(vec![Fault { file: file.to_owned(), key, message }])
+            Faults(vec![Fault {
+                file: file.to_owned(),
+                key,
+                message,
+            }])
         })?;
-        Ok(Self { file: file.to_owned(), table, faults: RefCell::default() })
+        Ok(Self {
+            file: file.to_owned(),
+            table,
+            faults: RefCell::default(),
+        })
     }
 
     /// Reads and parses `file`.
@@ -47,7 +57,12 @@ impl Document {
 
     /// The top of the document.
     pub(crate) fn root(&self) -> Section<'_> {
-        Section { document: self, table: Some(&self.table), path: String::new(), asked: Vec::new() }
+        Section {
+            document: self,
+            table: Some(&self.table),
+            path: String::new(),
+            asked: Vec::new(),
+        }
     }
 
     /// A path that the file names: relative ones start at the file's own folder.
@@ -64,8 +79,11 @@ impl Document {
 impl<'d> Section<'d> {
     /// Reports a fault of `key` in this section.
     pub(crate) fn fault(&self, key: &str, message: impl Into<String>) {
-        let fault =
-            Fault { file: self.document.file.clone(), key: self.path_of(key), message: message.into() };
+        let fault = Fault {
+            file: self.document.file.clone(),
+            key: self.path_of(key),
+            message: message.into(),
+        };
         self.document.faults.borrow_mut().push(fault);
     }
 
@@ -81,7 +99,8 @@ impl<'d> Section<'d> {
 
     /// The names in this section, for tables whose keys are free.
     pub(crate) fn names(&self) -> Vec<&'d str> {
-        self.table.map_or_else(Vec::new, |table| table.keys().map(String::as_str).collect())
+        self.table
+            .map_or_else(Vec::new, |table| table.keys().map(String::as_str).collect())
     }
 
     /// Any value.
@@ -93,7 +112,9 @@ impl<'d> Section<'d> {
     /// A text.
     pub(crate) fn text(&mut self, key: &'static str) -> Option<&'d str> {
         let value = self.value(key)?;
-        value.as_str().or_else(|| self.wrong_type(key, value, "a text in quotes"))
+        value
+            .as_str()
+            .or_else(|| self.wrong_type(key, value, "a text in quotes"))
     }
 
     /// A text that must be there.
@@ -107,7 +128,9 @@ impl<'d> Section<'d> {
     /// true or false.
     pub(crate) fn boolean(&mut self, key: &'static str) -> Option<bool> {
         let value = self.value(key)?;
-        value.as_bool().or_else(|| self.wrong_type(key, value, "true or false"))
+        value
+            .as_bool()
+            .or_else(|| self.wrong_type(key, value, "true or false"))
     }
 
     /// A number within bounds.
@@ -117,19 +140,32 @@ impl<'d> Section<'d> {
     }
 
     /// A list of numbers within bounds.
-    pub(crate) fn numbers(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<Vec<u64>> {
+    pub(crate) fn numbers(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<Vec<u64>> {
         let value = self.value(key)?;
-        let list = value.as_array().or_else(|| self.wrong_type(key, value, "a list of numbers"))?;
+        let list = value
+            .as_array()
+            .or_else(|| self.wrong_type(key, value, "a list of numbers"))?;
         let name = |index: usize| format!("{key}[{index}]");
-        list.iter().enumerate().map(|(index, value)| self.number_in(&name(index), value, &range)).collect()
+        list.iter()
+            .enumerate()
+            .map(|(index, value)| self.number_in(&name(index), value, &range))
+            .collect()
     }
 
     /// A list of texts.
     pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<&'d str>> {
         let value = self.value(key)?;
-        let list = value.as_array().or_else(|| self.wrong_type(key, value, "a list of texts"))?;
+        let list = value
+            .as_array()
+            .or_else(|| self.wrong_type(key, value, "a list of texts"))?;
         let text = |(index, value): (usize, &'d Value)| {
-            value.as_str().or_else(|| self.wrong_type(&format!("{key}[{index}]"), value, "a text in quotes"))
+            value
+                .as_str()
+                .or_else(|| self.wrong_type(&format!("{key}[{index}]"), value, "a text in quotes"))
         };
         list.iter().enumerate().map(text).collect()
     }
@@ -147,7 +183,9 @@ impl<'d> Section<'d> {
 
     /// A list of tables.
     pub(crate) fn sections(&mut self, key: &'static str) -> Vec<Section<'d>> {
-        let Some(value) = self.value(key) else { return Vec::new() };
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
         let Some(list) = value.as_array() else {
             self.wrong_type::<()>(key, value, "a list of tables");
             return Vec::new();
@@ -162,14 +200,26 @@ impl<'d> Section<'d> {
     pub(crate) fn close(self) {
         for name in self.names() {
             if !self.asked.contains(&name) {
-                self.fault(name, format!("is not a known key: {}", nearest(name, &self.asked)));
+                self.fault(
+                    name,
+                    format!("is not a known key: {}", nearest(name, &self.asked)),
+                );
             }
         }
     }
 
     fn nested(&self, key: &str, value: Option<&'d Value>) -> Section<'d> {
-        let table = value.and_then(|value| value.as_table().or_else(|| self.wrong_type(key, value, "a table")));
-        Section { document: self.document, table, path: self.path_of(key), asked: Vec::new() }
+        let table = value.and_then(|value| {
+            value
+                .as_table()
+                .or_else(|| self.wrong_type(key, value, "a table"))
+        });
+        Section {
+            document: self.document,
+            table,
+            path: self.path_of(key),
+            asked: Vec::new(),
+        }
     }
 
     fn number_in(&self, key: &str, value: &Value, range: &RangeInclusive<u64>) -> Option<u64> {
@@ -187,7 +237,10 @@ impl<'d> Section<'d> {
     }
 
     fn wrong_type<T>(&self, key: &str, value: &Value, wanted: &str) -> Option<T> {
-        self.fault(key, format!("is a TOML {}: must be {wanted}", value.type_str()));
+        self.fault(
+            key,
+            format!("is a TOML {}: must be {wanted}", value.type_str()),
+        );
         None
     }
 

@@ -32,7 +32,11 @@ impl Faults {
     /// A single fault of a file as a whole.
     #[must_use]
     pub fn of_file(file: &Path, message: impl Into<String>) -> Self {
-        Self(vec![Fault { file: file.to_owned(), key: String::new(), message: message.into() }])
+        Self(vec![Fault {
+            file: file.to_owned(),
+            key: String::new(),
+            message: message.into(),
+        }])
     }
 
     /// Ok when nothing is wrong.

@@ -9,19 +9,20 @@ use super::document::Section;
 use crate::names::{self, LABEL_RULE};
 
 /// Loopback: nothing outside this machine reaches a host that nobody has configured.
-pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+pub(super) const LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Names of this machine; a web page under another name that resolves to it is refused.
-pub const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+pub(super) const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 /// The sandbox takes no larger event; Kafka's own default is about the same.
-pub const EVENT_BYTES: u64 = 1 << 20;
+pub(super) const EVENT_BYTES: u64 = 1 << 20;
 /// A batch of events in one request; also what a connection may hold in memory.
-pub const BODY_BYTES: u64 = 16 << 20;
+pub(super) const BODY_BYTES: u64 = 16 << 20;
 /// Events in one request: one commit, kept below what delays others visibly.
-pub const BATCH_EVENTS: u64 = 10_000;
+pub(super) const BATCH_EVENTS: u64 = 10_000;
 /// Open connections: half of the usual limit of 4,096 open files leaves the rest to the store.
-pub const CONNECTIONS: u64 = 2_048;
+pub(super) const CONNECTIONS: u64 = 2_048;
 /// From the first byte of a request to the last of its answer.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The ingress and admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +120,11 @@ impl Default for Http {
 impl Http {
     /// What is missing for an address that is not loopback; none when nothing is.
     pub(super) fn exposed_without(&self) -> Option<&'static str> {
-        match (self.listen.ip().is_loopback(), self.tls.is_some(), self.tokens.is_empty()) {
+        match (
+            self.listen.ip().is_loopback(),
+            self.tls.is_some(),
+            self.tokens.is_empty(),
+        ) {
             (true, _, _) | (false, true, false) => None,
             (false, false, true) => Some("TLS and tokens"),
             (false, false, false) => Some("TLS"),
@@ -134,19 +139,31 @@ pub(super) fn read(mut section: Section<'_>) -> Http {
         match listen.parse() {
             Ok(address) => http.listen = address,
             Err(_) => {
-                section.fault("listen", format!("is {listen:?}: must be an address and a port, as in \"127.0.0.1:8080\""));
+                section.fault(
+                    "listen",
+                    format!(
+                        "is {listen:?}: must be an address and a port, as in \"127.0.0.1:8080\""
+                    ),
+                );
             }
         }
     }
     if let Some(names) = section.texts("names") {
         http.names = names.into_iter().map(str::to_ascii_lowercase).collect();
         if http.names.is_empty() || http.names.iter().any(String::is_empty) {
-            section.fault("names", "must list the host names under which clients reach this host, without port");
+            section.fault(
+                "names",
+                "must list the host names under which clients reach this host, without port",
+            );
         }
     }
     http.insecure = section.boolean("insecure").unwrap_or(false);
     http.tls = read_tls(section.section("tls"));
-    http.tokens = section.sections("tokens").into_iter().filter_map(read_token).collect();
+    http.tokens = section
+        .sections("tokens")
+        .into_iter()
+        .filter_map(read_token)
+        .collect();
     http.limits = read_limits(section.section("limits"));
     if let (Some(missing), false) = (http.exposed_without(), http.insecure) {
         let message = format!(
@@ -165,16 +182,24 @@ fn read_tls(mut section: Section<'_>) -> Option<Tls> {
         return None;
     }
     let mut file = |key, example| {
-        let path = section.required(key, example).map(|path| section.resolve(path))?;
+        let path = section
+            .required(key, example)
+            .map(|path| section.resolve(path))?;
         if !path.is_file() {
-            section.fault(key, format!("there is no file {}: name a PEM file", path.display()));
+            section.fault(
+                key,
+                format!("there is no file {}: name a PEM file", path.display()),
+            );
         }
         Some(path)
     };
     let cert = file("cert", "\"cert.pem\"");
     let key = file("key", "\"key.pem\"");
     section.close();
-    Some(Tls { cert: cert?, key: key? })
+    Some(Tls {
+        cert: cert?,
+        key: key?,
+    })
 }
 
 fn read_token(mut section: Section<'_>) -> Option<Token> {
@@ -192,22 +217,39 @@ fn read_token(mut section: Section<'_>) -> Option<Token> {
             match std::fs::read_to_string(&path) {
                 Ok(text) => Some(text.trim_end().to_owned()),
                 Err(error) => {
-                    section.fault("token_file", format!("{} cannot be read: {error}", path.display()));
+                    section.fault(
+                        "token_file",
+                        format!("{} cannot be read: {error}", path.display()),
+                    );
                     None
                 }
             }
         }
         (None, None) | (Some(_), Some(_)) => {
-            section.fault("", "must have either token_file = \"path\" or token = \"text\"");
+            section.fault(
+                "",
+                "must have either token_file = \"path\" or token = \"text\"",
+            );
             None
         }
     };
-    if secret.as_ref().is_some_and(|s| s.len() < TOKEN_BYTES_MIN || !s.bytes().all(|b| b.is_ascii_graphic())) {
+    if secret
+        .as_ref()
+        .is_some_and(|s| s.len() < TOKEN_BYTES_MIN || !s.bytes().all(|b| b.is_ascii_graphic()))
+    {
         let remedy = "make one with `head -c 24 /dev/urandom | base64`";
-        section.fault("", format!("the token must have at least {TOKEN_BYTES_MIN} visible ASCII characters: {remedy}"));
+        section.fault(
+            "",
+            format!(
+                "the token must have at least {TOKEN_BYTES_MIN} visible ASCII characters: {remedy}"
+            ),
+        );
     }
     section.close();
-    Some(Token { secret: Secret(secret?), tenant: tenant?.to_owned() })
+    Some(Token {
+        secret: Secret(secret?),
+        tenant: tenant?.to_owned(),
+    })
 }
 
 fn read_limits(mut section: Section<'_>) -> HttpLimits {
@@ -218,7 +260,11 @@ fn read_limits(mut section: Section<'_>) -> HttpLimits {
         }
     };
     // The sandbox takes no event above 1 MiB, so a higher limit would only make dead letters.
-    read("event_bytes", 1 << 10..=EVENT_BYTES, &mut limits.event_bytes);
+    read(
+        "event_bytes",
+        1 << 10..=EVENT_BYTES,
+        &mut limits.event_bytes,
+    );
     read("body_bytes", 1 << 10..=256 << 20, &mut limits.body_bytes);
     read("batch_events", 1..=100_000, &mut limits.batch_events);
     read("connections", 1..=65_536, &mut limits.connections);
@@ -226,7 +272,10 @@ fn read_limits(mut section: Section<'_>) -> HttpLimits {
         limits.request_timeout = Duration::from_secs(seconds);
     }
     if limits.body_bytes < limits.event_bytes {
-        let message = format!("is {}: must be at least event_bytes, {}", limits.body_bytes, limits.event_bytes);
+        let message = format!(
+            "is {}: must be at least event_bytes, {}",
+            limits.body_bytes, limits.event_bytes
+        );
         section.fault("body_bytes", message);
     }
     section.close();

@@ -35,7 +35,10 @@ pub(crate) fn read(mut section: Section<'_>, base: &Config) -> Config {
     count("attempts_max", &mut retry.attempts_max);
     count("traps_max", &mut retry.traps_max);
     if retry.long.is_empty() {
-        section.fault("long_ms", "is empty: must name at least one delay, the last one repeats");
+        section.fault(
+            "long_ms",
+            "is empty: must name at least one delay, the last one repeats",
+        );
     }
     section.close();
     retry

@@ -1,1 +1,220 @@
+use std::fs;
 
+use tempfile::TempDir;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../../weir.example.toml");
+
+/// A folder with everything that the example names.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("plugins")).unwrap();
+    for file in ["cert.pem", "key.pem"] {
+        fs::write(folder.path().join(file), "").unwrap();
+    }
+    fs::write(folder.path().join("token"), "0123456789abcdef\n").unwrap();
+    folder
+}
+
+fn parse(folder: &TempDir, text: &str) -> Result<Config, Faults> {
+    Config::parse(&folder.path().join("weir.toml"), text)
+}
+
+/// The file is refused for exactly these keys, with messages that contain these words.
+fn check(text: &str, wanted: &[(&str, &str)]) {
+    let faults = parse(&folder(), text).unwrap_err().0;
+    let keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        wanted.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
+        "{text}\n{faults:?}"
+    );
+    for (fault, (_, words)) in faults.iter().zip(wanted) {
+        assert!(
+            fault.message.contains(words),
+            "{:?} does not say {words:?}",
+            fault.message
+        );
+        assert!(fault.file.ends_with("weir.toml"));
+    }
+}
+
+#[test]
+fn the_example_is_the_defaults() {
+    let folder = folder();
+    assert_eq!(parse(&folder, EXAMPLE), parse(&folder, ""));
+    let default = Config {
+        handlers: vec![folder.path().join(HANDLERS)],
+        ..Config::default()
+    };
+    assert_eq!(parse(&folder, ""), Ok(default));
+}
+
+#[test]
+fn every_optional_key_of_the_example_is_known() {
+    let bare = |line: &str| match line.strip_prefix('#') {
+        Some(key) if !key.starts_with(' ') => key.to_owned(),
+        _ => line.to_owned(),
+    };
+    let text: Vec<_> = EXAMPLE.lines().map(bare).collect();
+    let config = parse(&folder(), &text.join("\n")).unwrap();
+    assert_eq!(config.data.as_deref(), Some(Path::new("/var/lib/weir")));
+    assert_eq!(
+        config.topics,
+        [Topic {
+            name: "dev.local.public.orders.v1".to_owned(),
+            partitions: 12
+        }]
+    );
+    assert!(config.http.tls.is_some());
+    assert_eq!(config.http.tokens[0].secret.expose(), "0123456789abcdef");
+    assert!(
+        config.policy.allows("billing", Grant::Http) && !config.policy.allows("other", Grant::Http)
+    );
+}
+
+#[test]
+fn all_faults_of_a_file_are_reported_at_once_with_key_and_remedy() {
+    check(
+        "enviroment = \"prod\"\n[http]\nlisten = \"8080\"\n[retry]\nattempts_max = 0\n[[topics]]\nname = \"orders\"",
+        &[
+            (
+                "http.listen",
+                "must be an address and a port, as in \"127.0.0.1:8080\"",
+            ),
+            ("topics[0].name", "write three parts"),
+            ("retry.attempts_max", "must be from 1 to 1000"),
+            ("enviroment", "did you mean `environment`?"),
+        ],
+    );
+}
+
+#[test]
+fn wrong_values_are_named_with_what_would_be_right() {
+    check(
+        "domain = 3",
+        &[("domain", "is a TOML integer: must be a text")],
+    );
+    check("domain = \"Shop\"", &[("domain", "lower-case letters")]);
+    check(
+        "handlers = [\"missing\"]",
+        &[("handlers[0]", "make it, or name another")],
+    );
+    check("topics = 3", &[("topics", "must be a list of tables")]);
+    check(
+        "[[topics]]\npartitions = 3",
+        &[(
+            "topics[0].name",
+            "is missing: write name = \"public.orders.v1\"",
+        )],
+    );
+    check(
+        "[[topics]]\nname = \"=a\"\n[[topics]]\nname = \"=a\"",
+        &[("topics[1].name", "is there twice")],
+    );
+    check(
+        "[http]\nnames = []",
+        &[("http.names", "must list the host names")],
+    );
+    check(
+        "[http.limits]\nbody_bytes = 2000",
+        &[("http.limits.body_bytes", "at least event_bytes")],
+    );
+    check(
+        "[http.tls]\ncert = \"cert.pem\"",
+        &[("http.tls.key", "is missing")],
+    );
+    check(
+        "[[http.tokens]]\ntenant = \"a\"",
+        &[("http.tokens[0]", "either token_file")],
+    );
+    check(
+        "[[http.tokens]]\ntenant = \"a\"\ntoken = \"short\"",
+        &[("http.tokens[0]", "at least 16 visible")],
+    );
+    check(
+        "[policy]\nstate = \"yes\"",
+        &[("policy.state", "must be true or false")],
+    );
+    check(
+        "[retry]\nlong_ms = []",
+        &[("retry.long_ms", "at least one delay")],
+    );
+    check(
+        "[retry]\nshort_ms = [1, -1]",
+        &[("retry.short_ms[1]", "is -1: must be from 1")],
+    );
+    check(
+        "[pipeline]\nspan_positions = 8",
+        &[(
+            "pipeline.span_positions",
+            "at least in_flight_per_partition, 256",
+        )],
+    );
+    check("a = 1\nb = ", &[("line 2", "not valid TOML")]);
+}
+
+#[test]
+fn an_address_beyond_loopback_needs_tls_and_tokens_or_the_word_insecure() {
+    const TLS: &str = "[http.tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n";
+    const TOKEN: &str = "[[http.tokens]]\ntoken_file = \"token\"\ntenant = \"a\"\n";
+    let open = "[http]\nlisten = \"0.0.0.0:80\"\n";
+    check(
+        open,
+        &[("http.listen", "without TLS and tokens: set http.tls")],
+    );
+    check(
+        &format!("{open}{TLS}"),
+        &[("http.listen", "without tokens:")],
+    );
+    check(
+        &format!("{open}{TOKEN}"),
+        &[("http.listen", "without TLS:")],
+    );
+    let closed = parse(&folder(), &format!("{open}{TLS}{TOKEN}")).unwrap();
+    assert_eq!(closed.insecure_warning(), None);
+    let accepted = parse(&folder(), &format!("{open}insecure = true")).unwrap();
+    assert!(
+        accepted
+            .insecure_warning()
+            .unwrap()
+            .contains("0.0.0.0:80 without TLS and tokens")
+    );
+    let local = parse(&folder(), "[http]\nlisten = \"[::1]:9\"\ninsecure = true").unwrap();
+    assert_eq!(local.insecure_warning(), None);
+}
+
+#[test]
+fn the_data_directory_is_the_asked_one_else_the_files_else_the_default() {
+    let folder = folder();
+    let named = parse(&folder, "data = \"store\"").unwrap();
+    assert_eq!(named.data_dir(Some("asked".into())), Path::new("asked"));
+    assert_eq!(named.data_dir(None), folder.path().join("store"));
+    assert_eq!(Config::default().data_dir(None), Path::new("weir-data"));
+}
+
+#[test]
+fn handlers_are_found_in_a_folder_and_one_level_below() {
+    let folder = folder();
+    let plugins = folder.path().join("plugins");
+    for name in ["b", "a", "a/deeper", "empty"] {
+        fs::create_dir_all(plugins.join(name)).unwrap();
+        if name != "empty" {
+            fs::write(plugins.join(name).join(crate::manifest::FILE), "").unwrap();
+        }
+    }
+    let found = |text: &str| parse(&folder, text).unwrap().handler_folders().unwrap();
+    assert_eq!(found(""), [plugins.join("a"), plugins.join("b")]);
+    assert_eq!(found("handlers = [\"plugins/a\"]"), [plugins.join("a")]);
+}
+
+#[test]
+fn a_secret_is_not_shown() {
+    let text = "[[http.tokens]]\ntenant = \"a\"\ntoken = \"0123456789abcdef\"";
+    let shown = format!("{:?}", parse(&folder(), text).unwrap());
+    assert!(
+        !shown.contains("0123456789abcdef") && shown.contains("Secret(..)"),
+        "{shown}"
+    );
+}

@@ -63,9 +63,12 @@ impl Expression {
     }
 
     fn parse_list(value: &Value, place: &str, depth: usize) -> Result<Vec<Self>, FilterError> {
-        let list = value
-            .as_array()
-            .ok_or_else(|| error(place, "must be a list, as in [{ exact = { type = \"InvoiceCreated\" } }]"))?;
+        let list = value.as_array().ok_or_else(|| {
+            error(
+                place,
+                "must be a list, as in [{ exact = { type = \"InvoiceCreated\" } }]",
+            )
+        })?;
         list.iter()
             .enumerate()
             .map(|(index, value)| Self::parse(value, &format!("{place}[{index}]"), depth + 1))
@@ -91,7 +94,10 @@ impl Expression {
             "all" => not_empty(Self::parse_list(value, &place, depth)?, &place).map(Self::All),
             "any" => not_empty(Self::parse_list(value, &place, depth)?, &place).map(Self::Any),
             "not" => Ok(Self::Not(Box::new(Self::parse(value, &place, depth + 1)?))),
-            "sql" => Err(error(&place, "is not in this release: use exact, prefix, suffix, all, any, not")),
+            "sql" => Err(error(
+                &place,
+                "is not in this release: use exact, prefix, suffix, all, any, not",
+            )),
             _ => Err(error(&place, SHAPE)),
         }
     }
@@ -102,23 +108,39 @@ fn pairs(value: &Value, place: &str) -> Result<Vec<(String, String)>, FilterErro
     let table = value.as_table().ok_or_else(|| error(place, SHAPE))?;
     let pair = |(name, value): (&String, &Value)| {
         let attribute = format!("{place}.{name}");
-        let named = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let named = !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if !named {
-            return Err(error(&attribute, "is no attribute's name: lower-case letters and digits"));
+            return Err(error(
+                &attribute,
+                "is no attribute's name: lower-case letters and digits",
+            ));
         }
         let text = value.as_str().filter(|text| !text.is_empty());
         let text = text.ok_or_else(|| error(&attribute, "must be a text that is not empty"))?;
         Ok((name.clone(), text.to_owned()))
     };
-    not_empty(table.iter().map(pair).collect::<Result<Vec<_>, _>>()?, place)
+    not_empty(
+        table.iter().map(pair).collect::<Result<Vec<_>, _>>()?,
+        place,
+    )
 }
 
 fn not_empty<T>(list: Vec<T>, place: &str) -> Result<Vec<T>, FilterError> {
-    if list.is_empty() { Err(error(place, "is empty: must have at least one entry")) } else { Ok(list) }
+    if list.is_empty() {
+        Err(error(place, "is empty: must have at least one entry"))
+    } else {
+        Ok(list)
+    }
 }
 
 fn error(place: &str, message: impl Into<String>) -> FilterError {
-    FilterError { place: place.to_owned(), message: message.into() }
+    FilterError {
+        place: place.to_owned(),
+        message: message.into(),
+    }
 }
 
 fn attribute<'e>(event: &'e Event, name: &str) -> Option<&'e str> {
@@ -134,3 +156,6 @@ fn attribute<'e>(event: &'e Event, name: &str) -> Option<&'e str> {
         name => event.extension(name),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,218 @@
+use std::fs;
 
+use weir_core::event::Event;
+
+use super::*;
+
+const SMALL: &str = "name = \"billing\"\nversion = \"1.2.0\"\ncomponent = \"billing.wasm\"\n\
+                     [subscribe]\ntopics = [\"public.invoices.v1\"]\n";
+
+fn load(text: &str) -> Result<Manifest, Faults> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("billing.wasm"), "").unwrap();
+    fs::write(folder.path().join(FILE), text).unwrap();
+    let mut manifest = Manifest::load(folder.path(), &Config::default())?;
+    manifest.component = manifest
+        .component
+        .strip_prefix(folder.path())
+        .unwrap()
+        .to_owned();
+    Ok(manifest)
+}
+
+/// The manifest is refused for exactly these keys, with messages that contain these words.
+fn check(text: &str, wanted: &[(&str, &str)]) {
+    let faults = load(text).unwrap_err().0;
+    let keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        wanted.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
+        "{text}\n{faults:?}"
+    );
+    for (fault, (_, words)) in faults.iter().zip(wanted) {
+        assert!(
+            fault.message.contains(words),
+            "{:?} does not say {words:?}",
+            fault.message
+        );
+        assert!(fault.file.ends_with(FILE));
+    }
+}
+
+#[test]
+fn a_small_manifest_gets_the_defaults() {
+    let wanted = Manifest {
+        name: "billing".to_owned(),
+        version: "1.2.0".to_owned(),
+        component: "billing.wasm".into(),
+        tenant: "default".to_owned(),
+        topics: vec!["dev.local.public.invoices.v1".to_owned()],
+        from: From::Earliest,
+        filter: Filter::default(),
+        emit_topics: Vec::new(),
+        source: "/handlers/billing".to_owned(),
+        grants: Grants::default(),
+        retry: weir_core::retry::Config::default(),
+        limits: Limits {
+            memory_bytes: 64 << 20,
+            cpu: CPU,
+            wall: WALL,
+        },
+        isolation: Isolation::Reuse,
+        partitions: 12,
+        inbox: true,
+    };
+    assert_eq!(wanted.group(&Config::default()), "weir.dev.default.billing");
+    assert_eq!(load(SMALL), Ok(wanted));
+}
+
+#[test]
+fn everything_that_is_written_is_read() {
+    let head = "partitions = 3\nisolation = \"event\"\nordering = \"key\"\ntenant = \"acme\"\n";
+    let rest = "from = \"latest\"\nfilter = [{ exact = { type = \"T\" } }]\n\
+                [emit]\ntopics = [\"public.payments.v1\", \"=audit\"]\nsource = \"/billing\"\n\
+                [grants]\nstate = true\n[retry]\nimmediate_ms = [1]\nattempts_max = 3\n\
+                [limits]\nmemory_mib = 8\ncpu_ms = 5\nwall_ms = 6\n[inbox]\nenabled = false\n";
+    let manifest = load(&format!("{head}{SMALL}{rest}")).unwrap();
+    assert_eq!(
+        (manifest.partitions, manifest.isolation, manifest.from),
+        (3, Isolation::Event, From::Latest)
+    );
+    assert_eq!(manifest.tenant, "acme");
+    assert_eq!(
+        manifest.emit_topics,
+        ["dev.local.public.payments.v1", "audit"]
+    );
+    assert_eq!(manifest.source, "/billing");
+    assert!(manifest.grants.state && !manifest.inbox);
+    assert_eq!(manifest.retry.immediate, [Duration::from_millis(1)]);
+    assert_eq!(
+        (manifest.retry.attempts_max, manifest.retry.traps_max),
+        (3, 3)
+    );
+    assert_eq!(manifest.limits.memory_bytes, 8 << 20);
+    assert!(!manifest.filter.admits(&Event::default()));
+}
+
+#[test]
+fn all_faults_of_a_manifest_are_reported_at_once_with_key_and_remedy() {
+    check(
+        "nam = \"billing\"\nversion = \"1\"\ncomponent = \"other.wasm\"\n[emit]\ntopics = [\"payments\"]",
+        &[
+            ("name", "is missing: write name = \"billing\""),
+            ("version", "must be three numbers"),
+            ("subscribe.topics", "is missing"),
+            ("emit.topics[0]", "write three parts"),
+            ("component", "build the handler, or correct the path"),
+            ("nam", "did you mean `name`?"),
+        ],
+    );
+}
+
+#[test]
+fn what_this_release_does_not_have_is_refused_as_such() {
+    let refused = "is not in this release";
+    for section in ["breaker", "dead_letter", "self_test"] {
+        check(&format!("{SMALL}[{section}]\n"), &[(section, refused)]);
+    }
+    check(
+        &format!("ordering = \"none\"\n{SMALL}"),
+        &[("ordering", refused)],
+    );
+    check(
+        &format!("{SMALL}filter = [{{ sql = \"id = 1\" }}]"),
+        &[("subscribe.filter[0].sql", refused)],
+    );
+    for grant in [
+        "timers = true",
+        "http = [\"https://a.example\"]",
+        "config = [\"a\"]",
+        "secrets = [\"a\"]",
+    ] {
+        let key = format!("grants.{}", grant.split(' ').next().unwrap());
+        check(&format!("{SMALL}[grants]\n{grant}"), &[(&key, refused)]);
+    }
+}
+
+#[test]
+fn a_grant_needs_the_hosts_policy_too() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("billing.wasm"), "").unwrap();
+    fs::write(
+        folder.path().join(FILE),
+        format!("{SMALL}[grants]\nstate = true"),
+    )
+    .unwrap();
+    let config = |text: &str| Config::parse(&folder.path().join("weir.toml"), text).unwrap();
+    let refused = Manifest::load(
+        folder.path(),
+        &config("[policy.handlers.billing]\nstate = false"),
+    )
+    .unwrap_err();
+    assert_eq!(refused.0[0].key, "grants.state");
+    assert!(
+        refused.0[0]
+            .message
+            .contains("set state = true under [policy]"),
+        "{refused}"
+    );
+    assert!(
+        Manifest::load(
+            folder.path(),
+            &config("[policy.handlers.other]\nstate = false")
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn wrong_values_are_named_with_what_would_be_right() {
+    let twice = SMALL.replace(
+        "[\"public.invoices.v1\"]",
+        "[\"public.invoices.v1\", \"=dev.local.public.invoices.v1\"]",
+    );
+    check(&twice, &[("subscribe.topics[1]", "is there twice")]);
+    check(
+        &SMALL.replace("[\"public.invoices.v1\"]", "[]"),
+        &[("subscribe.topics", "is empty")],
+    );
+    check(
+        &SMALL.replace("\"billing\"", "\"Billing\""),
+        &[("name", "lower-case letters")],
+    );
+    check(
+        &SMALL.replace("billing.wasm", "/billing.wasm"),
+        &[("component", "must be relative")],
+    );
+    check(
+        &format!("isolation = \"none\"\n{SMALL}"),
+        &[("isolation", "must be \"reuse\" or \"event\"")],
+    );
+    check(
+        &format!("{SMALL}from = \"now\""),
+        &[("subscribe.from", "must be \"earliest\" or \"latest\"")],
+    );
+    check(
+        &format!("{SMALL}[limits]\nmemory_mib = 257"),
+        &[("limits.memory_mib", "must be from 1 to 256")],
+    );
+    check(
+        &format!("{SMALL}[limits]\nwall_ms = 10"),
+        &[("limits.wall_ms", "at least cpu_ms, 250")],
+    );
+}
+
+#[test]
+fn versions_are_three_numbers_with_an_optional_suffix() {
+    for (version, is) in [
+        ("1.2.0", true),
+        ("0.1.0-rc.1", true),
+        ("1.0.0+build-7", true),
+        ("1.2", false),
+        ("v1.2.0", false),
+        ("1.2.0-", false),
+        ("1..0", false),
+    ] {
+        assert_eq!(is_version(version), is, "{version:?}");
+    }
+}

@@ -1,1 +1,97 @@
+use super::*;
 
+fn check(name: &str, full: Option<&str>) {
+    let found = expand_topic(name, "dev", "local");
+    assert_eq!(found.ok().as_deref(), full, "{name:?}");
+}
+
+#[test]
+fn short_names_are_completed_and_full_and_literal_ones_are_kept() {
+    check("public.invoices.v1", Some("dev.local.public.invoices.v1"));
+    check(
+        "prod.shop.public.invoices.v12",
+        Some("prod.shop.public.invoices.v12"),
+    );
+    check("=orders", Some("orders"));
+    check("=legacy.orders_EU-1", Some("legacy.orders_EU-1"));
+}
+
+#[test]
+fn every_other_name_is_refused_with_the_rule() {
+    for name in [
+        "",
+        "orders",
+        "a.b",
+        "a.b.c",
+        "a.b.v",
+        "a.b.vx",
+        "a.b.c.v1",
+        "a..v1",
+        "a b.c.v1",
+        "=",
+        "=.",
+        "=..",
+        "=a b",
+        "a.b.c.d.e.f",
+    ] {
+        check(name, None);
+    }
+    check(&format!("={}", "x".repeat(250)), None);
+    check(&format!("{}.b.v1", "x".repeat(240)), None);
+    let error = expand_topic("orders", "dev", "local")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("\"orders\"") && error.contains(TOPIC_RULE),
+        "{error}"
+    );
+}
+
+#[test]
+fn groups_and_dead_letter_topics_keep_their_wire_format() {
+    let group = group("prod", "acme", "billing");
+    assert_eq!(group, "weir.prod.acme.billing");
+    assert_eq!(
+        dlq_topic(&group, "prod.shop.public.invoices.v1"),
+        "dlq.weir.prod.acme.billing.prod.shop.public.invoices.v1"
+    );
+}
+
+#[test]
+fn names_beyond_the_limit_end_with_a_hash_of_the_whole() {
+    let fits = dlq_topic("weir.g", &"t".repeat(NAME_BYTES_MAX - "dlq.weir.g.".len()));
+    assert_eq!(fits, format!("dlq.weir.g.{}", "t".repeat(238)));
+    let long = dlq_topic("weir.g", &"t".repeat(239));
+    assert_eq!(
+        long,
+        format!(
+            "dlq.weir.g.{}.{}",
+            "t".repeat(205),
+            "8a1787c64dcdc6703f8b924dee203f3a"
+        )
+    );
+    assert_eq!(long.len(), NAME_BYTES_MAX);
+    let other = dlq_topic("weir.g", &format!("{}u", "t".repeat(238)));
+    assert_ne!(long, other);
+}
+
+#[test]
+fn labels_are_lower_case_letters_digits_and_hyphens() {
+    for (name, is) in [
+        ("billing", true),
+        ("b-2", true),
+        ("", false),
+        ("Billing", false),
+        ("a.b", false),
+        ("a_b", false),
+    ] {
+        assert_eq!(is_label(name), is, "{name:?}");
+    }
+    assert!(is_label(&"x".repeat(64)) && !is_label(&"x".repeat(65)));
+}
+
+#[test]
+fn what_others_wrote_cannot_drive_a_terminal() {
+    assert_eq!(printable("plain é"), "plain é");
+    assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\u{a}");
+}

@@ -24,7 +24,9 @@ pub(super) struct Input<'r> {
 enum Form {
     Lines,
     /// The next thing is an element or the end; a comma before it when there was one before.
-    Array { comma: bool },
+    Array {
+        comma: bool,
+    },
     Ended,
 }
 
@@ -76,12 +78,22 @@ impl<'r> Input<'r> {
     pub(super) fn new(mut raw: impl Read + 'r) -> Result<Self, InputError> {
         let failed = |source| InputError::Read { line: 0, source };
         let mut head = Vec::with_capacity(GZIP_MAGIC.len());
-        (&mut raw).take(GZIP_MAGIC.len() as u64).read_to_end(&mut head).map_err(failed)?;
+        (&mut raw)
+            .take(GZIP_MAGIC.len() as u64)
+            .read_to_end(&mut head)
+            .map_err(failed)?;
         let zipped = head == GZIP_MAGIC;
         let raw = BufReader::new(Cursor::new(head).chain(raw));
-        let reader: Box<dyn BufRead> =
-            if zipped { Box::new(BufReader::new(MultiGzDecoder::new(raw))) } else { Box::new(raw) };
-        let mut input = Self { reader, form: Form::Lines, line: 0 };
+        let reader: Box<dyn BufRead> = if zipped {
+            Box::new(BufReader::new(MultiGzDecoder::new(raw)))
+        } else {
+            Box::new(raw)
+        };
+        let mut input = Self {
+            reader,
+            form: Form::Lines,
+            line: 0,
+        };
         if input.peek_solid()? == Some(b'[') {
             input.reader.consume(1);
             input.form = Form::Array { comma: false };
@@ -98,7 +110,10 @@ impl<'r> Input<'r> {
             Form::Ended => None,
         };
         if let Some(item) = &item {
-            check(&item.json).map_err(|reason| InputError::Line { line: item.line, reason })?;
+            check(&item.json).map_err(|reason| InputError::Line {
+                line: item.line,
+                reason,
+            })?;
         }
         Ok(item)
     }
@@ -108,7 +123,10 @@ impl<'r> Input<'r> {
             let mut json = Vec::new();
             let limit = EVENT_BYTES_MAX as u64 + 1;
             let read = (&mut self.reader).take(limit).read_until(b'\n', &mut json);
-            let read = read.map_err(|source| InputError::Read { line: self.line, source })?;
+            let read = read.map_err(|source| InputError::Read {
+                line: self.line,
+                source,
+            })?;
             if read == 0 {
                 return Ok(None);
             }
@@ -118,7 +136,10 @@ impl<'r> Input<'r> {
             }
             json.truncate(json.trim_ascii_end().len());
             if !json.is_empty() {
-                return Ok(Some(Item { line: self.line, json }));
+                return Ok(Some(Item {
+                    line: self.line,
+                    json,
+                }));
             }
         }
     }
@@ -153,9 +174,15 @@ impl<'r> Input<'r> {
         let mut json = Vec::new();
         let (mut depth, mut quoted, mut escaped) = (0_u32, false, false);
         loop {
-            let chunk = self.reader.fill_buf().map_err(|source| InputError::Read { line: self.line, source })?;
+            let chunk = self.reader.fill_buf().map_err(|source| InputError::Read {
+                line: self.line,
+                source,
+            })?;
             if chunk.is_empty() {
-                return Err(InputError::Line { line: first, reason: "the event is cut off".to_owned() });
+                return Err(InputError::Line {
+                    line: first,
+                    reason: "the event is cut off".to_owned(),
+                });
             }
             let mut ended = None;
             for (index, byte) in chunk.iter().enumerate() {
@@ -189,11 +216,17 @@ impl<'r> Input<'r> {
     /// The next byte that is no white space, which stays unread.
     fn peek_solid(&mut self) -> Result<Option<u8>, InputError> {
         loop {
-            let chunk = self.reader.fill_buf().map_err(|source| InputError::Read { line: self.line, source })?;
+            let chunk = self.reader.fill_buf().map_err(|source| InputError::Read {
+                line: self.line,
+                source,
+            })?;
             let solid = chunk.iter().position(|byte| !byte.is_ascii_whitespace());
             let blank = &chunk[..solid.unwrap_or(chunk.len())];
             let (blanks, found, ended) = (blank.len(), solid.map(|at| chunk[at]), chunk.is_empty());
-            self.line += blank.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
+            self.line += blank
+                .iter()
+                .map(|byte| u64::from(*byte == b'\n'))
+                .sum::<u64>();
             self.reader.consume(blanks);
             if found.is_some() || ended {
                 return Ok(found);
@@ -202,26 +235,39 @@ impl<'r> Input<'r> {
     }
 
     fn fault(&self, reason: &str) -> InputError {
-        InputError::Line { line: self.line, reason: reason.to_owned() }
+        InputError::Line {
+            line: self.line,
+            reason: reason.to_owned(),
+        }
     }
 
     fn too_long(&self, line: u64) -> InputError {
-        InputError::Line { line, reason: format!("the event is longer than {} MiB", EVENT_BYTES_MAX >> 20) }
+        InputError::Line {
+            line,
+            reason: format!("the event is longer than {} MiB", EVENT_BYTES_MAX >> 20),
+        }
     }
 }
 
 fn check(json: &[u8]) -> Result<(), String> {
     const REMEDY: &str = "write one CloudEvent in JSON a line, or one array of them";
-    let event: Required<'_> = serde_json::from_slice(json).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => format!("not an event ({error}): {REMEDY}"),
-        serde_json::error::Category::Io
-        | serde_json::error::Category::Syntax
-        | serde_json::error::Category::Eof => format!("not JSON (column {}): {REMEDY}", error.column()),
-    })?;
+    let event: Required<'_> =
+        serde_json::from_slice(json).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => format!("not an event ({error}): {REMEDY}"),
+            serde_json::error::Category::Io
+            | serde_json::error::Category::Syntax
+            | serde_json::error::Category::Eof => {
+                format!("not JSON (column {}): {REMEDY}", error.column())
+            }
+        })?;
     if event.specversion.as_deref() != Some("1.0") {
         return Err("`specversion` must be \"1.0\"".to_owned());
     }
-    for (name, value) in [("id", event.id), ("source", event.source), ("type", event.ty)] {
+    for (name, value) in [
+        ("id", event.id),
+        ("source", event.source),
+        ("type", event.ty),
+    ] {
         if value.is_none_or(|value| value.is_empty()) {
             return Err(format!("`{name}` is missing or empty: every event has one"));
         }

@@ -34,24 +34,42 @@ impl Resume {
     /// Finds the mark of an earlier run, or starts at the first event.
     pub(super) fn open(input: &Path, topic: &str, path: Option<&Path>) -> Result<Self, CliError> {
         let path = path.map_or_else(|| beside(input), Path::to_owned);
-        let (file_bytes, file_head_blake3) = identify(input)
-            .map_err(|source| CliError::File { what: format!("read {}", input.display()), source })?;
-        let fresh =
-            Mark { format: FORMAT, topic: topic.to_owned(), file_bytes, file_head_blake3, events_acknowledged: 0 };
+        let (file_bytes, file_head_blake3) = identify(input).map_err(|source| CliError::File {
+            what: format!("read {}", input.display()),
+            source,
+        })?;
+        let fresh = Mark {
+            format: FORMAT,
+            topic: topic.to_owned(),
+            file_bytes,
+            file_head_blake3,
+            events_acknowledged: 0,
+        };
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { path, mark: fresh }),
-            Err(source) => return Err(CliError::File { what: format!("read {}", path.display()), source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { path, mark: fresh });
+            }
+            Err(source) => {
+                return Err(CliError::File {
+                    what: format!("read {}", path.display()),
+                    source,
+                });
+            }
         };
         let refuse = |what: &str| {
             let (path, input) = (path.display(), input.display());
-            CliError::Usage(format!("{path} {what}: delete it to publish {input} from its start"))
+            CliError::Usage(format!(
+                "{path} {what}: delete it to publish {input} from its start"
+            ))
         };
-        let mark: Mark = serde_json::from_slice(&text).map_err(|_| refuse("is not a mark of `weir publish`"))?;
+        let mark: Mark = serde_json::from_slice(&text)
+            .map_err(|error| refuse(&format!("is not a mark of `weir publish` ({error})")))?;
         if mark.format != FORMAT {
             return Err(refuse("was written by another version"));
         }
-        if (mark.file_bytes, &mark.file_head_blake3) != (fresh.file_bytes, &fresh.file_head_blake3) {
+        if (mark.file_bytes, &mark.file_head_blake3) != (fresh.file_bytes, &fresh.file_head_blake3)
+        {
             return Err(refuse("belongs to another file, or the file has changed"));
         }
         if mark.topic != topic {
@@ -73,7 +91,10 @@ impl Resume {
         let text = serde_json::to_vec(&self.mark).map_err(io::Error::from);
         text.and_then(|text| std::fs::write(&new, text))
             .and_then(|()| std::fs::rename(&new, &self.path))
-            .map_err(|source| CliError::File { what: format!("write {}", self.path.display()), source })
+            .map_err(|source| CliError::File {
+                what: format!("write {}", self.path.display()),
+                source,
+            })
     }
 }
 
