@@ -100,6 +100,9 @@ pub mod __private {
 #[macro_export]
 macro_rules! export_handler {
     ($handle:ident) => {
+        // Used, also where there is no component to export it from.
+        const _: () = _ = $handle;
+
         #[cfg(target_family = "wasm")]
         const _: () = {
             use $crate::__private::bindings::{exports::weir::handler::handler::Guest, weir::handler::types};
