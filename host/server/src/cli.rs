@@ -20,6 +20,9 @@ use crate::config::{Config, Faults};
 /// Read when `weir run` names no other.
 const CONFIG_FILE: &str = "weir.toml";
 
+/// Exit code for what a person has to write differently, the same as clap's.
+pub const USAGE: u8 = 2;
+
 /// What a newcomer needs, printed when nothing is asked for.
 const FIRST_STEPS: &str = "\
 Weir hands events to sandboxed WebAssembly handlers: exactly once, in order, retried.
@@ -125,11 +128,11 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// The exit code: 2 for what a person has to write differently, 1 for all else.
+    /// The exit code: [`USAGE`] for what a person has to write differently, 1 for all else.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Faults(_) => 2,
+            Self::Usage(_) | Self::Faults(_) => USAGE,
             Self::Client(_)
             | Self::Input(_)
             | Self::Component { .. }

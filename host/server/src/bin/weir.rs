@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
-use weir::cli::{self, Cli, CliError, Command, RunArgs};
+use weir::cli::{self, Cli, Command, RunArgs, USAGE};
+use weir::config::Faults;
 use weir::telemetry;
 
 fn main() -> ExitCode {
@@ -34,15 +35,20 @@ fn main() -> ExitCode {
 fn run(args: &RunArgs) -> ExitCode {
     let (config, data) = match args.load() {
         Ok(loaded) => loaded,
-        Err(faults) => return fail(&faults.to_string(), CliError::from(faults).exit_code()),
+        Err(faults) => return fail_of(&faults),
     };
     match weir::app::run(config, data) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => match error.downcast_ref::<weir::config::Faults>() {
-            Some(faults) => fail(&faults.to_string(), 2),
+        Err(error) => match error.downcast_ref::<Faults>() {
+            Some(faults) => fail_of(faults),
             None => fail(&format!("{error:#}"), 1),
         },
     }
+}
+
+/// One fault a line, below what they keep from happening.
+fn fail_of(faults: &Faults) -> ExitCode {
+    fail(&format!("the host does not start:\n{faults}"), USAGE)
 }
 
 /// The whole chain of causes, once; standard error may be closed.
