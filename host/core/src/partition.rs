@@ -297,11 +297,16 @@ impl Partition {
         decoded: Decoded,
     ) {
         let progress = &mut self.progress[usize::from(position.topic)];
+        // What was completed by an earlier owner counts for the span too, or each owner would widen it.
+        if progress.admit(position.offset) {
+            let left = |at: &Position| at.topic == position.topic && at.offset < position.offset;
+            self.tallies
+                .retain(|at, _| !(left(at) && progress.is_completed(at.offset)));
+        }
         if progress.is_completed(position.offset) || self.entries.contains_key(&position) {
             self.counters.redelivered += 1;
             return;
         }
-        progress.admit(position.offset);
         self.stream_time = self.stream_time.max(Millis(record.timestamp_ms.min(now.0)));
 
         let (event, verdict) = match decoded {

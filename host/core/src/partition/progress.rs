@@ -41,15 +41,15 @@ impl Progress {
                 .is_some_and(|(_, end)| offset < *end)
     }
 
-    /// Notes that this offset was read. Offsets that the bus passed over (transaction markers, compacted records) hold
-    /// no record and count as completed.
-    pub(super) fn admit(&mut self, offset: u64) {
-        if offset > self.next {
-            for gap in self.open_in(self.next, offset) {
-                self.complete_range(gap.0, gap.1);
-            }
+    /// Notes that this offset was read and says whether the bus passed over open offsets before it. Those (transaction
+    /// markers, compacted records) hold no record and count as completed.
+    pub(super) fn admit(&mut self, offset: u64) -> bool {
+        let gaps = self.open_in(self.next, offset);
+        for (start, end) in &gaps {
+            self.complete_range(*start, *end);
         }
         self.next = self.next.max(offset + 1);
+        !gaps.is_empty()
     }
 
     pub(super) fn complete(&mut self, offset: u64) {
@@ -67,6 +67,9 @@ impl Progress {
     fn open_in(&self, from: u64, to: u64) -> Vec<(u64, u64)> {
         let mut open = Vec::new();
         let mut at = from.max(self.frontier);
+        if at >= to {
+            return open;
+        }
         for (&start, &end) in self.completed.range(..to) {
             if start > at {
                 open.push((at, start));
@@ -117,8 +120,7 @@ mod tests {
         fn ranges_agree_with_a_set_of_offsets(mut order in Just((0_u64..40).collect::<Vec<_>>()).prop_shuffle(), count in 0_usize..40) {
             order.truncate(count);
             let mut progress = Progress::default();
-            progress.admit(39);
-            progress = Progress { next: 40, ..Progress::default() };
+            progress.next = 40;
             let mut done = BTreeSet::new();
             for offset in order {
                 progress.complete(offset);
@@ -141,7 +143,7 @@ mod tests {
             frontier: 3,
             completed: vec![(6, 8)],
         });
-        progress.admit(9);
+        assert!(progress.admit(9));
         assert_eq!(progress.frontier(), 9);
         assert!(!progress.is_completed(9));
     }
