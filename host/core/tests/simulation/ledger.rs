@@ -236,6 +236,13 @@ impl Ledger {
             count: number("count"),
             digest: number("digest"),
         };
+        let runner = (number("epoch"), number("serial"));
+        check("I4", told.runner.get(&position) == Some(&runner), || {
+            format!(
+                "{position:?} commits the result of {runner:?}, not {:?}",
+                told.runner.get(&position)
+            )
+        })?;
         check("I2", left == *model, || {
             format!("{position:?} leaves {left:?}, alone it would be {model:?}")
         })?;
@@ -244,13 +251,6 @@ impl Ledger {
             state.contains_key("odd") == (model.count % 2 == 1),
             || format!("{position:?} left `odd` behind or lost it"),
         )?;
-        let runner = (number("epoch"), number("serial"));
-        check("I4", told.runner.get(&position) == Some(&runner), || {
-            format!(
-                "{position:?} commits the result of {runner:?}, not {:?}",
-                told.runner.get(&position)
-            )
-        })?;
         let Some((tenant, source, id)) = &item.identity else {
             return check("I12", false, || format!("{position:?} is no event"));
         };
@@ -335,6 +335,7 @@ impl Ledger {
                 Fate::Filtered | Fate::Skipped | Fate::Parked => false,
             };
         }
+        settled.extend(plan.compacted.iter().cloned());
         let lost: Vec<_> = duplicates.difference(&settled).collect();
         check("I1", lost.is_empty(), || {
             format!("{lost:?} are duplicates of nothing")

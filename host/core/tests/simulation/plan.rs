@@ -1,6 +1,6 @@
 //! What one seed means: the log, the bounds of the machine, and the temper of each event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub(crate) struct Plan {
     /// The widest run of missing offsets.
     pub(crate) gap_max: u64,
     pub(crate) record_bytes_max: usize,
+    /// Who was compacted away before it had a fate.
+    pub(crate) compacted: BTreeSet<Option<Identity>>,
 }
 
 impl Plan {
@@ -113,6 +115,15 @@ impl Plan {
             log,
             gap_max,
             record_bytes_max,
+            compacted: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn compact(&mut self, position: Position) {
+        if let Some(item) = self.log[usize::from(position.topic)].remove(&position.offset) {
+            self.compacted.insert(item.identity);
+            // A record may have stood between two gaps.
+            self.gap_max += 4;
         }
     }
 

@@ -210,6 +210,11 @@ impl Simulation {
             let arrivals = self.told.arrivals.entry(item.sequence);
             arrivals.or_default().push(position);
         }
+        let passed = |at: &Position| at.topic == position.topic && at.offset < position.offset;
+        let plan = &self.plan;
+        self.told
+            .counted
+            .retain(|at, _| !passed(at) || plan.item(*at).is_some());
         self.machine
             .handle_record(self.now, position, item.record, item.decoded);
     }
@@ -411,6 +416,9 @@ impl Simulation {
 
     fn crash(&mut self) -> Judged {
         self.note(|| "crash".into());
+        if self.rng.percent(20) {
+            self.compact();
+        }
         if let Some(unit) = self.out.take()
             && self.rng.percent(50)
         {
@@ -421,10 +429,27 @@ impl Simulation {
         self.take_over()
     }
 
+    /// The bus drops a record that nobody has finished, as compaction and retention do.
+    fn compact(&mut self) {
+        let out = self.out.iter().flat_map(|unit| &unit.completions);
+        let out: BTreeSet<_> = out.map(|completion| completion.position).collect();
+        let open = self.plan.items().map(|item| item.position);
+        let open: Vec<_> = open
+            .filter(|at| !self.ledger.fates.contains_key(at) && !out.contains(at))
+            .collect();
+        if let Some(position) = open.get(self.rng.below(open.len())) {
+            self.note(|| format!("compacted {position:?}"));
+            self.plan.compact(*position);
+        }
+    }
+
     /// A new owner starts from what is durable; what runs becomes stale.
     fn take_over(&mut self) -> Judged {
         let flights = std::mem::take(&mut self.flights);
         for flight in &flights {
+            if self.plan.item(flight.attempt.id.position).is_none() {
+                continue;
+            }
             let outcome = self.outcome(flight)?;
             self.stale.push((flight.attempt.id, outcome));
         }
@@ -474,8 +499,11 @@ impl Simulation {
         if self.rng.percent(5) {
             self.note(|| "abandon".into());
             self.machine.abandon_running();
-            for flight in &self.flights {
-                self.told.runner.remove(&flight.attempt.id.position);
+            for id in self.flights.iter().map(|flight| flight.attempt.id) {
+                let runner = (id.epoch, id.serial);
+                self.told
+                    .runner
+                    .retain(|at, latest| (*at, *latest) != (id.position, runner));
             }
         }
         if !self.machine.is_drained() {
