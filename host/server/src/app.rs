@@ -294,6 +294,8 @@ fn http_config(config: &Config) -> anyhow::Result<HttpConfig> {
     Ok(HttpConfig {
         listen: http.listen,
         names: http.names.clone(),
+        environment: config.environment.clone(),
+        domain: config.domain.clone(),
         tls: http.tls.as_ref().map(tls).transpose()?,
         tokens: http.tokens.iter().map(|t| (t.secret.expose().to_owned(), t.tenant.as_str().into())).collect(),
         event_bytes_max: http.limits.event_bytes,

@@ -1,0 +1,211 @@
+//! CloudEvents 1.0 as they come over HTTP: the JSON format (structured and batched) and the binary mode.
+//!
+//! Each decoder collects attributes in [`Attributes`], which holds the rules that all formats share; an [`Event`]
+//! that leaves this module keeps them. Sizes are bounded here, except those that the configuration sets.
+
+mod binary;
+mod json;
+
+use weir_core::binding::{self, SPEC_VERSION};
+use weir_core::event::Event;
+
+pub use binary::{from_http, has_attributes};
+pub use json::{DecodeError, from_batch, from_structured, to_json};
+
+/// Extension attributes of one event. Real events have fewer than ten; the bound keeps the search for repeated names
+/// and the headers of a record small.
+pub const EXTENSIONS_MAX: usize = 64;
+/// Bytes of an extension's name. The specification asks for 20 and does not forbid more.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Bytes of one attribute's value: room for long URIs and trace states, and a hundred of them stay below the limit of
+/// an event.
+pub const ATTRIBUTE_BYTES_MAX: usize = 8 * 1024;
+
+/// Why something is no valid event. The message says which attribute and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// A required attribute is absent, or one that must not be empty is.
+    #[error("attribute {0:?} is missing or empty")]
+    Missing(&'static str),
+    /// Another version of CloudEvents.
+    #[error("specversion is {0:?}, supported is \"1.0\"")]
+    Version(String),
+    /// A name is given twice.
+    #[error("{0:?} is given twice")]
+    Repeated(String),
+    /// Not a name of an attribute.
+    #[error("{0:?} is no attribute name: 1 to {NAME_BYTES_MAX} lower-case letters and digits")]
+    Name(String),
+    /// A core attribute that is not a string.
+    #[error("attribute {0:?} is not a string")]
+    NotText(String),
+    /// An extension of a type that attributes cannot have.
+    #[error("extension {0:?} is neither a string nor a boolean nor an integer of 32 bits")]
+    Type(String),
+    /// A control character in the text of an attribute.
+    #[error("attribute {0:?} contains a control character")]
+    Control(String),
+    /// The value of an attribute is too long.
+    #[error("attribute {0:?} is longer than {ATTRIBUTE_BYTES_MAX} bytes")]
+    TooLong(String),
+    /// Too many extensions.
+    #[error("there are more than {EXTENSIONS_MAX} extension attributes")]
+    TooManyExtensions,
+    /// `time` is not an instant.
+    #[error("time {0:?} is not RFC 3339, for example 1997-01-01T00:00:00Z")]
+    Time(String),
+    /// `datacontenttype` is not a media type that data can have.
+    #[error("datacontenttype {0:?} is not the media type of data, for example application/json")]
+    MediaType(String),
+    /// Both ways to give data.
+    #[error("\"data\" and \"data_base64\" exclude each other")]
+    DataTwice,
+    /// `data` of a type that JSON cannot hold.
+    #[error("\"data\" of datacontenttype {0:?} must be a string, or given as \"data_base64\"")]
+    DataNotText(String),
+    /// `data_base64` is not what it says.
+    #[error("\"data_base64\" is not a string of Base64 with padding")]
+    Base64,
+    /// A header that does not decode to text.
+    #[error("header {0:?} is not percent-encoded UTF-8")]
+    Header(String),
+}
+
+/// The attributes of an event while they come in, in any order. A value of none was given as null: unset, but a
+/// second one of that name is a repeat all the same.
+#[derive(Default)]
+struct Attributes {
+    core: [Option<Option<String>>; CORE.len()],
+    extensions: Vec<(String, Option<String>)>,
+}
+
+const CORE: [&str; 8] =
+    ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"];
+
+impl Attributes {
+    fn is_core(name: &str) -> bool {
+        CORE.contains(&name)
+    }
+
+    fn add(&mut self, name: &str, value: Option<String>) -> Result<(), EventError> {
+        if let Some(value) = &value {
+            if value.len() > ATTRIBUTE_BYTES_MAX {
+                return Err(EventError::TooLong(name.to_owned()));
+            }
+            if value.chars().any(char::is_control) {
+                return Err(EventError::Control(name.to_owned()));
+            }
+        }
+        if let Some(index) = CORE.iter().position(|known| *known == name) {
+            return match self.core[index].replace(value) {
+                Some(_) => Err(EventError::Repeated(name.to_owned())),
+                None => Ok(()),
+            };
+        }
+        // The formats carry data beside the attributes, so an attribute cannot have its name.
+        if name == "data" || name.len() > NAME_BYTES_MAX || !binding::is_attribute_name(name) {
+            let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+            return Err(EventError::Name(shown));
+        }
+        if self.extensions.iter().any(|(known, _)| known == name) {
+            return Err(EventError::Repeated(name.to_owned()));
+        }
+        if self.extensions.len() == EXTENSIONS_MAX {
+            return Err(EventError::TooManyExtensions);
+        }
+        self.extensions.push((name.to_owned(), value));
+        Ok(())
+    }
+
+    /// The event without data.
+    fn finish(self) -> Result<Event, EventError> {
+        let [version, id, source, ty, subject, time, datacontenttype, dataschema] = self.core.map(Option::flatten);
+        let version = required("specversion", version)?;
+        if version != SPEC_VERSION {
+            return Err(EventError::Version(version));
+        }
+        let event = Event {
+            id: required("id", id)?,
+            source: required("source", source)?,
+            ty: required("type", ty)?,
+            subject: not_empty("subject", subject)?,
+            time,
+            datacontenttype,
+            dataschema: not_empty("dataschema", dataschema)?,
+            extensions: self.extensions.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
+            data: None,
+        };
+        // Both choose where an event goes: an empty one would be neither a choice nor its absence.
+        for name in ["partitionkey", "tenantid"] {
+            if event.extension(name) == Some("") {
+                return Err(EventError::Missing(name));
+            }
+        }
+        if let Some(time) = event.time.as_deref().filter(|time| !is_rfc3339(time)) {
+            return Err(EventError::Time(time.to_owned()));
+        }
+        if let Some(ty) = event.datacontenttype.as_deref().filter(|ty| !is_media_type_of_data(ty)) {
+            return Err(EventError::MediaType(ty.to_owned()));
+        }
+        Ok(event)
+    }
+}
+
+fn required(name: &'static str, value: Option<String>) -> Result<String, EventError> {
+    value.filter(|value| !value.is_empty()).ok_or(EventError::Missing(name))
+}
+
+fn not_empty(name: &'static str, value: Option<String>) -> Result<Option<String>, EventError> {
+    if value.as_deref() == Some("") { Err(EventError::Missing(name)) } else { Ok(value) }
+}
+
+/// The shape of RFC 3339 is checked by hand, because the parser also takes other forms of ISO 8601; the parser then
+/// checks the ranges.
+fn is_rfc3339(time: &str) -> bool {
+    let bytes = time.as_bytes();
+    let Some((start, rest)) = bytes.split_at_checked(19) else { return false };
+    let shape = start.iter().zip(b"dddd-dd-ddTdd:dd:dd").all(|(byte, expected)| match expected {
+        b'd' => byte.is_ascii_digit(),
+        _ => byte.eq_ignore_ascii_case(expected),
+    });
+    let digits = rest.strip_prefix(b".").map_or(0, |rest| rest.iter().take_while(|byte| byte.is_ascii_digit()).count());
+    let zone = match rest.first() {
+        Some(b'.') if digits == 0 => return false,
+        Some(b'.') => &rest[1 + digits..],
+        _ => rest,
+    };
+    let zone_shape = match zone {
+        [b'Z' | b'z'] => true,
+        [b'+' | b'-', h1, h2, b':', m1, m2] => [h1, h2, m1, m2].into_iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    // Finer than a nanosecond is allowed and means nothing here; the parser refuses it.
+    let known = 19 + if digits > 9 { 10 } else { rest.len() - zone.len() };
+    shape && zone_shape && [&time[..known], &time[time.len() - zone.len()..]].concat().parse::<jiff::Timestamp>().is_ok()
+}
+
+/// `type/subtype` with or without parameters. An event within an event cannot be told from the structured mode once
+/// it is a record, so its media type is none of data.
+fn is_media_type_of_data(media_type: &str) -> bool {
+    let essence = essence(media_type);
+    let token = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
+    essence.split_once('/').is_some_and(|(ty, subtype)| token(ty) && token(subtype)) && !binding::is_structured(essence)
+}
+
+/// The media type without its parameters.
+#[must_use]
+pub fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether data of this media type is JSON, by the rule of the JSON event format.
+fn is_json(media_type: &str) -> bool {
+    let ends_with = |end: &str| {
+        let essence = essence(media_type).as_bytes();
+        essence.len() > end.len() && essence[essence.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
+    };
+    ends_with("/json") || ends_with("+json")
+}
+
+#[cfg(test)]
+mod tests;

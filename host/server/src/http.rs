@@ -1,0 +1,314 @@
+//! The host's HTTP interface: events in (`POST /v1/topics/{topic}/events`), events out (`GET` of the same), topics,
+//! status and health.
+//!
+//! This module owns the socket: it accepts, bounds and drains connections. What a request means is in [`ingress`] and
+//! [`tail`]; every refusal is a [`problem::Problem`]. Nothing a client sends ends in a 5xx or waits without a bound.
+//!
+//! A web page in a browser on this machine must not reach the host. Three rules see to it: a `Host` that is not
+//! configured is refused (DNS rebinding), no answer carries a CORS header and `OPTIONS` is refused (no preflight
+//! succeeds), and events are taken only with content types or headers that need a preflight.
+
+mod access;
+mod ingress;
+mod problem;
+mod tail;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{FromRef, State};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use self::access::Access;
+use self::problem::{Problem, json_response};
+use crate::bus::Bus;
+
+/// A request's head: room for the attributes of a large event in binary mode.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Header fields of a request: 64 extensions, the core attributes, and what proxies add.
+const HEADERS_MAX: usize = 128;
+/// A wait after a failed accept, so that a process without file descriptors does not spin.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Where the server listens, for whom, and its bounds.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What a request's `Host` may say, without port.
+    pub names: Vec<String>,
+    /// First part of the full form of short topic names.
+    pub environment: String,
+    /// Second part of the full form of short topic names.
+    pub domain: String,
+    /// Plain HTTP when none.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Bearer tokens and whose events they bring; empty: anybody who reaches the address.
+    pub tokens: Vec<(String, Arc<str>)>,
+    /// One event: its data and attributes.
+    pub event_bytes_max: usize,
+    /// One request body.
+    pub body_bytes_max: usize,
+    /// Events in one request.
+    pub batch_events_max: usize,
+    /// Open connections; further ones wait in the kernel's queue until one ends.
+    pub connections_max: usize,
+    /// From the first byte of a request's head to its last, also while a kept connection is idle.
+    pub head_timeout: Duration,
+    /// For a request's body, and again for the answer of the bus; also how long a drain may take.
+    pub request_timeout: Duration,
+}
+
+/// What the host knows of itself.
+pub trait StatusSource: Send + Sync + 'static {
+    /// What `GET /v1/status` answers.
+    fn status(&self) -> serde_json::Value;
+    /// Whether the process works; `false` asks whoever supervises it to start it anew.
+    fn live(&self) -> bool;
+    /// Whether events are taken; else why not, in words for people.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// The address could not be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listen on {address}")]
+pub struct BindError {
+    /// Which address.
+    pub address: SocketAddr,
+    /// Cause.
+    pub source: io::Error,
+}
+
+/// A server that listens and does not answer yet.
+pub struct HttpServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: Arc<HttpConfig>,
+    bus: Arc<dyn Bus>,
+    status: Arc<dyn StatusSource>,
+}
+
+impl HttpServer {
+    /// Listens; connections wait until [`HttpServer::run`].
+    pub async fn bind(
+        config: HttpConfig,
+        bus: Arc<dyn Bus>,
+        status: Arc<dyn StatusSource>,
+    ) -> Result<Self, BindError> {
+        let failed = |source| BindError { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address, config: Arc::new(config), bus, status })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers requests until `shutdown`, then finishes those that have begun, within the request timeout.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { listener, address, config, bus, status } = self;
+        let access = Arc::new(Access::new(&config.names, &config.tokens));
+        let state = AppState { config: config.clone(), bus, status, access, shutdown: shutdown.clone() };
+        let connections = Connections {
+            router: router(state),
+            http: http(&config),
+            tls: config.tls.clone().map(TlsAcceptor::from),
+            head_timeout: config.head_timeout,
+            shutdown: shutdown.clone(),
+            abort: CancellationToken::new(),
+        };
+        info!(%address, tls = config.tls.is_some(), "http listens");
+        let tracker = TaskTracker::new();
+        accept(&listener, &connections, config.connections_max, &tracker).await;
+        drop(listener);
+        tracker.close();
+        if timeout(config.request_timeout, tracker.wait()).await.is_err() {
+            warn!(connections = tracker.len(), "http drain took too long, closing what is open");
+            connections.abort.cancel();
+            tracker.wait().await;
+        }
+        info!(%address, "http is closed");
+    }
+}
+
+/// What handlers of requests share.
+#[derive(Clone)]
+struct AppState {
+    config: Arc<HttpConfig>,
+    bus: Arc<dyn Bus>,
+    status: Arc<dyn StatusSource>,
+    access: Arc<Access>,
+    /// Ends answers that have no end of their own.
+    shutdown: CancellationToken,
+}
+
+impl FromRef<AppState> for Arc<dyn Bus> {
+    fn from_ref(state: &AppState) -> Self {
+        state.bus.clone()
+    }
+}
+
+fn router(state: AppState) -> Router {
+    let guarded = Router::new()
+        .route("/v1/topics/{topic}/events", post(ingress::publish).get(tail::events))
+        .route("/v1/topics", get(topics))
+        .route("/v1/status", get(host_status))
+        .method_not_allowed_fallback(wrong_method)
+        .route_layer(middleware::from_fn_with_state(state.clone(), access::require_token));
+    // Supervisors and load balancers hold no token, and health says nothing about events.
+    let open = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .method_not_allowed_fallback(wrong_method);
+    guarded
+        .merge(open)
+        .fallback(unknown_path)
+        .layer(middleware::from_fn_with_state(state.clone(), access::require_host))
+        .with_state(state)
+}
+
+async fn topics(State(bus): State<Arc<dyn Bus>>) -> Response {
+    let topics: Vec<_> =
+        bus.topics().iter().map(|topic| json!({ "name": *topic.name, "partitions": topic.partitions })).collect();
+    json_response(&json!({ "topics": topics }))
+}
+
+async fn host_status(State(state): State<AppState>) -> Response {
+    json_response(&state.status.status())
+}
+
+async fn livez(State(state): State<AppState>) -> Response {
+    if state.status.live() {
+        "live\n".into_response()
+    } else {
+        Problem::unavailable("not-live", "the host does not work and must be started anew".to_owned()).into_response()
+    }
+}
+
+async fn readyz(State(state): State<AppState>) -> Response {
+    match state.status.ready() {
+        Ok(()) => "ready\n".into_response(),
+        Err(reason) => Problem::unavailable("not-ready", reason).into_response(),
+    }
+}
+
+async fn wrong_method() -> Problem {
+    Problem::method_not_allowed()
+}
+
+async fn unknown_path() -> Problem {
+    Problem::unknown_path()
+}
+
+fn http(config: &HttpConfig) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(config.head_timeout)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .keep_alive(true);
+    http
+}
+
+/// What each connection needs.
+#[derive(Clone)]
+struct Connections {
+    router: Router,
+    http: http1::Builder,
+    tls: Option<TlsAcceptor>,
+    head_timeout: Duration,
+    /// Finish the request that has begun, then close.
+    shutdown: CancellationToken,
+    /// Close at once.
+    abort: CancellationToken,
+}
+
+async fn accept(listener: &TcpListener, connections: &Connections, connections_max: usize, tracker: &TaskTracker) {
+    let permits = Arc::new(Semaphore::new(connections_max));
+    let next = async || -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, peer) = listener.accept().await?;
+        Ok((stream, peer, permit))
+    };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = connections.shutdown.cancelled() => return,
+            accepted = next() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, permit)) => {
+                let connection = connections.clone();
+                tracker.spawn(async move {
+                    connection.serve(stream, peer).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "accept failed, trying again");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+impl Connections {
+    async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+        // Answers are small and written whole: waiting for more to send would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "set nodelay failed");
+        }
+        let Some(tls) = &self.tls else {
+            return self.serve_stream(stream, peer).await;
+        };
+        let handshake = timeout(self.head_timeout, tls.accept(stream));
+        let accepted = tokio::select! {
+            () = self.shutdown.cancelled() => return,
+            accepted = handshake => accepted,
+        };
+        match accepted {
+            Ok(Ok(stream)) => self.serve_stream(stream, peer).await,
+            Ok(Err(error)) => debug!(%peer, %error, "tls handshake failed"),
+            Err(_) => debug!(%peer, "tls handshake took too long"),
+        }
+    }
+
+    async fn serve_stream(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+        let service = TowerToHyperService::new(self.router.clone());
+        let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let mut draining = false;
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = self.shutdown.cancelled(), if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = self.abort.cancelled() => return,
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%peer, %error, "connection broke off");
+        }
+    }
+}

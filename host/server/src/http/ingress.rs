@@ -1,0 +1,253 @@
+//! Events in: `POST /v1/topics/{topic}/events`, one event in binary or structured mode, or a batch.
+//!
+//! All events of a request are taken or none: they are decoded and checked together and go to the bus in one call,
+//! and the answer is sent when that call says that they are durable.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use serde_json::json;
+use tokio::time::timeout;
+use weir_core::binding;
+use weir_core::event::Event;
+use weir_core::identity::partition_hash;
+
+use super::access::Tenant;
+use super::problem::{EventFault, Problem, json_response};
+use super::{AppState, HttpConfig};
+use crate::bus::{Bus, Publish, PublishError, Topic};
+use crate::cloudevents::{self, DecodeError};
+use crate::names;
+
+/// The owner of events that name none.
+pub(super) const TENANT_DEFAULT: &str = "default";
+/// Names that an unknown topic is answered with.
+const NEAREST_MAX: usize = 3;
+/// How alike two names must be (Jaro-Winkler) for one to be meant by the other.
+const LIKENESS_MIN: f64 = 0.75;
+
+pub(super) async fn publish(
+    State(state): State<AppState>,
+    Extension(tenant): Extension<Tenant>,
+    topic: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Path(topic) = topic.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    let topic = find_topic(&state, &topic)?.name;
+    let mode = mode(&headers)?;
+    let body = read_body(&state.config, &headers, body).await?;
+    let events = decode(mode, &state.config, &headers, body)?;
+    let events = own(events, &tenant)?;
+    check_sizes(&events, state.config.event_bytes_max)?;
+    let accepted = events.len();
+    // An empty batch asks for nothing.
+    if accepted > 0 {
+        let now_ms = now_ms();
+        let records = events.into_iter().map(|event| to_publish(event, now_ms)).collect();
+        match timeout(state.config.request_timeout, state.bus.publish(&topic, records)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(refused(state.bus.as_ref(), &topic, error)),
+            Err(_) => {
+                let detail = "the commit was not confirmed in time and may still happen; sending the same events \
+                              again is safe, repeats are dropped";
+                return Err(Problem::unavailable("unconfirmed", detail.to_owned()));
+            }
+        }
+    }
+    Ok((StatusCode::ACCEPTED, json_response(&json!({ "accepted": accepted }))).into_response())
+}
+
+fn refused(bus: &dyn Bus, topic: &str, error: PublishError) -> Problem {
+    match error {
+        PublishError::UnknownTopic(_) => unknown_topic(bus, topic),
+        PublishError::Busy => Problem::busy("the commit queue is full: nothing was taken, send it again"),
+        PublishError::Stopped(reason) => Problem::unavailable("intake-stopped", reason),
+    }
+}
+
+/// The topic of this full or short name.
+pub(super) fn find_topic(state: &AppState, name: &str) -> Result<Topic, Problem> {
+    if let Some(topic) = state.bus.topic(name) {
+        return Ok(topic);
+    }
+    // Short names are for people and clients that know no environment; a name that is none is unknown as it stands.
+    let full = names::expand_topic(name, &state.config.environment, &state.config.domain).unwrap_or(name.to_owned());
+    state.bus.topic(&full).ok_or_else(|| unknown_topic(state.bus.as_ref(), &full))
+}
+
+/// 404 with the names that may have been meant.
+fn unknown_topic(bus: &dyn Bus, name: &str) -> Problem {
+    let mut alike: Vec<_> = bus
+        .topics()
+        .into_iter()
+        .map(|topic| (strsim::jaro_winkler(name, &topic.name), topic.name))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .collect();
+    alike.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    Problem::unknown_topic(name, alike.into_iter().take(NEAREST_MAX).map(|(_, name)| name.to_string()).collect())
+}
+
+/// How a request carries its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Binary,
+    Structured,
+    Batched,
+}
+
+/// The mode that the headers say. A browser sends none of them to another site without asking first, which is why
+/// nothing is guessed from the body.
+fn mode(headers: &HeaderMap) -> Result<Mode, Problem> {
+    if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        return Err(Problem::media_type(format!("content-encoding {encoding:?} is not supported: send the body as it is")));
+    }
+    let content_type = match headers.get(CONTENT_TYPE).map(|value| value.to_str()) {
+        None => "",
+        Some(Ok(content_type)) => content_type,
+        Some(Err(_)) => return Err(Problem::media_type("the content type is not ASCII")),
+    };
+    if !binding::is_structured(content_type) {
+        return if cloudevents::has_attributes(headers) {
+            Ok(Mode::Binary)
+        } else {
+            Err(Problem::media_type(format!(
+                "content type {content_type:?} without ce- headers is no CloudEvent: send application/cloudevents+json, \
+                 application/cloudevents-batch+json, or the attributes as ce- headers"
+            )))
+        };
+    }
+    let charset = content_type.split(';').skip(1).filter_map(|parameter| parameter.trim().split_once('='));
+    for (name, value) in charset {
+        if name.eq_ignore_ascii_case("charset") && !value.trim_matches('"').eq_ignore_ascii_case("utf-8") {
+            return Err(Problem::media_type("the only charset of JSON is utf-8"));
+        }
+    }
+    match cloudevents::essence(content_type).to_ascii_lowercase().as_str() {
+        "application/cloudevents+json" => Ok(Mode::Structured),
+        "application/cloudevents-batch+json" => Ok(Mode::Batched),
+        other => Err(Problem::media_type(format!("the format {other:?} is not supported, JSON is"))),
+    }
+}
+
+/// The whole body, bounded in bytes and time.
+async fn read_body(config: &HttpConfig, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let too_large = || Problem::too_large(format!("a body may have {} bytes", config.body_bytes_max), Vec::new());
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > config.body_bytes_max) {
+        return Err(too_large());
+    }
+    match timeout(config.request_timeout, collect(body.into_data_stream(), config.body_bytes_max)).await {
+        Ok(Ok(Some(body))) => Ok(body),
+        Ok(Ok(None)) => Err(too_large()),
+        Ok(Err(error)) => Err(Problem::malformed(format!("the body broke off: {error}"))),
+        Err(_) => Err(Problem::slow_body(config.request_timeout.as_secs())),
+    }
+}
+
+/// All bytes of a stream; none when there are more than allowed. A body of one piece is not copied.
+async fn collect<E>(
+    mut stream: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    bytes_max: usize,
+) -> Result<Option<Bytes>, E> {
+    let Some(first) = stream.next().await.transpose()? else { return Ok(Some(Bytes::new())) };
+    if first.len() > bytes_max {
+        return Ok(None);
+    }
+    let Some(second) = stream.next().await.transpose()? else { return Ok(Some(first)) };
+    let mut whole = BytesMut::from(first);
+    let mut next = Some(second);
+    while let Some(piece) = next {
+        if whole.len() + piece.len() > bytes_max {
+            return Ok(None);
+        }
+        whole.extend_from_slice(&piece);
+        next = stream.next().await.transpose()?;
+    }
+    Ok(Some(whole.freeze()))
+}
+
+fn decode(mode: Mode, config: &HttpConfig, headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, Problem> {
+    let decoded = match mode {
+        Mode::Binary => {
+            cloudevents::from_http(headers, body).map(|event| vec![event]).map_err(|e| DecodeError::Events(vec![(0, e)]))
+        }
+        Mode::Structured => cloudevents::from_structured(&body).map(|event| vec![event]),
+        Mode::Batched => cloudevents::from_batch(&body, config.batch_events_max),
+    };
+    decoded.map_err(|error| {
+        let detail = error.to_string();
+        match error {
+            DecodeError::Syntax { index: None, .. } => Problem::invalid_events(detail, Vec::new()),
+            DecodeError::Syntax { index: Some(index), source, .. } => {
+                Problem::invalid_events(detail, vec![EventFault { index, detail: source.to_string() }])
+            }
+            DecodeError::TooMany { .. } => Problem::too_large(detail, Vec::new()),
+            DecodeError::Events(faults) => {
+                let fault = |(index, error): (usize, cloudevents::EventError)| EventFault { index, detail: error.to_string() };
+                Problem::invalid_events(detail, faults.into_iter().map(fault).collect())
+            }
+        }
+    })
+}
+
+/// With tokens, makes the token's tenant the owner of the events, and refuses events that name another.
+fn own(mut events: Vec<Event>, tenant: &Tenant) -> Result<Vec<Event>, Problem> {
+    let Some(tenant) = &tenant.0 else { return Ok(events) };
+    let foreign = events.iter().position(|event| event.extension("tenantid").is_some_and(|named| *named != **tenant));
+    if let Some(index) = foreign {
+        return Err(Problem::foreign_tenant(vec![EventFault { index, detail: "foreign tenantid".to_owned() }]));
+    }
+    for event in &mut events {
+        if event.extension("tenantid").is_none() {
+            event.extensions.push(("tenantid".to_owned(), tenant.to_string()));
+        }
+    }
+    Ok(events)
+}
+
+fn check_sizes(events: &[Event], event_bytes_max: usize) -> Result<(), Problem> {
+    let large = |event: &Event| bytes_of(event) > event_bytes_max;
+    match events.iter().position(large) {
+        None => Ok(()),
+        Some(index) => {
+            let detail = format!("an event may have {event_bytes_max} bytes, attributes included");
+            let fault = EventFault { index, detail: format!("it has {} bytes", bytes_of(&events[index])) };
+            Err(Problem::too_large(detail, vec![fault]))
+        }
+    }
+}
+
+/// Bytes of data and of attributes with their names.
+fn bytes_of(event: &Event) -> usize {
+    let optional = [&event.subject, &event.time, &event.datacontenttype, &event.dataschema];
+    let extensions: usize = event.extensions.iter().map(|(name, value)| name.len() + value.len()).sum();
+    event.id.len()
+        + event.source.len()
+        + event.ty.len()
+        + optional.into_iter().flatten().map(String::len).sum::<usize>()
+        + extensions
+        + event.data.as_ref().map_or(0, Bytes::len)
+}
+
+/// The record of an event: its key orders it, its identity places it when it has no key.
+fn to_publish(event: Event, now_ms: u64) -> Publish {
+    let key = event.extension("partitionkey").or(event.subject.as_deref());
+    let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
+    let tenant = event.extension("tenantid").unwrap_or(TENANT_DEFAULT);
+    let partition_hash = partition_hash(key.as_deref(), tenant, &event.source, &event.id);
+    Publish { partition_hash, record: binding::to_record(event, key, now_ms) }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
