@@ -219,11 +219,21 @@ pub fn handlers(root: &Path, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// The host as cargo built it; tests, demo and bench share the profile.
-#[must_use]
-pub fn binary(root: &Path) -> PathBuf {
-    root.join("target/debug/weir")
-        .with_extension(std::env::consts::EXE_EXTENSION)
+/// The host as cargo built it: beside the program that runs now, which shares its profile and target folder.
+///
+/// # Errors
+/// This program cannot say where it is.
+pub fn binary() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("find this program")?;
+    // Test binaries stand one folder deeper.
+    let folder = own
+        .ancestors()
+        .skip(1)
+        .find(|folder| !folder.ends_with("deps"));
+    let folder = folder.with_context(|| format!("{} has no folder", own.display()))?;
+    Ok(folder
+        .join("weir")
+        .with_extension(std::env::consts::EXE_EXTENSION))
 }
 
 /// A free port of this moment. Another process could take it before the host does, which then fails by name.

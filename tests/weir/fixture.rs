@@ -21,7 +21,7 @@ impl Scratch {
     pub(crate) fn new(handlers: &[&str], config: &str) -> Self {
         let folder = TempDir::with_prefix("weir-").unwrap();
         let handlers = host::handlers(root(), handlers).unwrap();
-        let place = Place::new(&host::binary(root()), folder.path(), &handlers, config).unwrap();
+        let place = Place::new(&host::binary().unwrap(), folder.path(), &handlers, config).unwrap();
         Self { place, folder }
     }
 
@@ -47,7 +47,8 @@ pub(crate) fn root() -> &'static Path {
 
 /// Says that a test could not run; `cargo xtask test` counts it as skipped. Not captured, unlike `println!`.
 pub(crate) fn skip(test: &str, reason: &str) {
-    writeln!(std::io::stdout(), "\nSKIPPED: {test}: {reason}").unwrap();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\nSKIPPED: {test}: {reason}").unwrap();
 }
 
 /// An event that no handler minds.

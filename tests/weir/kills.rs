@@ -53,7 +53,7 @@ fn cdnow_log_published_twice_through_five_kills_comes_to_the_right_totals() {
 fn survive(mut lines: Vec<String>, right: &Totals, batch: usize) {
     lines.extend_from_within(..);
     let mut random = Random(seed());
-    println!("{SEED}={}", random.0);
+    eprintln!("{SEED}={}", random.0);
     let mut moments: Vec<_> = (0..KILLS)
         .map(|_| random.below(lines.len() as u64 * 9 / 10))
         .collect();

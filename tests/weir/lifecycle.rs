@@ -6,7 +6,7 @@ use std::process::Output;
 use weir_tests::host::{self, Place};
 use weir_tests::purchases::{self, INVOICES, PAYMENTS};
 
-use crate::fixture::{SETTLE, Scratch, invoice, root};
+use crate::fixture::{SETTLE, Scratch, invoice};
 
 fn assert_refused(output: &Output, says: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
@@ -55,7 +55,7 @@ fn second_host_on_the_same_data_directory_is_refused() {
     let (scratch, mut first) = Scratch::with_purchases();
     // Another address, so that only the directory is shared.
     let folder = tempfile::tempdir().unwrap();
-    let other = Place::new(&host::binary(root()), folder.path(), &[], "").unwrap();
+    let other = Place::new(&host::binary().unwrap(), folder.path(), &[], "").unwrap();
     let mut command = other.weir(&["run", "--config"]);
     let output = command
         .arg(other.config())
@@ -82,7 +82,7 @@ fn missing_handler_folder_is_told_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("nowhere");
     let place = Place::new(
-        &host::binary(root()),
+        &host::binary().unwrap(),
         folder.path(),
         std::slice::from_ref(&absent),
         "",

@@ -56,7 +56,10 @@ fn emission_carries_its_cause_and_its_key() {
     client.settle(SETTLE).unwrap();
     let mut seen = Vec::new();
     client
-        .each_event(PAYMENTS, |record| Ok(seen.push(record.clone())))
+        .each_event(PAYMENTS, |record| {
+            seen.push(record.clone());
+            Ok(())
+        })
         .unwrap();
     assert_eq!(seen.len(), 1);
     let (record, event) = (&seen[0], &seen[0]["event"]);

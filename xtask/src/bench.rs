@@ -169,7 +169,7 @@ fn embedded(root: &Path) -> anyhow::Result<f64> {
         std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
     }
     let handlers = host::handlers(root, &["billing"])?;
-    let place = Place::new(&host::binary(root), &folder, &handlers, "")?;
+    let place = Place::new(&host::binary()?, &folder, &handlers, "")?;
     let running = place.start()?;
     let client = running.client();
 

@@ -42,7 +42,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
         std::fs::remove_dir_all(&folder)
             .with_context(|| format!("remove the last run's {}", folder.display()))?;
     }
-    let place = Place::new(&host::binary(root), &folder, &handlers, "")?;
+    let weir = host::binary()?;
+    let place = Place::new(&weir, &folder, &handlers, "")?;
     let sample = purchases::sample(root);
     let lines = Arc::new(purchases::lines(&sample)?);
     let right = purchases::totals(&lines)?;
@@ -90,7 +91,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
         ended.to_string(),
         "exit status: 0".to_owned(),
     ));
-    Ok(print(&rows, root, &folder))
+    Ok(print(&rows, root, &weir, &folder))
 }
 
 /// Reads back what both handlers emitted.
@@ -150,7 +151,7 @@ impl Row {
     }
 }
 
-fn print(rows: &[Row], root: &Path, folder: &Path) -> bool {
+fn print(rows: &[Row], root: &Path, weir: &Path, folder: &Path) -> bool {
     println!("\n{:<20} {:>26} {:>26}", "", "found", "right");
     for row in rows {
         println!(
@@ -176,7 +177,7 @@ fn print(rows: &[Row], root: &Path, folder: &Path) -> bool {
             .display()
             .to_string()
     };
-    let (weir, folder) = (shown(&host::binary(root)), shown(folder));
+    let (weir, folder) = (shown(weir), shown(folder));
     println!("\nWhere to look next:");
     println!(
         "  {weir} run --config {folder}/weir.toml --data {folder}/data    the same host again"
