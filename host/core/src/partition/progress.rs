@@ -119,8 +119,7 @@ mod tests {
         #[test]
         fn ranges_agree_with_a_set_of_offsets(mut order in Just((0_u64..40).collect::<Vec<_>>()).prop_shuffle(), count in 0_usize..40) {
             order.truncate(count);
-            let mut progress = Progress::default();
-            progress.next = 40;
+            let mut progress = Progress { next: 40, ..Progress::default() };
             let mut done = BTreeSet::new();
             for offset in order {
                 progress.complete(offset);
