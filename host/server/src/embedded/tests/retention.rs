@@ -125,10 +125,10 @@ async fn retention_by_size_keeps_the_newest() {
         ..EmbeddedConfig::default()
     };
     let bus = with_old_batches(scratch.path(), config).await;
-    assert_eq!(bus.disk_usage().topics[0].1, 3 * 47);
+    assert_eq!(bus.disk_usage().topics[0].1, 3 * 45);
     bus.sweep_retention();
     assert_eq!(bus.bounds("t", 0), Some((4, 6)));
-    assert_eq!(bus.disk_usage().topics[0].1, 47);
+    assert_eq!(bus.disk_usage().topics[0].1, 45);
 }
 
 #[tokio::test]
