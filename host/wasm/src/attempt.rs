@@ -7,7 +7,7 @@ use weir_core::event::{Effects, Emission, EmissionKey, Event, Failure, FailureKi
 use weir_core::time::Millis;
 
 use crate::bindings::FullEventHandlerPre;
-use crate::bindings::exports::weir::handler::handler as wit;
+use crate::bindings::weir::handler::types as wit;
 use crate::classify::{classify, failure};
 use crate::engine::Runtime;
 use crate::govern::govern;
@@ -146,7 +146,7 @@ async fn handle(
     instance: &mut Instance,
     pre: &FullEventHandlerPre<Host>,
     event: &Event,
-) -> Result<Result<Vec<wit::EmissionResult>, wit::FailureResult>, wasmtime::Error> {
+) -> Result<Result<Vec<wit::Emission>, wit::Failure>, wasmtime::Error> {
     let (store, bindings) = instance.start(pre).await?;
     let extensions: Vec<(&str, &str)> = event.extensions.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let event = wit::Event {
@@ -164,7 +164,7 @@ async fn handle(
 }
 
 /// Emissions beyond the limits fail the event for good: another attempt would emit the same.
-fn check(emissions: &[wit::EmissionResult], limits: &Limits) -> Result<(), Failure> {
+fn check(emissions: &[wit::Emission], limits: &Limits) -> Result<(), Failure> {
     let refuse = |message: String| Err(failure(FailureKind::Permanent, "emission-limit", &message));
     if emissions.len() > limits.emissions_max {
         return refuse(format!("{} emissions; at most {} are allowed", emissions.len(), limits.emissions_max));
@@ -183,12 +183,12 @@ fn check(emissions: &[wit::EmissionResult], limits: &Limits) -> Result<(), Failu
     Ok(())
 }
 
-fn emission_bytes(emission: &wit::EmissionResult) -> usize {
+fn emission_bytes(emission: &wit::Emission) -> usize {
     let texts = [&emission.topic, &emission.id, &emission.subject, &emission.time, &emission.datacontenttype];
     let key = match &emission.key {
-        wit::EmissionKeyResult::Inherit | wit::EmissionKeyResult::Keyless => 0,
-        wit::EmissionKeyResult::Text(text) => text.len(),
-        wit::EmissionKeyResult::Binary(bytes) => bytes.len(),
+        wit::EmissionKey::Inherit | wit::EmissionKey::Keyless => 0,
+        wit::EmissionKey::Text(text) => text.len(),
+        wit::EmissionKey::Binary(bytes) => bytes.len(),
     };
     emission.type_.len()
         + key
@@ -199,15 +199,15 @@ fn emission_bytes(emission: &wit::EmissionResult) -> usize {
 }
 
 /// Moves what the guest returned; no payload is copied.
-fn emission(emission: wit::EmissionResult) -> Emission {
+fn emission(emission: wit::Emission) -> Emission {
     Emission {
         ty: emission.type_,
         topic: emission.topic,
         key: match emission.key {
-            wit::EmissionKeyResult::Inherit => EmissionKey::Inherit,
-            wit::EmissionKeyResult::Keyless => EmissionKey::Keyless,
-            wit::EmissionKeyResult::Text(text) => EmissionKey::Key(text.into()),
-            wit::EmissionKeyResult::Binary(bytes) => EmissionKey::Key(bytes.into()),
+            wit::EmissionKey::Inherit => EmissionKey::Inherit,
+            wit::EmissionKey::Keyless => EmissionKey::Keyless,
+            wit::EmissionKey::Text(text) => EmissionKey::Key(text.into()),
+            wit::EmissionKey::Binary(bytes) => EmissionKey::Key(bytes.into()),
         },
         id: emission.id,
         subject: emission.subject,
@@ -220,7 +220,7 @@ fn emission(emission: wit::EmissionResult) -> Emission {
     }
 }
 
-fn guest_failure(failed: wit::FailureResult) -> Failure {
+fn guest_failure(failed: wit::Failure) -> Failure {
     let kind = match failed.kind {
         wit::FailureKind::Transient => FailureKind::Transient,
         wit::FailureKind::Unavailable => FailureKind::Unavailable,

@@ -108,7 +108,7 @@ impl log::Host for Host {
         for (name, value) in &fields {
             let space = if line.is_empty() { "" } else { " " };
             // Writing to a string cannot fail.
-            drop(write!(line, "{space}{}={value:?}", one_line(name)));
+            let _ = write!(line, "{space}{}={value:?}", one_line(name));
         }
         self.log.write_line(&mut self.log.lock(), level, &message, &line);
         Ok(())
