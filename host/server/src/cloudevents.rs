@@ -79,8 +79,16 @@ struct Attributes {
     extensions: Vec<(String, Option<String>)>,
 }
 
-const CORE: [&str; 8] =
-    ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"];
+const CORE: [&str; 8] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "datacontenttype",
+    "dataschema",
+];
 
 impl Attributes {
     fn is_core(name: &str) -> bool {
@@ -119,7 +127,16 @@ impl Attributes {
 
     /// The event without data.
     fn finish(self) -> Result<Event, EventError> {
-        let [version, id, source, ty, subject, time, datacontenttype, dataschema] = self.core.map(Option::flatten);
+        let [
+            version,
+            id,
+            source,
+            ty,
+            subject,
+            time,
+            datacontenttype,
+            dataschema,
+        ] = self.core.map(Option::flatten);
         let version = required("specversion", version)?;
         if version != SPEC_VERSION {
             return Err(EventError::Version(version));
@@ -132,7 +149,11 @@ impl Attributes {
             time,
             datacontenttype,
             dataschema: not_empty("dataschema", dataschema)?,
-            extensions: self.extensions.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
+            extensions: self
+                .extensions
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect(),
             data: None,
         };
         // Both choose where an event goes: an empty one would be neither a choice nor its absence.
@@ -144,7 +165,11 @@ impl Attributes {
         if let Some(time) = event.time.as_deref().filter(|time| !is_rfc3339(time)) {
             return Err(EventError::Time(time.to_owned()));
         }
-        if let Some(ty) = event.datacontenttype.as_deref().filter(|ty| !is_media_type_of_data(ty)) {
+        if let Some(ty) = event
+            .datacontenttype
+            .as_deref()
+            .filter(|ty| !is_media_type_of_data(ty))
+        {
             return Err(EventError::MediaType(ty.to_owned()));
         }
         Ok(event)
@@ -152,23 +177,36 @@ impl Attributes {
 }
 
 fn required(name: &'static str, value: Option<String>) -> Result<String, EventError> {
-    value.filter(|value| !value.is_empty()).ok_or(EventError::Missing(name))
+    value
+        .filter(|value| !value.is_empty())
+        .ok_or(EventError::Missing(name))
 }
 
 fn not_empty(name: &'static str, value: Option<String>) -> Result<Option<String>, EventError> {
-    if value.as_deref() == Some("") { Err(EventError::Missing(name)) } else { Ok(value) }
+    if value.as_deref() == Some("") {
+        Err(EventError::Missing(name))
+    } else {
+        Ok(value)
+    }
 }
 
 /// The shape of RFC 3339 is checked by hand, because the parser also takes other forms of ISO 8601; the parser then
 /// checks the ranges.
 fn is_rfc3339(time: &str) -> bool {
     let bytes = time.as_bytes();
-    let Some((start, rest)) = bytes.split_at_checked(19) else { return false };
-    let shape = start.iter().zip(b"dddd-dd-ddTdd:dd:dd").all(|(byte, expected)| match expected {
-        b'd' => byte.is_ascii_digit(),
-        _ => byte.eq_ignore_ascii_case(expected),
+    let Some((start, rest)) = bytes.split_at_checked(19) else {
+        return false;
+    };
+    let shape = start
+        .iter()
+        .zip(b"dddd-dd-ddTdd:dd:dd")
+        .all(|(byte, expected)| match expected {
+            b'd' => byte.is_ascii_digit(),
+            _ => byte.eq_ignore_ascii_case(expected),
+        });
+    let digits = rest.strip_prefix(b".").map_or(0, |rest| {
+        rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
     });
-    let digits = rest.strip_prefix(b".").map_or(0, |rest| rest.iter().take_while(|byte| byte.is_ascii_digit()).count());
     let zone = match rest.first() {
         Some(b'.') if digits == 0 => return false,
         Some(b'.') => &rest[1 + digits..],
@@ -180,16 +218,34 @@ fn is_rfc3339(time: &str) -> bool {
         _ => false,
     };
     // Finer than a nanosecond is allowed and means nothing here; the parser refuses it.
-    let known = 19 + if digits > 9 { 10 } else { rest.len() - zone.len() };
-    shape && zone_shape && [&time[..known], &time[time.len() - zone.len()..]].concat().parse::<jiff::Timestamp>().is_ok()
+    let known = 19
+        + if digits > 9 {
+            10
+        } else {
+            rest.len() - zone.len()
+        };
+    shape
+        && zone_shape
+        && [&time[..known], &time[time.len() - zone.len()..]]
+            .concat()
+            .parse::<jiff::Timestamp>()
+            .is_ok()
 }
 
 /// `type/subtype` with or without parameters. An event within an event cannot be told from the structured mode once
 /// it is a record, so its media type is none of data.
 fn is_media_type_of_data(media_type: &str) -> bool {
     let essence = essence(media_type);
-    let token = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
-    essence.split_once('/').is_some_and(|(ty, subtype)| token(ty) && token(subtype)) && !binding::is_structured(essence)
+    let token = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    essence
+        .split_once('/')
+        .is_some_and(|(ty, subtype)| token(ty) && token(subtype))
+        && !binding::is_structured(essence)
 }
 
 /// The media type without its parameters.
@@ -202,7 +258,8 @@ pub fn essence(media_type: &str) -> &str {
 fn is_json(media_type: &str) -> bool {
     let ends_with = |end: &str| {
         let essence = essence(media_type).as_bytes();
-        essence.len() > end.len() && essence[essence.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
+        essence.len() > end.len()
+            && essence[essence.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
     };
     ends_with("/json") || ends_with("+json")
 }

@@ -112,10 +112,19 @@ impl HttpServer {
         bus: Arc<dyn Bus>,
         status: Arc<dyn StatusSource>,
     ) -> Result<Self, BindError> {
-        let failed = |source| BindError { address: config.listen, source };
+        let failed = |source| BindError {
+            address: config.listen,
+            source,
+        };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, config: Arc::new(config), bus, status })
+        Ok(Self {
+            listener,
+            address,
+            config: Arc::new(config),
+            bus,
+            status,
+        })
     }
 
     /// Where it listens.
@@ -126,9 +135,21 @@ impl HttpServer {
 
     /// Answers requests until `shutdown`, then finishes those that have begun, within the request timeout.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { listener, address, config, bus, status } = self;
+        let Self {
+            listener,
+            address,
+            config,
+            bus,
+            status,
+        } = self;
         let access = Arc::new(Access::new(&config.names, &config.tokens));
-        let state = AppState { config: config.clone(), bus, status, access, shutdown: shutdown.clone() };
+        let state = AppState {
+            config: config.clone(),
+            bus,
+            status,
+            access,
+            shutdown: shutdown.clone(),
+        };
         let connections = Connections {
             router: router(state),
             http: http(&config),
@@ -142,8 +163,14 @@ impl HttpServer {
         accept(&listener, &connections, config.connections_max, &tracker).await;
         drop(listener);
         tracker.close();
-        if timeout(config.request_timeout, tracker.wait()).await.is_err() {
-            warn!(connections = tracker.len(), "http drain took too long, closing what is open");
+        if timeout(config.request_timeout, tracker.wait())
+            .await
+            .is_err()
+        {
+            warn!(
+                connections = tracker.len(),
+                "http drain took too long, closing what is open"
+            );
             connections.abort.cancel();
             tracker.wait().await;
         }
@@ -170,11 +197,17 @@ impl FromRef<AppState> for Arc<dyn Bus> {
 
 fn router(state: AppState) -> Router {
     let guarded = Router::new()
-        .route("/v1/topics/{topic}/events", post(ingress::publish).get(tail::events))
+        .route(
+            "/v1/topics/{topic}/events",
+            post(ingress::publish).get(tail::events),
+        )
         .route("/v1/topics", get(topics))
         .route("/v1/status", get(host_status))
         .method_not_allowed_fallback(wrong_method)
-        .route_layer(middleware::from_fn_with_state(state.clone(), access::require_token));
+        .route_layer(middleware::from_fn_with_state(
+            state.clone(),
+            access::require_token,
+        ));
     // Supervisors and load balancers hold no token, and health says nothing about events.
     let open = Router::new()
         .route("/livez", get(livez))
@@ -183,13 +216,19 @@ fn router(state: AppState) -> Router {
     guarded
         .merge(open)
         .fallback(unknown_path)
-        .layer(middleware::from_fn_with_state(state.clone(), access::require_host))
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            access::require_host,
+        ))
         .with_state(state)
 }
 
 async fn topics(State(bus): State<Arc<dyn Bus>>) -> Response {
-    let topics: Vec<_> =
-        bus.topics().iter().map(|topic| json!({ "name": *topic.name, "partitions": topic.partitions })).collect();
+    let topics: Vec<_> = bus
+        .topics()
+        .iter()
+        .map(|topic| json!({ "name": *topic.name, "partitions": topic.partitions }))
+        .collect();
     json_response(&json!({ "topics": topics }))
 }
 
@@ -201,7 +240,11 @@ async fn livez(State(state): State<AppState>) -> Response {
     if state.status.live() {
         "live\n".into_response()
     } else {
-        Problem::unavailable("not-live", "the host does not work and must be started anew".to_owned()).into_response()
+        Problem::unavailable(
+            "not-live",
+            "the host does not work and must be started anew".to_owned(),
+        )
+        .into_response()
     }
 }
 
@@ -243,10 +286,19 @@ struct Connections {
     abort: CancellationToken,
 }
 
-async fn accept(listener: &TcpListener, connections: &Connections, connections_max: usize, tracker: &TaskTracker) {
+async fn accept(
+    listener: &TcpListener,
+    connections: &Connections,
+    connections_max: usize,
+    tracker: &TaskTracker,
+) {
     let permits = Arc::new(Semaphore::new(connections_max));
     let next = async || -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let permit = permits
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
         let (stream, peer) = listener.accept().await?;
         Ok((stream, peer, permit))
     };
@@ -293,9 +345,14 @@ impl Connections {
         }
     }
 
-    async fn serve_stream(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+    async fn serve_stream(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+    ) {
         let service = TowerToHyperService::new(self.router.clone());
-        let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let mut connection =
+            std::pin::pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let mut draining = false;
         let ended = loop {
             tokio::select! {
@@ -312,3 +369,6 @@ impl Connections {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,10 +25,15 @@ pub fn from_http(headers: &HeaderMap, body: Bytes) -> Result<Event, EventError> 
             // It has a header of its own, the content type, which is not encoded.
             Some("datacontenttype") => return Err(EventError::Name(header.to_string())),
             Some(name) => (name, decode(value.as_bytes())),
-            None if header == CONTENT_TYPE => ("datacontenttype", value.to_str().ok().map(str::to_owned)),
+            None if header == CONTENT_TYPE => {
+                ("datacontenttype", value.to_str().ok().map(str::to_owned))
+            }
             None => continue,
         };
-        attributes.add(name, Some(text.ok_or_else(|| EventError::Header(header.to_string()))?))?;
+        attributes.add(
+            name,
+            Some(text.ok_or_else(|| EventError::Header(header.to_string()))?),
+        )?;
     }
     let mut event = attributes.finish()?;
     event.data = (!body.is_empty()).then_some(body);
@@ -51,7 +56,9 @@ fn decode(value: &[u8]) -> Option<String> {
 
 /// The content of a quoted string of RFC 9110; other values as they are.
 fn unquote(value: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let Some(inner) = value.strip_prefix(b"\"") else { return Some(Cow::Borrowed(value)) };
+    let Some(inner) = value.strip_prefix(b"\"") else {
+        return Some(Cow::Borrowed(value));
+    };
     let inner = inner.strip_suffix(b"\"")?;
     let mut out = Vec::with_capacity(inner.len());
     let mut rest = inner.iter();

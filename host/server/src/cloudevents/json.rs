@@ -48,14 +48,25 @@ pub fn from_structured(body: &Bytes) -> Result<Event, DecodeError> {
     EventSeed { body }
         .deserialize(&mut json)
         .and_then(|event| json.end().map(|()| event))
-        .map_err(|source| DecodeError::Syntax { expected: "a CloudEvent in JSON", index: None, source })?
+        .map_err(|source| DecodeError::Syntax {
+            expected: "a CloudEvent in JSON",
+            index: None,
+            source,
+        })?
         .map_err(|error| DecodeError::Events(vec![(0, error)]))
 }
 
 /// The events in this body (`application/cloudevents-batch+json`), or all that is wrong with them. Their data shares
 /// the body's memory.
 pub fn from_batch(body: &Bytes, events_max: usize) -> Result<Vec<Event>, DecodeError> {
-    let mut batch = Batch { body, events_max, seen: 0, full: false, events: Vec::new(), faults: Vec::new() };
+    let mut batch = Batch {
+        body,
+        events_max,
+        seen: 0,
+        full: false,
+        events: Vec::new(),
+        faults: Vec::new(),
+    };
     let mut json = serde_json::Deserializer::from_slice(body);
     let read = json.deserialize_seq(&mut batch).and_then(|()| json.end());
     if batch.full {
@@ -63,9 +74,17 @@ pub fn from_batch(body: &Bytes, events_max: usize) -> Result<Vec<Event>, DecodeE
     }
     if let Err(source) = read {
         let index = Some(batch.seen);
-        return Err(DecodeError::Syntax { expected: "an array of CloudEvents in JSON", index, source });
+        return Err(DecodeError::Syntax {
+            expected: "an array of CloudEvents in JSON",
+            index,
+            source,
+        });
     }
-    if batch.faults.is_empty() { Ok(batch.events) } else { Err(DecodeError::Events(batch.faults)) }
+    if batch.faults.is_empty() {
+        Ok(batch.events)
+    } else {
+        Err(DecodeError::Events(batch.faults))
+    }
 }
 
 /// Reads an array, one event at a time, so that its memory is bounded before it is used.
@@ -95,7 +114,9 @@ impl<'de> Visitor<'de> for &mut Batch<'_> {
                 // The batch will be refused: what is good in it needs no memory.
                 Ok(event) if self.faults.is_empty() => self.events.push(event),
                 Ok(_) => {}
-                Err(error) if self.faults.len() < FAULTS_MAX => self.faults.push((self.seen, error)),
+                Err(error) if self.faults.len() < FAULTS_MAX => {
+                    self.faults.push((self.seen, error))
+                }
                 Err(_) => {}
             }
             self.seen += 1;
@@ -172,7 +193,9 @@ impl<'de> Members<'de> {
             (None, None) => None,
             (Some(_), Some(_)) => return Err(EventError::DataTwice),
             (Some(data), None) => {
-                let media_type = event.datacontenttype.get_or_insert_with(|| "application/json".to_owned());
+                let media_type = event
+                    .datacontenttype
+                    .get_or_insert_with(|| "application/json".to_owned());
                 if is_json(media_type) {
                     Some(body.slice_ref(data.as_bytes()))
                 } else {
@@ -216,13 +239,18 @@ fn attribute(name: &str, value: &str) -> Result<Option<String>, EventError> {
 /// may spell half a surrogate pair.
 fn text(value: &str) -> Option<Cow<'_, str>> {
     let inner = value.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(value).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    if inner.contains('\\') {
+        serde_json::from_str(value).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }
 
 /// This event in the JSON format, without line breaks. Data that is JSON stays as it is, digit by digit.
 #[must_use]
 pub fn to_json(event: &Event) -> Box<RawValue> {
-    serde_json::value::to_raw_value(&Structured(event)).expect("text, and JSON that was parsed, serialise")
+    serde_json::value::to_raw_value(&Structured(event))
+        .expect("text, and JSON that was parsed, serialise")
 }
 
 struct Structured<'a>(&'a Event);

@@ -27,8 +27,14 @@ pub(super) struct Access {
 impl Access {
     pub(super) fn new(names: &[String], tokens: &[(String, Arc<str>)]) -> Self {
         Self {
-            names: names.iter().map(|name| bare(name).to_ascii_lowercase()).collect(),
-            tokens: tokens.iter().map(|(token, tenant)| (blake3::hash(token.as_bytes()), tenant.clone())).collect(),
+            names: names
+                .iter()
+                .map(|name| bare(name).to_ascii_lowercase())
+                .collect(),
+            tokens: tokens
+                .iter()
+                .map(|(token, tenant)| (blake3::hash(token.as_bytes()), tenant.clone()))
+                .collect(),
         }
     }
 
@@ -36,7 +42,9 @@ impl Access {
         if self.tokens.is_empty() {
             return Ok(Tenant(None));
         }
-        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         let Some((scheme, token)) = given.and_then(|value| value.split_once(' ')) else {
             return Err(Problem::unauthorized("send `Authorization: Bearer TOKEN`"));
         };
@@ -45,7 +53,11 @@ impl Access {
         }
         let given = blake3::hash(token.trim().as_bytes());
         // All are compared, so that the time does not tell which one came close.
-        let found = self.tokens.iter().fold(None, |found, (hash, tenant)| if *hash == given { Some(tenant) } else { found });
+        let found =
+            self.tokens.iter().fold(
+                None,
+                |found, (hash, tenant)| if *hash == given { Some(tenant) } else { found },
+            );
         match found {
             Some(tenant) => Ok(Tenant(Some(tenant.clone()))),
             None => Err(Problem::unauthorized("the token is not known")),
@@ -57,12 +69,19 @@ impl Access {
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
             return Err(Problem::malformed("send exactly one Host header"));
         };
-        let host = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+        let host = host
+            .to_str()
+            .ok()
+            .and_then(|host| host.parse::<Authority>().ok());
         let host = host.ok_or_else(|| Problem::malformed("the Host header is not a host name"))?;
         // A request line may name a host too (as sent to proxies); then both count.
         for authority in request.uri().authority().into_iter().chain([&host]) {
             let name = bare(authority.host());
-            if !self.names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            if !self
+                .names
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name))
+            {
                 return Err(Problem::misdirected(name));
             }
         }
@@ -72,11 +91,17 @@ impl Access {
 
 /// An IPv6 address without its brackets; other names as they are.
 fn bare(name: &str) -> &str {
-    name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)
+    name.strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name)
 }
 
 /// Refuses requests that name another host, before anything else is looked at.
-pub(super) async fn require_host(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn require_host(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
     match state.access.check_host(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
@@ -84,7 +109,11 @@ pub(super) async fn require_host(State(state): State<AppState>, request: Request
 }
 
 /// Refuses requests without a known token where tokens are configured; leaves the tenant with the request.
-pub(super) async fn require_token(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+pub(super) async fn require_token(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match state.access.tenant(request.headers()) {
         Ok(tenant) => {
             request.extensions_mut().insert(tenant);

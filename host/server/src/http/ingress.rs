@@ -52,8 +52,16 @@ pub(super) async fn publish(
     // An empty batch asks for nothing.
     if accepted > 0 {
         let now_ms = now_ms();
-        let records = events.into_iter().map(|event| to_publish(event, now_ms)).collect();
-        match timeout(state.config.request_timeout, state.bus.publish(&topic, records)).await {
+        let records = events
+            .into_iter()
+            .map(|event| to_publish(event, now_ms))
+            .collect();
+        match timeout(
+            state.config.request_timeout,
+            state.bus.publish(&topic, records),
+        )
+        .await
+        {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(refused(state.bus.as_ref(), &topic, error)),
             Err(_) => {
@@ -63,13 +71,19 @@ pub(super) async fn publish(
             }
         }
     }
-    Ok((StatusCode::ACCEPTED, json_response(&json!({ "accepted": accepted }))).into_response())
+    Ok((
+        StatusCode::ACCEPTED,
+        json_response(&json!({ "accepted": accepted })),
+    )
+        .into_response())
 }
 
 fn refused(bus: &dyn Bus, topic: &str, error: PublishError) -> Problem {
     match error {
         PublishError::UnknownTopic(_) => unknown_topic(bus, topic),
-        PublishError::Busy => Problem::busy("the commit queue is full: nothing was taken, send it again"),
+        PublishError::Busy => {
+            Problem::busy("the commit queue is full: nothing was taken, send it again")
+        }
         PublishError::Stopped(reason) => Problem::unavailable("intake-stopped", reason),
     }
 }
@@ -80,8 +94,12 @@ pub(super) fn find_topic(state: &AppState, name: &str) -> Result<Topic, Problem>
         return Ok(topic);
     }
     // Short names are for people and clients that know no environment; a name that is none is unknown as it stands.
-    let full = names::expand_topic(name, &state.config.environment, &state.config.domain).unwrap_or(name.to_owned());
-    state.bus.topic(&full).ok_or_else(|| unknown_topic(state.bus.as_ref(), &full))
+    let full = names::expand_topic(name, &state.config.environment, &state.config.domain)
+        .unwrap_or(name.to_owned());
+    state
+        .bus
+        .topic(&full)
+        .ok_or_else(|| unknown_topic(state.bus.as_ref(), &full))
 }
 
 /// 404 with the names that may have been meant.
@@ -93,7 +111,14 @@ fn unknown_topic(bus: &dyn Bus, name: &str) -> Problem {
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
         .collect();
     alike.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    Problem::unknown_topic(name, alike.into_iter().take(NEAREST_MAX).map(|(_, name)| name.to_string()).collect())
+    Problem::unknown_topic(
+        name,
+        alike
+            .into_iter()
+            .take(NEAREST_MAX)
+            .map(|(_, name)| name.to_string())
+            .collect(),
+    )
 }
 
 /// How a request carries its events.
@@ -107,8 +132,13 @@ enum Mode {
 /// The mode that the headers say. A browser sends none of them to another site without asking first, which is why
 /// nothing is guessed from the body.
 fn mode(headers: &HeaderMap) -> Result<Mode, Problem> {
-    if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-        return Err(Problem::media_type(format!("content-encoding {encoding:?} is not supported: send the body as it is")));
+    if let Some(encoding) = headers
+        .get(CONTENT_ENCODING)
+        .filter(|encoding| *encoding != "identity")
+    {
+        return Err(Problem::media_type(format!(
+            "content-encoding {encoding:?} is not supported: send the body as it is"
+        )));
     }
     let content_type = match headers.get(CONTENT_TYPE).map(|value| value.to_str()) {
         None => "",
@@ -125,27 +155,49 @@ fn mode(headers: &HeaderMap) -> Result<Mode, Problem> {
             )))
         };
     }
-    let charset = content_type.split(';').skip(1).filter_map(|parameter| parameter.trim().split_once('='));
+    let charset = content_type
+        .split(';')
+        .skip(1)
+        .filter_map(|parameter| parameter.trim().split_once('='));
     for (name, value) in charset {
-        if name.eq_ignore_ascii_case("charset") && !value.trim_matches('"').eq_ignore_ascii_case("utf-8") {
+        if name.eq_ignore_ascii_case("charset")
+            && !value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        {
             return Err(Problem::media_type("the only charset of JSON is utf-8"));
         }
     }
-    match cloudevents::essence(content_type).to_ascii_lowercase().as_str() {
+    match cloudevents::essence(content_type)
+        .to_ascii_lowercase()
+        .as_str()
+    {
         "application/cloudevents+json" => Ok(Mode::Structured),
         "application/cloudevents-batch+json" => Ok(Mode::Batched),
-        other => Err(Problem::media_type(format!("the format {other:?} is not supported, JSON is"))),
+        other => Err(Problem::media_type(format!(
+            "the format {other:?} is not supported, JSON is"
+        ))),
     }
 }
 
 /// The whole body, bounded in bytes and time.
 async fn read_body(config: &HttpConfig, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let too_large = || Problem::too_large(format!("a body may have {} bytes", config.body_bytes_max), Vec::new());
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let too_large = || {
+        Problem::too_large(
+            format!("a body may have {} bytes", config.body_bytes_max),
+            Vec::new(),
+        )
+    };
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|bytes| bytes > config.body_bytes_max) {
         return Err(too_large());
     }
-    match timeout(config.request_timeout, collect(body.into_data_stream(), config.body_bytes_max)).await {
+    match timeout(
+        config.request_timeout,
+        collect(body.into_data_stream(), config.body_bytes_max),
+    )
+    .await
+    {
         Ok(Ok(Some(body))) => Ok(body),
         Ok(Ok(None)) => Err(too_large()),
         Ok(Err(error)) => Err(Problem::malformed(format!("the body broke off: {error}"))),
@@ -158,11 +210,15 @@ async fn collect<E>(
     mut stream: impl Stream<Item = Result<Bytes, E>> + Unpin,
     bytes_max: usize,
 ) -> Result<Option<Bytes>, E> {
-    let Some(first) = stream.next().await.transpose()? else { return Ok(Some(Bytes::new())) };
+    let Some(first) = stream.next().await.transpose()? else {
+        return Ok(Some(Bytes::new()));
+    };
     if first.len() > bytes_max {
         return Ok(None);
     }
-    let Some(second) = stream.next().await.transpose()? else { return Ok(Some(first)) };
+    let Some(second) = stream.next().await.transpose()? else {
+        return Ok(Some(first));
+    };
     let mut whole = BytesMut::from(first);
     let mut next = Some(second);
     while let Some(piece) = next {
@@ -175,11 +231,16 @@ async fn collect<E>(
     Ok(Some(whole.freeze()))
 }
 
-fn decode(mode: Mode, config: &HttpConfig, headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, Problem> {
+fn decode(
+    mode: Mode,
+    config: &HttpConfig,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Vec<Event>, Problem> {
     let decoded = match mode {
-        Mode::Binary => {
-            cloudevents::from_http(headers, body).map(|event| vec![event]).map_err(|e| DecodeError::Events(vec![(0, e)]))
-        }
+        Mode::Binary => cloudevents::from_http(headers, body)
+            .map(|event| vec![event])
+            .map_err(|e| DecodeError::Events(vec![(0, e)])),
         Mode::Structured => cloudevents::from_structured(&body).map(|event| vec![event]),
         Mode::Batched => cloudevents::from_batch(&body, config.batch_events_max),
     };
@@ -187,12 +248,23 @@ fn decode(mode: Mode, config: &HttpConfig, headers: &HeaderMap, body: Bytes) -> 
         let detail = error.to_string();
         match error {
             DecodeError::Syntax { index: None, .. } => Problem::invalid_events(detail, Vec::new()),
-            DecodeError::Syntax { index: Some(index), source, .. } => {
-                Problem::invalid_events(detail, vec![EventFault { index, detail: source.to_string() }])
-            }
+            DecodeError::Syntax {
+                index: Some(index),
+                source,
+                ..
+            } => Problem::invalid_events(
+                detail,
+                vec![EventFault {
+                    index,
+                    detail: source.to_string(),
+                }],
+            ),
             DecodeError::TooMany { .. } => Problem::too_large(detail, Vec::new()),
             DecodeError::Events(faults) => {
-                let fault = |(index, error): (usize, cloudevents::EventError)| EventFault { index, detail: error.to_string() };
+                let fault = |(index, error): (usize, cloudevents::EventError)| EventFault {
+                    index,
+                    detail: error.to_string(),
+                };
                 Problem::invalid_events(detail, faults.into_iter().map(fault).collect())
             }
         }
@@ -201,14 +273,25 @@ fn decode(mode: Mode, config: &HttpConfig, headers: &HeaderMap, body: Bytes) -> 
 
 /// With tokens, makes the token's tenant the owner of the events, and refuses events that name another.
 fn own(mut events: Vec<Event>, tenant: &Tenant) -> Result<Vec<Event>, Problem> {
-    let Some(tenant) = &tenant.0 else { return Ok(events) };
-    let foreign = events.iter().position(|event| event.extension("tenantid").is_some_and(|named| *named != **tenant));
+    let Some(tenant) = &tenant.0 else {
+        return Ok(events);
+    };
+    let foreign = events.iter().position(|event| {
+        event
+            .extension("tenantid")
+            .is_some_and(|named| *named != **tenant)
+    });
     if let Some(index) = foreign {
-        return Err(Problem::foreign_tenant(vec![EventFault { index, detail: "foreign tenantid".to_owned() }]));
+        return Err(Problem::foreign_tenant(vec![EventFault {
+            index,
+            detail: "foreign tenantid".to_owned(),
+        }]));
     }
     for event in &mut events {
         if event.extension("tenantid").is_none() {
-            event.extensions.push(("tenantid".to_owned(), tenant.to_string()));
+            event
+                .extensions
+                .push(("tenantid".to_owned(), tenant.to_string()));
         }
     }
     Ok(events)
@@ -220,7 +303,10 @@ fn check_sizes(events: &[Event], event_bytes_max: usize) -> Result<(), Problem> 
         None => Ok(()),
         Some(index) => {
             let detail = format!("an event may have {event_bytes_max} bytes, attributes included");
-            let fault = EventFault { index, detail: format!("it has {} bytes", bytes_of(&events[index])) };
+            let fault = EventFault {
+                index,
+                detail: format!("it has {} bytes", bytes_of(&events[index])),
+            };
             Err(Problem::too_large(detail, vec![fault]))
         }
     }
@@ -228,12 +314,25 @@ fn check_sizes(events: &[Event], event_bytes_max: usize) -> Result<(), Problem> 
 
 /// Bytes of data and of attributes with their names.
 fn bytes_of(event: &Event) -> usize {
-    let optional = [&event.subject, &event.time, &event.datacontenttype, &event.dataschema];
-    let extensions: usize = event.extensions.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let optional = [
+        &event.subject,
+        &event.time,
+        &event.datacontenttype,
+        &event.dataschema,
+    ];
+    let extensions: usize = event
+        .extensions
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     event.id.len()
         + event.source.len()
         + event.ty.len()
-        + optional.into_iter().flatten().map(String::len).sum::<usize>()
+        + optional
+            .into_iter()
+            .flatten()
+            .map(String::len)
+            .sum::<usize>()
         + extensions
         + event.data.as_ref().map_or(0, Bytes::len)
 }
@@ -244,10 +343,15 @@ fn to_publish(event: Event, now_ms: u64) -> Publish {
     let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
     let tenant = event.extension("tenantid").unwrap_or(TENANT_DEFAULT);
     let partition_hash = partition_hash(key.as_deref(), tenant, &event.source, &event.id);
-    Publish { partition_hash, record: binding::to_record(event, key, now_ms) }
+    Publish {
+        partition_hash,
+        record: binding::to_record(event, key, now_ms),
+    }
 }
 
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

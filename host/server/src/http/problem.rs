@@ -45,7 +45,12 @@ fn number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S:
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
             code,
             title,
@@ -59,60 +64,120 @@ impl Problem {
     }
 
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "malformed", "the request is malformed", detail)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "malformed",
+            "the request is malformed",
+            detail,
+        )
     }
 
     pub(super) fn invalid_events(detail: impl Into<String>, errors: Vec<EventFault>) -> Self {
         let title = "nothing was taken: an event is invalid";
-        Self { errors, ..Self::new(StatusCode::BAD_REQUEST, "invalid-event", title, detail) }
+        Self {
+            errors,
+            ..Self::new(StatusCode::BAD_REQUEST, "invalid-event", title, detail)
+        }
     }
 
     pub(super) fn too_large(detail: impl Into<String>, errors: Vec<EventFault>) -> Self {
         let title = "nothing was taken: too large";
         // What is left of the body is not read, so the connection cannot serve another request.
-        Self { errors, close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", title, detail) }
+        Self {
+            errors,
+            close: true,
+            ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", title, detail)
+        }
     }
 
     pub(super) fn slow_body(seconds: u64) -> Self {
         let detail = format!("the body was not complete after {seconds} s");
         let title = "the request took too long";
-        Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, "slow-body", title, detail) }
+        Self {
+            close: true,
+            ..Self::new(StatusCode::REQUEST_TIMEOUT, "slow-body", title, detail)
+        }
     }
 
     pub(super) fn media_type(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "this form of event is not understood", detail)
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "media-type",
+            "this form of event is not understood",
+            detail,
+        )
     }
 
     pub(super) fn unknown_topic(name: &str, nearest: Vec<String>) -> Self {
         let detail = match nearest.as_slice() {
             [] => format!("there is no topic {name:?}: GET /v1/topics lists all"),
-            nearest => format!("there is no topic {name:?}: did you mean {}?", nearest.join(" or ")),
+            nearest => format!(
+                "there is no topic {name:?}: did you mean {}?",
+                nearest.join(" or ")
+            ),
         };
-        Self { nearest, ..Self::new(StatusCode::NOT_FOUND, "unknown-topic", "unknown topic", detail) }
+        Self {
+            nearest,
+            ..Self::new(
+                StatusCode::NOT_FOUND,
+                "unknown-topic",
+                "unknown topic",
+                detail,
+            )
+        }
     }
 
     pub(super) fn unknown_path() -> Self {
-        let detail = "there are /v1/topics, /v1/topics/{topic}/events, /v1/status, /livez and /readyz";
-        Self::new(StatusCode::NOT_FOUND, "unknown-path", "unknown path", detail)
+        let detail =
+            "there are /v1/topics, /v1/topics/{topic}/events, /v1/status, /livez and /readyz";
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown-path",
+            "unknown path",
+            detail,
+        )
     }
 
     pub(super) fn method_not_allowed() -> Self {
         let detail = "the Allow header names the methods of this path";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "the path does not have this method", detail)
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method",
+            "the path does not have this method",
+            detail,
+        )
     }
 
     pub(super) fn misdirected(host: &str) -> Self {
         let detail = format!("{host:?} is not one of this host's configured names (http.names)");
-        Self::new(StatusCode::MISDIRECTED_REQUEST, "host-name", "the request is meant for another host", detail)
+        Self::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "host-name",
+            "the request is meant for another host",
+            detail,
+        )
     }
 
     pub(super) fn unauthorized(detail: &'static str) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "token", "a token is needed", detail)
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "token",
+            "a token is needed",
+            detail,
+        )
     }
 
     pub(super) fn foreign_tenant(errors: Vec<EventFault>) -> Self {
         let detail = "an event names a tenant that is not the token's";
-        Self { errors, ..Self::new(StatusCode::FORBIDDEN, "tenant", "nothing was taken: foreign tenant", detail) }
+        Self {
+            errors,
+            ..Self::new(
+                StatusCode::FORBIDDEN,
+                "tenant",
+                "nothing was taken: foreign tenant",
+                detail,
+            )
+        }
     }
 
     pub(super) fn busy(detail: impl Into<String>) -> Self {
@@ -137,7 +202,10 @@ impl IntoResponse for Problem {
         let mut response = json_response(&self);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -154,5 +222,9 @@ impl IntoResponse for Problem {
 /// A successful answer in JSON.
 pub(super) fn json_response(value: &impl Serialize) -> Response {
     let body = serde_json::to_vec(value).expect("text, numbers and lists of them serialise");
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+    (
+        [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        body,
+    )
+        .into_response()
 }

@@ -16,8 +16,8 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
 use futures_util::stream::{self, BoxStream, SelectAll};
+use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
@@ -80,8 +80,17 @@ pub(super) async fn events(
         left: query.limit.unwrap_or(u64::MAX),
         shutdown: state.shutdown.clone(),
     };
-    let body = Body::from_stream(stream::unfold(tail, async |mut tail| Some((tail.next().await?, tail))));
-    Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))], body).into_response())
+    let body = Body::from_stream(stream::unfold(tail, async |mut tail| {
+        Some((tail.next().await?, tail))
+    }));
+    Ok((
+        [(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-ndjson"),
+        )],
+        body,
+    )
+        .into_response())
 }
 
 /// What is read of one partition.
@@ -94,13 +103,18 @@ struct Span {
 }
 
 fn spans(bus: &dyn Bus, topic: &Topic, query: &TailQuery) -> Result<Vec<Span>, Problem> {
-    if let Some(partition) = query.partition.filter(|partition| *partition >= topic.partitions) {
+    if let Some(partition) = query
+        .partition
+        .filter(|partition| *partition >= topic.partitions)
+    {
         return Err(Problem::malformed(format!(
             "topic {:?} has {} partitions, numbered from 0; there is no {partition}",
             topic.name, topic.partitions
         )));
     }
-    let partitions = query.partition.map_or(0..topic.partitions, |partition| partition..partition + 1);
+    let partitions = query
+        .partition
+        .map_or(0..topic.partitions, |partition| partition..partition + 1);
     // Between two calls a topic may go; then there is nothing to read.
     partitions
         .filter_map(|partition| Some((partition, bus.bounds(&topic.name, partition)?)))
@@ -110,20 +124,30 @@ fn spans(bus: &dyn Bus, topic: &Topic, query: &TailQuery) -> Result<Vec<Span>, P
                 Some("end") => end,
                 Some(offset) => from_offset(offset, query.partition.is_some(), first, end)?,
             };
-            Ok(Span { partition, from, end })
+            Ok(Span {
+                partition,
+                from,
+                end,
+            })
         })
         .collect()
 }
 
 fn from_offset(text: &str, one_partition: bool, first: u64, end: u64) -> Result<u64, Problem> {
     let Ok(offset) = text.parse() else {
-        return Err(Problem::malformed("`from` is `beginning`, `end` or an offset"));
+        return Err(Problem::malformed(
+            "`from` is `beginning`, `end` or an offset",
+        ));
     };
     if !one_partition {
-        return Err(Problem::malformed("an offset counts within one partition: name it with `partition`"));
+        return Err(Problem::malformed(
+            "an offset counts within one partition: name it with `partition`",
+        ));
     }
     if !(first..=end).contains(&offset) {
-        return Err(Problem::malformed(format!("offset {offset} is not kept: the partition has {first} to {end}")));
+        return Err(Problem::malformed(format!(
+            "offset {offset} is not kept: the partition has {first} to {end}"
+        )));
     }
     Ok(offset)
 }
@@ -143,7 +167,9 @@ fn records(
         }
         let (records, next) = match reader.fetch(FETCH_BYTES_MAX).await {
             Ok(mut records) => {
-                let next = records.last().map_or(next, |(position, _)| position.offset + 1);
+                let next = records
+                    .last()
+                    .map_or(next, |(position, _)| position.offset + 1);
                 if !follow {
                     records.retain(|(position, _)| position.offset < span.end);
                 }
@@ -151,7 +177,10 @@ fn records(
             }
             // Retention went past this reader: what is gone is gone, the rest is still to be shown.
             Err(FetchError::OutOfRange { first, .. }) if first > next => {
-                reader.seek(Position { topic: 0, offset: first });
+                reader.seek(Position {
+                    topic: 0,
+                    offset: first,
+                });
                 (Ok((span.partition, Vec::new())), first)
             }
             // The answer ends at an error, so where this goes on does not matter.
@@ -209,8 +238,15 @@ impl Tail {
                 continue;
             }
             self.left -= 1;
-            let line = Line::new(&self.topic, partition, position.offset, record, event.as_ref());
-            serde_json::to_writer(&mut lines, &line).expect("text and numbers serialise, a Vec takes them");
+            let line = Line::new(
+                &self.topic,
+                partition,
+                position.offset,
+                record,
+                event.as_ref(),
+            );
+            serde_json::to_writer(&mut lines, &line)
+                .expect("text and numbers serialise, a Vec takes them");
             lines.push(b'\n');
         }
         lines
@@ -218,8 +254,13 @@ impl Tail {
 
     /// A token shows the events of its tenant.
     fn may_see(&self, event: Option<&Event>) -> bool {
-        let owner = event.and_then(|event| event.extension("tenantid")).unwrap_or(TENANT_DEFAULT);
-        self.tenant.0.as_deref().is_none_or(|tenant| tenant == owner)
+        let owner = event
+            .and_then(|event| event.extension("tenantid"))
+            .unwrap_or(TENANT_DEFAULT);
+        self.tenant
+            .0
+            .as_deref()
+            .is_none_or(|tenant| tenant == owner)
     }
 }
 
@@ -229,7 +270,9 @@ fn decode(record: &Record) -> Option<Event> {
         Ok(event) => Some(event),
         Err(BindingError::Structured) => {
             let value = record.value.as_ref()?;
-            cloudevents::from_structured(value).inspect_err(|error| debug!(%error, "not an event")).ok()
+            cloudevents::from_structured(value)
+                .inspect_err(|error| debug!(%error, "not an event"))
+                .ok()
         }
         Err(_) => None,
     }
@@ -266,9 +309,18 @@ struct Header<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn new(topic: &'a str, partition: u32, offset: u64, record: &'a Record, event: Option<&Event>) -> Self {
+    fn new(
+        topic: &'a str,
+        partition: u32,
+        offset: u64,
+        record: &'a Record,
+        event: Option<&Event>,
+    ) -> Self {
         let (key, key_base64) = record.key.as_ref().map_or((None, None), text_or_base64);
-        let shown = |name: &str| event.is_none() || !(name.starts_with("ce_") || name.eq_ignore_ascii_case("content-type"));
+        let shown = |name: &str| {
+            event.is_none()
+                || !(name.starts_with("ce_") || name.eq_ignore_ascii_case("content-type"))
+        };
         let headers = record.headers.iter().filter(|(name, _)| shown(name));
         Self {
             topic,
@@ -278,11 +330,19 @@ impl<'a> Line<'a> {
             key,
             key_base64,
             event: event.map(cloudevents::to_json),
-            value_base64: record.value.as_ref().filter(|_| event.is_none()).map(|value| BASE64.encode(value)),
+            value_base64: record
+                .value
+                .as_ref()
+                .filter(|_| event.is_none())
+                .map(|value| BASE64.encode(value)),
             headers: headers
                 .map(|(name, value)| {
                     let (value, value_base64) = text_or_base64(value);
-                    Header { name, value, value_base64 }
+                    Header {
+                        name,
+                        value,
+                        value_base64,
+                    }
                 })
                 .collect(),
         }
