@@ -2,8 +2,6 @@
 //!
 //! Parameters are borrowed, so that handing an event over copies it once, into the guest.
 
-#![expect(missing_docs, unreachable_pub, reason = "generated; the manual is in wit/")]
-
 wasmtime::component::bindgen!({
     path: "../../wit/0.1.0",
     world: "full-event-handler",

@@ -53,9 +53,9 @@ async fn an_endless_loop_ends_at_the_cpu_limit_and_delays_nobody_else() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_waits_ends_at_the_wall_limit() {
+async fn an_attempt_ends_at_the_wall_limit() {
     let fixture = Fixture::new();
-    let waiting = fixture
+    let slow = fixture
         .load_with(component(guests::LOOP), |options| {
             options.limits.cpu = Duration::from_secs(600);
             options.limits.wall = Duration::from_millis(300);
@@ -63,7 +63,7 @@ async fn an_attempt_that_waits_ends_at_the_wall_limit() {
         .await
         .unwrap();
     let started = Instant::now();
-    let failure = failed(waiting.call(attempt()).await);
+    let failure = failed(slow.call(attempt()).await);
     assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Limit, "wall-limit"));
     assert!(started.elapsed() >= Duration::from_millis(250), "{:?}", started.elapsed());
 }
