@@ -100,6 +100,15 @@ impl Component {
         self.0.idle.len()
     }
 
+    /// A new instance, in which nothing has run yet.
+    pub(crate) fn instance(&self) -> Instance {
+        Instance::new(self.0.pre.instance_pre(), &self.0.shared)
+    }
+
+    pub(crate) fn pre(&self) -> &FullEventHandlerPre<Host> {
+        &self.0.pre
+    }
+
     /// Calls the handler with one event, under all limits.
     ///
     /// Must run within a tokio runtime with time enabled. Dropping the future abandons the attempt and its instance.
@@ -110,7 +119,7 @@ impl Component {
             Isolation::Event => None,
             Isolation::Reuse { .. } => idle.take(),
         }
-        .unwrap_or_else(|| Instance::new(pre.instance_pre(), shared));
+        .unwrap_or_else(|| self.instance());
         instance.store.data_mut().begin(attempt);
         instance.store.set_epoch_deadline(1);
         let returned = govern(handle(&mut instance, pre, &event), &shared.clock, &shared.limits).await;
@@ -142,7 +151,8 @@ impl Component {
     }
 }
 
-async fn handle(
+/// Lends the event to the guest and takes back what it returned.
+pub(crate) async fn handle(
     instance: &mut Instance,
     pre: &FullEventHandlerPre<Host>,
     event: &Event,

@@ -5,6 +5,7 @@
 //! [`weir_core::event::Outcome`]; only loading can fail.
 
 mod attempt;
+mod bare;
 mod bindings;
 mod cache;
 mod classify;
@@ -21,6 +22,8 @@ mod trusted;
 mod wasi;
 
 pub use attempt::{Attempt, Component, StateUnavailable, StateView};
+#[doc(hidden)]
+pub use bare::BareCall;
 pub use compile::{CompileError, run_compiler};
 pub use describe::{DescribeError, Description, describe};
 pub use engine::{Sandbox, SandboxConfig, SandboxError};
