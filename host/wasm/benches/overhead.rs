@@ -1,6 +1,6 @@
 //! What the sandbox costs on top of the bare component call, in one run: `host_overhead_us` and `fresh_instance_us`.
 //!
-//! `cargo bench -p weir-wasm --bench overhead -- GUEST.wasm` (or `WEIR_BENCH_GUEST`) prints one line of JSON. The bare
+//! `cargo bench -p weir-wasm --bench overhead -- GUEST.wasm` prints one line of JSON. The bare
 //! call uses the same engine settings and the same typed function, without epochs' callback, limits, pool of instances
 //! or conversion of what comes back. Both take turns in short rounds, because the clock of a machine drifts; the
 //! medians of the rounds are compared.
@@ -14,19 +14,26 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use weir_core::event::{Event, Outcome};
 use weir_core::time::Millis;
-use weir_wasm::{Attempt, BareCall, Component, Grants, Isolation, Limits, LoadOptions, Sandbox, SandboxConfig};
+use weir_wasm::{
+    Attempt, BareCall, Component, Grants, Isolation, Limits, LoadOptions, Sandbox, SandboxConfig,
+};
 
 const ROUNDS: usize = 200;
 const CALLS_PER_ROUND: u32 = 200;
 
 fn main() -> ExitCode {
     // cargo passes `--bench` first.
-    let argument = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let Some(path) = argument.or_else(|| std::env::var("WEIR_BENCH_GUEST").ok()) else {
+    let argument = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    let Some(path) = argument else {
         println!("usage: overhead GUEST.wasm (a handler that needs no grant but `state`)");
         return ExitCode::SUCCESS;
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
     runtime.block_on(measure(&std::fs::read(path).expect("the guest")));
     ExitCode::SUCCESS
 }
@@ -51,7 +58,9 @@ async fn measure(guest: &[u8]) {
     for _ in 0..ROUNDS {
         let started = Instant::now();
         for position in 0..CALLS_PER_ROUND {
-            bare.call(attempt(&event, position.into())).await.expect("the bare call succeeds");
+            bare.call(attempt(&event, position.into()))
+                .await
+                .expect("the bare call succeeds");
         }
         bare_us.push(per_call(started.elapsed()));
         warm_us.push(round(&warm, &event).await);
@@ -69,11 +78,17 @@ async fn measure(guest: &[u8]) {
 async fn load(sandbox: &Sandbox, guest: &[u8], isolation: Isolation) -> Component {
     let options = LoadOptions {
         handler: "bench".into(),
-        grants: Grants { state: true, ..Grants::default() },
+        grants: Grants {
+            state: true,
+            ..Grants::default()
+        },
         limits: Limits::default(),
         isolation,
     };
-    sandbox.load(guest.to_vec(), &options).await.expect("a handler")
+    sandbox
+        .load(guest.to_vec(), &options)
+        .await
+        .expect("a handler")
 }
 
 async fn round(component: &Component, event: &Arc<Event>) -> f64 {
@@ -117,7 +132,9 @@ impl weir_wasm::StateView for Empty {
 /// An invoice of about 1 kB, as the example handler `billing` takes it.
 fn event() -> Arc<Event> {
     let note = "x".repeat(900);
-    let data = format!(r#"{{"invoiceId":"i-1","customerId":"c-1","amount":"11.77","currency":"USD","note":"{note}"}}"#);
+    let data = format!(
+        r#"{{"invoiceId":"i-1","customerId":"c-1","amount":"11.77","currency":"USD","note":"{note}"}}"#
+    );
     Arc::new(Event {
         id: "invoice-1".into(),
         source: "/shop".into(),

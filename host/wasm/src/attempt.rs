@@ -85,7 +85,14 @@ impl Component {
         let idle = Arc::new(Idle::default());
         let weak = Arc::downgrade(&idle);
         runtime.ticker.sweep(weak);
-        Self(Arc::new(Inner { digest, pre, shared, isolation, idle, _runtime: runtime }))
+        Self(Arc::new(Inner {
+            digest,
+            pre,
+            shared,
+            isolation,
+            idle,
+            _runtime: runtime,
+        }))
     }
 
     /// BLAKE3 of the component's file, hexadecimal: its identity.
@@ -113,7 +120,13 @@ impl Component {
     ///
     /// Must run within a tokio runtime with time enabled. Dropping the future abandons the attempt and its instance.
     pub async fn call(&self, attempt: Attempt) -> Outcome {
-        let Inner { pre, shared, isolation, idle, .. } = &*self.0;
+        let Inner {
+            pre,
+            shared,
+            isolation,
+            idle,
+            ..
+        } = &*self.0;
         let event = Arc::clone(&attempt.event);
         let mut instance = match isolation {
             Isolation::Event => None,
@@ -122,7 +135,12 @@ impl Component {
         .unwrap_or_else(|| self.instance());
         instance.store.data_mut().begin(attempt);
         instance.store.set_epoch_deadline(1);
-        let returned = govern(handle(&mut instance, pre, &event), &shared.clock, &shared.limits).await;
+        let returned = govern(
+            handle(&mut instance, pre, &event),
+            &shared.clock,
+            &shared.limits,
+        )
+        .await;
         let host = instance.store.data_mut();
         let state = host.end();
         let returned = match returned {
@@ -158,7 +176,11 @@ pub(crate) async fn handle(
     event: &Event,
 ) -> Result<Result<Vec<wit::Emission>, wit::Failure>, wasmtime::Error> {
     let (store, bindings) = instance.start(pre).await?;
-    let extensions: Vec<(&str, &str)> = event.extensions.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let extensions: Vec<(&str, &str)> = event
+        .extensions
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect();
     let event = wit::Event {
         id: &event.id,
         source: &event.source,
@@ -170,31 +192,50 @@ pub(crate) async fn handle(
         extensions: &extensions,
         data: event.data.as_deref(),
     };
-    bindings.weir_handler_handler().call_handle(store, event).await
+    bindings
+        .weir_handler_handler()
+        .call_handle(store, event)
+        .await
 }
 
 /// Emissions beyond the limits fail the event for good: another attempt would emit the same.
 fn check(emissions: &[wit::Emission], limits: &Limits) -> Result<(), Failure> {
     let refuse = |message: String| Err(failure(FailureKind::Permanent, "emission-limit", &message));
     if emissions.len() > limits.emissions_max {
-        return refuse(format!("{} emissions; at most {} are allowed", emissions.len(), limits.emissions_max));
+        return refuse(format!(
+            "{} emissions; at most {} are allowed",
+            emissions.len(),
+            limits.emissions_max
+        ));
     }
     let mut total = 0;
     for (index, emission) in emissions.iter().enumerate() {
         let bytes = emission_bytes(emission);
         total += bytes;
         if bytes > limits.emission_bytes_max {
-            return refuse(format!("emission {index} has {bytes} bytes, more than {}", limits.emission_bytes_max));
+            return refuse(format!(
+                "emission {index} has {bytes} bytes, more than {}",
+                limits.emission_bytes_max
+            ));
         }
     }
     if total > limits.emissions_bytes_max {
-        return refuse(format!("the emissions have {total} bytes, more than {}", limits.emissions_bytes_max));
+        return refuse(format!(
+            "the emissions have {total} bytes, more than {}",
+            limits.emissions_bytes_max
+        ));
     }
     Ok(())
 }
 
 fn emission_bytes(emission: &wit::Emission) -> usize {
-    let texts = [&emission.topic, &emission.id, &emission.subject, &emission.time, &emission.datacontenttype];
+    let texts = [
+        &emission.topic,
+        &emission.id,
+        &emission.subject,
+        &emission.time,
+        &emission.datacontenttype,
+    ];
     let key = match &emission.key {
         wit::EmissionKey::Inherit | wit::EmissionKey::Keyless => 0,
         wit::EmissionKey::Text(text) => text.len(),
@@ -202,9 +243,17 @@ fn emission_bytes(emission: &wit::Emission) -> usize {
     };
     emission.type_.len()
         + key
-        + texts.iter().filter_map(|text| text.as_ref()).map(String::len).sum::<usize>()
+        + texts
+            .iter()
+            .filter_map(|text| text.as_ref())
+            .map(String::len)
+            .sum::<usize>()
         + emission.dataschema.as_ref().map_or(0, String::len)
-        + emission.extensions.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        + emission
+            .extensions
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum::<usize>()
         + emission.data.as_ref().map_or(0, Vec::len)
 }
 
@@ -236,5 +285,8 @@ fn guest_failure(failed: wit::Failure) -> Failure {
         wit::FailureKind::Unavailable => FailureKind::Unavailable,
         wit::FailureKind::Permanent => FailureKind::Permanent,
     };
-    Failure { retry_after_ms: failed.retry_after_ms, ..failure(kind, &failed.code, &failed.message) }
+    Failure {
+        retry_after_ms: failed.retry_after_ms,
+        ..failure(kind, &failed.code, &failed.message)
+    }
 }

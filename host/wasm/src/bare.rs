@@ -16,7 +16,10 @@ impl BareCall {
     /// An instance of its own, not started yet.
     #[must_use]
     pub fn new(component: &Component) -> Self {
-        Self { component: component.clone(), instance: component.instance() }
+        Self {
+            component: component.clone(),
+            instance: component.instance(),
+        }
     }
 
     /// Calls the handler and drops what it returns. Handing the attempt to the host functions is part of the call: a

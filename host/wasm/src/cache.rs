@@ -17,7 +17,10 @@ const MAC_BYTES: usize = 32;
 
 /// Creates the folder, for its owner alone.
 pub(crate) fn create_dir(path: &Path) -> Result<(), io::Error> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 /// One place in the cache.
@@ -31,7 +34,11 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new(config: &SandboxConfig, digest: &str, engine_hash: &str) -> Self {
         let name = format!("{digest}-{engine_hash}.cwasm");
-        Self { path: config.cache_dir.join(&name), name, key: config.cache_key }
+        Self {
+            path: config.cache_dir.join(&name),
+            name,
+            key: config.cache_key,
+        }
     }
 
     /// The code, when there is an entry and its MAC is right.
@@ -44,10 +51,12 @@ impl Entry {
                 return None;
             }
         };
-        let authentic = bytes.split_first_chunk::<MAC_BYTES>().is_some_and(|(mac, code)| {
-            // `blake3::Hash` compares in constant time.
-            self.mac(code) == blake3::Hash::from_bytes(*mac)
-        });
+        let authentic = bytes
+            .split_first_chunk::<MAC_BYTES>()
+            .is_some_and(|(mac, code)| {
+                // `blake3::Hash` compares in constant time.
+                self.mac(code) == blake3::Hash::from_bytes(*mac)
+            });
         if !authentic {
             warn!(path = %self.path.display(), "compiled code was changed or comes from elsewhere, compiling again");
             return None;
@@ -66,7 +75,9 @@ impl Entry {
     fn try_write(&self, code: &[u8]) -> Result<(), io::Error> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.path.with_extension(format!("{}-{number}.tmp", std::process::id()));
+        let temporary = self
+            .path
+            .with_extension(format!("{}-{number}.tmp", std::process::id()));
         let written = File::create(&temporary).and_then(|mut file| {
             file.write_all(self.mac(code).as_bytes())?;
             file.write_all(code)

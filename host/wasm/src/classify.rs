@@ -20,7 +20,9 @@ pub(crate) enum Stop {
     Cpu(Duration),
     #[error("the attempt took longer than {} ms", .0.as_millis())]
     Wall(Duration),
-    #[error("the instance asked for {wanted} bytes of memory; its limit is {limit} (raise `memory` in [limits])")]
+    #[error(
+        "the instance asked for {wanted} bytes of memory; its limit is {limit} (raise `memory` in [limits])"
+    )]
     Memory { wanted: usize, limit: usize },
     #[error("the instance asked for a table of {wanted} elements; the limit is {limit}")]
     Table { wanted: usize, limit: usize },
@@ -56,15 +58,31 @@ pub(crate) fn classify(error: &wasmtime::Error) -> Failure {
         return stop.clone().into_failure();
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
-        return failure(FailureKind::Trap, trap_code(*trap), &with_frames(trap.to_string(), error));
+        return failure(
+            FailureKind::Trap,
+            trap_code(*trap),
+            &with_frames(trap.to_string(), error),
+        );
     }
     if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
-        return failure(FailureKind::Trap, "trap-exit", &format!("the component exited with status {status}"));
+        return failure(
+            FailureKind::Trap,
+            "trap-exit",
+            &format!("the component exited with status {status}"),
+        );
     }
     if let Some(exhausted) = error.downcast_ref::<PoolConcurrencyLimitError>() {
-        return failure(FailureKind::Unavailable, "instances-exhausted", &exhausted.to_string());
+        return failure(
+            FailureKind::Unavailable,
+            "instances-exhausted",
+            &exhausted.to_string(),
+        );
     }
-    failure(FailureKind::Trap, "trap-other", &with_frames(error.root_cause().to_string(), error))
+    failure(
+        FailureKind::Trap,
+        "trap-other",
+        &with_frames(error.root_cause().to_string(), error),
+    )
 }
 
 /// A failure that a guest returned or the host made, cut to its bounds.
@@ -77,14 +95,21 @@ pub(crate) fn failure(kind: FailureKind, code: &str, message: &str) -> Failure {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the rest have no name of their own in metrics")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the rest have no name of their own in metrics"
+)]
 fn trap_code(trap: Trap) -> &'static str {
     match trap {
         Trap::UnreachableCodeReached => "trap-unreachable",
         Trap::StackOverflow => "trap-stack-overflow",
         Trap::MemoryOutOfBounds | Trap::HeapMisaligned => "trap-memory-access",
-        Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature => "trap-indirect-call",
-        Trap::IntegerDivisionByZero | Trap::IntegerOverflow | Trap::BadConversionToInteger => "trap-arithmetic",
+        Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature => {
+            "trap-indirect-call"
+        }
+        Trap::IntegerDivisionByZero | Trap::IntegerOverflow | Trap::BadConversionToInteger => {
+            "trap-arithmetic"
+        }
         Trap::CannotEnterComponent => "trap-reentered",
         _ => "trap-other",
     }
@@ -92,8 +117,14 @@ fn trap_code(trap: Trap) -> &'static str {
 
 /// Adds the innermost functions, where the component has their names.
 fn with_frames(mut message: String, error: &wasmtime::Error) -> String {
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return message };
-    let names = backtrace.frames().iter().filter_map(|frame| frame.func_name()).take(FRAMES_MAX);
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return message;
+    };
+    let names = backtrace
+        .frames()
+        .iter()
+        .filter_map(|frame| frame.func_name())
+        .take(FRAMES_MAX);
     for (i, name) in names.enumerate() {
         message.push_str(if i == 0 { "; in " } else { " < " });
         message.push_str(name);
@@ -111,7 +142,11 @@ fn sanitise_code(code: &str) -> String {
             _ => '-',
         })
         .collect();
-    if code.is_empty() { "unspecified".to_owned() } else { code }
+    if code.is_empty() {
+        "unspecified".to_owned()
+    } else {
+        code
+    }
 }
 
 /// The longest prefix of at most `bytes_max` bytes that ends between characters.

@@ -45,7 +45,9 @@ pub enum CompileError {
     #[error("{0}")]
     Refused(String),
     /// The limit of CPU time.
-    #[error("compiling took more than {CPU_SECONDS} s of CPU; make the component smaller or split it")]
+    #[error(
+        "compiling took more than {CPU_SECONDS} s of CPU; make the component smaller or split it"
+    )]
     Time,
     /// The limit of memory, or a crash of the compiler.
     #[error("the compiler ended with {status} (its limit is 1 GiB of memory): {message}")]
@@ -58,8 +60,15 @@ pub enum CompileError {
 }
 
 /// Compiles in a child; blocks until it ends.
-pub(crate) fn compile(program: &Path, args: &[OsString], wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
-    let failed = |source| CompileError::Start { program: program.to_owned(), source };
+pub(crate) fn compile(
+    program: &Path,
+    args: &[OsString],
+    wasm: &[u8],
+) -> Result<Vec<u8>, CompileError> {
+    let failed = |source| CompileError::Start {
+        program: program.to_owned(),
+        source,
+    };
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
@@ -80,14 +89,20 @@ pub(crate) fn compile(program: &Path, args: &[OsString], wasm: &[u8]) -> Result<
     match (output.status.code(), output.status.signal()) {
         (Some(code), _) if code == i32::from(REFUSED) => Err(CompileError::Refused(message)),
         (_, Some(signal)) if signal == xcpu => Err(CompileError::Time),
-        _ => Err(CompileError::Crashed { status: output.status, message }),
+        _ => Err(CompileError::Crashed {
+            status: output.status,
+            message,
+        }),
     }
 }
 
 /// Body of the compile child: from standard input to standard output, under limits of its own.
 #[must_use]
 pub fn run_compiler() -> ExitCode {
-    match limit().map_err(|error| format!("cannot limit the compiler: {error}")).and_then(|()| compile_stdin()) {
+    match limit()
+        .map_err(|error| format!("cannot limit the compiler: {error}"))
+        .and_then(|()| compile_stdin())
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             // Nobody is left to tell when standard error is closed.
@@ -98,7 +113,10 @@ pub fn run_compiler() -> ExitCode {
 }
 
 fn limit() -> Result<(), io::Error> {
-    let soft_and_hard = |soft, hard| Rlimit { current: Some(soft), maximum: Some(hard) };
+    let soft_and_hard = |soft, hard| Rlimit {
+        current: Some(soft),
+        maximum: Some(hard),
+    };
     setrlimit(Resource::Cpu, soft_and_hard(CPU_SECONDS, CPU_SECONDS + 1))?;
     setrlimit(Resource::Data, soft_and_hard(DATA_BYTES, DATA_BYTES))?;
     setrlimit(Resource::Core, soft_and_hard(0, 0))?;
@@ -107,12 +125,20 @@ fn limit() -> Result<(), io::Error> {
 
 fn compile_stdin() -> Result<(), String> {
     let mut wasm = Vec::new();
-    io::stdin().lock().read_to_end(&mut wasm).map_err(|error| format!("cannot read the component: {error}"))?;
+    io::stdin()
+        .lock()
+        .read_to_end(&mut wasm)
+        .map_err(|error| format!("cannot read the component: {error}"))?;
     let component = componentise(&wasm)?;
     // Code does not depend on pooling, and a child needs no pool.
     let engine = Engine::new(&engine::settings()).map_err(|error| format!("{error:#}"))?;
-    let code = engine.precompile_component(&component).map_err(|error| format!("{error:#}"))?;
-    io::stdout().lock().write_all(&code).map_err(|error| format!("cannot write the compiled code: {error}"))
+    let code = engine
+        .precompile_component(&component)
+        .map_err(|error| format!("{error:#}"))?;
+    io::stdout()
+        .lock()
+        .write_all(&code)
+        .map_err(|error| format!("cannot write the compiled code: {error}"))
 }
 
 /// A component as it is; a core module with embedded component metadata as a component.
@@ -123,12 +149,18 @@ pub(crate) fn componentise(wasm: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, St
     if !is_core_module(wasm) {
         return Ok(wasm.into());
     }
-    if !wasm.windows(METADATA_SECTION.len()).any(|window| window == METADATA_SECTION) {
+    if !wasm
+        .windows(METADATA_SECTION.len())
+        .any(|window| window == METADATA_SECTION)
+    {
         return Err("this is a core module without component metadata; build it for wasm32-wasip2, or with \
                     wit-bindgen for the world `weir:handler/event-handler@0.1.0`"
             .to_owned());
     }
-    let encoded = ComponentEncoder::default().validate(true).module(wasm).and_then(|mut encoder| encoder.encode());
+    let encoded = ComponentEncoder::default()
+        .validate(true)
+        .module(wasm)
+        .and_then(|mut encoder| encoder.encode());
     encoded.map(Into::into).map_err(|error| {
         let message = format!("this core module cannot be made a component: {error:#}");
         if message.contains("wasi_snapshot_preview1") {
@@ -144,17 +176,24 @@ pub(crate) fn is_wasm(bytes: &[u8]) -> bool {
 }
 
 pub(crate) fn is_core_module(bytes: &[u8]) -> bool {
-    bytes.get(4..8).is_some_and(|version| version == MODULE_VERSION)
+    bytes
+        .get(4..8)
+        .is_some_and(|version| version == MODULE_VERSION)
 }
 
 /// Says what the bytes look like.
 pub(crate) fn not_wasm(bytes: &[u8]) -> String {
     let looks = match bytes {
         [] => "it is empty".to_owned(),
-        [b'(', ..] => "it looks like the text format; turn it into a binary with `wasm-tools parse`".to_owned(),
+        [b'(', ..] => {
+            "it looks like the text format; turn it into a binary with `wasm-tools parse`"
+                .to_owned()
+        }
         [0x1f, 0x8b, ..] => "it looks like gzip; decompress it".to_owned(),
         [b'P', b'K', ..] => "it looks like a zip archive".to_owned(),
-        [0x7f, b'E', b'L', b'F', ..] => "it looks like a program for this machine, or compiled code (.cwasm)".to_owned(),
+        [0x7f, b'E', b'L', b'F', ..] => {
+            "it looks like a program for this machine, or compiled code (.cwasm)".to_owned()
+        }
         [b'#', b'!', ..] => "it looks like a script".to_owned(),
         _ => format!("it starts with {:02x?}", &bytes[..bytes.len().min(8)]),
     };

@@ -31,15 +31,27 @@ pub struct DescribeError(String);
 /// When the bytes are neither; the message says what they look like.
 pub fn describe(bytes: &[u8]) -> Result<Description, DescribeError> {
     let component = componentise(bytes).map_err(DescribeError)?;
-    let decoded =
-        wit_component::decode(&component).map_err(|error| DescribeError(format!("the component is invalid: {error:#}")))?;
+    let decoded = wit_component::decode(&component)
+        .map_err(|error| DescribeError(format!("the component is invalid: {error:#}")))?;
     let (resolve, world) = match decoded {
         DecodedWasm::Component(resolve, world) => (resolve, world),
-        DecodedWasm::WitPackage(..) => return Err(DescribeError("this is an encoded WIT package, no component".to_owned())),
+        DecodedWasm::WitPackage(..) => {
+            return Err(DescribeError(
+                "this is an encoded WIT package, no component".to_owned(),
+            ));
+        }
     };
     let world = &resolve.worlds[world];
-    let mut imports: Vec<String> = world.imports.keys().map(|key| resolve.name_world_key(key)).collect();
-    let mut exports: Vec<String> = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
+    let mut imports: Vec<String> = world
+        .imports
+        .keys()
+        .map(|key| resolve.name_world_key(key))
+        .collect();
+    let mut exports: Vec<String> = world
+        .exports
+        .keys()
+        .map(|key| resolve.name_world_key(key))
+        .collect();
     imports.sort_unstable();
     exports.sort_unstable();
     Ok(Description {

@@ -95,14 +95,25 @@ impl Sandbox {
     ///
     /// See [`SandboxError`].
     pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
-        crate::cache::create_dir(&config.cache_dir)
-            .map_err(|source| SandboxError::Cache { path: config.cache_dir.clone(), source })?;
+        crate::cache::create_dir(&config.cache_dir).map_err(|source| SandboxError::Cache {
+            path: config.cache_dir.clone(),
+            source,
+        })?;
         let engine = build(config.memory_bytes_ceiling).map_err(SandboxError::Engine)?;
         let linker = host::linker(&engine).map_err(SandboxError::Engine)?;
         let ticker = Ticker::spawn(engine.clone()).map_err(SandboxError::Ticker)?;
         let engine_hash = hash(&engine);
-        let runtime = Arc::new(Runtime { engine, linker, ticker });
-        Ok(Self { config, runtime, compiling: Mutex::new(()), engine_hash })
+        let runtime = Arc::new(Runtime {
+            engine,
+            linker,
+            ticker,
+        });
+        Ok(Self {
+            config,
+            runtime,
+            compiling: Mutex::new(()),
+            engine_hash,
+        })
     }
 }
 
@@ -129,7 +140,10 @@ pub(crate) fn settings() -> Config {
 pub(crate) fn build(memory_bytes_ceiling: usize) -> Result<Engine, wasmtime::Error> {
     for instances in [INSTANCES_MAX, INSTANCES_FEW] {
         let mut config = settings();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, memory_bytes_ceiling)));
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
+            instances,
+            memory_bytes_ceiling,
+        )));
         match Engine::new(&config) {
             Ok(engine) => return Ok(engine),
             Err(error) => warn!(

@@ -21,14 +21,21 @@ use crate::limits::Limits;
 use crate::ticker::{Clock, TICK};
 
 /// Runs `work` to its end or to a limit.
-pub(crate) async fn govern<F: Future>(work: F, clock: &Clock, limits: &Limits) -> Result<F::Output, Stop> {
+pub(crate) async fn govern<F: Future>(
+    work: F,
+    clock: &Clock,
+    limits: &Limits,
+) -> Result<F::Output, Stop> {
     let started = clock.now();
     let mut work = pin!(work);
     let mut watch: Option<Watch> = None;
     poll_fn(|context| match &mut watch {
         None => match work.as_mut().poll(context) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => watch.insert(Watch::new(started)).poll_wall(context, clock, limits).map(Err),
+            Poll::Pending => watch
+                .insert(Watch::new(started))
+                .poll_wall(context, clock, limits)
+                .map(Err),
         },
         Some(watch) => {
             let before = thread_cpu_time();
@@ -36,7 +43,9 @@ pub(crate) async fn govern<F: Future>(work: F, clock: &Clock, limits: &Limits) -
             watch.cpu_used += thread_cpu_time().saturating_sub(before);
             match polled {
                 Poll::Ready(output) => Poll::Ready(Ok(output)),
-                Poll::Pending if watch.cpu_used > limits.cpu => Poll::Ready(Err(Stop::Cpu(limits.cpu))),
+                Poll::Pending if watch.cpu_used > limits.cpu => {
+                    Poll::Ready(Err(Stop::Cpu(limits.cpu)))
+                }
                 Poll::Pending => watch.poll_wall(context, clock, limits).map(Err),
             }
         }
@@ -54,27 +63,45 @@ struct Watch {
 
 impl Watch {
     fn new(started: Duration) -> Self {
-        Self { started, cpu_used: Duration::ZERO, alarm: None }
+        Self {
+            started,
+            cpu_used: Duration::ZERO,
+            alarm: None,
+        }
     }
 
     /// Ready when the wall time is spent; else sets the alarm.
-    fn poll_wall(&mut self, context: &mut Context<'_>, clock: &Clock, limits: &Limits) -> Poll<Stop> {
+    fn poll_wall(
+        &mut self,
+        context: &mut Context<'_>,
+        clock: &Clock,
+        limits: &Limits,
+    ) -> Poll<Stop> {
         loop {
-            let left = limits.wall.saturating_sub(clock.now().saturating_sub(self.started));
+            let left = limits
+                .wall
+                .saturating_sub(clock.now().saturating_sub(self.started));
             if left.is_zero() {
                 return Poll::Ready(Stop::Wall(limits.wall));
             }
-            let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+            let alarm = self
+                .alarm
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
             if alarm.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
             // The host's clock runs behind while the host is short of CPU; a tick more keeps this from spinning.
-            alarm.as_mut().reset(tokio::time::Instant::now() + left + TICK);
+            alarm
+                .as_mut()
+                .reset(tokio::time::Instant::now() + left + TICK);
         }
     }
 }
 
 fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }

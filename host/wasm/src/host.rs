@@ -60,7 +60,10 @@ impl Host {
         table.set_max_capacity(RESOURCES_MAX);
         Self {
             memory: Growth::new(&shared.limits),
-            log: Arc::new(LogSink::new(Arc::clone(&shared.handler), shared.limits.log_bytes_max)),
+            log: Arc::new(LogSink::new(
+                Arc::clone(&shared.handler),
+                shared.limits.log_bytes_max,
+            )),
             wasi: None,
             table,
             call: None,
@@ -70,7 +73,13 @@ impl Host {
 
     pub(crate) fn begin(&mut self, attempt: Attempt) {
         let started = self.shared.clock.now();
-        self.call = Some(Call { attempt, started, host_calls: 0, writes: Vec::new(), written_bytes: 0 });
+        self.call = Some(Call {
+            attempt,
+            started,
+            host_calls: 0,
+            writes: Vec::new(),
+            written_bytes: 0,
+        });
     }
 
     /// Ends the attempt and hands over what it set.
@@ -82,9 +91,16 @@ impl Host {
     /// The running attempt, charged with one host call.
     fn call(&mut self) -> Result<&mut Call, Stop> {
         let max = self.shared.limits.host_calls_max;
-        let call = self.call.as_mut().expect("guest code runs only between `begin` and `end`");
+        let call = self
+            .call
+            .as_mut()
+            .expect("guest code runs only between `begin` and `end`");
         call.host_calls += 1;
-        if call.host_calls > max { Err(Stop::HostCalls(max)) } else { Ok(call) }
+        if call.host_calls > max {
+            Err(Stop::HostCalls(max))
+        } else {
+            Ok(call)
+        }
     }
 }
 
@@ -116,7 +132,11 @@ pub(crate) struct Growth {
 
 impl Growth {
     fn new(limits: &Limits) -> Self {
-        Self { used_bytes: 0, limit_bytes: limits.memory_bytes, table_elements: limits.table_elements }
+        Self {
+            used_bytes: 0,
+            limit_bytes: limits.memory_bytes,
+            table_elements: limits.table_elements,
+        }
     }
 
     /// Whether the instance is better replaced before it meets its limit.
@@ -132,9 +152,15 @@ impl ResourceLimiter for Growth {
         desired: usize,
         _maximum: Option<usize>,
     ) -> Result<bool, wasmtime::Error> {
-        let wanted = self.used_bytes.saturating_add(desired.saturating_sub(current));
+        let wanted = self
+            .used_bytes
+            .saturating_add(desired.saturating_sub(current));
         if wanted > self.limit_bytes {
-            return Err(Stop::Memory { wanted, limit: self.limit_bytes }.into());
+            return Err(Stop::Memory {
+                wanted,
+                limit: self.limit_bytes,
+            }
+            .into());
         }
         self.used_bytes = wanted;
         Ok(true)
@@ -147,7 +173,11 @@ impl ResourceLimiter for Growth {
         _maximum: Option<usize>,
     ) -> Result<bool, wasmtime::Error> {
         if desired > self.table_elements {
-            return Err(Stop::Table { wanted: desired, limit: self.table_elements }.into());
+            return Err(Stop::Table {
+                wanted: desired,
+                limit: self.table_elements,
+            }
+            .into());
         }
         Ok(true)
     }

@@ -35,7 +35,11 @@ impl Instance {
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         store.set_hostcall_fuel(HOSTCALL_FUEL);
         store.set_max_component_handles(COMPONENT_HANDLES_MAX);
-        Self { store, bindings: None, uses: 0 }
+        Self {
+            store,
+            bindings: None,
+            uses: 0,
+        }
     }
 
     /// Runs the component's start functions, when that has not happened.
@@ -80,13 +84,16 @@ impl Idle {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Instance>> {
         // A push or pop cannot leave the list half changed.
-        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+        self.instances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Sweep for Idle {
     fn sweep(&self, now: Duration) {
-        if millis(now).saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= millis(IDLE_TIME_MAX) {
+        if millis(now).saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= millis(IDLE_TIME_MAX)
+        {
             let instances = std::mem::take(&mut *self.lock());
             drop(instances);
         }

@@ -39,7 +39,9 @@ pub struct LoadOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Over the host's limit.
-    #[error("the component has {bytes} bytes, more than {max}; strip its debug information (`wasm-tools strip`)")]
+    #[error(
+        "the component has {bytes} bytes, more than {max}; strip its debug information (`wasm-tools strip`)"
+    )]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -47,7 +49,9 @@ pub enum LoadError {
         max: usize,
     },
     /// The manifest asks for more memory than the host gives.
-    #[error("the memory limit of {bytes} bytes is above the host's ceiling of {ceiling}; lower it in [limits]")]
+    #[error(
+        "the memory limit of {bytes} bytes is above the host's ceiling of {ceiling}; lower it in [limits]"
+    )]
     MemoryCeiling {
         /// What was asked for.
         bytes: usize,
@@ -84,7 +88,9 @@ pub enum LoadError {
         grant: &'static str,
     },
     /// An import that this release has not.
-    #[error("the component imports `{import}`, which this release of Weir does not offer; build it without")]
+    #[error(
+        "the component imports `{import}`, which this release of Weir does not offer; build it without"
+    )]
     NotOffered {
         /// The interface.
         import: String,
@@ -114,12 +120,20 @@ impl Sandbox {
     /// # Errors
     ///
     /// See [`LoadError`].
-    pub async fn load(&self, bytes: Vec<u8>, options: &LoadOptions) -> Result<Component, LoadError> {
+    pub async fn load(
+        &self,
+        bytes: Vec<u8>,
+        options: &LoadOptions,
+    ) -> Result<Component, LoadError> {
         self.check_sizes(&bytes, &options.limits)?;
         let digest = blake3::hash(&bytes).to_hex().to_string();
         let compiled = self.compiled(bytes, &digest).await?;
         check_world(&compiled, &options.grants)?;
-        let pre = self.runtime.linker.instantiate_pre(&compiled).map_err(LoadError::Link)?;
+        let pre = self
+            .runtime
+            .linker
+            .instantiate_pre(&compiled)
+            .map_err(LoadError::Link)?;
         let pre = FullEventHandlerPre::new(pre).map_err(LoadError::Link)?;
         let shared = Arc::new(Shared {
             handler: Arc::clone(&options.handler),
@@ -127,17 +141,29 @@ impl Sandbox {
             limits: options.limits.clone(),
             clock: Arc::clone(&self.runtime.ticker.clock),
         });
-        Ok(Component::new(digest, pre, shared, options.isolation, Arc::clone(&self.runtime)))
+        Ok(Component::new(
+            digest,
+            pre,
+            shared,
+            options.isolation,
+            Arc::clone(&self.runtime),
+        ))
     }
 
     fn check_sizes(&self, bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
         let max = self.config.component_bytes_max;
         if bytes.len() > max {
-            return Err(LoadError::TooLarge { bytes: bytes.len(), max });
+            return Err(LoadError::TooLarge {
+                bytes: bytes.len(),
+                max,
+            });
         }
         let ceiling = self.config.memory_bytes_ceiling;
         if limits.memory_bytes > ceiling {
-            return Err(LoadError::MemoryCeiling { bytes: limits.memory_bytes, ceiling });
+            return Err(LoadError::MemoryCeiling {
+                bytes: limits.memory_bytes,
+                ceiling,
+            });
         }
         if !compile::is_wasm(bytes) {
             return Err(LoadError::NotWasm(compile::not_wasm(bytes)));
@@ -150,12 +176,18 @@ impl Sandbox {
         let _turn = self.compiling.lock().await;
         let entry = Entry::new(&self.config, digest, &self.engine_hash);
         let engine = self.runtime.engine.clone();
-        let (program, args) = (self.config.compiler.clone(), self.config.compiler_args.clone());
+        let (program, args) = (
+            self.config.compiler.clone(),
+            self.config.compiler_args.clone(),
+        );
         let work = move || {
             if let Some(code) = entry.read() {
                 match trusted::deserialize(&engine, &code) {
                     Ok(compiled) => return Ok(compiled),
-                    Err(error) => tracing::warn!(error = format!("{error:#}"), "cached code does not load, compiling again"),
+                    Err(error) => tracing::warn!(
+                        error = format!("{error:#}"),
+                        "cached code does not load, compiling again"
+                    ),
                 }
             }
             let code = compile::compile(&program, &args, &bytes).map_err(LoadError::Compile)?;
@@ -163,7 +195,9 @@ impl Sandbox {
             trusted::deserialize(&engine, &code).map_err(LoadError::Load)
         };
         // A panic in it would be a defect of wasmtime; the component is refused either way.
-        tokio::task::spawn_blocking(work).await.unwrap_or(Err(LoadError::Cancelled))
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or(Err(LoadError::Cancelled))
     }
 }
 
@@ -172,19 +206,39 @@ impl Sandbox {
 fn check_world(compiled: &Compiled, grants: &Grants) -> Result<(), LoadError> {
     let engine = compiled.engine();
     let ty = compiled.component_type();
-    let exports: Vec<String> = ty.exports(engine).map(|(name, _)| format!("`{name}`")).collect();
+    let exports: Vec<String> = ty
+        .exports(engine)
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
     if !exports.iter().any(|name| name.trim_matches('`') == HANDLER) {
-        let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+        let found = if exports.is_empty() {
+            "nothing".to_owned()
+        } else {
+            exports.join(", ")
+        };
         return Err(LoadError::World { found });
     }
-    ty.imports(engine).try_for_each(|(name, _)| check_import(name, grants))
+    ty.imports(engine)
+        .try_for_each(|(name, _)| check_import(name, grants))
 }
 
 fn check_import(name: &str, grants: &Grants) -> Result<(), LoadError> {
     let import = || name.to_owned();
-    let granted = |granted, grant| if granted { Ok(()) } else { Err(LoadError::NotGranted { import: import(), grant }) };
+    let granted = |granted, grant| {
+        if granted {
+            Ok(())
+        } else {
+            Err(LoadError::NotGranted {
+                import: import(),
+                grant,
+            })
+        }
+    };
     let not_offered = || Err(LoadError::NotOffered { import: import() });
-    if let Some(interface) = name.strip_prefix(PACKAGE).and_then(|rest| rest.split_once(VERSION)) {
+    if let Some(interface) = name
+        .strip_prefix(PACKAGE)
+        .and_then(|rest| rest.split_once(VERSION))
+    {
         return match interface.0 {
             "types" | "context" | "log" => Ok(()),
             "state" => granted(grants.state, "state = true"),
@@ -197,9 +251,15 @@ fn check_import(name: &str, grants: &Grants) -> Result<(), LoadError> {
     if name.starts_with("wasi:http/") {
         return not_offered();
     }
-    let wasi = name.strip_prefix("wasi:").and_then(|rest| rest.split_once('/'));
+    let wasi = name
+        .strip_prefix("wasi:")
+        .and_then(|rest| rest.split_once('/'));
     match wasi {
-        Some((package, interface)) if WASI_PACKAGES.contains(&package) && interface.contains("@0.2.") => Ok(()),
+        Some((package, interface))
+            if WASI_PACKAGES.contains(&package) && interface.contains("@0.2.") =>
+        {
+            Ok(())
+        }
         _ => Err(LoadError::UnknownImport { import: import() }),
     }
 }

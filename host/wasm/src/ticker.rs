@@ -78,7 +78,12 @@ fn run(engine: &Engine, clock: &Clock, subscribed: &mpsc::Receiver<Weak<dyn Swee
                 last = Instant::now();
                 ticks += 1;
                 if ticks.is_multiple_of(SWEEP_TICKS) {
-                    targets.retain(|target| target.upgrade().map(|target| target.sweep(clock.now())).is_some());
+                    targets.retain(|target| {
+                        target
+                            .upgrade()
+                            .map(|target| target.sweep(clock.now()))
+                            .is_some()
+                    });
                 }
             }
         }

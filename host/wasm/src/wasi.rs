@@ -17,14 +17,23 @@ const WRITE_BYTES_MAX: usize = 64 << 10;
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let log = &self.log;
-        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| closed(log)), table: &mut self.table }
+        WasiCtxView {
+            ctx: self.wasi.get_or_insert_with(|| closed(log)),
+            table: &mut self.table,
+        }
     }
 }
 
 fn closed(log: &Arc<LogSink>) -> WasiCtx {
     WasiCtx::builder()
-        .stdout(LogPipe { log: Arc::clone(log), pipe: Pipe::Stdout })
-        .stderr(LogPipe { log: Arc::clone(log), pipe: Pipe::Stderr })
+        .stdout(LogPipe {
+            log: Arc::clone(log),
+            pipe: Pipe::Stdout,
+        })
+        .stderr(LogPipe {
+            log: Arc::clone(log),
+            pipe: Pipe::Stderr,
+        })
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)

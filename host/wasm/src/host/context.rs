@@ -44,6 +44,12 @@ impl context::Host for Host {
         let handler = std::sync::Arc::clone(&self.shared.handler);
         let attempt = &self.call()?.attempt;
         let event = &attempt.event;
-        Ok(idempotency_key(&attempt.tenant, &handler, &event.source, &event.id, &label))
+        Ok(idempotency_key(
+            &attempt.tenant,
+            &handler,
+            &event.source,
+            &event.id,
+            &label,
+        ))
     }
 }

@@ -39,14 +39,22 @@ struct State {
 
 impl LogSink {
     pub(crate) fn new(handler: Arc<str>, bytes_max: usize) -> Self {
-        Self { handler, bytes_max, state: Mutex::default() }
+        Self {
+            handler,
+            bytes_max,
+            state: Mutex::default(),
+        }
     }
 
     /// Takes bytes of a standard stream; each finished line is written.
     pub(crate) fn push(&self, pipe: Pipe, bytes: &[u8]) {
         let state = &mut *self.lock();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let buffer = if pipe == Pipe::Stdout { &mut state.stdout } else { &mut state.stderr };
+            let buffer = if pipe == Pipe::Stdout {
+                &mut state.stdout
+            } else {
+                &mut state.stderr
+            };
             let space = PIPE_LINE_BYTES_MAX.saturating_sub(buffer.len());
             buffer.extend_from_slice(&piece[..piece.len().min(space)]);
             if piece.ends_with(b"\n") || buffer.len() >= PIPE_LINE_BYTES_MAX {
@@ -60,7 +68,11 @@ impl LogSink {
     pub(crate) fn end_attempt(&self) {
         let state = &mut *self.lock();
         for pipe in [Pipe::Stdout, Pipe::Stderr] {
-            let buffer = if pipe == Pipe::Stdout { &mut state.stdout } else { &mut state.stderr };
+            let buffer = if pipe == Pipe::Stdout {
+                &mut state.stdout
+            } else {
+                &mut state.stderr
+            };
             if !buffer.is_empty() {
                 let line = std::mem::take(buffer);
                 self.write_pipe(state, pipe, &line);
@@ -71,8 +83,17 @@ impl LogSink {
     }
 
     fn write_pipe(&self, state: &mut State, pipe: Pipe, line: &[u8]) {
-        let level = if pipe == Pipe::Stdout { Level::Info } else { Level::Warn };
-        self.write_line(state, level, String::from_utf8_lossy(line.trim_ascii_end()).as_ref(), "");
+        let level = if pipe == Pipe::Stdout {
+            Level::Info
+        } else {
+            Level::Warn
+        };
+        self.write_line(
+            state,
+            level,
+            String::from_utf8_lossy(line.trim_ascii_end()).as_ref(),
+            "",
+        );
     }
 
     fn write_line(&self, state: &mut State, level: Level, message: &str, fields: &str) {
@@ -102,7 +123,12 @@ impl LogSink {
 }
 
 impl log::Host for Host {
-    fn write(&mut self, level: Level, message: String, fields: Vec<(String, String)>) -> wasmtime::Result<()> {
+    fn write(
+        &mut self,
+        level: Level,
+        message: String,
+        fields: Vec<(String, String)>,
+    ) -> wasmtime::Result<()> {
         self.call()?;
         let mut line = String::new();
         for (name, value) in &fields {
@@ -110,7 +136,8 @@ impl log::Host for Host {
             // Writing to a string cannot fail.
             let _ = write!(line, "{space}{}={value:?}", one_line(name));
         }
-        self.log.write_line(&mut self.log.lock(), level, &message, &line);
+        self.log
+            .write_line(&mut self.log.lock(), level, &message, &line);
         Ok(())
     }
 }
@@ -118,7 +145,10 @@ impl log::Host for Host {
 /// A handler must not be able to forge lines of the host's log.
 fn one_line(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) {
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().into()
+        text.chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect::<String>()
+            .into()
     } else {
         text.into()
     }

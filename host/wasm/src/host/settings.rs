@@ -6,13 +6,25 @@ use crate::bindings::weir::handler::{config, secrets};
 impl config::Host for Host {
     fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
         self.call()?;
-        Ok(self.shared.grants.config.as_ref().and_then(|values| values.get(&name)).cloned())
+        Ok(self
+            .shared
+            .grants
+            .config
+            .as_ref()
+            .and_then(|values| values.get(&name))
+            .cloned())
     }
 }
 
 impl secrets::Host for Host {
     fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
         self.call()?;
-        Ok(self.shared.grants.secrets.as_ref().and_then(|values| values.get(&name)).cloned())
+        Ok(self
+            .shared
+            .grants
+            .secrets
+            .as_ref()
+            .and_then(|values| values.get(&name))
+            .cloned())
     }
 }

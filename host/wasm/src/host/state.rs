@@ -21,17 +21,36 @@ impl state::Host for Host {
 
     fn set(&mut self, name: String, value: Vec<u8>, ttl_ms: Option<u64>) -> wasmtime::Result<()> {
         let max = self.shared.limits.state_bytes_max;
-        Ok(self.call()?.write(StateWrite { name, value: Some(value.into()), ttl_ms }, max)?)
+        Ok(self.call()?.write(
+            StateWrite {
+                name,
+                value: Some(value.into()),
+                ttl_ms,
+            },
+            max,
+        )?)
     }
 
     fn remove(&mut self, name: String) -> wasmtime::Result<()> {
         let max = self.shared.limits.state_bytes_max;
-        Ok(self.call()?.write(StateWrite { name, value: None, ttl_ms: None }, max)?)
+        Ok(self.call()?.write(
+            StateWrite {
+                name,
+                value: None,
+                ttl_ms: None,
+            },
+            max,
+        )?)
     }
 
     fn names(&mut self) -> wasmtime::Result<Vec<String>> {
         let call = self.call()?;
-        let mut names: BTreeSet<String> = call.view()?.names().map_err(unavailable)?.into_iter().collect();
+        let mut names: BTreeSet<String> = call
+            .view()?
+            .names()
+            .map_err(unavailable)?
+            .into_iter()
+            .collect();
         for write in &call.writes {
             if write.value.is_some() {
                 names.insert(write.name.clone());
@@ -51,7 +70,10 @@ impl Call {
     /// Keeps the last write of each name, so that a loop over one name stays small.
     fn write(&mut self, write: StateWrite, bytes_max: usize) -> Result<(), Stop> {
         self.view()?;
-        let earlier = self.writes.iter_mut().find(|earlier| earlier.name == write.name);
+        let earlier = self
+            .writes
+            .iter_mut()
+            .find(|earlier| earlier.name == write.name);
         let replaced = earlier.as_ref().map_or(0, |earlier| bytes(earlier));
         self.written_bytes = self.written_bytes - replaced + bytes(&write);
         if self.written_bytes > bytes_max {

@@ -10,20 +10,30 @@ use crate::{Down, Fixture, Values, attempt, done, event, failed, with_state};
 
 async fn outcome(body: &str) -> Outcome {
     let fixture = Fixture::new();
-    fixture.load(component(body)).await.unwrap().call(attempt()).await
+    fixture
+        .load(component(body))
+        .await
+        .unwrap()
+        .call(attempt())
+        .await
 }
 
 #[tokio::test]
 async fn a_good_handler_gets_the_event_and_its_emission_comes_back() {
     let effects = done(outcome(&guests::echo()).await);
-    let [emission] = &effects.emissions[..] else { panic!("{effects:?}") };
+    let [emission] = &effects.emissions[..] else {
+        panic!("{effects:?}")
+    };
     let event = event();
     assert_eq!(emission.ty, event.ty);
     assert_eq!(emission.subject, event.subject);
     assert_eq!(emission.extensions, event.extensions);
     assert_eq!(emission.data, event.data);
     assert_eq!(emission.key, EmissionKey::Inherit);
-    assert_eq!((&emission.topic, &emission.id, emission.delay_ms), (&None, &None, None));
+    assert_eq!(
+        (&emission.topic, &emission.id, emission.delay_ms),
+        (&None, &None, None)
+    );
     assert!(effects.state.is_empty());
 }
 
@@ -47,7 +57,10 @@ async fn an_endless_loop_ends_at_the_cpu_limit_and_delays_nobody_else() {
             }
         }
     };
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Limit, "cpu-limit"));
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Limit, "cpu-limit")
+    );
     assert!(good_calls > 1, "{good_calls}");
     assert_eq!(looping.idle_instances(), 0);
 }
@@ -64,23 +77,39 @@ async fn an_attempt_ends_at_the_wall_limit() {
         .unwrap();
     let started = Instant::now();
     let failure = failed(slow.call(attempt()).await);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Limit, "wall-limit"));
-    assert!(started.elapsed() >= Duration::from_millis(250), "{:?}", started.elapsed());
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Limit, "wall-limit")
+    );
+    assert!(
+        started.elapsed() >= Duration::from_millis(250),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn a_memory_bomb_ends_at_the_memory_limit() {
     let failure = failed(outcome(guests::MEMORY_BOMB).await);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Limit, "memory-limit"));
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Limit, "memory-limit")
+    );
     assert!(failure.message.contains("67108864"), "{}", failure.message);
 }
 
 #[tokio::test]
 async fn a_trap_and_a_deep_recursion_are_classified() {
     let failure = failed(outcome(guests::TRAP).await);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Trap, "trap-unreachable"));
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Trap, "trap-unreachable")
+    );
     let failure = failed(outcome(guests::RECURSE).await);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Trap, "trap-stack-overflow"));
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Trap, "trap-stack-overflow")
+    );
 }
 
 #[tokio::test]
@@ -91,31 +120,51 @@ async fn nonsense_from_a_guest_is_a_trap() {
 
 #[tokio::test]
 async fn a_failure_of_the_handler_comes_back_within_its_bounds() {
-    let failure = failed(outcome(&guests::fail(1, "Not There", "the billing system is down")).await);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Unavailable, "not-there"));
+    let failure =
+        failed(outcome(&guests::fail(1, "Not There", "the billing system is down")).await);
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Unavailable, "not-there")
+    );
     assert_eq!(failure.message, "the billing system is down");
     assert_eq!(failure.retry_after_ms, Some(1_500));
 }
 
 #[tokio::test]
 async fn too_many_emissions_are_permanent() {
-    assert_eq!(done(outcome(&guests::emit_many(1_000)).await).emissions.len(), 1_000);
+    assert_eq!(
+        done(outcome(&guests::emit_many(1_000)).await)
+            .emissions
+            .len(),
+        1_000
+    );
     let failure = failed(outcome(&guests::emit_many(1_001)).await);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Permanent, "emission-limit"));
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Permanent, "emission-limit")
+    );
 }
 
 #[tokio::test]
 async fn an_instance_is_reused_and_isolation_by_event_never_does() {
     let fixture = Fixture::new();
-    let reused = fixture.load(component(guests::TRAP_WHEN_REUSED)).await.unwrap();
+    let reused = fixture
+        .load(component(guests::TRAP_WHEN_REUSED))
+        .await
+        .unwrap();
     done(reused.call(attempt()).await);
     assert_eq!(reused.idle_instances(), 1);
-    assert_eq!(failed(reused.call(attempt()).await).code, "trap-unreachable");
+    assert_eq!(
+        failed(reused.call(attempt()).await).code,
+        "trap-unreachable"
+    );
     assert_eq!(reused.idle_instances(), 0, "a trapped instance is dropped");
     done(reused.call(attempt()).await);
 
     let fresh = fixture
-        .load_with(component(guests::TRAP_WHEN_REUSED), |options| options.isolation = Isolation::Event)
+        .load_with(component(guests::TRAP_WHEN_REUSED), |options| {
+            options.isolation = Isolation::Event
+        })
         .await
         .unwrap();
     for _ in 0..3 {
@@ -128,7 +177,9 @@ async fn an_instance_is_reused_and_isolation_by_event_never_does() {
 async fn an_instance_is_recycled_after_its_uses_and_above_its_high_water_mark() {
     let fixture = Fixture::new();
     let worn = fixture
-        .load_with(component(guests::IGNORE), |options| options.isolation = Isolation::Reuse { uses_max: 2 })
+        .load_with(component(guests::IGNORE), |options| {
+            options.isolation = Isolation::Reuse { uses_max: 2 }
+        })
         .await
         .unwrap();
     done(worn.call(attempt()).await);
@@ -143,8 +194,12 @@ async fn an_instance_is_recycled_after_its_uses_and_above_its_high_water_mark() 
 
 async fn stateful(body: &str, attempt: weir_wasm::Attempt) -> Outcome {
     let fixture = Fixture::new();
-    let component =
-        fixture.load_with(guests::stateful(body), |options| options.grants.state = true).await.unwrap();
+    let component = fixture
+        .load_with(guests::stateful(body), |options| {
+            options.grants.state = true
+        })
+        .await
+        .unwrap();
     component.call(attempt).await
 }
 
@@ -152,28 +207,45 @@ async fn stateful(body: &str, attempt: weir_wasm::Attempt) -> Outcome {
 async fn an_attempt_reads_its_own_writes_over_the_state_of_its_sequence() {
     let values = Values([("n".to_owned(), "ab".into())].into());
     let effects = done(stateful(guests::APPEND, with_state(values)).await);
-    let [write] = &effects.state[..] else { panic!("{effects:?}") };
-    assert_eq!((write.name.as_str(), write.value.as_deref()), ("n", Some(&b"abxx"[..])));
+    let [write] = &effects.state[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(
+        (write.name.as_str(), write.value.as_deref()),
+        ("n", Some(&b"abxx"[..]))
+    );
     assert_eq!(write.ttl_ms, Some(60_000));
 }
 
 #[tokio::test]
 async fn state_that_cannot_be_read_is_unavailable_and_costs_no_attempt() {
     let failure = failed(stateful(guests::APPEND, with_state(Down)).await);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Unavailable, "state-unavailable"));
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Unavailable, "state-unavailable")
+    );
     assert!(failure.message.contains("the store is closed"));
 }
 
 #[tokio::test]
 async fn state_of_an_event_without_a_key_is_permanent() {
     let failure = failed(stateful(guests::APPEND, attempt()).await);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Permanent, "unkeyed"));
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Permanent, "unkeyed")
+    );
 }
 
 #[tokio::test]
 async fn host_calls_and_state_are_bounded() {
     let failure = failed(stateful(guests::CALL_FOR_EVER, with_state(Values([].into()))).await);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Limit, "host-call-limit"));
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Limit, "host-call-limit")
+    );
     let failure = failed(stateful(guests::HOARD, with_state(Values([].into()))).await);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Limit, "state-limit"));
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Limit, "state-limit")
+    );
 }

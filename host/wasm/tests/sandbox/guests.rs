@@ -68,7 +68,12 @@ pub(crate) fn component_with(imports: &str, body: &str, world: &str) -> Vec<u8> 
 }
 
 pub(crate) fn encode(module: &[u8]) -> Vec<u8> {
-    ComponentEncoder::default().validate(true).module(module).unwrap().encode().unwrap()
+    ComponentEncoder::default()
+        .validate(true)
+        .module(module)
+        .unwrap()
+        .encode()
+        .unwrap()
 }
 
 /// Publishes nothing.
@@ -128,7 +133,9 @@ pub(crate) fn emit_many(count: u32) -> String {
 pub(crate) fn fail(kind: u32, code: &str, message: &str) -> String {
     let bytes = |at: usize, text: &str| -> String {
         let stores = text.bytes().enumerate();
-        stores.map(|(i, b)| format!("(i32.store8 (i32.const {}) (i32.const {b}))\n", at + i)).collect()
+        stores
+            .map(|(i, b)| format!("(i32.store8 (i32.const {}) (i32.const {b}))\n", at + i))
+            .collect()
     };
     // failure (align 8): kind 0, code 4, message 12, retry-after-ms 24; it lies at 8 of the result.
     format!(

@@ -38,45 +38,83 @@ async fn a_core_module_with_metadata_is_accepted_under_the_digest_of_its_file() 
 #[tokio::test]
 async fn a_core_module_without_metadata_is_refused() {
     let module = wat::parse_str("(module)").unwrap();
-    refused(Fixture::new().load(module).await, &["core module without component metadata", "wasm32-wasip2"]);
+    refused(
+        Fixture::new().load(module).await,
+        &["core module without component metadata", "wasm32-wasip2"],
+    );
 }
 
 #[tokio::test]
 async fn what_is_not_wasm_is_refused_by_what_it_looks_like() {
     let fixture = Fixture::new();
-    refused(fixture.load(Vec::new()).await, &["not WebAssembly", "empty"]);
+    refused(
+        fixture.load(Vec::new()).await,
+        &["not WebAssembly", "empty"],
+    );
     refused(fixture.load(b"(module)".to_vec()).await, &["text format"]);
     refused(fixture.load(vec![0x1f, 0x8b, 8]).await, &["gzip"]);
-    refused(fixture.load(b"hello".to_vec()).await, &["68, 65, 6c, 6c, 6f"]);
+    refused(
+        fixture.load(b"hello".to_vec()).await,
+        &["68, 65, 6c, 6c, 6f"],
+    );
     let broken = [&component(guests::IGNORE)[..200], b"garbage"].concat();
-    refused(fixture.load(broken).await, &["cannot compile the component"]);
+    refused(
+        fixture.load(broken).await,
+        &["cannot compile the component"],
+    );
 }
 
 #[tokio::test]
 async fn a_component_that_is_too_large_or_wants_too_much_memory_is_refused() {
     let fixture = Fixture::new();
-    refused(fixture.load(vec![0; (1 << 20) + 1]).await, &["1048577 bytes", "1048576", "strip"]);
-    let wants = fixture.load_with(component(guests::IGNORE), |options| options.limits.memory_bytes = 1 << 30).await;
+    refused(
+        fixture.load(vec![0; (1 << 20) + 1]).await,
+        &["1048577 bytes", "1048576", "strip"],
+    );
+    let wants = fixture
+        .load_with(component(guests::IGNORE), |options| {
+            options.limits.memory_bytes = 1 << 30
+        })
+        .await;
     refused(wants, &["1073741824", "268435456", "[limits]"]);
 }
 
 #[tokio::test]
 async fn a_component_of_another_world_is_refused_by_what_it_exports() {
-    let other = wat::parse_str(r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+    let other = wat::parse_str(
+        r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
         (func $f (canon lift (core func $i "f"))) (instance $h (export "handle" (func $f)))
-        (export "weir:handler/handler@0.2.0" (instance $h)))"#);
+        (export "weir:handler/handler@0.2.0" (instance $h)))"#,
+    );
     refused(
         Fixture::new().load(other.unwrap()).await,
-        &["weir:handler/handler@0.1.0", "`weir:handler/handler@0.2.0`", "weir:handler/event-handler@0.1.0"],
+        &[
+            "weir:handler/handler@0.1.0",
+            "`weir:handler/handler@0.2.0`",
+            "weir:handler/event-handler@0.1.0",
+        ],
     );
-    refused(Fixture::new().load(wat::parse_str("(component)").unwrap()).await, &["exports nothing"]);
+    refused(
+        Fixture::new()
+            .load(wat::parse_str("(component)").unwrap())
+            .await,
+        &["exports nothing"],
+    );
 }
 
 #[tokio::test]
 async fn an_import_that_is_not_granted_is_refused_with_both_remedies() {
     let fixture = Fixture::new();
     let stateful = guests::stateful(guests::APPEND);
-    let error = refused(fixture.load(stateful).await, &["`weir:handler/state@0.1.0`", "state = true", "host's policy", "without it"]);
+    let error = refused(
+        fixture.load(stateful).await,
+        &[
+            "`weir:handler/state@0.1.0`",
+            "state = true",
+            "host's policy",
+            "without it",
+        ],
+    );
     assert!(matches!(error, LoadError::NotGranted { .. }), "{error:?}");
 }
 
@@ -88,7 +126,9 @@ async fn an_import_that_is_not_offered_or_unknown_is_refused_by_name() {
         guests::IGNORE,
         &format!("{BASE} import weir:handler/timers@0.1.0;"),
     );
-    let granted = fixture.load_with(timers, |options| options.grants.timers = true).await;
+    let granted = fixture
+        .load_with(timers, |options| options.grants.timers = true)
+        .await;
     refused(granted, &["`weir:handler/timers@0.1.0`", "does not offer"]);
     let unknown = component_with(
         r#"(import "$root" "mystery" (func))"#,
@@ -99,8 +139,13 @@ async fn an_import_that_is_not_offered_or_unknown_is_refused_by_name() {
 }
 
 fn cached(fixture: &Fixture) -> PathBuf {
-    let entries: Vec<_> = fs::read_dir(fixture.cache.path().join("code")).unwrap().map(|e| e.unwrap().path()).collect();
-    let [entry] = &entries[..] else { panic!("{entries:?}") };
+    let entries: Vec<_> = fs::read_dir(fixture.cache.path().join("code"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    let [entry] = &entries[..] else {
+        panic!("{entries:?}")
+    };
     entry.clone()
 }
 
@@ -111,13 +156,23 @@ async fn compiled_code_is_kept_and_used_without_the_compiler() {
     fixture.load(wasm.clone()).await.unwrap();
     let entry = cached(&fixture);
     assert!(entry.to_string_lossy().ends_with(".cwasm"));
-    let mode = fs::metadata(entry.parent().unwrap()).unwrap().permissions().mode();
+    let mode = fs::metadata(entry.parent().unwrap())
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o700);
 
     let mut without_compiler = config(&fixture.cache);
     without_compiler.compiler = "/nonexistent".into();
     let other = weir_wasm::Sandbox::new(without_compiler).unwrap();
-    done(other.load(wasm, &crate::options()).await.unwrap().call(attempt()).await);
+    done(
+        other
+            .load(wasm, &crate::options())
+            .await
+            .unwrap()
+            .call(attempt())
+            .await,
+    );
     let error = other.load(component(guests::TRAP), &crate::options()).await;
     refused(error, &["cannot run the compiler /nonexistent"]);
 }
@@ -129,12 +184,30 @@ async fn a_cache_entry_that_was_changed_is_compiled_again() {
     fixture.load(wasm.clone()).await.unwrap();
     let entry = cached(&fixture);
     let good = fs::read(&entry).unwrap();
-    let changed_code = { let mut bytes = good.clone(); *bytes.last_mut().unwrap() ^= 1; bytes };
-    let changed_mac = { let mut bytes = good.clone(); bytes[0] ^= 1; bytes };
+    let changed_code = {
+        let mut bytes = good.clone();
+        *bytes.last_mut().unwrap() ^= 1;
+        bytes
+    };
+    let changed_mac = {
+        let mut bytes = good.clone();
+        bytes[0] ^= 1;
+        bytes
+    };
     for bad in [changed_code, changed_mac, good[..20].to_vec(), Vec::new()] {
         fs::write(&entry, bad).unwrap();
-        done(fixture.load(wasm.clone()).await.unwrap().call(attempt()).await);
-        assert!(fs::read(&entry).unwrap() == good, "the entry is written again");
+        done(
+            fixture
+                .load(wasm.clone())
+                .await
+                .unwrap()
+                .call(attempt())
+                .await,
+        );
+        assert!(
+            fs::read(&entry).unwrap() == good,
+            "the entry is written again"
+        );
     }
 }
 
@@ -147,12 +220,23 @@ async fn code_of_another_component_or_key_is_not_run() {
     fs::remove_file(cached(&fixture)).unwrap();
     fixture.load(good.clone()).await.unwrap();
     fs::write(cached(&fixture), stolen).unwrap();
-    done(fixture.load(good.clone()).await.unwrap().call(attempt()).await);
+    done(
+        fixture
+            .load(good.clone())
+            .await
+            .unwrap()
+            .call(attempt())
+            .await,
+    );
 
     let before = fs::read(cached(&fixture)).unwrap();
     let mut other_key = config(&fixture.cache);
     other_key.cache_key = [8; 32];
-    weir_wasm::Sandbox::new(other_key).unwrap().load(good, &crate::options()).await.unwrap();
+    weir_wasm::Sandbox::new(other_key)
+        .unwrap()
+        .load(good, &crate::options())
+        .await
+        .unwrap();
     assert_ne!(fs::read(cached(&fixture)).unwrap()[..32], before[..32]);
 }
 
@@ -166,6 +250,17 @@ fn a_file_is_described_without_running_it() {
     assert!(!component.core_module);
     assert_eq!(component.exports, description.exports);
     let stateful = describe(&guests::stateful(guests::APPEND)).unwrap();
-    assert!(stateful.imports.contains(&"weir:handler/state@0.1.0".to_owned()), "{:?}", stateful.imports);
-    assert!(describe(b"hello").unwrap_err().to_string().contains("not WebAssembly"));
+    assert!(
+        stateful
+            .imports
+            .contains(&"weir:handler/state@0.1.0".to_owned()),
+        "{:?}",
+        stateful.imports
+    );
+    assert!(
+        describe(b"hello")
+            .unwrap_err()
+            .to_string()
+            .contains("not WebAssembly")
+    );
 }

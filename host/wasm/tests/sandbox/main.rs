@@ -1,5 +1,10 @@
 //! One hostile guest per way to misbehave, and the good ones beside them.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set up its guest has failed"
+)]
+
 mod behaviour;
 mod guests;
 mod loading;
@@ -12,8 +17,8 @@ use tempfile::TempDir;
 use weir_core::event::{Effects, Event, Failure, Outcome};
 use weir_core::time::Millis;
 use weir_wasm::{
-    Attempt, Component, Grants, Isolation, Limits, LoadError, LoadOptions, Sandbox, SandboxConfig, StateUnavailable,
-    StateView,
+    Attempt, Component, Grants, Isolation, Limits, LoadError, LoadOptions, Sandbox, SandboxConfig,
+    StateUnavailable, StateView,
 };
 
 /// A sandbox over a scratch cache.
@@ -36,7 +41,11 @@ impl Fixture {
         self.sandbox.load(wasm, &options()).await
     }
 
-    async fn load_with(&self, wasm: Vec<u8>, change: impl FnOnce(&mut LoadOptions)) -> Result<Component, LoadError> {
+    async fn load_with(
+        &self,
+        wasm: Vec<u8>,
+        change: impl FnOnce(&mut LoadOptions),
+    ) -> Result<Component, LoadError> {
         let mut options = options();
         change(&mut options);
         self.sandbox.load(wasm, &options).await
@@ -90,7 +99,10 @@ fn attempt() -> Attempt {
 }
 
 fn with_state(view: impl StateView + 'static) -> Attempt {
-    Attempt { state: Some(Box::new(view)), ..attempt() }
+    Attempt {
+        state: Some(Box::new(view)),
+        ..attempt()
+    }
 }
 
 struct Values(BTreeMap<String, Bytes>);
