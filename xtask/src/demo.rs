@@ -91,7 +91,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
         ended.to_string(),
         "exit status: 0".to_owned(),
     ));
-    Ok(print(&rows, root, &weir, &folder))
+    Ok(print(&rows, root, &weir, &folder, &url))
 }
 
 /// Reads back what both handlers emitted.
@@ -151,7 +151,7 @@ impl Row {
     }
 }
 
-fn print(rows: &[Row], root: &Path, weir: &Path, folder: &Path) -> bool {
+fn print(rows: &[Row], root: &Path, weir: &Path, folder: &Path, url: &str) -> bool {
     println!("\n{:<20} {:>26} {:>26}", "", "found", "right");
     for row in rows {
         println!(
@@ -179,15 +179,11 @@ fn print(rows: &[Row], root: &Path, weir: &Path, folder: &Path) -> bool {
     };
     let (weir, folder) = (shown(weir), shown(folder));
     println!("\nWhere to look next:");
-    println!(
-        "  {weir} run --config {folder}/weir.toml --data {folder}/data    the same host again"
-    );
-    println!(
-        "  {weir} tail {PAYMENTS} --from beginning    beside it, with the --url that it prints"
-    );
-    println!("  plugins/billing                  the handler that did it");
-    println!("  README.md                        a handler of your own in five minutes");
-    println!("  ARCHITECTURE.md                  the life of an event");
+    println!("  {weir} run --config {folder}/weir.toml --data {folder}/data");
+    println!("  {weir} tail {PAYMENTS} --url {url}");
+    println!("  plugins/billing    the handler that did it");
+    println!("  README.md          a handler of your own in five minutes");
+    println!("  ARCHITECTURE.md    the life of an event");
     right
 }
 
