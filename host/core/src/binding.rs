@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::event::{Event, Record};
+use crate::event::{Event, HeaderName, Record};
 
 /// The only version of CloudEvents that is spoken here.
 pub const SPEC_VERSION: &str = "1.0";
@@ -77,6 +77,33 @@ pub fn is_attribute_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
+/// Headers that nearly every record has.
+const COMMON: [&str; 14] = [
+    "ce_specversion",
+    "ce_id",
+    "ce_source",
+    "ce_type",
+    "ce_subject",
+    "ce_time",
+    "ce_dataschema",
+    CONTENT_TYPE,
+    "ce_correlationid",
+    "ce_causationid",
+    "ce_partitionkey",
+    "ce_tenantid",
+    "ce_traceparent",
+    "ce_weirhops",
+];
+
+/// This name, without a copy where it is a common one.
+#[must_use]
+pub fn header_name(name: &str) -> HeaderName {
+    match COMMON.iter().find(|common| **common == name) {
+        Some(common) => HeaderName::Borrowed(common),
+        None => HeaderName::Owned(name.to_owned()),
+    }
+}
+
 /// The record that carries this event. The caller has validated it: a `datacontenttype` of CloudEvents itself
 /// ([`is_structured`]) would be read back as the structured mode.
 #[must_use]
@@ -84,12 +111,12 @@ pub fn to_record(event: Event, key: Option<Bytes>, timestamp_ms: u64) -> Record 
     // Four required attributes and the four optional ones.
     let mut headers = Vec::with_capacity(8 + event.extensions.len());
     headers.push((
-        "ce_specversion".to_owned(),
+        "ce_specversion".into(),
         Bytes::from_static(SPEC_VERSION.as_bytes()),
     ));
-    let mut push = |name: &str, value: Option<String>| {
+    let mut push = |name: &'static str, value: Option<String>| {
         if let Some(value) = value {
-            headers.push((name.to_owned(), Bytes::from(value)));
+            headers.push((name.into(), Bytes::from(value)));
         }
     };
     push("ce_id", Some(event.id));
@@ -100,7 +127,7 @@ pub fn to_record(event: Event, key: Option<Bytes>, timestamp_ms: u64) -> Record 
     push("ce_dataschema", event.dataschema);
     push(CONTENT_TYPE, event.datacontenttype);
     for (name, value) in event.extensions {
-        headers.push(([PREFIX, &name].concat(), Bytes::from(value)));
+        headers.push((header_name(&[PREFIX, &name].concat()), Bytes::from(value)));
     }
     Record {
         key,
@@ -140,7 +167,7 @@ pub fn from_record(record: &Record) -> Result<Event, BindingError> {
             None => continue,
         };
         if slot.replace(text(header, value)?.to_owned()).is_some() {
-            return Err(BindingError::Repeated(header.clone()));
+            return Err(BindingError::Repeated(header.clone().into_owned()));
         }
     }
     // The binding's rule: the content type decides the mode, whatever headers stand beside it.

@@ -104,7 +104,10 @@ pub fn to_record(
     );
     let mut headers = record.headers.clone();
     let mut add = |name: &str, value: &str| {
-        headers.push((name.to_owned(), Bytes::copy_from_slice(value.as_bytes())))
+        headers.push((
+            name.to_owned().into(),
+            Bytes::copy_from_slice(value.as_bytes()),
+        ))
     };
     add("__dlq.errors.topic", &origin.topic);
     add("__dlq.errors.partition", &partition);

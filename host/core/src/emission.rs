@@ -119,6 +119,15 @@ fn to_record(
             "`delay-ms` needs the grant `timers`".into(),
         ));
     }
+    if emission
+        .datacontenttype
+        .as_deref()
+        .is_some_and(binding::is_structured)
+    {
+        let reason =
+            "`datacontenttype` of CloudEvents itself would be read back as a structured event";
+        return Err(("bad-content-type", reason.to_owned()));
+    }
     let key = match emission.key {
         EmissionKey::Inherit => cause.record.key.clone(),
         EmissionKey::Keyless => None,

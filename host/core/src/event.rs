@@ -1,6 +1,11 @@
 //! The shapes that travel: records of a bus, events of a handler, and what an attempt ends with.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+
+/// Name of a record header; those of events are shared ([`crate::binding::header_name`]), because every record has ten.
+pub type HeaderName = Cow<'static, str>;
 
 /// One record of a bus: Kafka's shape, which the embedded log keeps too.
 ///
@@ -13,7 +18,7 @@ pub struct Record {
     /// The data; none is a tombstone.
     pub value: Option<Bytes>,
     /// Names and values in the order of arrival; names may repeat.
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: Vec<(HeaderName, Bytes)>,
     /// When the record was accepted, Unix milliseconds.
     pub timestamp_ms: u64,
 }

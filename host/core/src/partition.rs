@@ -172,7 +172,7 @@ enum Stage {
     /// Head of its lane until this instant.
     RetryWait(Millis),
     /// It has a fate that is not durable.
-    Staged(Completion),
+    Staged(Arc<Completion>),
 }
 
 #[derive(Debug)]
@@ -638,8 +638,8 @@ impl Partition {
         let (class, code, message) = if self.config.keyed_only && entry.record.key.is_none() {
             let message = "a handler with state or timers needs a record key";
             ("unkeyed", "unkeyed", message.to_owned())
-        } else if emission::hops(entry.event.as_deref()?) >= emission::HOPS_MAX {
-            let message = format!("passed {} handlers", emission::HOPS_MAX);
+        } else if emission::hops(entry.event.as_deref()?) > emission::HOPS_MAX {
+            let message = format!("passed more than {} handlers", emission::HOPS_MAX);
             ("poison", "hop-limit", message)
         } else {
             return None;
@@ -715,13 +715,13 @@ impl Partition {
             lane.stage(position, &output.state);
             lane.head()
         });
-        let completion = Completion {
+        let completion = Arc::new(Completion {
             position,
             sequence: entry.sequence.clone(),
             fate,
             mark,
             output,
-        };
+        });
         entry.stage = Stage::Staged(completion);
         self.staged.push_back(position);
         self.commits.staged(now);

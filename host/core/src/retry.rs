@@ -110,6 +110,10 @@ impl Tally {
             FailureKind::Transient => false,
             FailureKind::Trap | FailureKind::Limit => true,
         };
+        if self.open.attempts == 0 {
+            // An outage before it costs neither attempts nor age: nothing dies because something outside was down.
+            self.open.first_failed = now;
+        }
         self.open.attempts += 1;
         self.open.traps += u32::from(trapped);
         let spent = self.open.attempts >= config.attempts_max

@@ -152,8 +152,8 @@ pub struct Unit {
     pub number: u64,
     /// Epoch of the assignment in which it was staged.
     pub epoch: u64,
-    /// The events that get their fates, per sequence in order.
-    pub completions: Vec<Completion>,
+    /// The events that get their fates, per sequence in order; shared with the machine that may have to stage them again.
+    pub completions: Vec<Arc<Completion>>,
     /// Cursors after this unit, one per topic of the subscription, in its order.
     pub cursors: Vec<Cursor>,
     /// All counted attempts of open events after this unit; replaces what was stored.

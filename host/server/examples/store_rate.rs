@@ -61,7 +61,7 @@ async fn write(store: &Embedded) -> anyhow::Result<(f64, f64)> {
         slowest = slowest.max(group.elapsed());
 
         let commit = Instant::now();
-        let mut completions: Vec<Vec<Completion>> = vec![Vec::new(); PARTITIONS as usize];
+        let mut completions: Vec<Vec<Arc<Completion>>> = vec![Vec::new(); PARTITIONS as usize];
         for event in events..events + GROUP {
             let partition = partition(event) as usize;
             let offset = frontiers[partition] + completions[partition].len() as u64;
@@ -121,7 +121,7 @@ fn partition(event: u64) -> u32 {
 
 /// As an event lies on the bus: attributes in headers.
 fn record(event: u64, payload: &Bytes) -> Record {
-    let header = |name: &str, value: String| (name.to_owned(), Bytes::from(value));
+    let header = |name: &'static str, value: String| (name.into(), Bytes::from(value));
     Record {
         key: Some(Bytes::from(format!("customer-{}", event % 10_000))),
         value: Some(payload.clone()),
@@ -135,7 +135,7 @@ fn record(event: u64, payload: &Bytes) -> Record {
     }
 }
 
-fn completion(event: u64, offset: u64, emission: &Bytes) -> Completion {
+fn completion(event: u64, offset: u64, emission: &Bytes) -> Arc<Completion> {
     let partition_hash = partition(event);
     let out = OutRecord {
         topic: "out".into(),
@@ -148,7 +148,7 @@ fn completion(event: u64, offset: u64, emission: &Bytes) -> Completion {
         value: Some(emission.slice(..64)),
         ttl_ms: None,
     };
-    Completion {
+    Arc::new(Completion {
         position: Position { topic: 0, offset },
         sequence: SequenceKey::Keyed {
             tenant: "default".into(),
@@ -160,10 +160,10 @@ fn completion(event: u64, offset: u64, emission: &Bytes) -> Completion {
             records: vec![out],
             state: vec![total],
         },
-    }
+    })
 }
 
-fn unit(number: u64, frontier: u64, completions: Vec<Completion>) -> Unit {
+fn unit(number: u64, frontier: u64, completions: Vec<Arc<Completion>>) -> Unit {
     Unit {
         number,
         epoch: 1,

@@ -55,7 +55,11 @@ pub fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
 }
 
 fn runtime(name: &str) -> anyhow::Result<Runtime> {
-    Builder::new_multi_thread().enable_all().thread_name(name).build().context("start the runtime")
+    Builder::new_multi_thread()
+        .enable_all()
+        .thread_name(name)
+        .build()
+        .context("start the runtime")
 }
 
 struct App {
@@ -68,7 +72,11 @@ struct App {
 }
 
 impl App {
-    async fn build(config: Config, data_dir: &DataDir, deployments: Vec<Deployment>) -> anyhow::Result<Self> {
+    async fn build(
+        config: Config,
+        data_dir: &DataDir,
+        deployments: Vec<Deployment>,
+    ) -> anyhow::Result<Self> {
         let components = load(&deployments, data_dir).await?;
         let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
         ensure_topics(&store, &config, &deployments)?;
@@ -78,7 +86,10 @@ impl App {
         let mut subscriptions = Vec::new();
         for (deployment, component) in deployments.into_iter().zip(components) {
             store.register_subscription(&deployment.scope)?;
-            let status = Arc::new(SubscriptionStatus::new(deployment.clone(), component.digest()));
+            let status = Arc::new(SubscriptionStatus::new(
+                deployment.clone(),
+                component.digest(),
+            ));
             table.deploy(Arc::clone(&deployment.scope.group), component);
             subscriptions.push(Arc::new(Subscription {
                 deployment,
@@ -89,21 +100,43 @@ impl App {
             }));
         }
         let status = Arc::new(HostStatus {
-            host_id: config.host_id.clone().unwrap_or_else(|| data_dir.host_id().to_owned()),
+            host_id: config
+                .host_id
+                .clone()
+                .unwrap_or_else(|| data_dir.host_id().to_owned()),
             data_dir: data_dir.path().display().to_string(),
             bus: Arc::clone(&bus),
             started: Instant::now(),
             ready: AtomicBool::new(false),
-            subscriptions: subscriptions.iter().map(|one| Arc::clone(&one.status)).collect(),
+            subscriptions: subscriptions
+                .iter()
+                .map(|one| Arc::clone(&one.status))
+                .collect(),
         });
-        let server = HttpServer::bind(http_config(&config)?, Arc::clone(&bus), Arc::clone(&status) as _).await?;
-        Ok(Self { config: Arc::new(config), store, bus, subscriptions, status, server })
+        let server = HttpServer::bind(
+            http_config(&config)?,
+            Arc::clone(&bus),
+            Arc::clone(&status) as _,
+        )
+        .await?;
+        Ok(Self {
+            config: Arc::new(config),
+            store,
+            bus,
+            subscriptions,
+            status,
+            server,
+        })
     }
 
     async fn run(self, workers: &Runtime) -> anyhow::Result<()> {
         let (intake, partitions) = (CancellationToken::new(), CancellationToken::new());
         let pipelines = TaskTracker::new();
-        let count = self.subscriptions.iter().map(|one| one.partitions(&*self.bus)).sum::<usize>();
+        let count = self
+            .subscriptions
+            .iter()
+            .map(|one| one.partitions(&*self.bus))
+            .sum::<usize>();
         for subscription in &self.subscriptions {
             let serving = serve(
                 Arc::clone(subscription),
@@ -115,7 +148,11 @@ impl App {
             );
             pipelines.spawn_on(serving, workers.handle());
         }
-        let scheme = if self.config.http.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.config.http.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         tracing::info!(url = %format!("{scheme}://{}", self.server.local_addr()), "listening");
         let others = TaskTracker::new();
         others.spawn(self.server.run(intake.clone()));
@@ -142,7 +179,9 @@ impl App {
             () = signals.next() => std::process::exit(INTERRUPTED),
         }
         let store = self.store;
-        tokio::task::spawn_blocking(move || store.close()).await.context("close the store")?;
+        tokio::task::spawn_blocking(move || store.close())
+            .await
+            .context("close the store")?;
         tracing::info!("stopped");
         Ok(())
     }
@@ -157,7 +196,10 @@ struct Signals {
 impl Signals {
     fn new() -> anyhow::Result<Self> {
         let on = |kind| signal(kind).context("listen for signals");
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {
@@ -182,7 +224,10 @@ async fn serve(
         Ok(membership) => membership,
         Err(error) => return subscription.status.stop(error.to_string()),
     };
-    let digest = subscription.handlers.component(&scope.group).map(|live| live.digest().to_owned());
+    let digest = subscription
+        .handlers
+        .component(&scope.group)
+        .map(|live| live.digest().to_owned());
     let digest = digest.unwrap_or_default();
     let mut owned = std::collections::HashMap::new();
     loop {
@@ -197,18 +242,28 @@ async fn serve(
                     CancellationToken::cancel(&stop);
                 }
             }
-            Some(Assignment::Assigned { partition, epoch, reader }) => {
-                let machine = subscription.deployment.machine(&config, &digest, partition, partitions);
+            Some(Assignment::Assigned {
+                partition,
+                epoch,
+                reader,
+            }) => {
+                let machine = subscription
+                    .deployment
+                    .machine(&config, &digest, partition, partitions);
                 let make = move |restore| Partition::new(machine, epoch, restore);
                 let stop = stop.child_token();
                 owned.insert(partition, stop.clone());
                 let subscription = Arc::clone(&subscription);
                 let pipeline = async move {
-                    let run = pipeline::run(Arc::clone(&subscription), partition, reader, make, stop).await;
+                    let run =
+                        pipeline::run(Arc::clone(&subscription), partition, reader, make, stop)
+                            .await;
                     if let Err(error) = run {
                         let error = format!("{:#}", anyhow::Error::new(error));
                         tracing::error!(handler = %subscription.deployment.manifest.name, partition, %error, "stopped");
-                        subscription.status.stop(format!("partition {partition}: {error}"));
+                        subscription
+                            .status
+                            .stop(format!("partition {partition}: {error}"));
                     }
                 };
                 tasks.spawn_on(pipeline, &workers);
@@ -222,7 +277,8 @@ async fn load(deployments: &[Deployment], data_dir: &DataDir) -> anyhow::Result<
     let sandbox = Sandbox::new(SandboxConfig {
         cache_dir: data_dir.cache_path(),
         cache_key: *data_dir.cache_key(),
-        compiler: std::env::current_exe().context("find this program, which is also the compiler of components")?,
+        compiler: std::env::current_exe()
+            .context("find this program, which is also the compiler of components")?,
         compiler_args: vec!["compile-component".into()],
         component_bytes_max: SandboxConfig::COMPONENT_BYTES_MAX,
         memory_bytes_ceiling: SandboxConfig::MEMORY_BYTES_CEILING,
@@ -247,7 +303,11 @@ async fn load(deployments: &[Deployment], data_dir: &DataDir) -> anyhow::Result<
 }
 
 /// Makes the topics of the configuration, then those that manifests name and nobody has made.
-fn ensure_topics(bus: &dyn Bus, config: &Config, deployments: &[Deployment]) -> Result<(), EnsureTopicError> {
+fn ensure_topics(
+    bus: &dyn Bus,
+    config: &Config,
+    deployments: &[Deployment],
+) -> Result<(), EnsureTopicError> {
     for topic in &config.topics {
         bus.ensure_topic(&topic.name, topic.partitions)?;
     }
@@ -260,9 +320,18 @@ fn ensure_topics(bus: &dyn Bus, config: &Config, deployments: &[Deployment]) -> 
         for name in manifest.topics.iter().chain(&manifest.emit_topics) {
             ensure(name, manifest.partitions)?;
         }
-        for (topic, letters) in deployment.scope.topics.iter().zip(&*deployment.dead_letter_topics) {
+        for (topic, letters) in deployment
+            .scope
+            .topics
+            .iter()
+            .zip(&*deployment.dead_letter_topics)
+        {
             // A dead letter keeps its partition.
-            ensure(letters, bus.topic(topic).map_or(manifest.partitions, |topic| topic.partitions))?;
+            ensure(
+                letters,
+                bus.topic(topic)
+                    .map_or(manifest.partitions, |topic| topic.partitions),
+            )?;
         }
     }
     Ok(())
@@ -276,7 +345,10 @@ async fn sweep(store: Embedded, stop: CancellationToken) {
         }
         let store = store.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || store.sweep_retention()).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the sweep by retention failed");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the sweep by retention failed"
+            );
         }
     }
 }
@@ -297,7 +369,11 @@ fn http_config(config: &Config) -> anyhow::Result<HttpConfig> {
         environment: config.environment.clone(),
         domain: config.domain.clone(),
         tls: http.tls.as_ref().map(tls).transpose()?,
-        tokens: http.tokens.iter().map(|t| (t.secret.expose().to_owned(), t.tenant.as_str().into())).collect(),
+        tokens: http
+            .tokens
+            .iter()
+            .map(|t| (t.secret.expose().to_owned(), t.tenant.as_str().into()))
+            .collect(),
         event_bytes_max: http.limits.event_bytes,
         body_bytes_max: http.limits.body_bytes,
         batch_events_max: http.limits.batch_events,

@@ -57,13 +57,26 @@ pub trait Bus: Send + Sync + 'static {
     fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError>;
 
     /// Appends all records or none; answers when they are durable.
-    fn publish(&self, topic: &str, records: Vec<Publish>) -> BoxFuture<'static, Result<(), PublishError>>;
+    fn publish(
+        &self,
+        topic: &str,
+        records: Vec<Publish>,
+    ) -> BoxFuture<'static, Result<(), PublishError>>;
 
     /// Joins as the subscription `group`; partitions arrive by [`Membership::next`].
-    fn subscribe(&self, group: &str, topics: &[Arc<str>]) -> Result<Box<dyn Membership>, SubscribeError>;
+    fn subscribe(
+        &self,
+        group: &str,
+        topics: &[Arc<str>],
+    ) -> Result<Box<dyn Membership>, SubscribeError>;
 
     /// Reads one partition of one topic without a subscription, for `weir tail`; positions carry topic 0.
-    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, SubscribeError>;
+    fn reader(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: u64,
+    ) -> Result<Box<dyn Reader>, SubscribeError>;
 
     /// The first kept offset and the one after the last, of one partition.
     fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)>;
@@ -73,7 +86,9 @@ pub trait Bus: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 pub enum EnsureTopicError {
     /// It exists with another number of partitions.
-    #[error("topic {name:?} has {found} partitions, {wanted} are asked for; the number is fixed when a topic is made")]
+    #[error(
+        "topic {name:?} has {found} partitions, {wanted} are asked for; the number is fixed when a topic is made"
+    )]
     PartitionCount {
         /// The topic.
         name: String,
@@ -141,7 +156,9 @@ pub trait Membership: Send {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The position is not kept: it was deleted, or the topic was made anew.
-    #[error("offset {offset} of topic {topic:?} partition {partition} is gone; the first kept one is {first}")]
+    #[error(
+        "offset {offset} of topic {topic:?} partition {partition} is gone; the first kept one is {first}"
+    )]
     OutOfRange {
         /// The topic.
         topic: Arc<str>,
@@ -171,5 +188,8 @@ pub trait Reader: Send {
 
     /// The next records, in order per topic, at least one and about `bytes_max` at most. Waits for the first.
     /// Cancel safe: a dropped call loses nothing.
-    fn fetch(&mut self, bytes_max: usize) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>>;
+    fn fetch(
+        &mut self,
+        bytes_max: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>>;
 }

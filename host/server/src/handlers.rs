@@ -50,18 +50,36 @@ impl Deployment {
     #[must_use]
     pub fn new(manifest: Manifest, config: &Config) -> Self {
         let group: Arc<str> = manifest.group(config).into();
-        let topics: Arc<[Arc<str>]> = manifest.topics.iter().map(|topic| Arc::from(topic.as_str())).collect();
-        let dead_letter_topics = topics.iter().map(|topic| names::dlq_topic(&group, topic).into()).collect();
-        Self { scope: Scope { group, topics }, dead_letter_topics, manifest: Arc::new(manifest) }
+        let topics: Arc<[Arc<str>]> = manifest
+            .topics
+            .iter()
+            .map(|topic| Arc::from(topic.as_str()))
+            .collect();
+        let dead_letter_topics = topics
+            .iter()
+            .map(|topic| names::dlq_topic(&group, topic).into())
+            .collect();
+        Self {
+            scope: Scope { group, topics },
+            dead_letter_topics,
+            manifest: Arc::new(manifest),
+        }
     }
 
     /// What the machine of one partition is given.
     #[must_use]
-    pub fn machine(&self, config: &Config, digest: &str, partition: u32, partitions: usize) -> partition::Config {
+    pub fn machine(
+        &self,
+        config: &Config,
+        digest: &str,
+        partition: u32,
+        partitions: usize,
+    ) -> partition::Config {
         let manifest = &self.manifest;
         let handler: Arc<str> = manifest.name.as_str().into();
         let emit_topics = manifest.emit_topics.iter();
-        let budget = usize::try_from(config.memory_budget_bytes).unwrap_or(usize::MAX) / partitions.max(1);
+        let budget =
+            usize::try_from(config.memory_budget_bytes).unwrap_or(usize::MAX) / partitions.max(1);
         partition::Config {
             source: dead_letter::Source {
                 group: Arc::clone(&self.scope.group),
@@ -75,7 +93,9 @@ impl Deployment {
             emit: emission::Rules {
                 handler,
                 source: manifest.source.as_str().into(),
-                topics: emit_topics.map(|full| (short_topic(full).into(), full.as_str().into())).collect(),
+                topics: emit_topics
+                    .map(|full| (short_topic(full).into(), full.as_str().into()))
+                    .collect(),
             },
             keyed_only: manifest.grants.state || manifest.grants.timers,
             retry: manifest.retry.clone(),
@@ -83,7 +103,8 @@ impl Deployment {
             limits: partition::Limits {
                 in_flight_max: config.pipeline.in_flight_per_partition as usize,
                 span_max: u64::from(config.pipeline.span_positions),
-                bytes_max: budget.clamp(PARTITION_BYTES_MIN, partition::Limits::default().bytes_max),
+                bytes_max: budget
+                    .clamp(PARTITION_BYTES_MIN, partition::Limits::default().bytes_max),
                 ..partition::Limits::default()
             },
         }
@@ -94,7 +115,8 @@ impl Deployment {
         let manifest = &self.manifest;
         let path = &manifest.component;
         let fault = |message: String| Faults::of_file(path, message);
-        let bytes = std::fs::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+        let bytes =
+            std::fs::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
         let limits = Limits {
             memory_bytes: manifest.limits.memory_bytes,
             cpu: manifest.limits.cpu,
@@ -103,11 +125,25 @@ impl Deployment {
         };
         let isolation = match manifest.isolation {
             manifest::Isolation::Event => Isolation::Event,
-            manifest::Isolation::Reuse => Isolation::Reuse { uses_max: INSTANCE_USES_MAX },
+            manifest::Isolation::Reuse => Isolation::Reuse {
+                uses_max: INSTANCE_USES_MAX,
+            },
         };
-        let grants = Grants { state: manifest.grants.state, timers: manifest.grants.timers, ..Grants::default() };
-        let options = LoadOptions { handler: manifest.name.as_str().into(), grants, limits, isolation };
-        sandbox.load(bytes, &options).await.map_err(|error| fault(chain(&error)))
+        let grants = Grants {
+            state: manifest.grants.state,
+            timers: manifest.grants.timers,
+            ..Grants::default()
+        };
+        let options = LoadOptions {
+            handler: manifest.name.as_str().into(),
+            grants,
+            limits,
+            isolation,
+        };
+        sandbox
+            .load(bytes, &options)
+            .await
+            .map_err(|error| fault(chain(&error)))
     }
 }
 
@@ -122,9 +158,15 @@ pub fn deployments(config: &Config) -> Result<Vec<Deployment>, Faults> {
         match Manifest::load(&folder, config) {
             Ok(manifest) => {
                 let deployment = Deployment::new(manifest, config);
-                let twin = found.iter().find(|(other, _)| other.scope.group == deployment.scope.group);
+                let twin = found
+                    .iter()
+                    .find(|(other, _)| other.scope.group == deployment.scope.group);
                 match twin {
-                    Some((_, other)) => faults.0.push(twice(&folder, &deployment.manifest.name, other)),
+                    Some((_, other)) => {
+                        faults
+                            .0
+                            .push(twice(&folder, &deployment.manifest.name, other))
+                    }
                     None => found.push((deployment, folder)),
                 }
             }
@@ -132,24 +174,37 @@ pub fn deployments(config: &Config) -> Result<Vec<Deployment>, Faults> {
         }
     }
     faults.check()?;
-    Ok(found.into_iter().map(|(deployment, _)| deployment).collect())
+    Ok(found
+        .into_iter()
+        .map(|(deployment, _)| deployment)
+        .collect())
 }
 
 fn twice(folder: &Path, name: &str, other: &Path) -> Fault {
     Fault {
         file: folder.join(manifest::FILE),
         key: "name".to_owned(),
-        message: format!("{name:?} is also the handler in {}: a name is one subscription", other.display()),
+        message: format!(
+            "{name:?} is also the handler in {}: a name is one subscription",
+            other.display()
+        ),
     }
 }
 
 /// The name that a guest writes: a full name without its environment and domain.
 fn short_topic(full: &str) -> &str {
     let parts = full.split('.').count();
-    if parts == 5 { full.splitn(3, '.').last().unwrap_or(full) } else { full }
+    if parts == 5 {
+        full.splitn(3, '.').last().unwrap_or(full)
+    } else {
+        full
+    }
 }
 
 /// An error and its causes in one line.
 fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }

@@ -36,11 +36,16 @@ pub struct LedgerError {
 /// A ledger: commits units of work and gives them back.
 pub trait Ledger: Send + Sync + 'static {
     /// What was committed for this partition; the start of the topics where nothing was.
-    fn restore(&self, scope: &Scope, partition: u32) -> BoxFuture<'static, Result<Restore, LedgerError>>;
+    fn restore(
+        &self,
+        scope: &Scope,
+        partition: u32,
+    ) -> BoxFuture<'static, Result<Restore, LedgerError>>;
 
     /// Commits the unit as a whole or not at all; answers when it is durable or surely absent. At most one commit of
     /// a partition is in flight.
-    fn commit(&self, scope: &Scope, partition: u32, unit: Unit) -> BoxFuture<'static, CommitResult>;
+    fn commit(&self, scope: &Scope, partition: u32, unit: Unit)
+    -> BoxFuture<'static, CommitResult>;
 
     /// A committed value of a sequence; expired ones are absent.
     fn state(

@@ -52,7 +52,11 @@ impl Subscription {
     #[must_use]
     pub fn partitions(&self, bus: &dyn Bus) -> usize {
         let topics = self.deployment.scope.topics.iter();
-        topics.filter_map(|topic| bus.topic(topic)).map(|topic| topic.partitions as usize).max().unwrap_or(0)
+        topics
+            .filter_map(|topic| bus.topic(topic))
+            .map(|topic| topic.partitions as usize)
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -99,7 +103,10 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), PipelineError> {
     let machine = make(restore(&subscription, partition).await?);
-    machine.start_positions().into_iter().for_each(|position| reader.seek(position));
+    machine
+        .start_positions()
+        .into_iter()
+        .for_each(|position| reader.seek(position));
     let mut worker = Worker {
         subscription,
         partition,
@@ -114,7 +121,10 @@ pub async fn run(
 }
 
 /// What the ledger holds; a new subscription from the latest record commits its start first.
-async fn restore(subscription: &Subscription, partition: u32) -> Result<weir_core::unit::Restore, PipelineError> {
+async fn restore(
+    subscription: &Subscription,
+    partition: u32,
+) -> Result<weir_core::unit::Restore, PipelineError> {
     let scope = &subscription.deployment.scope;
     let restore = subscription.ledger.restore(scope, partition).await?;
     if restore.unit > 0 || subscription.deployment.manifest.from == From::Earliest {
@@ -122,7 +132,10 @@ async fn restore(subscription: &Subscription, partition: u32) -> Result<weir_cor
     }
     let end = |topic: &Arc<str>| {
         let (_, end) = subscription.bus.bounds(topic, partition).unwrap_or((0, 0));
-        Cursor { frontier: end, completed: Vec::new() }
+        Cursor {
+            frontier: end,
+            completed: Vec::new(),
+        }
     };
     let unit = Unit {
         number: 1,
@@ -143,7 +156,11 @@ async fn restore(subscription: &Subscription, partition: u32) -> Result<weir_cor
 }
 
 impl Worker {
-    async fn serve(&mut self, reader: &mut dyn Reader, stop: &CancellationToken) -> Result<(), PipelineError> {
+    async fn serve(
+        &mut self,
+        reader: &mut dyn Reader,
+        stop: &CancellationToken,
+    ) -> Result<(), PipelineError> {
         loop {
             self.feed();
             self.work();
@@ -200,9 +217,12 @@ impl Worker {
     fn feed(&mut self) {
         let now = clock::now();
         while self.machine.has_capacity() {
-            let Some((position, record)) = self.fetched.pop_front() else { return };
+            let Some((position, record)) = self.fetched.pop_front() else {
+                return;
+            };
             let decoded = self.decode(&record);
-            self.machine.handle_record(now, position, Arc::new(record), decoded);
+            self.machine
+                .handle_record(now, position, Arc::new(record), decoded);
         }
     }
 
@@ -243,7 +263,12 @@ impl Worker {
     }
 
     fn attempt(&self, attempt: Attempt) -> Run {
-        let Subscription { deployment, handlers, ledger, .. } = &*self.subscription;
+        let Subscription {
+            deployment,
+            handlers,
+            ledger,
+            ..
+        } = &*self.subscription;
         let component = handlers.component(&deployment.scope.group);
         let state = deployment.manifest.grants.state.then(|| {
             Box::new(SequenceState {
@@ -280,16 +305,24 @@ impl Worker {
         self.commit = None;
         match &result {
             CommitResult::Committed => {}
-            CommitResult::Refused { position, code, message } => {
+            CommitResult::Refused {
+                position,
+                code,
+                message,
+            } => {
                 tracing::warn!(%code, %message, offset = position.offset, "output refused, event dies");
             }
-            CommitResult::Unavailable { message } => tracing::warn!(%message, "commit failed, backing off"),
+            CommitResult::Unavailable { message } => {
+                tracing::warn!(%message, "commit failed, backing off")
+            }
         }
         self.machine.handle_commit(clock::now(), number, result);
     }
 
     fn report(&self) {
-        self.subscription.status.update(self.partition, &self.machine);
+        self.subscription
+            .status
+            .update(self.partition, &self.machine);
     }
 }
 
@@ -308,7 +341,9 @@ fn decode(record: &Record) -> Result<Option<Event>, (String, String)> {
         Err(BindingError::Structured) => {
             let value = record.value.clone().unwrap_or_default();
             let event = cloudevents::from_structured(&value);
-            event.map(Some).map_err(|error| ("structured".to_owned(), error.to_string()))
+            event
+                .map(Some)
+                .map_err(|error| ("structured".to_owned(), error.to_string()))
         }
         Err(error) => Err((error.code().to_owned(), error.to_string())),
     }
@@ -329,15 +364,21 @@ impl StateView for SequenceState {
             return Ok(staged);
         }
         let scope = &self.subscription.deployment.scope;
-        let committed = self.ledger.state(scope, self.partition, &self.sequence, name);
+        let committed = self
+            .ledger
+            .state(scope, self.partition, &self.sequence, name);
         committed.map_err(|error| StateUnavailable(error.to_string()))
     }
 
     fn names(&self) -> Result<Vec<String>, StateUnavailable> {
         let scope = &self.subscription.deployment.scope;
-        let committed = self.ledger.state_names(scope, self.partition, &self.sequence);
-        let mut names: std::collections::BTreeSet<String> =
-            committed.map_err(|error| StateUnavailable(error.to_string()))?.into_iter().collect();
+        let committed = self
+            .ledger
+            .state_names(scope, self.partition, &self.sequence);
+        let mut names: std::collections::BTreeSet<String> = committed
+            .map_err(|error| StateUnavailable(error.to_string()))?
+            .into_iter()
+            .collect();
         for (name, present) in self.staged.names() {
             if present {
                 names.insert(name.to_owned());

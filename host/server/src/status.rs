@@ -36,12 +36,20 @@ impl SubscriptionStatus {
     #[must_use]
     pub fn new(deployment: Deployment, digest: &str) -> Self {
         let partitions = Mutex::new(BTreeMap::new());
-        Self { deployment, digest: digest.to_owned(), partitions, stopped: Mutex::new(None) }
+        Self {
+            deployment,
+            digest: digest.to_owned(),
+            partitions,
+            stopped: Mutex::new(None),
+        }
     }
 
     /// Takes over what a partition's machine says.
     pub fn update(&self, partition: u32, machine: &Partition) {
-        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let status = partitions.entry(partition).or_default();
         let (open, retrying) = machine.open();
         status.counters = machine.counters();
@@ -54,27 +62,45 @@ impl SubscriptionStatus {
 
     /// A partition of this subscription stopped for this reason; it stays so until the host starts anew.
     pub fn stop(&self, reason: String) {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(reason);
     }
 
     fn stopped(&self) -> Option<String> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn to_json(&self, bus: &dyn Bus) -> Value {
-        let partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let partitions = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let sum = |of: &dyn Fn(&PartitionStatus) -> u64| partitions.values().map(of).sum::<u64>();
         let fates: serde_json::Map<String, Value> = Fate::ALL
             .iter()
-            .map(|fate| (fate.name().to_owned(), sum(&|status| status.counters.fates[*fate as usize]).into()))
+            .map(|fate| {
+                (
+                    fate.name().to_owned(),
+                    sum(&|status| status.counters.fates[*fate as usize]).into(),
+                )
+            })
             .collect();
         let topics = &self.deployment.scope.topics;
         let lag: u64 = partitions
             .iter()
             .flat_map(|(partition, status)| {
-                topics.iter().zip(&status.frontiers).map(|(topic, frontier)| {
-                    bus.bounds(topic, *partition).map_or(0, |(_, end)| end.saturating_sub(*frontier))
-                })
+                topics
+                    .iter()
+                    .zip(&status.frontiers)
+                    .map(|(topic, frontier)| {
+                        bus.bounds(topic, *partition)
+                            .map_or(0, |(_, end)| end.saturating_sub(*frontier))
+                    })
             })
             .sum();
         let stopped = self.stopped();
@@ -117,8 +143,10 @@ pub struct HostStatus {
 impl HostStatus {
     fn topics(&self) -> Vec<Value> {
         let one = |topic: crate::bus::Topic| {
-            let bounds = (0..topic.partitions).filter_map(|partition| self.bus.bounds(&topic.name, partition));
-            let (first, end) = bounds.fold((0, 0), |sum, (first, end)| (sum.0 + first, sum.1 + end));
+            let bounds = (0..topic.partitions)
+                .filter_map(|partition| self.bus.bounds(&topic.name, partition));
+            let (first, end) =
+                bounds.fold((0, 0), |sum, (first, end)| (sum.0 + first, sum.1 + end));
             json!({ "name": &*topic.name, "partitions": topic.partitions, "records": end - first, "total": end })
         };
         self.bus.topics().into_iter().map(one).collect()
@@ -127,7 +155,11 @@ impl HostStatus {
 
 impl StatusSource for HostStatus {
     fn status(&self) -> Value {
-        let alarms: Vec<String> = self.subscriptions.iter().filter_map(|status| status.stopped()).collect();
+        let alarms: Vec<String> = self
+            .subscriptions
+            .iter()
+            .filter_map(|status| status.stopped())
+            .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "host_id": self.host_id,
@@ -149,7 +181,9 @@ impl StatusSource for HostStatus {
             return Err("the host starts or stops".to_owned());
         }
         let stopped = self.subscriptions.iter().find_map(|status| {
-            status.stopped().map(|reason| format!("handler {}: {reason}", status.deployment.manifest.name))
+            status
+                .stopped()
+                .map(|reason| format!("handler {}: {reason}", status.deployment.manifest.name))
         });
         stopped.map_or(Ok(()), Err)
     }

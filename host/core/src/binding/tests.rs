@@ -5,7 +5,7 @@ use super::*;
 fn record(headers: &[(&str, &str)]) -> Record {
     let headers = headers
         .iter()
-        .map(|(n, v)| ((*n).to_owned(), Bytes::copy_from_slice(v.as_bytes())))
+        .map(|(n, v)| (header_name(n), Bytes::copy_from_slice(v.as_bytes())))
         .collect();
     Record {
         value: Some(Bytes::from_static(b"{}")),
@@ -160,7 +160,7 @@ proptest! {
     fn no_record_breaks_the_decoder(
         headers in proptest::collection::vec(("(ce_)?[a-z]{0,8}|content-type", proptest::collection::vec(any::<u8>(), 0..16)), 0..8),
     ) {
-        let headers = headers.into_iter().map(|(n, v)| (n, Bytes::from(v))).collect();
+        let headers = headers.into_iter().map(|(n, v)| (n.into(), Bytes::from(v))).collect();
         let record = Record { headers, ..Record::default() };
         if let Ok(event) = from_record(&record) {
             prop_assert!(!event.id.is_empty() && !event.source.is_empty() && !event.ty.is_empty());

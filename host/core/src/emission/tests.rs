@@ -74,6 +74,10 @@ fn an_emission_that_must_not_be_published_is_refused_with_its_code() {
     );
     check(&|e| e.ty.clear(), "empty-type");
     check(&|e| e.id = Some(String::new()), "empty-id");
+    check(
+        &|e| e.datacontenttype = Some("application/cloudevents+json".into()),
+        "bad-content-type",
+    );
     check(&|e| e.delay_ms = Some(1), "delay-not-granted");
     check(&|e| e.extensions = with("causationid"), "forged-attribute");
     check(&|e| e.extensions = with("tenantid"), "forged-attribute");

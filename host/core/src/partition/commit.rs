@@ -1,5 +1,6 @@
 //! From staged events to units of work and back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Entry, Limits, Partition, Stage};
@@ -115,7 +116,7 @@ impl Partition {
     }
 
     /// The longest prefix of what is staged that fits a unit; at least one event, so that a large one cannot block.
-    fn take_staged(&mut self) -> (Vec<Position>, Vec<Completion>) {
+    fn take_staged(&mut self) -> (Vec<Position>, Vec<Arc<Completion>>) {
         let limits = &self.config.limits;
         let (mut positions, mut completions, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(position) = self.staged.front().copied() {
@@ -132,7 +133,7 @@ impl Partition {
             if !(positions.is_empty() || fits) {
                 break;
             }
-            completions.push(completion.clone());
+            completions.push(Arc::clone(completion));
             positions.push(position);
             self.staged.pop_front();
         }

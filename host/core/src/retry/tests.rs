@@ -63,6 +63,27 @@ fn unavailable_consumes_no_attempt_and_never_kills() {
 }
 
 #[test]
+fn an_outage_does_not_age_an_event() {
+    let position = Position {
+        topic: 0,
+        offset: 1,
+    };
+    let mut tally = Tally::new(position, Millis(0));
+    tally.count(
+        &Config::default(),
+        Millis(0),
+        &failed(FailureKind::Unavailable),
+    );
+    let two_days = Millis(0) + 2 * Config::default().age_max;
+    let verdict = tally.count(
+        &Config::default(),
+        two_days,
+        &failed(FailureKind::Transient),
+    );
+    assert!(matches!(verdict, Verdict::RetryAt(_)));
+}
+
+#[test]
 fn a_trap_gets_three_attempts() {
     let mut tally = Tally::new(
         Position {

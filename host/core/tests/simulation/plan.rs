@@ -228,7 +228,7 @@ fn item(rng: &mut Rng, config: &Config, position: Position, known: &mut Vec<Even
         known.push(event.clone());
     }
     let refused_at_start =
-        emission::hops(&event) >= emission::HOPS_MAX || (config.keyed_only && key.is_none());
+        emission::hops(&event) > emission::HOPS_MAX || (config.keyed_only && key.is_none());
     Item {
         position,
         record,
@@ -247,7 +247,7 @@ fn new_event(rng: &mut Rng, position: Position) -> Event {
         extensions.push(("tenantid".into(), format!("tenant-{}", rng.below(2))));
     }
     if rng.percent(3) {
-        extensions.push((emission::HOPS.into(), emission::HOPS_MAX.to_string()));
+        extensions.push((emission::HOPS.into(), (emission::HOPS_MAX + 1).to_string()));
     }
     Event {
         id: format!("{}-{}", position.topic, position.offset),

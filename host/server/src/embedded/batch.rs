@@ -9,6 +9,7 @@
 //! other: this is how the committer joins what many callers have encoded.
 
 use bytes::Bytes;
+use weir_core::binding;
 use weir_core::event::Record;
 
 use super::codec::{DecodeError, Input, put_bytes, put_varint};
@@ -174,7 +175,9 @@ impl Records {
         let count = input.count(2)?;
         let mut headers = Vec::with_capacity(count);
         for _ in 0..count {
-            headers.push((input.string()?, input.bytes()?));
+            let name = input.bytes()?;
+            let name = str::from_utf8(&name).map_err(|_utf8| input.malformed())?;
+            headers.push((binding::header_name(name), input.bytes()?));
         }
         input.finish()?;
         Ok(Some((

@@ -56,17 +56,17 @@ fn keyed(key: &'static str) -> SequenceKey {
     }
 }
 
-fn completion(offset: u64, output: Output) -> Completion {
-    Completion {
+fn completion(offset: u64, output: Output) -> Arc<Completion> {
+    Arc::new(Completion {
         position: Position { topic: 0, offset },
         sequence: keyed("k"),
         fate: Fate::Handled,
         mark: Some(Hash128([u8::try_from(offset % 256).unwrap(); 16])),
         output,
-    }
+    })
 }
 
-fn unit(number: u64, frontier: u64, completions: Vec<Completion>) -> Unit {
+fn unit(number: u64, frontier: u64, completions: Vec<Arc<Completion>>) -> Unit {
     Unit {
         number,
         epoch: 1,

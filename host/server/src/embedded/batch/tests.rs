@@ -15,7 +15,10 @@ pub(in crate::embedded) fn any_record() -> impl Strategy<Value = Record> {
         .prop_map(|(key, value, headers, timestamp_ms)| Record {
             key,
             value,
-            headers,
+            headers: headers
+                .into_iter()
+                .map(|(name, value)| (name.into(), value))
+                .collect(),
             timestamp_ms,
         })
 }
@@ -88,7 +91,7 @@ fn version_1_is_what_is_on_disks_already() {
     let record = Record {
         key: Some(Bytes::from_static(b"k")),
         value: None,
-        headers: vec![("h".to_owned(), Bytes::from_static(b"v"))],
+        headers: vec![("h".into(), Bytes::from_static(b"v"))],
         timestamp_ms: 0x0102,
     };
     let value = encode(&[record]).finish();

@@ -9,12 +9,14 @@ fn unit(stream_time: u64, staged_at: u64, marks: &[Option<[u8; 16]>]) -> Unit {
         topic: 0,
         offset: 0,
     };
-    let completion = |mark: &Option<[u8; 16]>| Completion {
-        position,
-        sequence: SequenceKey::Alone(position),
-        fate: Fate::Handled,
-        mark: mark.map(Hash128),
-        output: Output::default(),
+    let completion = |mark: &Option<[u8; 16]>| {
+        std::sync::Arc::new(Completion {
+            position,
+            sequence: SequenceKey::Alone(position),
+            fate: Fate::Handled,
+            mark: mark.map(Hash128),
+            output: Output::default(),
+        })
     };
     Unit {
         number: 1,
