@@ -1,6 +1,9 @@
 //! The whole host against its public surface: each test starts the real program on a scratch directory.
 
-#![expect(clippy::unwrap_used, reason = "what a test starts from either works or ends the test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test starts from either works or ends the test"
+)]
 
 mod fixture;
 mod http;

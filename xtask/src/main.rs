@@ -3,7 +3,10 @@
 //! This program depends on neither the store nor the runtime, so that it builds in a minute and can prepare the
 //! machine before they are compiled.
 
-#![expect(clippy::print_stdout, reason = "results for people go to standard output")]
+#![expect(
+    clippy::print_stdout,
+    reason = "results for people go to standard output"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -89,6 +89,7 @@ impl App {
             let status = Arc::new(SubscriptionStatus::new(
                 deployment.clone(),
                 component.digest(),
+                deployment.partitions(&*bus),
             ));
             table.deploy(Arc::clone(&deployment.scope.group), component);
             subscriptions.push(Arc::new(Subscription {
@@ -135,7 +136,7 @@ impl App {
         let count = self
             .subscriptions
             .iter()
-            .map(|one| one.partitions(&*self.bus))
+            .map(|one| one.deployment.partitions(&*self.bus) as usize)
             .sum::<usize>();
         for subscription in &self.subscriptions {
             let serving = serve(

@@ -7,6 +7,7 @@ use dashmap::DashMap;
 use weir_core::{dead_letter, emission, inbox, partition};
 use weir_wasm::{Component, Grants, Isolation, Limits, LoadOptions, Sandbox};
 
+use crate::bus::Bus;
 use crate::config::{Config, Fault, Faults};
 use crate::ledger::Scope;
 use crate::manifest::{self, Manifest};
@@ -64,6 +65,16 @@ impl Deployment {
             dead_letter_topics,
             manifest: Arc::new(manifest),
         }
+    }
+
+    /// How many partition numbers its topics have: each is served by a machine of its own.
+    #[must_use]
+    pub fn partitions(&self, bus: &dyn Bus) -> u32 {
+        let topics = self.scope.topics.iter();
+        let counts = topics
+            .filter_map(|topic| bus.topic(topic))
+            .map(|topic| topic.partitions);
+        counts.max().unwrap_or(0)
     }
 
     /// What the machine of one partition is given.

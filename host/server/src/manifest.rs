@@ -238,11 +238,11 @@ fn read_emit(mut section: Section<'_>, config: &Config, handler: &str) -> (Vec<S
     let topics = read_topics(&mut section, config).unwrap_or_default();
     let source = section
         .text("source")
-        .map_or_else(|| format!("/handlers/{handler}"), str::to_owned);
+        .map_or_else(|| format!("/weir/{handler}"), str::to_owned);
     if source.is_empty() || source.chars().any(|c| c.is_control() || c.is_whitespace()) {
         section.fault(
             "source",
-            format!("is {source:?}: must be a URI reference, as in \"/handlers/billing\""),
+            format!("is {source:?}: must be a URI reference, as in \"/weir/billing\""),
         );
     }
     section.close();

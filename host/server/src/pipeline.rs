@@ -47,19 +47,6 @@ pub struct Subscription {
     pub status: Arc<SubscriptionStatus>,
 }
 
-impl Subscription {
-    /// Partition numbers that this subscription can be given.
-    #[must_use]
-    pub fn partitions(&self, bus: &dyn Bus) -> usize {
-        let topics = self.deployment.scope.topics.iter();
-        topics
-            .filter_map(|topic| bus.topic(topic))
-            .map(|topic| topic.partitions as usize)
-            .max()
-            .unwrap_or(0)
-    }
-}
-
 /// Why a partition stopped before it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {

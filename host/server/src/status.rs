@@ -27,6 +27,8 @@ struct PartitionStatus {
 pub struct SubscriptionStatus {
     deployment: Deployment,
     digest: String,
+    /// Partition numbers that will report.
+    expected: u32,
     partitions: Mutex<BTreeMap<u32, PartitionStatus>>,
     stopped: Mutex<Option<String>>,
 }
@@ -34,11 +36,12 @@ pub struct SubscriptionStatus {
 impl SubscriptionStatus {
     /// Of a subscription whose partitions have not reported.
     #[must_use]
-    pub fn new(deployment: Deployment, digest: &str) -> Self {
+    pub fn new(deployment: Deployment, digest: &str, expected: u32) -> Self {
         let partitions = Mutex::new(BTreeMap::new());
         Self {
             deployment,
             digest: digest.to_owned(),
+            expected,
             partitions,
             stopped: Mutex::new(None),
         }
@@ -68,6 +71,35 @@ impl SubscriptionStatus {
             .get_or_insert(reason);
     }
 
+    /// Whether every partition has restored what its ledger holds and serves.
+    fn serves(&self) -> bool {
+        let partitions = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        partitions.len() >= self.expected as usize
+    }
+
+    /// Records that have no durable fate; of a partition that has not reported, all.
+    fn lag(&self, bus: &dyn Bus, partitions: &BTreeMap<u32, PartitionStatus>) -> u64 {
+        let lag_of = |partition: u32| {
+            let frontiers = partitions
+                .get(&partition)
+                .map(|status| status.frontiers.as_slice());
+            let topics = self.deployment.scope.topics.iter().enumerate();
+            topics
+                .filter_map(|(index, topic)| {
+                    let (first, end) = bus.bounds(topic, partition)?;
+                    let frontier = frontiers
+                        .and_then(|frontiers| frontiers.get(index))
+                        .copied();
+                    Some(end.saturating_sub(frontier.unwrap_or(first)))
+                })
+                .sum::<u64>()
+        };
+        (0..self.expected).map(lag_of).sum()
+    }
+
     fn stopped(&self) -> Option<String> {
         self.stopped
             .lock()
@@ -91,18 +123,6 @@ impl SubscriptionStatus {
             })
             .collect();
         let topics = &self.deployment.scope.topics;
-        let lag: u64 = partitions
-            .iter()
-            .flat_map(|(partition, status)| {
-                topics
-                    .iter()
-                    .zip(&status.frontiers)
-                    .map(|(topic, frontier)| {
-                        bus.bounds(topic, *partition)
-                            .map_or(0, |(_, end)| end.saturating_sub(*frontier))
-                    })
-            })
-            .sum();
         let stopped = self.stopped();
         json!({
             "name": self.deployment.manifest.name,
@@ -112,7 +132,7 @@ impl SubscriptionStatus {
             "topics": topics.iter().map(|topic| &**topic).collect::<Vec<_>>(),
             "state": if stopped.is_some() { "stopped" } else { "running" },
             "reason": stopped,
-            "lag": lag,
+            "lag": self.lag(bus, &partitions),
             "fates": fates,
             "attempts": sum(&|status| status.counters.attempts),
             "failures": sum(&|status| status.counters.failures),
@@ -179,6 +199,16 @@ impl StatusSource for HostStatus {
     fn ready(&self) -> Result<(), String> {
         if !self.ready.load(Ordering::Acquire) {
             return Err("the host starts or stops".to_owned());
+        }
+        if let Some(status) = self
+            .subscriptions
+            .iter()
+            .find(|status| !status.serves() && status.stopped().is_none())
+        {
+            return Err(format!(
+                "handler {} starts",
+                status.deployment.manifest.name
+            ));
         }
         let stopped = self.subscriptions.iter().find_map(|status| {
             status

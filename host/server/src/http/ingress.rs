@@ -3,8 +3,6 @@
 //! All events of a request are taken or none: they are decoded and checked together and go to the bus in one call,
 //! and the answer is sent when that call says that they are durable.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -24,6 +22,7 @@ use super::access::Tenant;
 use super::problem::{EventFault, Problem, json_response};
 use super::{AppState, HttpConfig};
 use crate::bus::{Bus, Publish, PublishError, Topic};
+use crate::clock;
 use crate::cloudevents::{self, DecodeError};
 use crate::names;
 
@@ -51,7 +50,7 @@ pub(super) async fn publish(
     let accepted = events.len();
     // An empty batch asks for nothing.
     if accepted > 0 {
-        let now_ms = now_ms();
+        let now_ms = clock::now().0;
         let records = events
             .into_iter()
             .map(|event| to_publish(event, now_ms))
@@ -347,11 +346,4 @@ fn to_publish(event: Event, now_ms: u64) -> Publish {
         partition_hash,
         record: binding::to_record(event, key, now_ms),
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

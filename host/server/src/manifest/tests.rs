@@ -50,7 +50,7 @@ fn a_small_manifest_gets_the_defaults() {
         from: From::Earliest,
         filter: Filter::default(),
         emit_topics: Vec::new(),
-        source: "/handlers/billing".to_owned(),
+        source: "/weir/billing".to_owned(),
         grants: Grants::default(),
         retry: weir_core::retry::Config::default(),
         limits: Limits {
