@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
@@ -91,12 +91,60 @@ pub(crate) fn output(mut command: Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Builds the host as tests, demo and bench use it.
+/// A built test binary.
+pub(crate) struct TestBinary {
+    /// Of the target: `simulation`, `weir`.
+    pub(crate) target: String,
+    /// Folder of its package: where it runs.
+    pub(crate) folder: PathBuf,
+    /// The program.
+    pub(crate) program: PathBuf,
+}
+
+/// Builds the tests of all packages and says where they are.
+pub(crate) fn build_tests(root: &Path) -> anyhow::Result<Vec<TestBinary>> {
+    let mut binaries = Vec::new();
+    let arguments = [
+        "test",
+        "--workspace",
+        "--no-run",
+        "--quiet",
+        "--message-format=json-render-diagnostics",
+    ];
+    let built = lines(command(root, arguments), |line| {
+        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
+            return;
+        };
+        let manifest = message["manifest_path"].as_str().map(Path::new);
+        let binary = (
+            message["executable"].as_str(),
+            message["target"]["name"].as_str(),
+            manifest.and_then(Path::parent),
+            message["profile"]["test"].as_bool(),
+        );
+        if let (Some(program), Some(target), Some(folder), Some(true)) = binary {
+            binaries.push(TestBinary {
+                target: target.to_owned(),
+                folder: folder.to_owned(),
+                program: program.into(),
+            });
+        }
+    })?;
+    anyhow::ensure!(built, "the tests do not build");
+    Ok(binaries)
+}
+
+/// Builds the host as tests, demo and bench use it: always the whole workspace, because cargo chooses features by what
+/// is built together, and another choice would compile the Wasm runtime again.
 pub(crate) fn build_host(root: &Path) -> anyhow::Result<()> {
-    run(command(root, ["build", "--package", "weir"])).context("build the host")
+    run(command(root, ["build", "--workspace"])).context("build the host")
 }
 
 fn show(command: &Command) -> String {
-    let arguments: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
-    format!("cargo {}", arguments.join(" "))
+    let program = Path::new(command.get_program()).file_name();
+    let words = program.into_iter().chain(command.get_args());
+    words
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -92,32 +92,43 @@ const PARTS: &[Part] = &[
     Part {
         group: UNIT,
         name: "xtask",
-        run: |root, tally| package(root, tally, &["xtask"], &[]),
+        run: |root, tally| package(root, tally, "xtask", None, &[]),
+    },
+    Part {
+        group: UNIT,
+        name: "examples in documents",
+        run: |root, tally| {
+            test(
+                cargo::command(root, ["test", "--workspace", "--doc"]),
+                "examples in documents",
+                tally,
+            )
+        },
     },
     Part {
         group: UNIT,
         name: "core and simulation",
-        run: |root, tally| package(root, tally, &["weir-core"], &[]),
+        run: |root, tally| package(root, tally, "host/core", None, &[]),
     },
     Part {
         group: UNIT,
         name: "server",
-        run: |root, tally| package(root, tally, &["weir"], &[]),
+        run: |root, tally| package(root, tally, "host/server", None, &[]),
     },
     Part {
         group: HOSTILE,
         name: "sandbox",
-        run: |root, tally| package(root, tally, &["weir-wasm"], &[]),
+        run: |root, tally| package(root, tally, "host/wasm", None, &[]),
     },
     Part {
         group: KILLS,
         name: "kills",
-        run: |root, tally| package(root, tally, &["weir-tests"], &["kills::"]),
+        run: |root, tally| package(root, tally, "tests", Some("weir"), &["kills::"]),
     },
     Part {
         group: SURFACE,
         name: "whole host",
-        run: |root, tally| package(root, tally, &["weir-tests"], &["--skip", "kills::"]),
+        run: |root, tally| package(root, tally, "tests", Some("weir"), &["--skip", "kills::"]),
     },
 ];
 
@@ -293,17 +304,28 @@ fn guest_manifests(root: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The tests of packages; `filter` goes to the test binaries.
-fn package(root: &Path, tally: &mut Tally, names: &[&str], filter: &[&str]) -> anyhow::Result<()> {
-    let mut arguments = vec!["test", "--no-fail-fast"];
-    for name in names {
-        arguments.extend(["--package", name]);
+/// The tests of the package in `folder`, those of the target `target` only if one is named; `filter` goes to the test
+/// binaries.
+fn package(
+    root: &Path,
+    tally: &mut Tally,
+    folder: &str,
+    target: Option<&str>,
+    filter: &[&str],
+) -> anyhow::Result<()> {
+    let binaries = cargo::build_tests(root)?;
+    let mut found = false;
+    for binary in binaries {
+        if binary.folder != root.join(folder) || target.is_some_and(|name| name != binary.target) {
+            continue;
+        }
+        found = true;
+        let mut command = std::process::Command::new(&binary.program);
+        command.args(filter).current_dir(&binary.folder);
+        test(command, &binary.target, tally)?;
     }
-    if !filter.is_empty() {
-        arguments.extend(["--test", "weir", "--"]);
-        arguments.extend(filter);
-    }
-    test(cargo::command(root, arguments), &names.join(", "), tally)
+    anyhow::ensure!(found, "{folder} has no tests");
+    Ok(())
 }
 
 fn test(command: std::process::Command, name: &str, tally: &mut Tally) -> anyhow::Result<()> {
