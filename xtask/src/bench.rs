@@ -73,10 +73,12 @@ impl Figure {
 /// Measures all; always true, since a figure out of its budget is a result and no failure of the command.
 pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     machine::prepare()?;
-    guests::build(root)?;
+    let guests = guests::build(root)?;
+    let billing = guests.iter().find(|guest| guest.name == "billing");
+    let billing = billing.context("there is no handler `billing` to call")?;
     cargo::build_host(root)?;
-    let calls = sandbox(root)?;
-    let call = calls.get("bare_call_us").copied();
+    let calls = sandbox(root, &billing.component)?;
+    let call = calls.get("bare_us").copied();
     let syncs = limits::syncs_per_s(&root.join("target"))?;
     let store = store_rate(root)?;
     let embedded = embedded(root)?;
@@ -117,19 +119,18 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
 }
 
 /// The benchmark of `weir-wasm`: it prints one JSON object of names and figures.
-fn sandbox(root: &Path) -> anyhow::Result<std::collections::BTreeMap<String, f64>> {
-    let command = cargo::command(
-        root,
-        [
-            "bench",
-            "--profile",
-            "dev",
-            "--package",
-            "weir-wasm",
-            "--bench",
-            "overhead",
-        ],
-    );
+fn sandbox(root: &Path, guest: &Path) -> anyhow::Result<std::collections::BTreeMap<String, f64>> {
+    let arguments = [
+        "bench",
+        "--profile",
+        "dev",
+        "--workspace",
+        "--bench",
+        "overhead",
+        "--",
+    ];
+    let mut command = cargo::command(root, arguments);
+    command.arg(guest);
     figures_of(command).context("the benchmark of the sandbox")
 }
 
