@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use crate::time::Millis;
+
 /// Name of a record header; those of events are shared ([`crate::binding::header_name`]), because every record has ten.
 pub type HeaderName = Cow<'static, str>;
 
@@ -130,6 +132,26 @@ pub struct StateWrite {
     pub ttl_ms: Option<u64>,
 }
 
+/// One change of the timers of a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimerWrite {
+    /// Name within the sequence.
+    pub name: String,
+    /// Which of the attempt's calls of the timers interface made it, from 0: part of the setting's identity.
+    pub call: u32,
+    /// What the name is set to; none cancels it.
+    pub set: Option<TimerSet>,
+}
+
+/// What a timer is set to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimerSet {
+    /// It fires at this instant or later, never earlier.
+    pub due: Millis,
+    /// The data of the event that it fires as.
+    pub data: Option<Bytes>,
+}
+
 /// What a successful attempt wants to change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
@@ -137,6 +159,8 @@ pub struct Effects {
     pub emissions: Vec<Emission>,
     /// At most one per name: the last one wins within an attempt.
     pub state: Vec<StateWrite>,
+    /// At most one per name: the last one wins within an attempt.
+    pub timers: Vec<TimerWrite>,
 }
 
 /// Why an attempt failed.
@@ -165,6 +189,8 @@ pub struct Failure {
     pub message: String,
     /// The handler's hint: not before this long.
     pub retry_after_ms: Option<u64>,
+    /// Frames of the component at a trap, innermost first, one in a line; at most 8 KiB.
+    pub backtrace: Option<String>,
 }
 
 /// What an attempt ended with.

@@ -160,7 +160,11 @@ impl Component {
             Ok(emissions) => match check(&emissions, &shared.limits) {
                 Ok(()) => {
                     let emissions = emissions.into_iter().map(emission).collect();
-                    Outcome::Done(Effects { emissions, state })
+                    Outcome::Done(Effects {
+                        emissions,
+                        state,
+                        timers: Vec::new(),
+                    })
                 }
                 Err(failure) => Outcome::Failed(failure),
             },

@@ -92,6 +92,7 @@ pub(crate) fn failure(kind: FailureKind, code: &str, message: &str) -> Failure {
         code: sanitise_code(code),
         message: cut(message, MESSAGE_BYTES_MAX).to_owned(),
         retry_after_ms: None,
+        backtrace: None,
     }
 }
 

@@ -88,6 +88,7 @@ fn done(value: &'static str) -> Outcome {
             ..Emission::default()
         }],
         state: vec![write],
+        ..Effects::default()
     })
 }
 
@@ -219,6 +220,7 @@ fn an_unavailable_outcome_costs_no_attempt() {
         code: "down".into(),
         message: String::new(),
         retry_after_ms: None,
+        backtrace: None,
     };
     machine.handle_outcome(NOW, id, Outcome::Failed(failure));
     let due = machine.poll_timeout().expect("a retry waits");

@@ -6,6 +6,7 @@ fn failed(kind: FailureKind) -> Failure {
         code: "x".into(),
         message: String::new(),
         retry_after_ms: None,
+        backtrace: None,
     }
 }
 

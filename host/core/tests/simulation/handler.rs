@@ -53,6 +53,7 @@ pub(crate) fn effects(item: &Item, read: Read, runner: (u64, u64)) -> Effects {
             write("epoch", Some(number(runner.0))),
             write("serial", Some(number(runner.1))),
         ],
+        ..Effects::default()
     }
 }
 

@@ -291,6 +291,7 @@ impl Simulation {
             code: "simulated".into(),
             message: "as the seed wants it".into(),
             retry_after_ms: self.rng.percent(5).then_some(2_000),
+            backtrace: None,
         }))
     }
 
