@@ -5,9 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::event::Record;
-use crate::identity::hash_128;
+use crate::identity::{Hash128, hash_128};
 use crate::time::Millis;
-use crate::unit::OutRecord;
+use crate::unit::{Attempts, Origin, OutRecord, SequenceKey};
+
+/// The header that names a dead letter.
+pub const ID: &str = "weir.dlq.id";
 
 /// Header prefixes that a dead letter adds. Incoming headers with them are kept and never interpreted.
 pub const PREFIXES: [&str; 2] = ["__dlq.errors.", "weir.dlq."];
@@ -53,6 +56,36 @@ pub struct Cause {
     pub attempts: u32,
     /// When the first failure happened; none without an attempt.
     pub first_failed: Option<Millis>,
+    /// Frames of the component at its trap.
+    pub backtrace: Option<String>,
+}
+
+impl Cause {
+    /// Why an event died after these attempts.
+    #[must_use]
+    pub fn new(
+        stage: Stage,
+        class: &'static str,
+        code: String,
+        message: String,
+        attempts: &Attempts,
+    ) -> Self {
+        Self {
+            stage,
+            class,
+            code,
+            message,
+            attempts: attempts.counted,
+            first_failed: attempts.first_failed,
+            backtrace: None,
+        }
+    }
+
+    /// A record that is no event.
+    #[must_use]
+    pub fn poison(code: String, message: String) -> Self {
+        Self::new(Stage::Decode, "poison", code, message, &Attempts::default())
+    }
 }
 
 /// Who failed, and where its dead letters go.
@@ -68,67 +101,87 @@ pub struct Source {
     pub digest: Arc<str>,
 }
 
-/// Where a record stood, in the bus's own words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// Full topic name.
-    pub topic: Arc<str>,
-    /// Partition number.
-    pub partition: u32,
-    /// Offset.
-    pub offset: u64,
+/// What dies: the record, where it stood, and what it went through.
+#[derive(Clone, Copy, Debug)]
+pub struct Deceased<'a> {
+    /// As it was read, or as the timer would have fired.
+    pub record: &'a Record,
+    /// Where it was read.
+    pub origin: &'a Origin,
+    /// Its letter's identity.
+    pub letter: Hash128,
+    /// How often it was replayed before.
+    pub replays: u32,
+    /// True when its sequence waits for an operator.
+    pub held: bool,
+    /// Its sequence, as people may see it; none for an event without a key.
+    pub sequence: Option<&'a SequenceKey>,
+    /// W3C trace context of the event.
+    pub traceparent: Option<&'a str>,
 }
 
-/// The dead letter of `record` for `topic`: same partition, key, value and headers, then the vocabulary of KIP-1191 and
+/// The identity of the dead letter of what stood at `origin`: the same for each death of it.
+#[must_use]
+pub fn letter_id(group: &str, origin: &Origin) -> Hash128 {
+    hash_128(
+        "weir.dlq.v1",
+        &[
+            group.as_bytes(),
+            origin.topic.as_bytes(),
+            origin.partition.to_string().as_bytes(),
+            origin.offset.to_string().as_bytes(),
+        ],
+    )
+    .as_uuid()
+}
+
+/// The dead letter of a record for `topic`: same partition, key, value and headers, then the vocabulary of KIP-1191 and
 /// ours.
 #[must_use]
 pub fn to_record(
     topic: Arc<str>,
     source: &Source,
-    origin: &Origin,
-    record: &Record,
+    deceased: Deceased<'_>,
     cause: &Cause,
     now: Millis,
 ) -> OutRecord {
-    let offset = origin.offset.to_string();
-    let partition = origin.partition.to_string();
+    let Deceased { record, origin, .. } = deceased;
     let attempts = cause.attempts.to_string();
-    let id = hash_128(
-        "weir.dlq.v1",
-        &[
-            source.group.as_bytes(),
-            origin.topic.as_bytes(),
-            partition.as_bytes(),
-            offset.as_bytes(),
-        ],
-    );
     let mut headers = record.headers.clone();
-    let mut add = |name: &str, value: &str| {
-        headers.push((
-            name.to_owned().into(),
-            Bytes::copy_from_slice(value.as_bytes()),
-        ))
+    let mut add = |name: &'static str, value: &str| {
+        headers.push((name.into(), Bytes::copy_from_slice(value.as_bytes())))
     };
     add("__dlq.errors.topic", &origin.topic);
-    add("__dlq.errors.partition", &partition);
-    add("__dlq.errors.offset", &offset);
+    add("__dlq.errors.partition", &origin.partition.to_string());
+    add("__dlq.errors.offset", &origin.offset.to_string());
     add("__dlq.errors.group", &source.group);
     add("__dlq.errors.delivery.count", &attempts);
     add("__dlq.errors.message", &cause.message);
-    add("weir.dlq.id", &id.to_uuid());
-    add("weir.dlq.disposition", "released");
+    add(ID, &deceased.letter.to_uuid());
+    let disposition = if deceased.held { "held" } else { "released" };
+    add("weir.dlq.disposition", disposition);
     add("weir.dlq.stage", cause.stage.name());
     add("weir.dlq.class", cause.class);
     add("weir.dlq.code", &cause.code);
     add("weir.dlq.handler", &source.handler);
     add("weir.dlq.version", &source.version);
     add("weir.dlq.digest", &source.digest);
+    if let Some(backtrace) = &cause.backtrace {
+        add("weir.dlq.backtrace", backtrace);
+    }
     if let Some(at) = cause.first_failed {
         add("weir.dlq.first-failed-at", &at.to_rfc3339());
     }
     add("weir.dlq.dead-at", &now.to_rfc3339());
     add("weir.dlq.attempts", &attempts);
-    add("weir.dlq.replays", "0");
+    if let Some(SequenceKey::Keyed { tenant, key }) = deceased.sequence {
+        let sequence = hash_128("weir.sequence.v1", &[tenant.as_bytes(), key]);
+        add("weir.dlq.sequence", &sequence.to_string());
+    }
+    add("weir.dlq.replays", &deceased.replays.to_string());
+    if let Some(traceparent) = deceased.traceparent {
+        add("weir.dlq.traceparent", traceparent);
+    }
     OutRecord {
         topic,
         partition: Some(origin.partition),

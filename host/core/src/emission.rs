@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -40,6 +41,19 @@ pub struct Rules {
     pub source: Arc<str>,
     /// The name as the manifest writes it, and the full name.
     pub topics: Vec<(Arc<str>, Arc<str>)>,
+    /// Whether emissions may be delayed: the grant `timers`.
+    pub timers: bool,
+}
+
+/// A completed emission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emitted {
+    /// The event's id.
+    pub id: String,
+    /// What is published.
+    pub out: OutRecord,
+    /// Not before this long after the commit; none: with the commit.
+    pub delay: Option<Duration>,
 }
 
 /// The event that caused emissions, and the record that carried it.
@@ -71,7 +85,7 @@ pub fn to_records(
     cause: Cause<'_>,
     now: Millis,
     emissions: Vec<Emission>,
-) -> Result<Vec<OutRecord>, InvalidEmission> {
+) -> Result<Vec<Emitted>, InvalidEmission> {
     let mut identities = HashSet::with_capacity(if emissions.len() > 1 {
         emissions.len()
     } else {
@@ -85,14 +99,14 @@ pub fn to_records(
             code,
             reason,
         };
-        let (id, record) = to_record(rules, cause, now, index, emission).map_err(invalid)?;
-        if !single && !identities.insert(id) {
+        let emitted = to_record(rules, cause, now, index, emission).map_err(invalid)?;
+        if !single && !identities.insert(emitted.id.clone()) {
             return Err(invalid((
                 "duplicate-emission-id",
                 "another emission of this attempt has the same id".into(),
             )));
         }
-        records.push(record);
+        records.push(emitted);
     }
     Ok(records)
 }
@@ -105,7 +119,7 @@ fn to_record(
     now: Millis,
     index: usize,
     emission: Emission,
-) -> Result<(String, OutRecord), Fault> {
+) -> Result<Emitted, Fault> {
     let topic = resolve(rules, emission.topic.as_deref())?;
     if emission.ty.is_empty() {
         return Err((
@@ -113,7 +127,7 @@ fn to_record(
             "`type` is empty; CloudEvents requires one".into(),
         ));
     }
-    if emission.delay_ms.is_some() {
+    if emission.delay_ms.is_some() && !rules.timers {
         return Err((
             "delay-not-granted",
             "`delay-ms` needs the grant `timers`".into(),
@@ -166,15 +180,16 @@ fn to_record(
     };
     let partition_hash = partition_hash(key.as_deref(), cause.tenant, &event.source, &event.id);
     let record = binding::to_record(event, key, now.0);
-    Ok((
+    Ok(Emitted {
         id,
-        OutRecord {
+        out: OutRecord {
             topic,
             partition: None,
             partition_hash,
             record,
         },
-    ))
+        delay: emission.delay_ms.map(Duration::from_millis),
+    })
 }
 
 fn resolve(rules: &Rules, asked: Option<&str>) -> Result<Arc<str>, Fault> {

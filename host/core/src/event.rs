@@ -178,6 +178,20 @@ pub enum FailureKind {
     Limit,
 }
 
+impl FailureKind {
+    /// The class of a dead letter and the label of metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Unavailable => "unavailable",
+            Self::Permanent => "permanent",
+            Self::Trap => "trap",
+            Self::Limit => "limit",
+        }
+    }
+}
+
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

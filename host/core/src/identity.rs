@@ -20,13 +20,34 @@ impl fmt::Display for Hash128 {
 }
 
 impl Hash128 {
-    /// This hash as a UUID of version 8 (RFC 9562): six bits are replaced by version and variant.
+    /// This hash with six bits replaced by version and variant of a UUID of version 8 (RFC 9562).
     #[must_use]
-    pub fn to_uuid(self) -> String {
+    pub fn as_uuid(self) -> Self {
         let mut bytes = self.0;
         bytes[6] = (bytes[6] & 0x0f) | 0x80;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
-        let hex = Self(bytes).to_string();
+        Self(bytes)
+    }
+
+    /// What [`Hash128::to_uuid`] wrote.
+    #[must_use]
+    pub fn from_uuid(text: &str) -> Option<Self> {
+        let dashes = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+        let fits = text.len() == 36
+            && text.bytes().enumerate().all(|(at, byte)| match byte {
+                b'-' => dashes(at),
+                b'0'..=b'9' | b'a'..=b'f' => !dashes(at),
+                _ => false,
+            });
+        let hex: String = text.chars().filter(|digit| *digit != '-').collect();
+        let bytes = u128::from_str_radix(&hex, 16).ok().filter(|_| fits)?;
+        Some(Self(bytes.to_be_bytes()))
+    }
+
+    /// This hash as a UUID of version 8 (RFC 9562): six bits are replaced by version and variant.
+    #[must_use]
+    pub fn to_uuid(self) -> String {
+        let hex = self.as_uuid().to_string();
         format!(
             "{}-{}-{}-{}-{}",
             &hex[..8],
@@ -76,6 +97,28 @@ pub fn inbox_mark(subscription: &str, tenant: &str, source: &str, id: &str) -> H
         id.as_bytes(),
     ];
     hash_128("weir.inbox.v1", &fields)
+}
+
+/// The identity of one setting of a timer: which one of the sequence, by which event, in which call.
+#[must_use]
+pub fn timer_id(
+    subscription: &str,
+    tenant: &str,
+    key: &[u8],
+    name: &str,
+    event: (&str, &str),
+    call: u32,
+) -> Hash128 {
+    let fields: [&[u8]; 7] = [
+        subscription.as_bytes(),
+        tenant.as_bytes(),
+        key,
+        name.as_bytes(),
+        event.0.as_bytes(),
+        event.1.as_bytes(),
+        &call.to_le_bytes(),
+    ];
+    hash_128("weir.timer.v1", &fields).as_uuid()
 }
 
 /// The key for calls to systems outside: the same on every attempt, host and version.

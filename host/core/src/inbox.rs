@@ -57,6 +57,11 @@ impl Inbox {
         self.ids.len()
     }
 
+    /// Since when the oldest mark stands, on the wall clock.
+    pub(crate) fn since(&self) -> Option<Millis> {
+        self.blocks.front().map(|block| block.staged_at)
+    }
+
     /// Takes in the marks of a committed unit.
     pub(crate) fn insert(&mut self, block: InboxBlock) {
         if !block.ids.is_empty() {

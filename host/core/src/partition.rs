@@ -1,33 +1,52 @@
 //! The state machine of one partition number of one subscription, for the time of one assignment.
 //!
 //! Records go in by [`Partition::handle_record`], outcomes of attempts by [`Partition::handle_outcome`], answers of the
-//! ledger by [`Partition::handle_commit`], the passing of time by [`Partition::handle_timeout`]. Work comes out by
-//! [`Partition::poll_action`]: attempts to run and units of work to commit. The shell calls `poll_action` until it is
-//! empty after each `handle_*`, and `handle_timeout` at [`Partition::poll_timeout`].
+//! ledger by [`Partition::handle_commit`] and [`Partition::handle_loaded`], the passing of time by
+//! [`Partition::handle_timeout`]. Work comes out by [`Partition::poll_action`]: attempts to run, reads of the ledger and
+//! units of work to commit. The shell calls `poll_action` until it is empty after each `handle_*`, and `handle_timeout`
+//! at [`Partition::poll_timeout`].
 //!
-//! Life of an event here: queued in the lane of its sequence, at its head ready, perhaps waiting for another event with
-//! its id, running, perhaps waiting for a retry, staged with a fate, in the unit that is being committed, gone.
+//! What gets a fate is an item: a record of the bus, a parked event, or a timer. Life of an item here: queued in the
+//! lane of its sequence, at its head ready, perhaps waiting for another event with its id, running, perhaps waiting for
+//! a retry, staged with a fate, in the unit that is being committed, gone. A parked event waits in the ledger and is no
+//! item until it is the first of its sequence and due.
 
+mod admission;
 mod commit;
 mod lane;
+mod operate;
+mod outcome;
+mod park;
 mod progress;
+mod suspects;
+mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::breaker::Ticket;
+use crate::command::Command;
 use crate::dead_letter;
 use crate::emission;
-use crate::event::{Effects, Event, Failure, FailureKind, Outcome, Record};
-use crate::identity::{Hash128, inbox_mark};
+use crate::event::{Event, Record};
+use crate::gate::Gate;
+use crate::identity::Hash128;
 use crate::inbox::{self, Inbox};
-use crate::retry::{self, Tally, Verdict};
+use crate::retry::{self, Instant};
 use crate::time::Millis;
-use crate::unit::{Completion, Fate, Output, Position, Restore, SequenceKey, Unit};
+use crate::unit::{
+    Active, Attempts, Completion, Fate, ItemId, LetterStatus, Origin, ParkedEvent, Position,
+    Restore, SequenceKey, Timer, TimerKey, TimerPage, Unit,
+};
 
 use self::lane::Lane;
 pub use self::lane::StagedState;
+use self::park::Park;
 use self::progress::Progress;
+use self::suspects::Suspects;
+use self::timers::Timers;
+pub use self::timers::{TIMER_NAME, TIMER_TYPE, TIMERS_RESIDENT_MAX};
 
 /// The tenant of an event that names none.
 pub const DEFAULT_TENANT: &str = "default";
@@ -41,18 +60,38 @@ pub struct Config {
     pub partition: u32,
     /// Full names of the topics; [`Position::topic`] indexes them.
     pub topics: Arc<[Arc<str>]>,
-    /// Their dead-letter topics, in the same order.
+    /// Which of them carries the operator's commands, if any.
+    pub commands: Option<u16>,
+    /// Their dead-letter topics, in the same order; the one of the command topic is not used.
     pub dead_letter_topics: Arc<[Arc<str>]>,
+    /// What follows a death.
+    pub on_dead: OnDead,
     /// What the handler may emit.
     pub emit: emission::Rules,
+    /// What the handler may emit that takes its place while the breaker is open.
+    pub fallback: Option<emission::Rules>,
     /// True when the handler has state or timers: a record without a key is a dead letter.
     pub keyed_only: bool,
+    /// Whether the ledger can set sequences aside; without, an event waits at the delays of R3 with its position open.
+    pub parks: bool,
     /// Retry schedule.
     pub retry: retry::Config,
     /// Inbox window; none switches L1 off.
     pub inbox: Option<inbox::Config>,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// What follows the death of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDead {
+    /// Its sequence goes on.
+    #[default]
+    Release,
+    /// Its sequence waits for an operator.
+    Hold,
+    /// There is no dead-letter topic: the partition stops, with an alarm.
+    Stop,
 }
 
 /// Bounds of one partition; each keeps memory or an outage small (I10).
@@ -64,8 +103,12 @@ pub struct Limits {
     pub running_max: usize,
     /// From the first open position to the last admitted, per topic.
     pub span_max: u64,
+    /// How long the first open position may wait for a retry before its sequence is set aside.
+    pub span_age_max: Duration,
     /// Bytes of admitted records.
     pub bytes_max: usize,
+    /// Bytes that parked events of the subscription may take on this host: then its partitions pause.
+    pub park_bytes_max: u64,
     /// Events in one unit.
     pub unit_events_max: usize,
     /// Bytes written by one unit.
@@ -80,7 +123,9 @@ impl Default for Limits {
             in_flight_max: 256,
             running_max: 64,
             span_max: 65_536,
+            span_age_max: Duration::from_secs(30),
             bytes_max: 16 << 20,
+            park_bytes_max: 1 << 30,
             unit_events_max: 1_024,
             unit_bytes_max: 4 << 20,
             unit_linger: Duration::from_millis(2),
@@ -104,6 +149,13 @@ pub enum Decoded {
         /// For people.
         message: String,
     },
+    /// What an operator asks; the record is the letter's own.
+    Command {
+        /// What is asked.
+        command: Box<Command>,
+        /// Owner of the letter's event.
+        tenant: Arc<str>,
+    },
 }
 
 /// Names one attempt; the outcome of another one is not taken for it.
@@ -111,8 +163,8 @@ pub enum Decoded {
 pub struct AttemptId {
     /// Epoch of the assignment in which it was started.
     pub epoch: u64,
-    /// Which event.
-    pub position: Position,
+    /// What it is made for.
+    pub item: ItemId,
     /// Counts the attempts of the epoch.
     pub serial: u64,
 }
@@ -128,28 +180,68 @@ pub struct Attempt {
     pub event: Arc<Event>,
     /// What carried it.
     pub record: Arc<Record>,
+    /// Where it stood.
+    pub origin: Origin,
     /// Owner of the event.
     pub tenant: Arc<str>,
     /// Whose state it reads.
     pub sequence: SequenceKey,
     /// Writes of earlier events of the sequence that are not committed: they hide what the ledger holds.
     pub staged: StagedState,
+    /// True when the fallback handler is to be called, without state and timers.
+    pub fallback: bool,
+}
+
+/// What the shell reads from the ledger for the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// The first parked event of this sequence.
+    Parked(SequenceKey),
+    /// This timer.
+    Timer(ItemId, TimerKey),
+    /// The first [`TIMERS_RESIDENT_MAX`] timers.
+    Timers,
+    /// The status of the dead letter that this command names, and the first parked event of the sequence.
+    Letter(ItemId, Hash128, SequenceKey),
+}
+
+/// What the ledger holds.
+#[derive(Clone, Debug)]
+pub enum Loaded {
+    /// Answers [`Load::Parked`], with what its record carries.
+    Parked(Option<(ParkedEvent, Decoded)>),
+    /// Answers [`Load::Timer`], with what its record carries.
+    Timer(Option<(Timer, Decoded)>),
+    /// Answers [`Load::Timers`].
+    Timers(TimerPage),
+    /// Answers [`Load::Letter`].
+    Letter(Option<LetterStatus>, Option<ParkedEvent>),
+    /// The ledger could not be read: it is asked again after a while.
+    Unavailable,
 }
 
 /// Work for the shell.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Run this and answer by [`Partition::handle_outcome`].
-    Attempt(Attempt),
+    Attempt(Box<Attempt>),
+    /// Read this and answer by [`Partition::handle_loaded`], before any other call.
+    Load(Load),
     /// Commit this and answer by [`Partition::handle_commit`].
-    Commit(Unit),
+    Commit(Box<Unit>),
 }
 
 /// Counters since the start of the assignment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Events by fate, in the order of [`Fate::ALL`]; committed ones only.
+    /// Records by fate, in the order of [`Fate::ALL`]; committed ones only.
     pub fates: [u64; 6],
+    /// Parked events and timers by fate, likewise: they have a fate of their own after their record has one.
+    pub later: [u64; 6],
+    /// Handled ones whose effects are the fallback's.
+    pub fallback: u64,
+    /// Commands of the operator that were obeyed or found moot.
+    pub commands: u64,
     /// Attempts started.
     pub attempts: u64,
     /// Attempts that failed, traps and limits included.
@@ -158,21 +250,46 @@ pub struct Counters {
     pub redelivered: u64,
 }
 
-/// Where an open event stands.
+/// Where an open item stands.
 #[derive(Debug)]
 enum Stage {
     /// Behind the head of its lane.
     Queued,
     /// Head of its lane, about to start.
     Ready,
+    /// Asked of the ledger.
+    Loading,
     /// Head of its lane; another event with its id has no fate.
     AwaitsId,
     /// In an attempt.
-    Running(u64),
+    Running(Runner),
     /// Head of its lane until this instant.
     RetryWait(Millis),
     /// It has a fate that is not durable.
     Staged(Arc<Completion>),
+}
+
+/// A running attempt.
+#[derive(Clone, Copy, Debug)]
+struct Runner {
+    serial: u64,
+    /// The breaker's permit; none for a fallback.
+    ticket: Option<Ticket>,
+}
+
+/// What an item is.
+#[derive(Debug)]
+enum Work {
+    /// A record of the bus.
+    Record,
+    /// The first event of a parked sequence. It stands in no lane.
+    Parked(Box<ParkedEvent>),
+    /// A timer of the handler that is due.
+    Timer(TimerKey),
+    /// A delayed emission that is due. It stands in no lane.
+    Emission(TimerKey),
+    /// A command of the operator.
+    Command(Box<Command>),
 }
 
 #[derive(Debug)]
@@ -180,21 +297,20 @@ struct Entry {
     sequence: SequenceKey,
     tenant: Arc<str>,
     record: Arc<Record>,
-    /// None for what no handler sees.
+    /// None for what no handler sees, and for what is not loaded.
     event: Option<Arc<Event>>,
     mark: Option<Hash128>,
     bytes: usize,
+    admitted: Millis,
+    work: Work,
     stage: Stage,
 }
 
-/// What the inbox says of an id.
-enum Claim {
-    /// Nobody has it: it is this event's.
-    Free,
-    /// It has a fate, durable or staged.
-    Seen,
-    /// Another event has started under it and has no fate.
-    InFlight,
+impl Entry {
+    /// Whether its order is kept by the lane of its sequence.
+    fn has_lane(&self) -> bool {
+        !matches!(self.work, Work::Parked(_) | Work::Emission(_))
+    }
 }
 
 /// The machine; see the module.
@@ -205,39 +321,69 @@ pub struct Partition {
     progress: Vec<Progress>,
     inbox: Inbox,
     stream_time: Millis,
-    entries: HashMap<Position, Entry>,
+    clock: ActiveClock,
+    entries: HashMap<ItemId, Entry>,
     lanes: HashMap<SequenceKey, Lane>,
-    /// Heads in [`Stage::Ready`]; may hold positions that have moved on.
-    ready: VecDeque<Position>,
+    park: Park,
+    timers: Timers,
+    suspects: Suspects,
+    /// Items in [`Stage::Ready`]; may hold some that have moved on.
+    ready: VecDeque<ItemId>,
     /// Instants of [`Stage::RetryWait`].
-    retries: BTreeSet<(Millis, Position)>,
-    /// Failures of open events; what is counted here is durable with the next unit.
-    tallies: BTreeMap<Position, Tally>,
+    retries: BTreeSet<(Millis, ItemId)>,
+    /// Failures of open items; what is counted here is durable with the next unit.
+    tallies: BTreeMap<ItemId, Attempts>,
     /// The event that has started under this id, and those that wait for its fate.
-    ids: HashMap<Hash128, (Position, Vec<Position>)>,
-    /// Events in [`Stage::Staged`] that no unit holds, in the order of their staging.
-    staged: VecDeque<Position>,
+    ids: HashMap<Hash128, (ItemId, Vec<ItemId>)>,
+    /// Items in [`Stage::Staged`] that no unit holds, in the order of their staging.
+    staged: VecDeque<ItemId>,
     commits: commit::Commits,
+    /// When the gate may be asked again; it refused the last time.
+    gate_until: Option<Millis>,
     serial: u64,
     running: usize,
     waiting: usize,
     bytes: usize,
     draining: bool,
+    /// Why nothing starts any more.
+    halted: Option<String>,
     counters: Counters,
+}
+
+/// Time in which the partition was owned and its breaker closed.
+#[derive(Clone, Copy, Debug)]
+struct ActiveClock {
+    active: Active,
+    last: Option<Millis>,
+}
+
+impl ActiveClock {
+    /// Counts the time since the last call, unless the gate is open now.
+    fn tick(&mut self, now: Millis, paused: bool) {
+        if let Some(last) = self.last.filter(|_| !paused) {
+            let passed = u64::try_from(now.since(last).as_millis()).unwrap_or(u64::MAX);
+            self.active = Active(self.active.0.saturating_add(passed));
+        }
+        self.last = Some(now);
+    }
 }
 
 impl Partition {
     /// Takes over a partition with what its ledger holds.
     #[must_use]
     pub fn new(config: Config, epoch: u64, restore: Restore) -> Self {
+        let suspects = Suspects::new(&restore);
         let mut progress: Vec<Progress> =
             restore.cursors.into_iter().map(Progress::restore).collect();
         progress.resize_with(config.topics.len(), Progress::default);
-        let tallies = restore
+        let mut tallies: BTreeMap<ItemId, Attempts> = restore
             .open
             .into_iter()
-            .map(|open| (open.position, Tally::restored(open)))
+            .map(|open| (open.item, open.attempts))
             .collect();
+        if let Some(alone) = restore.alone {
+            tallies.entry(alone).or_default().crashes += 1;
+        }
         let inbox = Inbox::restore(config.inbox.unwrap_or_default(), restore.inbox);
         Self {
             config: Arc::new(config),
@@ -245,19 +391,28 @@ impl Partition {
             progress,
             inbox,
             stream_time: restore.stream_time,
+            clock: ActiveClock {
+                active: restore.active,
+                last: None,
+            },
             entries: HashMap::new(),
             lanes: HashMap::new(),
+            park: Park::restore(restore.parked, restore.next_parked),
+            timers: Timers::restore(restore.timers),
+            suspects,
             ready: VecDeque::new(),
             retries: BTreeSet::new(),
             tallies,
             ids: HashMap::new(),
             staged: VecDeque::new(),
-            commits: commit::Commits::new(restore.unit),
+            commits: commit::Commits::new(restore.unit, restore.alone.is_some()),
+            gate_until: None,
             serial: 0,
             running: 0,
             waiting: 0,
             bytes: 0,
             draining: false,
+            halted: None,
             counters: Counters::default(),
         }
     }
@@ -280,6 +435,8 @@ impl Partition {
     pub fn has_capacity(&self) -> bool {
         let limits = &self.config.limits;
         !self.draining
+            && self.halted.is_none()
+            && !self.park.is_full()
             && self.waiting + self.running < limits.in_flight_max
             && self.bytes < limits.bytes_max
             && self
@@ -288,225 +445,35 @@ impl Partition {
                 .all(|progress| progress.span() < limits.span_max)
     }
 
-    /// Takes in a record. Per topic, records come in ascending order; a redelivered one is dropped here (L0).
-    pub fn handle_record(
-        &mut self,
-        now: Millis,
-        position: Position,
-        record: Arc<Record>,
-        decoded: Decoded,
-    ) {
-        let progress = &mut self.progress[usize::from(position.topic)];
-        // What was completed by an earlier owner counts for the span too, or each owner would widen it.
-        if progress.admit(position.offset) {
-            let left = |at: &Position| at.topic == position.topic && at.offset < position.offset;
-            self.tallies
-                .retain(|at, _| !(left(at) && progress.is_completed(at.offset)));
-        }
-        if progress.is_completed(position.offset) || self.entries.contains_key(&position) {
-            self.counters.redelivered += 1;
-            return;
-        }
-        self.stream_time = self.stream_time.max(Millis(record.timestamp_ms.min(now.0)));
-
-        let (event, verdict) = match decoded {
-            Decoded::Event(event) => (Some(event), None),
-            Decoded::Filtered => (None, Some(Ok(Fate::Filtered))),
-            Decoded::Skipped => (None, Some(Ok(Fate::Skipped))),
-            Decoded::Poison { code, message } => (
-                None,
-                Some(Err(cause(
-                    dead_letter::Stage::Decode,
-                    "poison",
-                    code,
-                    message,
-                ))),
-            ),
-        };
-        let head = self.admit(position, record, event);
-        match verdict {
-            Some(Ok(fate)) => self.stage(now, position, fate, Output::default()),
-            Some(Err(cause)) => self.die(now, position, cause),
-            None if head => self.make_ready(position),
-            None => {}
-        }
-    }
-
-    /// Puts a record into its lane and says whether it is the head. What no handler sees is a sequence of its own.
-    fn admit(
-        &mut self,
-        position: Position,
-        record: Arc<Record>,
-        event: Option<Arc<Event>>,
-    ) -> bool {
-        let tenant: Arc<str> = event
-            .as_ref()
-            .and_then(|event| event.extension("tenantid"))
-            .unwrap_or(DEFAULT_TENANT)
-            .into();
-        let sequence = match &record.key {
-            Some(key) if event.is_some() => SequenceKey::Keyed {
-                tenant: Arc::clone(&tenant),
-                key: key.clone(),
-            },
-            Some(_) | None => SequenceKey::Alone(position),
-        };
-        let mark = event
-            .as_ref()
-            .filter(|_| self.config.inbox.is_some())
-            .map(|event| inbox_mark(&self.config.source.group, &tenant, &event.source, &event.id));
-        let bytes = record.bytes();
-        self.bytes += bytes;
-        let lane = self.lanes.entry(sequence.clone()).or_default();
-        lane.push(position);
-        let head = lane.is_head(position);
-        let entry = Entry {
-            sequence,
-            tenant,
-            record,
-            event,
-            mark,
-            bytes,
-            stage: Stage::Queued,
-        };
-        self.entries.insert(position, entry);
-        head
-    }
-
-    /// Takes in what an attempt ended with. The outcome of an attempt that is not running here commits nothing (I4).
-    pub fn handle_outcome(&mut self, now: Millis, id: AttemptId, outcome: Outcome) {
-        let Some(entry) = self.entries.get_mut(&id.position) else {
-            return;
-        };
-        let current = matches!(entry.stage, Stage::Running(serial) if serial == id.serial);
-        if id.epoch != self.epoch || !current {
-            return;
-        }
-        entry.stage = Stage::Ready;
-        self.running -= 1;
-        match outcome {
-            Outcome::Done(effects) => self.handle_effects(now, id.position, effects),
-            Outcome::Failed(failure) => self.handle_failure(now, id.position, failure),
-        }
-    }
-
-    fn handle_effects(&mut self, now: Millis, position: Position, effects: Effects) {
-        let entry = &self.entries[&position];
-        let Some(event) = entry.event.as_deref() else {
-            return;
-        };
-        let cause_of = emission::Cause {
-            event,
-            record: &entry.record,
-            tenant: &entry.tenant,
-        };
-        match emission::to_records(&self.config.emit, cause_of, now, effects.emissions) {
-            Ok(records) => self.stage(
-                now,
-                position,
-                Fate::Handled,
-                Output {
-                    records,
-                    state: effects.state,
-                },
-            ),
-            Err(invalid) => {
-                let message = invalid.to_string();
-                self.die_of_output(
-                    now,
-                    position,
-                    "invalid-emission",
-                    invalid.code.into(),
-                    message,
-                );
-            }
-        }
-    }
-
-    /// Counts the attempt whose output nobody can take, and lets its event die of it.
-    fn die_of_output(
-        &mut self,
-        now: Millis,
-        position: Position,
-        class: &'static str,
-        code: String,
-        message: String,
-    ) {
-        self.counters.failures += 1;
-        let tally = self
-            .tallies
-            .entry(position)
-            .or_insert_with(|| Tally::new(position, now));
-        tally.open.attempts += 1;
-        let open = tally.open;
-        let mut cause = cause(dead_letter::Stage::Output, class, code, message);
-        cause.attempts = open.attempts;
-        cause.first_failed = Some(open.first_failed);
-        self.die(now, position, cause);
-    }
-
-    fn handle_failure(&mut self, now: Millis, position: Position, failure: Failure) {
-        self.counters.failures += 1;
-        let tally = self
-            .tallies
-            .entry(position)
-            .or_insert_with(|| Tally::new(position, now));
-        let verdict = tally.count(&self.config.retry, now, &failure);
-        let open = tally.open;
-        if failure.kind != FailureKind::Unavailable {
-            self.commits.attempts_changed(now);
-        }
-        match verdict {
-            Verdict::RetryAt(at) => {
-                if let Some(entry) = self.entries.get_mut(&position) {
-                    entry.stage = Stage::RetryWait(at);
-                }
-                self.retries.insert((at, position));
-            }
-            Verdict::Die => {
-                let class = match failure.kind {
-                    FailureKind::Transient => "transient",
-                    FailureKind::Unavailable => "unavailable",
-                    FailureKind::Permanent => "permanent",
-                    FailureKind::Trap => "trap",
-                    FailureKind::Limit => "limit",
-                };
-                let cause = dead_letter::Cause {
-                    stage: dead_letter::Stage::Handler,
-                    class,
-                    code: failure.code,
-                    message: failure.message,
-                    attempts: open.attempts,
-                    first_failed: Some(open.first_failed),
-                };
-                self.die(now, position, cause);
-            }
-        }
-    }
-
     /// Lets what is due by `now` go on.
     pub fn handle_timeout(&mut self, now: Millis) {
-        while let Some(&(at, position)) = self.retries.first() {
+        while let Some(&(at, item)) = self.retries.first() {
             if at > now {
                 break;
             }
             self.retries.pop_first();
-            self.make_ready(position);
+            self.make_ready(item);
         }
     }
 
     /// The next instant at which [`Partition::handle_timeout`] has something to do, or a unit becomes due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Millis> {
-        let retry = if self.draining {
-            None
-        } else {
-            self.retries.first().map(|&(at, _)| at)
-        };
         let commit = self
             .commits
             .due_at(&self.config.limits, !self.staged.is_empty());
-        [retry, commit].into_iter().flatten().min()
+        if self.draining || self.halted.is_some() {
+            return commit;
+        }
+        let retry = self.retries.first().map(|&(at, _)| at);
+        let room = self.waiting + self.running < self.config.limits.in_flight_max;
+        let wakes = [self.park.due_at(), self.timers.due_at()].map(|at| at.filter(|_| room));
+        let span = self.span_due_at();
+        [retry, commit, self.gate_until, span]
+            .into_iter()
+            .chain(wakes)
+            .flatten()
+            .min()
     }
 
     /// Starts nothing more; what runs may finish and what is staged is committed until [`Partition::is_drained`].
@@ -515,27 +482,63 @@ impl Partition {
     }
 
     /// Gives up the running attempts of a revoked partition: their outcomes will commit nothing and count nothing.
-    pub fn abandon_running(&mut self) {
-        for entry in self.entries.values_mut() {
-            if matches!(entry.stage, Stage::Running(_)) {
-                entry.stage = Stage::Queued;
-            }
+    pub fn abandon_running(&mut self, now: Millis, gate: &mut Gate) {
+        let running: Vec<ItemId> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| matches!(entry.stage, Stage::Running(_)))
+            .map(|(item, _)| *item)
+            .collect();
+        for item in running {
+            self.abandon(now, gate, item);
         }
-        self.running = 0;
     }
 
-    /// True when a revoked partition has nothing running and nothing to commit.
+    /// Takes one running attempt back, without counting it.
+    fn abandon(&mut self, now: Millis, gate: &mut Gate, item: ItemId) {
+        let Some(entry) = self.entries.get_mut(&item) else {
+            return;
+        };
+        let Stage::Running(runner) = entry.stage else {
+            return;
+        };
+        entry.stage = Stage::Queued;
+        self.running -= 1;
+        if self.suspects.stopped(item) {
+            self.commits.alone_is_over(now);
+        }
+        if let Some(ticket) = runner.ticket {
+            gate.abandoned(now, ticket);
+        }
+    }
+
+    /// True when a revoked partition has nothing running, nothing to commit, and left its ledger clean.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.draining && self.running == 0 && self.staged.is_empty() && self.commits.is_idle()
+        self.draining
+            && self.running == 0
+            && self.staged.is_empty()
+            && self.commits.is_idle()
+            && self.commits.is_clean()
     }
 
-    /// The next piece of work: attempts first, so that units grow while there is something to run.
-    pub fn poll_action(&mut self, now: Millis) -> Option<Action> {
-        if let Some(attempt) = self.poll_attempt(now) {
-            return Some(Action::Attempt(attempt));
+    /// The next piece of work: reads and attempts first, so that units grow while there is something to run.
+    pub fn poll_action(&mut self, now: Millis, gate: &mut Gate) -> Option<Action> {
+        self.clock.tick(now, gate.is_open(now));
+        self.suspects.tell(now);
+        self.park
+            .tell(gate, self.config.partition, self.config.limits.park_bytes_max);
+        if !self.draining && self.halted.is_none() {
+            if let Some(load) = self.wake(now) {
+                return Some(Action::Load(load));
+            }
+            self.relieve_span(now, gate);
         }
-        self.poll_unit(now).map(Action::Commit)
+        if let Some(action) = self.poll_start(now, gate) {
+            return Some(action);
+        }
+        self.poll_unit(now)
+            .map(|unit| Action::Commit(Box::new(unit)))
     }
 
     /// Counters since the start of this assignment.
@@ -544,7 +547,7 @@ impl Partition {
         self.counters
     }
 
-    /// Open events, and those of them that wait for a retry.
+    /// Open items, and those of them that wait for a retry.
     #[must_use]
     pub fn open(&self) -> (usize, usize) {
         (self.entries.len(), self.retries.len())
@@ -555,175 +558,116 @@ impl Partition {
         self.progress.iter().map(Progress::frontier)
     }
 
+    /// The widest span of a topic, positions.
+    #[must_use]
+    pub fn span(&self) -> u64 {
+        self.progress.iter().map(Progress::span).max().unwrap_or(0)
+    }
+
     /// Ids in the inbox window (L1).
     #[must_use]
     pub fn inbox_len(&self) -> usize {
         self.inbox.len()
     }
 
-    fn make_ready(&mut self, position: Position) {
-        if let Some(entry) = self.entries.get_mut(&position) {
+    /// The effective window of the inbox: since when the oldest mark stands; none while it is empty.
+    #[must_use]
+    pub fn inbox_since(&self) -> Option<Millis> {
+        self.inbox.since()
+    }
+
+    /// What is parked here.
+    #[must_use]
+    pub fn parked(&self) -> park::Counts {
+        self.park.counts()
+    }
+
+    /// Timers in memory, and whether the ledger holds more.
+    #[must_use]
+    pub fn pending_timers(&self) -> (usize, bool) {
+        self.timers.len()
+    }
+
+    /// Why the partition stopped by itself: an event died and there is no dead-letter topic.
+    #[must_use]
+    pub fn halted(&self) -> Option<&str> {
+        self.halted.as_deref()
+    }
+
+    /// Now, on the clocks that failures are judged by.
+    fn at(&self, now: Millis) -> Instant {
+        Instant {
+            wall: now,
+            active: self.clock.active,
+        }
+    }
+
+    fn make_ready(&mut self, item: ItemId) {
+        if let Some(entry) = self.entries.get_mut(&item) {
             entry.stage = Stage::Ready;
-            self.ready.push_back(position);
+            self.ready.push_back(item);
             self.waiting += 1;
         }
     }
 
-    /// Starts the next ready event, unless its id has a fate (Duplicate) or is in flight (it waits).
-    ///
-    /// The inbox is asked here and not on arrival: only when an event is about to start are the fates of all earlier
-    /// events of its sequence known.
-    fn poll_attempt(&mut self, now: Millis) -> Option<Attempt> {
-        while !self.draining && self.running < self.config.limits.running_max {
-            let position = self.ready.pop_front()?;
-            self.waiting -= 1;
-            let Some(entry) = self.entries.get_mut(&position) else {
-                continue;
-            };
-            if !matches!(entry.stage, Stage::Ready) {
-                continue;
-            }
-            if !self
-                .lanes
-                .get(&entry.sequence)
-                .is_some_and(|lane| lane.is_head(position))
-            {
-                // A withdrawn event went before it.
-                entry.stage = Stage::Queued;
-                continue;
-            }
-            match entry
-                .mark
-                .map_or(Claim::Free, |mark| self.claim(mark, position))
-            {
-                Claim::Free => match self.refusal(position) {
-                    None => return self.start(position),
-                    Some(cause) => self.die(now, position, cause),
-                },
-                Claim::Seen => self.stage(now, position, Fate::Duplicate, Output::default()),
-                Claim::InFlight => {
-                    if let Some(entry) = self.entries.get_mut(&position) {
-                        entry.stage = Stage::AwaitsId;
-                    }
-                }
-            }
-        }
-        None
-    }
-
-    /// Holds an id for the event that is about to start under it.
-    fn claim(&mut self, mark: Hash128, position: Position) -> Claim {
-        if self.inbox.contains(&mark) {
-            return Claim::Seen;
-        }
-        let (holder, waiters) = self
-            .ids
-            .entry(mark)
-            .or_insert_with(|| (position, Vec::new()));
-        if *holder == position {
-            return Claim::Free;
-        }
-        match self.entries.get(holder).map(|entry| &entry.stage) {
-            Some(Stage::Staged(_)) => Claim::Seen,
-            Some(_) | None => {
-                waiters.push(position);
-                Claim::InFlight
-            }
+    /// The head of a lane may go on, if it only waited for that.
+    fn wake_head(&mut self, sequence: &SequenceKey) {
+        let head = self.lanes.get(sequence).and_then(Lane::head);
+        if let Some(head) = head
+            && matches!(
+                self.entries.get(&head).map(|entry| &entry.stage),
+                Some(Stage::Queued)
+            )
+        {
+            self.make_ready(head);
         }
     }
 
-    /// Why an event must not be attempted at all. It is asked of the holder of the id alone: a repeat is no second letter.
-    fn refusal(&self, position: Position) -> Option<dead_letter::Cause> {
-        let entry = self.entries.get(&position)?;
-        let (class, code, message) = if self.config.keyed_only && entry.record.key.is_none() {
-            let message = "a handler with state or timers needs a record key";
-            ("unkeyed", "unkeyed", message.to_owned())
-        } else if emission::hops(entry.event.as_deref()?) > emission::HOPS_MAX {
-            let message = format!("passed more than {} handlers", emission::HOPS_MAX);
-            ("poison", "hop-limit", message)
-        } else {
-            return None;
+    /// Removes an item that gets no fate: its reason to exist is gone.
+    fn forget_unfated(&mut self, item: ItemId) {
+        let Some(entry) = self.entries.remove(&item) else {
+            return;
         };
-        Some(cause(dead_letter::Stage::Host, class, code.into(), message))
+        self.bytes -= entry.bytes;
+        self.suspects.stopped(item);
+        if !entry.has_lane() {
+            return;
+        }
+        if let Some(lane) = self.lanes.get_mut(&entry.sequence) {
+            lane.remove(item);
+            if lane.is_empty() {
+                self.lanes.remove(&entry.sequence);
+            }
+        }
+        self.wake_head(&entry.sequence);
     }
 
-    fn start(&mut self, position: Position) -> Option<Attempt> {
-        let entry = self.entries.get_mut(&position)?;
-        let event = Arc::clone(entry.event.as_ref()?);
-        self.serial += 1;
-        entry.stage = Stage::Running(self.serial);
-        self.running += 1;
-        self.counters.attempts += 1;
-        let lane = self.lanes.get(&entry.sequence)?;
-        let number = self
-            .tallies
-            .get(&position)
-            .map_or(1, |tally| tally.open.attempts + 1);
-        Some(Attempt {
-            id: AttemptId {
-                epoch: self.epoch,
-                position,
-                serial: self.serial,
-            },
-            number,
-            event,
-            record: Arc::clone(&entry.record),
-            tenant: Arc::clone(&entry.tenant),
-            sequence: entry.sequence.clone(),
-            staged: lane.staged_state(),
-        })
-    }
-
-    fn die(&mut self, now: Millis, position: Position, cause: dead_letter::Cause) {
-        let topic = usize::from(position.topic);
-        let entry = &self.entries[&position];
-        let origin = dead_letter::Origin {
-            topic: Arc::clone(&self.config.topics[topic]),
-            partition: self.config.partition,
-            offset: position.offset,
-        };
-        let letter_topic = Arc::clone(&self.config.dead_letter_topics[topic]);
-        let letter = dead_letter::to_record(
-            letter_topic,
-            &self.config.source,
-            &origin,
-            &entry.record,
-            &cause,
-            now,
-        );
-        self.stage(
-            now,
-            position,
-            Fate::Dead,
-            Output {
-                records: vec![letter],
-                state: Vec::new(),
-            },
-        );
-    }
-
-    /// Gives an event its fate; the next event of its sequence may go on, and those that wait for its id.
-    fn stage(&mut self, now: Millis, position: Position, fate: Fate, output: Output) {
-        let Some(entry) = self.entries.get_mut(&position) else {
+    /// Gives an item its fate; the next one of its sequence may go on, and those that wait for its id.
+    fn stage(&mut self, now: Millis, item: ItemId, fate: Fate, output: crate::unit::Output) {
+        let Some(entry) = self.entries.get_mut(&item) else {
             return;
         };
         let mark = match fate {
             Fate::Handled | Fate::Dead | Fate::Parked => entry.mark,
             Fate::Duplicate | Fate::Filtered | Fate::Skipped => None,
         };
-        let next = self.lanes.get_mut(&entry.sequence).and_then(|lane| {
-            lane.stage(position, &output.state);
-            lane.head()
-        });
-        let completion = Arc::new(Completion {
-            position,
-            sequence: entry.sequence.clone(),
+        let sequence = entry.sequence.clone();
+        if entry.has_lane()
+            && let Some(lane) = self.lanes.get_mut(&sequence)
+        {
+            lane.stage(item, &output);
+        }
+        if output.parking.as_ref().is_some_and(|parking| parking.join.is_some()) {
+            self.park.staged(&sequence);
+        }
+        entry.stage = Stage::Staged(Arc::new(Completion {
+            item,
+            sequence: sequence.clone(),
             fate,
             mark,
             output,
-        });
-        entry.stage = Stage::Staged(completion);
-        self.staged.push_back(position);
+        }));
+        self.staged.push_back(item);
         self.commits.staged(now);
         // Invariant: whoever has a mark to leave has claimed the id, so these wait for nobody else.
         if let Some((_, waiters)) = mark.and_then(|mark| self.ids.get_mut(&mark)) {
@@ -731,30 +675,7 @@ impl Partition {
                 self.make_ready(waiter);
             }
         }
-        if let Some(next) = next
-            && matches!(
-                self.entries.get(&next).map(|entry| &entry.stage),
-                Some(Stage::Queued)
-            )
-        {
-            self.make_ready(next);
-        }
-    }
-}
-
-fn cause(
-    stage: dead_letter::Stage,
-    class: &'static str,
-    code: String,
-    message: String,
-) -> dead_letter::Cause {
-    dead_letter::Cause {
-        stage,
-        class,
-        code,
-        message,
-        attempts: 0,
-        first_failed: None,
+        self.wake_head(&sequence);
     }
 }
 

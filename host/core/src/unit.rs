@@ -10,10 +10,15 @@
 //! | `completions[..].mark` | one block of ids per unit | one changelog record per unit |
 //! | `completions[..].output` records | appended to the log in the same batch | produced within the transaction |
 //! | `completions[..].output` state | put or delete in the same batch | one changelog record per name |
-//! | `open` | stored with the cursor | one changelog record per partition |
+//! | `completions[..].output` timers | put or delete, by name and by due time | one changelog record per name |
+//! | `completions[..].output` parking | put or delete in the same batch | produced to the park topic; a tombstone when it leaves |
+//! | `completions[..].output` letter | put | one changelog record per letter |
+//! | `open`, `lease`, `alone`, `active` | stored with the cursor | one changelog record per partition |
+//! | `heads` | one value per parked sequence | one changelog record per sequence |
 //! | `expired_blocks` | delete | tombstones |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -28,6 +33,28 @@ pub struct Position {
     pub topic: u16,
     /// Offset in the partition.
     pub offset: u64,
+}
+
+/// What an attempt is made for and what gets a fate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ItemId {
+    /// A record of the bus.
+    Record(Position),
+    /// A parked event, by its number in the partition's park.
+    Parked(u64),
+    /// A timer, by the identity of its setting.
+    Timer(Hash128),
+}
+
+impl ItemId {
+    /// Where the record stands; none for what comes out of the ledger.
+    #[must_use]
+    pub fn position(self) -> Option<Position> {
+        match self {
+            Self::Record(position) => Some(position),
+            Self::Parked(_) | Self::Timer(_) => None,
+        }
+    }
 }
 
 /// How an event ended.
@@ -90,15 +117,21 @@ pub struct OutRecord {
 pub struct Output {
     /// Emissions, or the dead letter.
     pub records: Vec<OutRecord>,
-    /// State changes of `sequence`.
+    /// State changes of the sequence.
     pub state: Vec<StateWrite>,
+    /// Timers that are set, replaced or removed.
+    pub timers: Vec<TimerChange>,
+    /// What changes in the park of the sequence; most events change nothing.
+    pub parking: Option<Box<Parking>>,
+    /// A dead letter whose status changes.
+    pub letter: Option<(Hash128, LetterStatus)>,
 }
 
 /// One event that gets its fate in a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completion {
     /// Which event.
-    pub position: Position,
+    pub item: ItemId,
     /// Its sequence: state is kept under it.
     pub sequence: SequenceKey,
     /// How it ended.
@@ -112,8 +145,8 @@ pub struct Completion {
 /// The key of a sequence within one (subscription, partition number): tenant and record key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SequenceKey {
-    /// A record without a key is a sequence of its own.
-    Alone(Position),
+    /// An event without a key is a sequence of its own.
+    Alone(ItemId),
     /// Tenant and record key.
     Keyed {
         /// Owner of the event.
@@ -121,6 +154,172 @@ pub enum SequenceKey {
         /// Record key.
         key: Bytes,
     },
+}
+
+/// The name of a timer within its sequence.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TimerSlot {
+    /// Set by the handler.
+    Named(Arc<str>),
+    /// A delayed emission, by its id.
+    Emission(Arc<str>),
+}
+
+/// Which timer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerKey {
+    /// Whose timer: always a sequence with a key.
+    pub sequence: SequenceKey,
+    /// Its name there.
+    pub slot: TimerSlot,
+}
+
+/// A durable timer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// Identity of the setting.
+    pub id: Hash128,
+    /// It fires at this instant or later.
+    pub due: Millis,
+    /// What fires: the event of a named timer, the emission of a delayed one.
+    pub out: OutRecord,
+}
+
+/// A timer is set (or replaced) or removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimerChange {
+    /// Which timer.
+    pub key: TimerKey,
+    /// What it is from now on; none: it is gone.
+    pub timer: Option<Timer>,
+}
+
+/// Failures of an event so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// Counted attempts.
+    pub counted: u32,
+    /// Those of them that trapped or exceeded a limit.
+    pub traps: u32,
+    /// Failures of any kind, the uncounted ones included: they choose the delay.
+    pub failures: u32,
+    /// Times that the host ended while this event ran alone.
+    pub crashes: u32,
+    /// When the first counted failure happened.
+    pub first_failed: Option<Millis>,
+    /// From when its age counts, on the partition's active clock.
+    pub aging_since: Option<Active>,
+}
+
+/// The partition's active clock, milliseconds: it stands still while the partition is not owned or its breaker is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Active(pub u64);
+
+impl Active {
+    /// The active time from `earlier` to `self`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Where a record stood, in the bus's own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Full topic name.
+    pub topic: Arc<str>,
+    /// Partition number.
+    pub partition: u32,
+    /// Offset.
+    pub offset: u64,
+}
+
+/// An event that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedEvent {
+    /// Its place: events of a sequence are tried in ascending order.
+    pub number: u64,
+    /// As it was read, or as the timer would have fired.
+    pub record: Record,
+    /// Where it was read.
+    pub origin: Origin,
+    /// When it was parked.
+    pub parked_at: Millis,
+    /// From when its age counts.
+    pub parked_active: Active,
+    /// The dead letter that is replayed; none for an event that was never dead, or that is held.
+    pub letter: Option<Hash128>,
+    /// How often it was replayed.
+    pub replays: u32,
+}
+
+impl ParkedEvent {
+    /// What it takes of the park's storage bound.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.record.bytes() as u64
+    }
+}
+
+/// What is next for a parked sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// When its first event is tried.
+    pub due: Millis,
+    /// Failures of its first event.
+    pub attempts: Attempts,
+    /// The dead letter that its first event is.
+    pub letter: Option<Hash128>,
+    /// True while the sequence waits for an operator: its first event is dead.
+    pub held: bool,
+}
+
+/// A parked sequence, without its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParkedSequence {
+    /// Events in it, at least one.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is next.
+    pub head: Head,
+}
+
+/// How the completion of an event changes the park of its sequence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parking {
+    /// The event joins at the end.
+    pub join: Option<ParkedEvent>,
+    /// The first event leaves: its number and bytes.
+    pub leave: Option<(u64, u64)>,
+    /// What is next for the sequence; none leaves that as it is.
+    pub head: Option<Head>,
+}
+
+/// What became of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LetterStatus {
+    /// Dead; waits for an operator or for its retention.
+    Dead,
+    /// It was put back into its sequence and has no fate yet.
+    Replaying,
+    /// Its replay was handled.
+    Done,
+    /// An operator gave it up.
+    Dropped,
+}
+
+impl LetterStatus {
+    /// The name in the command line and in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Replaying => "replaying",
+            Self::Done => "done",
+            Self::Dropped => "dropped",
+        }
+    }
 }
 
 /// Where a subscription stands in one topic partition.
@@ -136,13 +335,9 @@ pub struct Cursor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenAttempts {
     /// Which event.
-    pub position: Position,
-    /// Counted attempts.
-    pub attempts: u32,
-    /// Those of them that trapped or exceeded a limit.
-    pub traps: u32,
-    /// When the first failure happened.
-    pub first_failed: Millis,
+    pub item: ItemId,
+    /// Its failures.
+    pub attempts: Attempts,
 }
 
 /// Everything that is committed together or not at all.
@@ -156,8 +351,19 @@ pub struct Unit {
     pub completions: Vec<Arc<Completion>>,
     /// Cursors after this unit, one per topic of the subscription, in its order.
     pub cursors: Vec<Cursor>,
-    /// All counted attempts of open events after this unit; replaces what was stored.
+    /// All counted attempts of open events after this unit, parked ones apart; replaces what was stored.
     pub open: Vec<OpenAttempts>,
+    /// Parked sequences that this unit changes; none: the sequence is no longer parked.
+    pub heads: Vec<(SequenceKey, Option<ParkedSequence>)>,
+    /// One past the highest position of each topic that may start an attempt before the next unit. Empty: nothing may,
+    /// which an orderly end leaves behind.
+    pub lease: Vec<u64>,
+    /// The event that may run alone after this unit.
+    pub alone: Option<ItemId>,
+    /// The partition's active clock.
+    pub active: Active,
+    /// The number that the next parked event gets, at least.
+    pub next_parked: u64,
     /// Stream time when the unit was staged: the time of its inbox block on the partition's clock.
     pub stream_time: Millis,
     /// Wall clock when the unit was staged.
@@ -174,7 +380,7 @@ pub enum CommitResult {
     /// Absent as a whole, because of this event's output (size, authorisation, unknown topic, invalid).
     Refused {
         /// Whose output.
-        position: Position,
+        item: ItemId,
         /// Stable, lower-case.
         code: String,
         /// For people.
@@ -200,6 +406,15 @@ pub struct InboxBlock {
     pub ids: Vec<Hash128>,
 }
 
+/// The timers of a partition that are due first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TimerPage {
+    /// In the order of their instants, then keys.
+    pub timers: Vec<(TimerKey, Millis, Hash128)>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
 /// What the ledger gives a new owner of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restore {
@@ -209,6 +424,20 @@ pub struct Restore {
     pub cursors: Vec<Cursor>,
     /// Counted attempts of open events.
     pub open: Vec<OpenAttempts>,
+    /// All parked sequences.
+    pub parked: Vec<(SequenceKey, ParkedSequence)>,
+    /// The first timers, at most [`crate::partition::TIMERS_RESIDENT_MAX`].
+    pub timers: TimerPage,
+    /// As the last unit had it: empty after an orderly end.
+    pub lease: Vec<u64>,
+    /// As the last unit had it.
+    pub alone: Option<ItemId>,
+    /// As the last unit had it.
+    pub active: Active,
+    /// As the last unit had it.
+    pub next_parked: u64,
+    /// One past the last record of each topic when this was read: what came later cannot have been started before.
+    pub ends: Vec<u64>,
     /// Inbox blocks in ascending order of `unit`.
     pub inbox: Vec<InboxBlock>,
     /// Highest stream time that was committed.

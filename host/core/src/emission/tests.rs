@@ -8,6 +8,7 @@ fn rules() -> Rules {
             "public.payments.v1".into(),
             "dev.local.public.payments.v1".into(),
         )],
+        timers: false,
     }
 }
 
@@ -38,7 +39,8 @@ fn run(emissions: Vec<Emission>) -> Result<Vec<OutRecord>, InvalidEmission> {
         record: &record,
         tenant: "default",
     };
-    to_records(&rules(), cause, Millis(0), emissions)
+    let emitted = to_records(&rules(), cause, Millis(0), emissions)?;
+    Ok(emitted.into_iter().map(|one| one.out).collect())
 }
 
 fn event_of(record: &OutRecord) -> Event {

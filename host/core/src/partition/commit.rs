@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Entry, Limits, Partition, Stage};
+use super::suspects::LEASE;
+use super::{Entry, Limits, Partition, Stage, Work};
+use crate::gate::Gate;
 use crate::time::Millis;
 use crate::unit::{
-    CommitResult, Completion, Fate, InboxBlock, OpenAttempts, Position, SequenceKey, Unit,
+    CommitResult, Completion, Fate, InboxBlock, ItemId, OpenAttempts, Output, ParkedSequence,
+    SequenceKey, Unit,
 };
 
 /// The first pause after a unit that the ledger could not commit.
@@ -19,28 +22,49 @@ pub(super) const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Commits {
     /// Number of the last unit that was handed out and not refused.
     number: u64,
-    /// Events of the unit that is out, in its order; at most one is out, or a later commit would cover an earlier abort.
-    out: Option<Vec<Position>>,
-    block: Option<InboxBlock>,
+    /// At most one is out, or a later commit would cover an earlier abort.
+    out: Option<Out>,
     /// Inbox blocks that left the window and are not deleted yet.
     expired: Vec<u64>,
     /// When the oldest change that no unit holds was made.
     dirty_since: Option<Millis>,
     /// Counted attempts changed and no unit holds them.
     attempts_changed: bool,
+    /// Something waits for the next unit, whatever is in it.
+    urgent: bool,
+    /// How far attempts may start, durably; empty: nowhere.
+    lease: Vec<u64>,
+    /// The item that wants to run alone.
+    alone: Option<ItemId>,
+    /// The item that may, durably.
+    alone_durable: Option<ItemId>,
     back_off: Duration,
     not_before: Millis,
 }
 
+/// What the unit that is out holds, besides its completions.
+#[derive(Debug)]
+struct Out {
+    items: Vec<ItemId>,
+    heads: Vec<(SequenceKey, Option<ParkedSequence>)>,
+    block: InboxBlock,
+    lease: Vec<u64>,
+    alone: Option<ItemId>,
+}
+
 impl Commits {
-    pub(super) fn new(number: u64) -> Self {
+    /// After unit `number`; `crashed` when a mark of a crash is to be taken away and counted.
+    pub(super) fn new(number: u64, crashed: bool) -> Self {
         Self {
             number,
             out: None,
-            block: None,
             expired: Vec::new(),
-            dirty_since: None,
-            attempts_changed: false,
+            dirty_since: crashed.then_some(Millis(0)),
+            attempts_changed: crashed,
+            urgent: false,
+            lease: Vec::new(),
+            alone: None,
+            alone_durable: None,
             back_off: BACK_OFF_MIN,
             not_before: Millis(0),
         }
@@ -48,6 +72,11 @@ impl Commits {
 
     pub(super) fn is_idle(&self) -> bool {
         self.out.is_none() && !self.attempts_changed
+    }
+
+    /// Whether the ledger says that nothing may have been running.
+    pub(super) fn is_clean(&self) -> bool {
+        self.lease.is_empty() && self.alone_durable.is_none()
     }
 
     pub(super) fn staged(&mut self, now: Millis) {
@@ -59,139 +88,221 @@ impl Commits {
         self.dirty_since.get_or_insert(now);
     }
 
+    /// Whether the ledger is ready for the end of the host during an attempt of this item.
+    pub(super) fn allows(&self, item: ItemId) -> bool {
+        match item {
+            ItemId::Record(position) => {
+                let lease = self.lease.get(usize::from(position.topic));
+                lease.is_some_and(|lease| position.offset < *lease)
+            }
+            ItemId::Parked(_) | ItemId::Timer(_) => !self.lease.is_empty(),
+        }
+    }
+
+    pub(super) fn ask_for_lease(&mut self, now: Millis) {
+        self.urgent = true;
+        self.dirty_since.get_or_insert(now);
+    }
+
+    pub(super) fn is_alone(&self, item: ItemId) -> bool {
+        self.alone_durable == Some(item) && self.alone == Some(item) && self.out.is_none()
+    }
+
+    pub(super) fn ask_for_alone(&mut self, now: Millis, item: ItemId) {
+        if self.alone != Some(item) {
+            self.alone = Some(item);
+            self.ask_for_lease(now);
+        }
+    }
+
+    /// What ran alone has ended or was given up: its mark goes with the next unit.
+    pub(super) fn alone_is_over(&mut self, now: Millis) {
+        self.alone = None;
+        self.attempts_changed(now);
+    }
+
     /// When a unit is due though attempts are running; none while one is out or nothing changed.
     pub(super) fn due_at(&self, limits: &Limits, staged: bool) -> Option<Millis> {
-        if self.out.is_some() || !(staged || self.attempts_changed) {
+        if self.out.is_some() || !(staged || self.attempts_changed || self.urgent) {
             return None;
         }
-        self.dirty_since
-            .map(|since| (since + limits.unit_linger).max(self.not_before))
+        let linger = if self.urgent {
+            Duration::ZERO
+        } else {
+            limits.unit_linger
+        };
+        let due = self.dirty_since.map(|since| since + linger);
+        due.map(|due| due.max(self.not_before))
     }
 }
 
 impl Partition {
     /// Hands out the next unit when none is out and there is no reason to wait for company.
     pub(super) fn poll_unit(&mut self, now: Millis) -> Option<Unit> {
+        if self.is_over() && !self.commits.is_clean() {
+            // The last one: it says that nothing was running.
+            self.commits.ask_for_lease(now);
+        }
         let limits = self.config.limits;
         let due_at = self.commits.due_at(&limits, !self.staged.is_empty())?;
-        let idle = self.running == 0 && self.waiting == 0;
+        let idle = self.running == 0;
         let full = self.staged.len() >= limits.unit_events_max;
         if now < self.commits.not_before || !(idle || full || now >= due_at) {
             return None;
         }
-        let (positions, completions) = self.take_staged();
+        let (items, completions) = self.take_staged();
         self.commits.number += 1;
         let mut progress = self.progress.clone();
-        for position in &positions {
+        for position in items.iter().filter_map(|item| item.position()) {
             progress[usize::from(position.topic)].complete(position.offset);
         }
+        let heads = self.park.heads_after(completions.iter().map(Arc::as_ref));
+        let expired = self.inbox.expire(self.stream_time, now);
+        self.commits.expired.extend(expired);
         let unit = Unit {
             number: self.commits.number,
             epoch: self.epoch,
             cursors: progress.iter().map(super::Progress::cursor).collect(),
-            open: self.open_attempts(&positions),
+            open: self.open_attempts(&items),
+            heads: heads.clone(),
+            lease: self.next_lease(),
+            alone: self.commits.alone,
+            active: self.clock.active,
+            next_parked: self.park.next_number(),
             stream_time: self.stream_time,
             staged_at: now,
-            expired_blocks: {
-                let expired = self.inbox.expire(self.stream_time, now);
-                self.commits.expired.extend(expired);
-                self.commits.expired.clone()
-            },
+            expired_blocks: self.commits.expired.clone(),
             completions,
         };
-        self.commits.block = Some(InboxBlock {
-            unit: unit.number,
-            stream_time: unit.stream_time,
-            staged_at: now,
-            ids: unit
-                .completions
-                .iter()
-                .filter_map(|completion| completion.mark)
-                .collect(),
+        let marks = unit.completions.iter().filter_map(|done| done.mark);
+        self.commits.out = Some(Out {
+            items,
+            heads,
+            block: InboxBlock {
+                unit: unit.number,
+                stream_time: unit.stream_time,
+                staged_at: now,
+                ids: marks.collect(),
+            },
+            lease: unit.lease.clone(),
+            alone: unit.alone,
         });
-        self.commits.out = Some(positions);
         self.commits.attempts_changed = false;
+        self.commits.urgent = false;
         self.commits.dirty_since = (!self.staged.is_empty()).then_some(now);
         Some(unit)
     }
 
+    /// True when a revoked partition has nothing left to stage.
+    fn is_over(&self) -> bool {
+        self.draining && self.running == 0 && self.staged.is_empty() && self.commits.out.is_none()
+    }
+
+    /// How far attempts may start until the next unit.
+    fn next_lease(&self) -> Vec<u64> {
+        if self.is_over() {
+            return Vec::new();
+        }
+        let next = self.progress.iter().map(super::Progress::next);
+        next.map(|next| next + LEASE).collect()
+    }
+
     /// The longest prefix of what is staged that fits a unit; at least one event, so that a large one cannot block.
-    fn take_staged(&mut self) -> (Vec<Position>, Vec<Arc<Completion>>) {
+    fn take_staged(&mut self) -> (Vec<ItemId>, Vec<Arc<Completion>>) {
         let limits = &self.config.limits;
-        let (mut positions, mut completions, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while let Some(position) = self.staged.front().copied() {
+        let (mut items, mut completions, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(item) = self.staged.front().copied() {
             let Some(Entry {
                 stage: Stage::Staged(completion),
                 ..
-            }) = self.entries.get(&position)
+            }) = self.entries.get(&item)
             else {
                 self.staged.pop_front();
                 continue;
             };
             bytes += completion_bytes(completion);
-            let fits = positions.len() < limits.unit_events_max && bytes <= limits.unit_bytes_max;
-            if !(positions.is_empty() || fits) {
+            let fits = items.len() < limits.unit_events_max && bytes <= limits.unit_bytes_max;
+            if !(items.is_empty() || fits) {
                 break;
             }
             completions.push(Arc::clone(completion));
-            positions.push(position);
+            items.push(item);
             self.staged.pop_front();
         }
-        (positions, completions)
+        (items, completions)
     }
 
-    fn open_attempts(&self, completing: &[Position]) -> Vec<OpenAttempts> {
+    fn open_attempts(&self, completing: &[ItemId]) -> Vec<OpenAttempts> {
         if self.tallies.is_empty() {
             return Vec::new();
         }
         let completing: std::collections::HashSet<_> = completing.iter().collect();
-        let open = self.tallies.values().map(|tally| tally.open);
-        open.filter(|open| open.attempts > 0 && !completing.contains(&open.position))
-            .collect()
+        let open = self.tallies.iter();
+        open.filter(|(item, attempts)| {
+            (attempts.counted > 0 || attempts.crashes > 0) && !completing.contains(item)
+        })
+        .map(|(item, attempts)| OpenAttempts {
+            item: *item,
+            attempts: *attempts,
+        })
+        .collect()
     }
 
     /// Takes in the ledger's answer to the unit that is out.
-    pub fn handle_commit(&mut self, now: Millis, number: u64, result: CommitResult) {
+    pub fn handle_commit(
+        &mut self,
+        now: Millis,
+        gate: &mut Gate,
+        number: u64,
+        result: CommitResult,
+    ) {
         if number != self.commits.number {
             return;
         }
-        let Some(positions) = self.commits.out.take() else {
+        let Some(out) = self.commits.out.take() else {
             return;
         };
-        let block = self.commits.block.take();
         match result {
             CommitResult::Committed => {
                 self.commits.back_off = BACK_OFF_MIN;
                 self.commits.expired.clear();
-                if let Some(block) = block {
-                    self.inbox.insert(block);
+                self.commits.lease = out.lease;
+                self.commits.alone_durable = out.alone;
+                self.inbox.insert(out.block);
+                for item in out.items {
+                    self.forget(item);
                 }
-                positions
-                    .into_iter()
-                    .for_each(|position| self.forget(position));
+                for (sequence, durable) in out.heads {
+                    self.park.settle_durable(&sequence, durable);
+                    self.wake_command(&sequence);
+                }
             }
             CommitResult::Refused {
-                position,
+                item,
                 code,
                 message,
             } => {
-                self.unstage(now, positions);
-                self.refuse(now, position, code, message);
+                self.unstage(now, out);
+                self.refuse(now, gate, item, code, message);
             }
             CommitResult::Unavailable { .. } => {
-                self.unstage(now, positions);
+                let first = out.items.first().and_then(|item| self.entries.get(item));
+                let sequence = first.map_or(0, |entry| super::admission::hash(&entry.sequence));
+                gate.ledger_failed(now, sequence);
+                self.unstage(now, out);
                 self.back_off(now);
             }
         }
     }
 
     /// The unit is absent: its events are staged again, before those that were staged since.
-    fn unstage(&mut self, now: Millis, positions: Vec<Position>) {
+    fn unstage(&mut self, now: Millis, out: Out) {
         self.commits.number -= 1;
         self.commits.attempts_changed = true;
         self.commits.dirty_since = Some(now);
-        for position in positions.into_iter().rev() {
-            self.staged.push_front(position);
+        self.park.not_durable(&out.heads);
+        for item in out.items.into_iter().rev() {
+            self.staged.push_front(item);
         }
     }
 
@@ -200,96 +311,156 @@ impl Partition {
         self.commits.back_off = (self.commits.back_off * 2).min(BACK_OFF_MAX);
     }
 
-    /// A committed event leaves the machine.
-    fn forget(&mut self, position: Position) {
-        let Some(entry) = self.entries.remove(&position) else {
+    /// A committed item leaves the machine.
+    fn forget(&mut self, item: ItemId) {
+        let Some(entry) = self.entries.remove(&item) else {
             return;
         };
-        let Stage::Staged(completion) = entry.stage else {
+        let Stage::Staged(completion) = &entry.stage else {
             return;
         };
-        self.progress[usize::from(position.topic)].complete(position.offset);
-        self.counters.fates[completion.fate as usize] += 1;
+        self.count(&entry, completion.fate, item);
+        if let Some(position) = item.position() {
+            self.progress[usize::from(position.topic)].complete(position.offset);
+        }
         self.bytes -= entry.bytes;
-        self.tallies.remove(&position);
+        self.tallies.remove(&item);
         if let Some(mark) = completion.mark {
             self.ids.remove(&mark);
         }
+        let output = &completion.output;
+        for change in &output.timers {
+            self.timers.changed(change);
+        }
+        if let Some(parking) = &output.parking {
+            self.parking_committed(&entry.sequence, parking);
+        }
+        if !entry.has_lane() {
+            return;
+        }
         if let Some(lane) = self.lanes.get_mut(&entry.sequence) {
-            lane.commit(position, &completion.output.state);
+            lane.commit(item, output);
             if lane.is_empty() {
                 self.lanes.remove(&entry.sequence);
+            } else {
+                self.wake_command(&entry.sequence);
             }
         }
     }
 
-    /// The ledger refuses this event's output: it dies, and what its sequence staged after it runs again.
+    fn count(&mut self, entry: &Entry, fate: Fate, item: ItemId) {
+        match (&entry.work, item.position()) {
+            (Work::Command(_), _) => self.counters.commands += 1,
+            (_, Some(_)) => self.counters.fates[fate as usize] += 1,
+            (_, None) => self.counters.later[fate as usize] += 1,
+        }
+    }
+
+    /// A command at the head of a lane may have waited for the commit.
+    fn wake_command(&mut self, sequence: &SequenceKey) {
+        let head = self.lanes.get(sequence).and_then(super::Lane::head);
+        let entry = head.and_then(|head| self.entries.get(&head));
+        if entry.is_some_and(|entry| matches!(entry.work, Work::Command(_))) {
+            self.wake_head(sequence);
+        }
+    }
+
+    /// The ledger refuses this item's output: it dies, and what its sequence staged after it runs again.
     ///
     /// A dead letter that is refused has nowhere to go: the partition waits (the dead-letter topic is missing or too
-    /// small, which an operator mends).
-    fn refuse(&mut self, now: Millis, position: Position, code: String, message: String) {
+    /// small, which an operator mends). A command that is refused changes nothing.
+    fn refuse(
+        &mut self,
+        now: Millis,
+        gate: &mut Gate,
+        item: ItemId,
+        code: String,
+        message: String,
+    ) {
         let Some(Entry {
             stage: Stage::Staged(completion),
             sequence,
+            work,
             ..
-        }) = self.entries.get(&position)
+        }) = self.entries.get(&item)
         else {
             return self.back_off(now);
         };
         if completion.fate == Fate::Dead {
             return self.back_off(now);
         }
-        let sequence = sequence.clone();
-        self.withdraw(&sequence, position);
-        self.die_of_output(now, position, "refused", code, message);
+        let (sequence, command) = (sequence.clone(), matches!(work, Work::Command(_)));
+        self.withdraw(now, gate, &sequence, item);
+        if command {
+            self.stage(now, item, Fate::Skipped, Output::default());
+        } else {
+            self.die_of_output(now, item, "refused", code, message);
+        }
     }
 
     /// Takes the fates of `from` and all later staged events of its sequence back, without counting an attempt.
-    fn withdraw(&mut self, sequence: &SequenceKey, from: Position) {
-        let of_sequence = |position: &Position| {
-            self.entries
-                .get(position)
-                .is_some_and(|entry| entry.sequence == *sequence)
+    fn withdraw(&mut self, now: Millis, gate: &mut Gate, sequence: &SequenceKey, from: ItemId) {
+        let of_sequence = |item: &ItemId| {
+            let entry = self.entries.get(item);
+            entry.is_some_and(|entry| entry.sequence == *sequence && entry.has_lane())
         };
-        let mut earlier: Vec<Position> = self.staged.iter().copied().filter(of_sequence).collect();
-        let at = earlier
-            .iter()
-            .position(|position| *position == from)
-            .unwrap_or(earlier.len());
-        let withdrawn = earlier.split_off(at);
-        // The head of the lane may be running on what is withdrawn: its outcome must commit nothing.
-        let head = self.lanes.get(sequence).and_then(super::Lane::head);
-        if let Some(entry) = head.and_then(|head| self.entries.get_mut(&head)) {
-            match entry.stage {
-                Stage::Running(_) => {
-                    self.running -= 1;
-                    entry.stage = Stage::Queued;
-                }
-                Stage::Ready => entry.stage = Stage::Queued,
-                Stage::RetryWait(at) => {
-                    self.retries.remove(&(at, head.unwrap_or(from)));
-                    entry.stage = Stage::Queued;
-                }
-                Stage::Queued | Stage::AwaitsId | Stage::Staged(_) => {}
+        let mut earlier: Vec<ItemId> = self.staged.iter().copied().filter(of_sequence).collect();
+        let at = earlier.iter().position(|item| *item == from);
+        // The first event of a parked sequence has nothing staged behind it that depends on it.
+        let withdrawn = at.map_or_else(|| vec![from], |at| earlier.split_off(at));
+        self.send_head_back(now, gate, sequence);
+        self.staged.retain(|item| !withdrawn.contains(item));
+        for item in &withdrawn {
+            let Some(entry) = self.entries.get_mut(item) else {
+                continue;
+            };
+            let stage = std::mem::replace(&mut entry.stage, Stage::Queued);
+            if matches!(entry.work, Work::Timer(_)) {
+                // It is asked of the ledger again: what goes before it may change it.
+                entry.event = None;
+            }
+            if let Stage::Staged(completion) = stage
+                && let Some(parking) = &completion.output.parking
+                && parking.join.is_some()
+            {
+                self.park.unstaged(&completion.sequence);
             }
         }
-        self.staged.retain(|position| !withdrawn.contains(position));
-        for position in &withdrawn {
-            if let Some(entry) = self.entries.get_mut(position) {
-                entry.stage = Stage::Queued;
-            }
+        if at.is_none() {
+            return;
         }
-        let kept = earlier
-            .iter()
-            .filter_map(|position| match self.entries.get(position) {
-                Some(Entry {
-                    stage: Stage::Staged(completion),
-                    ..
-                }) => Some((*position, completion.output.state.as_slice())),
-                _ => None,
-            });
+        let kept = earlier.iter().filter_map(|item| match self.entries.get(item) {
+            Some(Entry {
+                stage: Stage::Staged(completion),
+                ..
+            }) => Some((*item, &completion.output)),
+            _ => None,
+        });
         if let Some(lane) = self.lanes.get_mut(sequence) {
             lane.withdraw(&withdrawn, kept);
+        }
+    }
+
+    /// The head of a lane may be running on what is withdrawn: its outcome must commit nothing.
+    fn send_head_back(&mut self, now: Millis, gate: &mut Gate, sequence: &SequenceKey) {
+        let Some(head) = self.lanes.get(sequence).and_then(super::Lane::head) else {
+            return;
+        };
+        self.abandon(now, gate, head);
+        let Some(entry) = self.entries.get_mut(&head) else {
+            return;
+        };
+        match entry.stage {
+            Stage::Ready => entry.stage = Stage::Queued,
+            Stage::RetryWait(at) => {
+                entry.stage = Stage::Queued;
+                self.retries.remove(&(at, head));
+            }
+            Stage::Queued
+            | Stage::Loading
+            | Stage::AwaitsId
+            | Stage::Running(_)
+            | Stage::Staged(_) => {}
         }
     }
 }
@@ -307,5 +478,16 @@ fn completion_bytes(completion: &Completion) -> usize {
         .iter()
         .map(|write| write.name.len() + write.value.as_ref().map_or(0, bytes::Bytes::len))
         .sum();
-    records + state
+    let timers: usize = completion
+        .output
+        .timers
+        .iter()
+        .filter_map(|change| change.timer.as_ref())
+        .map(|timer| timer.out.record.bytes())
+        .sum();
+    let parked = completion.output.parking.as_ref();
+    let parked = parked
+        .and_then(|parking| parking.join.as_ref())
+        .map_or(0, |event| event.record.bytes());
+    records + state + timers + parked
 }

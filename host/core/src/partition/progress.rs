@@ -27,6 +27,11 @@ impl Progress {
         self.frontier
     }
 
+    /// One past the highest position that was admitted.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// From the first open position to the last admitted.
     pub(super) fn span(&self) -> u64 {
         self.next.saturating_sub(self.frontier)

@@ -1,5 +1,6 @@
 use super::*;
-use crate::event::{Emission, StateWrite};
+use crate::breaker::Breaker;
+use crate::event::{Effects, Emission, Failure, FailureKind, Outcome, StateWrite};
 use crate::unit::{CommitResult, OpenAttempts};
 
 const NOW: Millis = Millis(1_790_000_000_000);
@@ -14,12 +15,17 @@ fn config() -> Config {
         },
         partition: 0,
         topics: Arc::new(["in".into()]),
+        commands: None,
         dead_letter_topics: Arc::new(["dlq.in".into()]),
         emit: emission::Rules {
             handler: "count".into(),
             source: "/weir/count".into(),
             topics: vec![("out".into(), "out".into())],
+            timers: false,
         },
+        on_dead: OnDead::Release,
+        fallback: None,
+        parks: true,
         keyed_only: false,
         retry: retry::Config::default(),
         inbox: Some(inbox::Config::default()),

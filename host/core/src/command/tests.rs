@@ -1,0 +1,42 @@
+use super::*;
+
+fn command(kind: Kind) -> Command {
+    Command {
+        kind,
+        letter: Hash128([7; 16]).as_uuid(),
+        replays: 2,
+        origin: Origin {
+            topic: "dev.local.public.orders.v1".into(),
+            partition: 3,
+            offset: 41,
+        },
+    }
+}
+
+fn letter() -> Record {
+    Record {
+        key: Some("k".into()),
+        value: Some("v".into()),
+        headers: vec![
+            ("ce_id".into(), "1".into()),
+            (KIND.into(), "forged".into()),
+        ],
+        timestamp_ms: 5,
+    }
+}
+
+#[test]
+fn a_command_brings_the_letters_own_record_back() {
+    for kind in [Kind::Replay, Kind::Drop, Kind::Release] {
+        let record = to_record(&command(kind), letter(), 5);
+        assert_eq!(from_record(record), Ok((command(kind), letter())));
+    }
+}
+
+#[test]
+fn a_record_with_forged_headers_is_no_command() {
+    assert_eq!(from_record(letter()), Err(NotACommand(KIND)));
+    let mut swapped = to_record(&command(Kind::Drop), letter(), 5);
+    swapped.headers.swap(2, 3);
+    assert_eq!(from_record(swapped), Err(NotACommand(KIND)));
+}

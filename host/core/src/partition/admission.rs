@@ -1,0 +1,468 @@
+//! From a record to a running attempt: what is asked of an item before it starts.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{
+    Action, Attempt, AttemptId, DEFAULT_TENANT, Decoded, Entry, Load, Loaded, Partition, Runner,
+    Stage, Work,
+};
+use crate::breaker::{Permit, Ticket};
+use crate::dead_letter;
+use crate::emission;
+use crate::event::{Event, Record};
+use crate::gate::Gate;
+use crate::identity::{Hash128, inbox_mark};
+use crate::time::Millis;
+use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey, TimerSlot};
+
+/// Crashes of the host in which an event ran alone before it is taken for the cause.
+pub(super) const CRASHES_MAX: u32 = 3;
+/// How many ready items are looked through for one that the gate lets pass: probes come from different sequences.
+const GATE_SCAN_MAX: usize = 16;
+/// Before the ledger is read again after a failed read.
+const LOAD_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// What the inbox says of an id.
+enum Claim {
+    /// Nobody has it: it is this event's.
+    Free,
+    /// It has a fate, durable or staged.
+    Seen,
+    /// Another event has started under it and has no fate.
+    InFlight,
+}
+
+/// What follows from looking at a ready item.
+enum Step {
+    /// This is to be done.
+    Act(Action),
+    /// Look at the next one.
+    Next,
+    /// The gate does not let this one pass; another may.
+    Refused(Option<Millis>),
+    /// Nothing starts before a unit is committed.
+    Wait,
+}
+
+impl Partition {
+    /// Takes in a record. Per topic, records come in ascending order; a redelivered one is dropped here (L0).
+    pub fn handle_record(
+        &mut self,
+        now: Millis,
+        position: Position,
+        record: Arc<Record>,
+        decoded: Decoded,
+    ) {
+        let item = ItemId::Record(position);
+        let progress = &mut self.progress[usize::from(position.topic)];
+        // What was completed by an earlier owner counts for the span too, or each owner would widen it.
+        if progress.admit(position.offset) {
+            let left = |at: Position| at.topic == position.topic && at.offset < position.offset;
+            let gone = |item: &ItemId| {
+                item.position()
+                    .is_some_and(|at| left(at) && progress.is_completed(at.offset))
+            };
+            self.tallies.retain(|item, _| !gone(item));
+        }
+        if progress.is_completed(position.offset) || self.entries.contains_key(&item) {
+            self.counters.redelivered += 1;
+            return;
+        }
+        self.stream_time = self.stream_time.max(Millis(record.timestamp_ms.min(now.0)));
+
+        let (event, verdict) = match decoded {
+            Decoded::Event(event) => (Some(event), None),
+            Decoded::Filtered => (None, Some(Ok(Fate::Filtered))),
+            Decoded::Skipped => (None, Some(Ok(Fate::Skipped))),
+            Decoded::Poison { code, message } => {
+                let cause = dead_letter::Cause::poison(code, message);
+                (None, Some(Err(cause)))
+            }
+            Decoded::Command { command, tenant } => {
+                return self.admit_command(now, item, record, command, tenant);
+            }
+        };
+        self.admit_record(now, item, record, event);
+        match verdict {
+            Some(Ok(fate)) => self.stage(now, item, fate, Output::default()),
+            Some(Err(cause)) => self.die(now, item, cause),
+            None => {}
+        }
+    }
+
+    /// What no handler sees is a sequence of its own.
+    fn admit_record(
+        &mut self,
+        now: Millis,
+        item: ItemId,
+        record: Arc<Record>,
+        event: Option<Arc<Event>>,
+    ) {
+        let tenant = tenant(event.as_deref());
+        let sequence = match &record.key {
+            Some(key) if event.is_some() => SequenceKey::Keyed {
+                tenant: Arc::clone(&tenant),
+                key: key.clone(),
+            },
+            Some(_) | None => SequenceKey::Alone(item),
+        };
+        let mark = event
+            .as_ref()
+            .filter(|_| self.config.inbox.is_some())
+            .map(|event| inbox_mark(&self.config.source.group, &tenant, &event.source, &event.id));
+        let waits = event.is_some();
+        let entry = Entry {
+            sequence,
+            tenant,
+            bytes: record.bytes(),
+            record,
+            event,
+            mark,
+            admitted: now,
+            work: Work::Record,
+            stage: Stage::Queued,
+        };
+        self.admit(item, entry, waits);
+    }
+
+    /// Puts an item into its lane; at its head it is ready, unless it is about to get its fate at once.
+    pub(super) fn admit(&mut self, item: ItemId, entry: Entry, waits: bool) {
+        self.bytes += entry.bytes;
+        let head = if entry.has_lane() {
+            let lane = self.lanes.entry(entry.sequence.clone()).or_default();
+            lane.push(item);
+            lane.is_head(item)
+        } else {
+            true
+        };
+        self.entries.insert(item, entry);
+        if head && waits {
+            self.make_ready(item);
+        }
+    }
+
+    /// Makes items of what is due in the ledger, as far as there is room, and says what must be read.
+    pub(super) fn wake(&mut self, now: Millis) -> Option<Load> {
+        if self.waiting + self.running >= self.config.limits.in_flight_max {
+            return None;
+        }
+        if let Some(sequence) = self.park.pop_due(now) {
+            return Some(Load::Parked(sequence));
+        }
+        if self.timers.must_load(now) {
+            return Some(Load::Timers);
+        }
+        while self.waiting + self.running < self.config.limits.in_flight_max
+            && let Some((due, key, id)) = self.timers.pop_due(now)
+        {
+            let item = ItemId::Timer(id);
+            if self.entries.contains_key(&item) {
+                continue;
+            }
+            let SequenceKey::Keyed { tenant, key: bytes } = &key.sequence else {
+                continue;
+            };
+            let record = Record {
+                key: Some(bytes.clone()),
+                ..Record::default()
+            };
+            let emission = matches!(key.slot, TimerSlot::Emission(_));
+            let entry = Entry {
+                sequence: if emission {
+                    SequenceKey::Alone(item)
+                } else {
+                    key.sequence.clone()
+                },
+                tenant: Arc::clone(tenant),
+                bytes: record.bytes(),
+                record: Arc::new(record),
+                event: None,
+                mark: None,
+                admitted: due,
+                work: if emission {
+                    Work::Emission(key)
+                } else {
+                    Work::Timer(key)
+                },
+                stage: Stage::Queued,
+            };
+            self.admit(item, entry, true);
+        }
+        None
+    }
+
+    /// Starts the next ready item, unless it has a fate without an attempt or something stands in its way.
+    pub(super) fn poll_start(&mut self, now: Millis, gate: &mut Gate) -> Option<Action> {
+        self.gate_until = None;
+        let mut refused = 0;
+        while !self.draining
+            && self.halted.is_none()
+            && self.running < self.config.limits.running_max
+            && !self.suspects.runs_alone()
+        {
+            let item = self.ready.pop_front()?;
+            self.waiting -= 1;
+            match self.consider(now, gate, item) {
+                Step::Act(action) => return Some(action),
+                Step::Next => {}
+                Step::Refused(until) => {
+                    self.ready.push_back(item);
+                    self.waiting += 1;
+                    self.gate_until = match (self.gate_until, until) {
+                        (Some(a), Some(b)) => Some(a.min(b)),
+                        (a, b) => a.or(b),
+                    };
+                    refused += 1;
+                    if refused >= self.ready.len().min(GATE_SCAN_MAX) {
+                        return None;
+                    }
+                }
+                Step::Wait => {
+                    self.ready.push_front(item);
+                    self.waiting += 1;
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// The inbox is asked here and not on arrival: only when an event is about to start are the fates of all earlier
+    /// events of its sequence known.
+    fn consider(&mut self, now: Millis, gate: &mut Gate, item: ItemId) -> Step {
+        let Some(entry) = self.entries.get_mut(&item) else {
+            return Step::Next;
+        };
+        if !matches!(entry.stage, Stage::Ready) {
+            return Step::Next;
+        }
+        let lane = self.lanes.get(&entry.sequence);
+        if entry.has_lane() && !lane.is_some_and(|lane| lane.is_head(item)) {
+            // A withdrawn event went before it, which may change what it is to find.
+            entry.stage = Stage::Queued;
+            if matches!(entry.work, Work::Timer(_)) {
+                entry.event = None;
+            }
+            return Step::Next;
+        }
+        match &entry.work {
+            Work::Command(command) => {
+                // It asks the ledger, so it waits until the ledger knows everything about its sequence.
+                let settled = lane.is_some_and(super::Lane::is_settled);
+                if !settled || self.park.is_busy(&entry.sequence) {
+                    entry.stage = Stage::Queued;
+                    return Step::Next;
+                }
+                let load = Load::Letter(item, command.letter, entry.sequence.clone());
+                entry.stage = Stage::Loading;
+                return Step::Act(Action::Load(load));
+            }
+            Work::Timer(key) | Work::Emission(key) if entry.event.is_none() => {
+                if lane.is_some_and(|lane| lane.changes_timer(key)) {
+                    // Cancelled or replaced by an earlier event of its sequence.
+                    self.forget_unfated(item);
+                    return Step::Next;
+                }
+                let load = Load::Timer(item, key.clone());
+                entry.stage = Stage::Loading;
+                return Step::Act(Action::Load(load));
+            }
+            Work::Record | Work::Parked(_) | Work::Timer(_) | Work::Emission(_) => {}
+        }
+        let (mark, has_lane) = (entry.mark, entry.has_lane());
+        match mark.map_or(Claim::Free, |mark| self.claim(mark, item)) {
+            Claim::Free if has_lane && self.follows_parked(item) => self.park(now, item, None),
+            Claim::Free => return self.admit_attempt(now, gate, item),
+            Claim::Seen => self.stage(now, item, Fate::Duplicate, Output::default()),
+            Claim::InFlight => {
+                if let Some(entry) = self.entries.get_mut(&item) {
+                    entry.stage = Stage::AwaitsId;
+                }
+            }
+        }
+        Step::Next
+    }
+
+    fn follows_parked(&self, item: ItemId) -> bool {
+        self.entries
+            .get(&item)
+            .is_some_and(|entry| self.park.contains(&entry.sequence))
+    }
+
+    /// The last questions before an attempt: may it be made at all, is the ledger ready for a crash, does the gate let
+    /// it pass.
+    fn admit_attempt(&mut self, now: Millis, gate: &mut Gate, item: ItemId) -> Step {
+        if let Some(cause) = self.refusal(item) {
+            self.die(now, item, cause);
+            return Step::Next;
+        }
+        if !self.commits.allows(item) {
+            self.commits.ask_for_lease(now);
+            return Step::Wait;
+        }
+        let due = self.entries.get(&item).map_or(now, |entry| entry.admitted);
+        if self.suspects.contains(item, due) {
+            if !self.commits.is_alone(item) {
+                self.commits.ask_for_alone(now, item);
+                return Step::Wait;
+            }
+            if self.running > 0 {
+                return Step::Wait;
+            }
+        }
+        let sequence = self.entries.get(&item).map_or(0, |entry| hash(&entry.sequence));
+        match gate.permit(now, sequence) {
+            Permit::Go(ticket) => self.start(item, Some(ticket)),
+            Permit::Fallback if self.config.fallback.is_some() => self.start(item, None),
+            Permit::Park if self.config.parks => {
+                self.set_aside(now, item);
+                Step::Next
+            }
+            Permit::Wait(until) => Step::Refused(until),
+            Permit::Park | Permit::Fallback => Step::Refused(None),
+        }
+    }
+
+    /// Holds an id for the event that is about to start under it.
+    fn claim(&mut self, mark: Hash128, item: ItemId) -> Claim {
+        if self.inbox.contains(&mark) {
+            return Claim::Seen;
+        }
+        let (holder, waiters) = self.ids.entry(mark).or_insert_with(|| (item, Vec::new()));
+        if *holder == item {
+            return Claim::Free;
+        }
+        match self.entries.get(holder).map(|entry| &entry.stage) {
+            Some(Stage::Staged(_)) => Claim::Seen,
+            Some(_) | None => {
+                waiters.push(item);
+                Claim::InFlight
+            }
+        }
+    }
+
+    /// Why an event must not be attempted at all. It is asked of the holder of the id alone: a repeat is no second letter.
+    fn refusal(&self, item: ItemId) -> Option<dead_letter::Cause> {
+        let entry = self.entries.get(&item)?;
+        let crashes = self.tallies.get(&item).map_or(0, |tally| tally.crashes);
+        let (class, code, message) = if crashes >= CRASHES_MAX {
+            let message = format!("the host ended {crashes} times while this event ran alone");
+            ("crash", "crash-suspect", message)
+        } else if self.config.keyed_only && entry.record.key.is_none() {
+            let message = "a handler with state or timers needs a record key";
+            ("unkeyed", "unkeyed", message.to_owned())
+        } else if emission::hops(entry.event.as_deref()?) > emission::HOPS_MAX {
+            let message = format!("passed more than {} handlers", emission::HOPS_MAX);
+            ("poison", "hop-limit", message)
+        } else {
+            return None;
+        };
+        let stage = dead_letter::Stage::Host;
+        let attempts = self.attempts(item);
+        Some(dead_letter::Cause::new(stage, class, code.into(), message, &attempts))
+    }
+
+    fn start(&mut self, item: ItemId, ticket: Option<Ticket>) -> Step {
+        let number = self.attempts(item).counted + 1;
+        let origin = self.origin(item);
+        let Some(entry) = self.entries.get_mut(&item) else {
+            return Step::Next;
+        };
+        let Some(event) = entry.event.clone() else {
+            return Step::Next;
+        };
+        self.serial += 1;
+        let serial = self.serial;
+        entry.stage = Stage::Running(Runner { serial, ticket });
+        self.running += 1;
+        self.counters.attempts += 1;
+        self.suspects.started(item, entry.admitted);
+        let lane = self.lanes.get(&entry.sequence);
+        Step::Act(Action::Attempt(Box::new(Attempt {
+            id: AttemptId {
+                epoch: self.epoch,
+                item,
+                serial,
+            },
+            number,
+            event,
+            record: Arc::clone(&entry.record),
+            origin,
+            tenant: Arc::clone(&entry.tenant),
+            sequence: entry.sequence.clone(),
+            staged: lane.map(super::Lane::staged_state).unwrap_or_default(),
+            fallback: ticket.is_none(),
+        })))
+    }
+
+    /// Where an item stood, in the bus's own words. A timer stood in the ledger.
+    pub(super) fn origin(&self, item: ItemId) -> Origin {
+        let parked = match self.entries.get(&item).map(|entry| &entry.work) {
+            Some(Work::Parked(parked)) => Some(parked.origin.clone()),
+            _ => None,
+        };
+        parked.unwrap_or_else(|| Origin {
+            topic: match item {
+                ItemId::Record(position) => {
+                    Arc::clone(&self.config.topics[usize::from(position.topic)])
+                }
+                ItemId::Parked(_) | ItemId::Timer(_) => {
+                    format!("_weir.{}.ledger", self.config.source.group).into()
+                }
+            },
+            partition: self.config.partition,
+            offset: item.position().map_or(0, |position| position.offset),
+        })
+    }
+
+    /// Takes in what the ledger holds; `load` is what was asked.
+    pub fn handle_loaded(&mut self, now: Millis, load: Load, loaded: Loaded) {
+        match (load, loaded) {
+            (Load::Parked(sequence), Loaded::Parked(Some((event, decoded)))) => {
+                self.unpark(now, sequence, event, decoded);
+            }
+            (Load::Parked(sequence), Loaded::Parked(None)) => self.park.vanished(&sequence),
+            (Load::Parked(sequence), _) => self.park.postpone(&sequence, now + LOAD_BACK_OFF),
+            (Load::Timer(item, _), Loaded::Timer(timer)) => {
+                let current = timer.filter(|(timer, _)| ItemId::Timer(timer.id) == item);
+                match current {
+                    Some((timer, decoded)) => self.fire(now, item, timer, decoded),
+                    None => self.forget_unfated(item),
+                }
+            }
+            (Load::Letter(item, ..), Loaded::Letter(status, head)) => {
+                self.obey(now, item, status, head);
+            }
+            (Load::Timer(item, _) | Load::Letter(item, ..), _) => {
+                if let Some(entry) = self.entries.get_mut(&item) {
+                    let at = now + LOAD_BACK_OFF;
+                    entry.stage = Stage::RetryWait(at);
+                    self.retries.insert((at, item));
+                }
+            }
+            (Load::Timers, Loaded::Timers(page)) => {
+                let entries = &self.entries;
+                let known = |id: &Hash128| entries.contains_key(&ItemId::Timer(*id));
+                self.timers.take(page, known);
+            }
+            (Load::Timers, _) => self.timers.postpone(now + LOAD_BACK_OFF),
+        }
+    }
+}
+
+/// Owner of an event.
+pub(super) fn tenant(event: Option<&Event>) -> Arc<str> {
+    event
+        .and_then(|event| event.extension("tenantid"))
+        .unwrap_or(DEFAULT_TENANT)
+        .into()
+}
+
+/// A sequence as the breaker tells it from others.
+pub(super) fn hash(sequence: &SequenceKey) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    sequence.hash(&mut hasher);
+    hasher.finish()
+}

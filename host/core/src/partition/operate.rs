@@ -1,0 +1,117 @@
+//! What an operator asks of dead letters and the sequences they hold.
+
+use std::sync::Arc;
+
+use super::outcome::fresh_head;
+use super::{Entry, Partition, Stage, Work};
+use crate::command::{Command, Kind};
+use crate::event::Record;
+use crate::time::Millis;
+use crate::unit::{
+    Fate, ItemId, LetterStatus, Output, ParkedEvent, Parking, SequenceKey,
+};
+
+impl Partition {
+    /// A command stands in the lane of the sequence that it is about, so that it and the sequence's events follow one
+    /// another.
+    pub(super) fn admit_command(
+        &mut self,
+        now: Millis,
+        item: ItemId,
+        record: Arc<Record>,
+        command: Box<Command>,
+        tenant: Arc<str>,
+    ) {
+        let held = self.park.held_by(&command.letter).cloned();
+        let sequence = held.unwrap_or_else(|| match &record.key {
+            Some(key) => SequenceKey::Keyed {
+                tenant: Arc::clone(&tenant),
+                key: key.clone(),
+            },
+            None => SequenceKey::Alone(item),
+        });
+        let entry = Entry {
+            sequence,
+            tenant,
+            bytes: record.bytes(),
+            record,
+            event: None,
+            mark: None,
+            admitted: now,
+            work: Work::Command(command),
+            stage: Stage::Queued,
+        };
+        self.admit(item, entry, true);
+    }
+
+    /// Does what a command asks, if the letter is still what the operator saw. One that is done or dropped never runs
+    /// again, and one that is on its way is not sent twice.
+    pub(super) fn obey(
+        &mut self,
+        now: Millis,
+        item: ItemId,
+        status: Option<LetterStatus>,
+        head: Option<ParkedEvent>,
+    ) {
+        let Some(entry) = self.entries.get_mut(&item) else {
+            return;
+        };
+        entry.stage = Stage::Ready;
+        let Work::Command(command) = &entry.work else {
+            return;
+        };
+        let (kind, letter) = (command.kind, command.letter);
+        let sequence = entry.sequence.clone();
+        let holds = self.park.held_by(&letter) == Some(&sequence);
+        let mut output = Output::default();
+        if status.unwrap_or(LetterStatus::Dead) == LetterStatus::Dead {
+            match kind {
+                Kind::Replay if holds => {
+                    output.letter = Some((letter, LetterStatus::Replaying));
+                    let mut next = fresh_head(now);
+                    next.letter = Some(letter);
+                    output.parking = Some(Box::new(Parking {
+                        head: Some(next),
+                        ..Parking::default()
+                    }));
+                }
+                Kind::Replay => {
+                    output.letter = Some((letter, LetterStatus::Replaying));
+                    output.parking = Some(Box::new(self.join(now, item, &sequence)));
+                }
+                Kind::Drop | Kind::Release if holds => {
+                    output.letter =
+                        (kind == Kind::Drop).then_some((letter, LetterStatus::Dropped));
+                    output.parking = Some(Box::new(Parking {
+                        join: None,
+                        leave: head.map(|head| (head.number, head.bytes())),
+                        head: Some(fresh_head(now)),
+                    }));
+                }
+                Kind::Drop => output.letter = Some((letter, LetterStatus::Dropped)),
+                Kind::Release => {}
+            }
+        }
+        self.stage(now, item, Fate::Skipped, output);
+    }
+
+    /// The letter joins its sequence at the end, with all its attempts before it.
+    fn join(&mut self, now: Millis, item: ItemId, sequence: &SequenceKey) -> Parking {
+        let head = self.begin_park(sequence, Some(fresh_head(now)));
+        let mut event = self.parked_event(now, item, None);
+        if let Some(Entry {
+            work: Work::Command(command),
+            ..
+        }) = self.entries.get(&item)
+        {
+            event.origin = command.origin.clone();
+            event.letter = Some(command.letter);
+            event.replays = command.replays.saturating_add(1);
+        }
+        Parking {
+            join: Some(event),
+            leave: None,
+            head,
+        }
+    }
+}

@@ -1,0 +1,522 @@
+//! Sequences that are set aside (R3): durably, in order, blocking nobody but themselves.
+//!
+//! The ledger holds their events; here is what is next for each sequence. One event of a sequence is tried at a time,
+//! and the next one is read from the ledger when the fate of the one before it is durable.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::outcome::aside;
+use super::{Decoded, Entry, Partition, Stage, Work};
+use crate::dead_letter;
+use crate::event::Event;
+use crate::gate::Gate;
+use crate::identity::Hash128;
+use crate::time::Millis;
+use crate::unit::{
+    Attempts, Completion, Fate, Head, ItemId, Output, ParkedEvent, ParkedSequence, Parking,
+    SequenceKey, TimerChange,
+};
+
+/// What is parked in a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Sequences.
+    pub sequences: u64,
+    /// Of them, those that wait for an operator.
+    pub held: u64,
+    /// Events of all sequences.
+    pub events: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Events of the longest sequence.
+    pub longest: u64,
+}
+
+/// All parked sequences of the partition.
+#[derive(Debug, Default)]
+pub(super) struct Park {
+    sequences: HashMap<SequenceKey, Parked>,
+    /// Of those that are neither active nor held.
+    due: BTreeSet<(Millis, SequenceKey)>,
+    /// By the letter that holds them.
+    held: HashMap<Hash128, SequenceKey>,
+    /// Their state changed and no unit holds it.
+    dirty: BTreeSet<SequenceKey>,
+    next: u64,
+    bytes: u64,
+    events: u64,
+    full: bool,
+}
+
+#[derive(Debug)]
+struct Parked {
+    /// As the ledger has it; none before the first event is durable.
+    durable: Option<ParkedSequence>,
+    /// What is next.
+    head: Head,
+    /// Staged events that join it.
+    joining: u32,
+    /// Its first event is being read, tried or committed.
+    active: bool,
+}
+
+impl Park {
+    pub(super) fn restore(sequences: Vec<(SequenceKey, ParkedSequence)>, next: u64) -> Self {
+        let mut park = Self {
+            next,
+            ..Self::default()
+        };
+        for (key, durable) in sequences {
+            let parked = Parked {
+                durable: Some(durable),
+                head: durable.head,
+                joining: 0,
+                active: false,
+            };
+            park.bytes += durable.bytes;
+            park.events += durable.count;
+            park.sequences.insert(key.clone(), parked);
+            park.settle(&key);
+        }
+        park
+    }
+
+    pub(super) fn contains(&self, sequence: &SequenceKey) -> bool {
+        self.sequences.contains_key(sequence)
+    }
+
+    /// Whether the first event of a parked sequence is being read, tried or committed.
+    pub(super) fn is_busy(&self, sequence: &SequenceKey) -> bool {
+        self.sequences
+            .get(sequence)
+            .is_some_and(|parked| parked.active || parked.joining > 0)
+    }
+
+    pub(super) fn head(&self, sequence: &SequenceKey) -> Option<&Head> {
+        self.sequences.get(sequence).map(|parked| &parked.head)
+    }
+
+    /// The sequence that this letter holds.
+    pub(super) fn held_by(&self, letter: &Hash128) -> Option<&SequenceKey> {
+        self.held.get(letter)
+    }
+
+    pub(super) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// True while the storage of the subscription is spent.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Tells the gate what is stored here, and learns whether there is room for more.
+    pub(super) fn tell(&mut self, gate: &mut Gate, partition: u32, bytes_max: u64) {
+        if self.bytes > 0 || self.full {
+            self.full = gate.park(partition, self.bytes) >= bytes_max;
+        }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let lengths = self.sequences.values();
+        let longest = lengths.map(|parked| parked.durable.map_or(0, |durable| durable.count));
+        Counts {
+            sequences: self.sequences.len() as u64,
+            held: self.held.len() as u64,
+            events: self.events,
+            bytes: self.bytes,
+            longest: longest.max().unwrap_or(0),
+        }
+    }
+
+    pub(super) fn due_at(&self) -> Option<Millis> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// The next sequence whose first event is due; it counts as active from here on.
+    pub(super) fn pop_due(&mut self, now: Millis) -> Option<SequenceKey> {
+        if self.due_at()? > now {
+            return None;
+        }
+        let (_, sequence) = self.due.pop_first()?;
+        if let Some(parked) = self.sequences.get_mut(&sequence) {
+            parked.active = true;
+        }
+        Some(sequence)
+    }
+
+    /// Its first event is read again at this instant.
+    pub(super) fn postpone(&mut self, sequence: &SequenceKey, at: Millis) {
+        if let Some(parked) = self.sequences.get_mut(sequence) {
+            parked.active = false;
+            self.due.insert((at, sequence.clone()));
+        }
+    }
+
+    /// The ledger holds no event of a sequence that it calls parked.
+    pub(super) fn vanished(&mut self, sequence: &SequenceKey) {
+        if let Some(parked) = self.sequences.get_mut(sequence) {
+            parked.active = false;
+            if let Some(durable) = &mut parked.durable {
+                self.events -= durable.count;
+                self.bytes -= durable.bytes;
+                (durable.count, durable.bytes) = (0, 0);
+            }
+            self.dirty.insert(sequence.clone());
+        }
+        self.settle(sequence);
+    }
+
+    /// A staged event joins the sequence.
+    pub(super) fn staged(&mut self, sequence: &SequenceKey) {
+        if let Some(parked) = self.sequences.get_mut(sequence) {
+            parked.joining += 1;
+        }
+    }
+
+    /// What it staged was taken back.
+    pub(super) fn unstaged(&mut self, sequence: &SequenceKey) {
+        if let Some(parked) = self.sequences.get_mut(sequence) {
+            parked.joining -= 1;
+        }
+        self.settle(sequence);
+    }
+
+    /// The completion of an event changes a sequence, as `parking` says, and is durable.
+    fn committed(&mut self, sequence: &SequenceKey, parking: &Parking) {
+        if let Some(parked) = self.sequences.get_mut(sequence) {
+            parked.joining -= u32::from(parking.join.is_some());
+            if let Some(head) = parking.head {
+                parked.head = head;
+            }
+            // A fate of its first event, or a command, which waits for that.
+            if parking.leave.is_some() || parking.join.is_none() {
+                parked.active = false;
+            }
+        }
+    }
+
+    /// Takes over what the ledger holds of a sequence.
+    pub(super) fn settle_durable(
+        &mut self,
+        sequence: &SequenceKey,
+        durable: Option<ParkedSequence>,
+    ) {
+        if let Some(parked) = self.sequences.get_mut(sequence) {
+            if let Some(old) = parked.durable.take() {
+                self.bytes -= old.bytes;
+                self.events -= old.count;
+            }
+            if let Some(new) = durable {
+                self.bytes += new.bytes;
+                self.events += new.count;
+            }
+            parked.durable = durable;
+        }
+        self.settle(sequence);
+    }
+
+    /// Puts a sequence where it belongs: gone, held, or waiting for its instant.
+    fn settle(&mut self, sequence: &SequenceKey) {
+        let Some(parked) = self.sequences.get(sequence) else {
+            return;
+        };
+        let events = parked.durable.map_or(0, |durable| durable.count);
+        if events == 0 && parked.joining == 0 && !parked.active {
+            if let Some(parked) = self.sequences.remove(sequence) {
+                self.due.remove(&(parked.head.due, sequence.clone()));
+            }
+            self.held.retain(|_, held| held != sequence);
+            return;
+        }
+        let Head {
+            due, letter, held, ..
+        } = parked.head;
+        match letter.filter(|_| held) {
+            Some(letter) => {
+                self.held.insert(letter, sequence.clone());
+                self.due.remove(&(due, sequence.clone()));
+            }
+            None => {
+                self.held.retain(|_, held| held != sequence);
+                if events > 0 && !parked.active {
+                    self.due.insert((due, sequence.clone()));
+                }
+            }
+        }
+    }
+
+    /// What the sequences are after a unit with these completions.
+    pub(super) fn heads_after<'a>(
+        &mut self,
+        completions: impl Iterator<Item = &'a Completion>,
+    ) -> Vec<(SequenceKey, Option<ParkedSequence>)> {
+        let mut after: BTreeMap<SequenceKey, ParkedSequence> = BTreeMap::new();
+        for sequence in std::mem::take(&mut self.dirty) {
+            let parked = self.sequences.get(&sequence);
+            if let Some((durable, head)) =
+                parked.and_then(|parked| Some((parked.durable?, parked.head)))
+            {
+                after.insert(sequence, ParkedSequence { head, ..durable });
+            }
+        }
+        for completion in completions {
+            let Some(parking) = &completion.output.parking else {
+                continue;
+            };
+            let parked = self.sequences.get(&completion.sequence);
+            let state = after.entry(completion.sequence.clone()).or_insert_with(|| {
+                let durable = parked.and_then(|parked| parked.durable);
+                durable.unwrap_or(ParkedSequence {
+                    count: 0,
+                    bytes: 0,
+                    head: super::outcome::fresh_head(Millis(0)),
+                })
+            });
+            apply(state, parking);
+        }
+        after
+            .into_iter()
+            .map(|(sequence, state)| (sequence, Some(state).filter(|state| state.count > 0)))
+            .collect()
+    }
+
+    /// A unit with these heads is absent.
+    pub(super) fn not_durable(&mut self, heads: &[(SequenceKey, Option<ParkedSequence>)]) {
+        let known = heads.iter().map(|(sequence, _)| sequence);
+        let stored = known.filter(|sequence| {
+            let parked = self.sequences.get(*sequence);
+            parked.is_some_and(|parked| parked.durable.is_some())
+        });
+        self.dirty.extend(stored.cloned());
+    }
+
+}
+
+fn apply(state: &mut ParkedSequence, parking: &Parking) {
+    if let Some(event) = &parking.join {
+        state.count += 1;
+        state.bytes += event.bytes();
+    }
+    if let Some((_, bytes)) = parking.leave {
+        state.count = state.count.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(bytes);
+    }
+    if let Some(head) = parking.head {
+        state.head = head;
+    }
+}
+
+impl Partition {
+    /// Sets an event aside: behind its sequence, or as the first of it with what is next.
+    pub(super) fn park(&mut self, now: Millis, item: ItemId, head: Option<Head>) {
+        let Some(entry) = self.entries.get(&item) else {
+            return;
+        };
+        let sequence = entry.sequence.clone();
+        let mut output = Output::default();
+        if let Work::Timer(key) = &entry.work {
+            // The firing is an event of its sequence from here on; the name is free again.
+            output.timers.push(TimerChange {
+                key: key.clone(),
+                timer: None,
+            });
+        }
+        let head = self.begin_park(&sequence, head);
+        output.parking = Some(Box::new(Parking {
+            join: Some(self.parked_event(now, item, None)),
+            leave: None,
+            head,
+        }));
+        self.stage(now, item, Fate::Parked, output);
+    }
+
+    /// Sets an event aside that did not fail: the breaker wants it, or the span is at its bound.
+    pub(super) fn set_aside(&mut self, now: Millis, item: ItemId) {
+        if self.is_in_park(item) {
+            let attempts = self.attempts(item);
+            return self.repark(now, item, now + aside(&self.config.retry), attempts);
+        }
+        let head = Head {
+            due: now + aside(&self.config.retry),
+            attempts: self.attempts(item),
+            letter: None,
+            held: false,
+        };
+        self.park(now, item, Some(head));
+    }
+
+    fn is_in_park(&self, item: ItemId) -> bool {
+        let entry = self.entries.get(&item);
+        entry.is_some_and(|entry| matches!(entry.work, Work::Parked(_)))
+    }
+
+    /// Makes a sequence known as parked; what is next counts only if it was not.
+    pub(super) fn begin_park(
+        &mut self,
+        sequence: &SequenceKey,
+        head: Option<Head>,
+    ) -> Option<Head> {
+        if self.park.contains(sequence) {
+            return None;
+        }
+        let head = head.unwrap_or_else(|| super::outcome::fresh_head(Millis(0)));
+        let parked = Parked {
+            durable: None,
+            head,
+            joining: 0,
+            active: false,
+        };
+        self.park.sequences.insert(sequence.clone(), parked);
+        Some(head)
+    }
+
+    /// The parked form of an item.
+    pub(super) fn parked_event(
+        &mut self,
+        now: Millis,
+        item: ItemId,
+        letter: Option<Hash128>,
+    ) -> ParkedEvent {
+        let number = self.park.next;
+        self.park.next += 1;
+        let record = self.entries.get(&item).map(|entry| (*entry.record).clone());
+        ParkedEvent {
+            number,
+            record: record.unwrap_or_default(),
+            origin: self.origin(item),
+            parked_at: now,
+            parked_active: self.clock.active,
+            letter,
+            replays: 0,
+        }
+    }
+
+    /// The first event of a parked sequence failed, or must wait: what is next is written with the next unit.
+    pub(super) fn repark(&mut self, now: Millis, item: ItemId, due: Millis, attempts: Attempts) {
+        let Some(entry) = self.entries.remove(&item) else {
+            return;
+        };
+        self.bytes -= entry.bytes;
+        self.tallies.remove(&item);
+        if let Some(parked) = self.park.sequences.get_mut(&entry.sequence) {
+            parked.head.due = due;
+            parked.head.attempts = attempts;
+            parked.active = false;
+        }
+        self.park.dirty.insert(entry.sequence.clone());
+        self.park.settle(&entry.sequence);
+        self.commits.attempts_changed(now);
+    }
+
+    /// The first event of a parked sequence is here.
+    pub(super) fn unpark(
+        &mut self,
+        now: Millis,
+        sequence: SequenceKey,
+        parked: ParkedEvent,
+        decoded: Decoded,
+    ) {
+        let item = ItemId::Parked(parked.number);
+        let (event, poison) = match decoded {
+            Decoded::Event(event) => (Some(event), None),
+            Decoded::Poison { code, message } => {
+                (None, Some(dead_letter::Cause::poison(code, message)))
+            }
+            Decoded::Filtered | Decoded::Skipped | Decoded::Command { .. } => (None, None),
+        };
+        let moot = event.is_none() && poison.is_none();
+        let event: Option<Arc<Event>> = event;
+        let record = Arc::new(parked.record.clone());
+        let due = self.park.head(&sequence).map_or(now, |head| head.due);
+        let entry = Entry {
+            tenant: super::admission::tenant(event.as_deref()),
+            sequence,
+            bytes: record.bytes(),
+            record,
+            event,
+            mark: None,
+            admitted: due,
+            work: Work::Parked(Box::new(parked)),
+            stage: Stage::Queued,
+        };
+        self.admit(item, entry, !moot && poison.is_none());
+        if let Some(cause) = poison {
+            self.die(now, item, cause);
+        } else if moot {
+            // Its filter or mapping does not want it any more.
+            let mut output = Output::default();
+            self.leave_source(now, item, &mut output);
+            self.stage(now, item, Fate::Filtered, output);
+        }
+    }
+
+    /// The first open position of a topic may not wait longer than the span allows: its sequence is set aside.
+    pub(super) fn relieve_span(&mut self, now: Millis, gate: &Gate) {
+        if self.retries.is_empty() || !self.config.parks || gate.is_open(now) {
+            return;
+        }
+        let mut late = HashSet::new();
+        for (topic, progress) in (0..).zip(&self.progress) {
+            let position = crate::unit::Position {
+                topic,
+                offset: progress.frontier(),
+            };
+            let Some(blocker) = self.blocker(ItemId::Record(position)) else {
+                continue;
+            };
+            let limits = &self.config.limits;
+            let age = now.since(self.entries[&blocker].admitted);
+            if progress.span() >= limits.span_max || age >= limits.span_age_max {
+                late.insert(blocker);
+            }
+        }
+        for item in late {
+            if let Some(Stage::RetryWait(at)) = self.entries.get(&item).map(|entry| &entry.stage) {
+                self.retries.remove(&(*at, item));
+                self.set_aside(now, item);
+            }
+        }
+    }
+
+    /// When a first open position will have waited as long as it may.
+    pub(super) fn span_due_at(&self) -> Option<Millis> {
+        if self.retries.is_empty() || !self.config.parks {
+            return None;
+        }
+        let firsts = (0..).zip(&self.progress).filter_map(|(topic, progress)| {
+            let position = crate::unit::Position {
+                topic,
+                offset: progress.frontier(),
+            };
+            let blocker = self.blocker(ItemId::Record(position))?;
+            Some(self.entries[&blocker].admitted + self.config.limits.span_age_max)
+        });
+        firsts.min()
+    }
+
+    /// Whoever waits for a retry so that `item` cannot get its fate: itself, the head of its lane, or the holder of
+    /// its id.
+    fn blocker(&self, item: ItemId) -> Option<ItemId> {
+        let sequence = &self.entries.get(&item)?.sequence;
+        let head = self.lanes.get(sequence).and_then(super::Lane::head)?;
+        let entry = self.entries.get(&head)?;
+        let blocker = match entry.stage {
+            Stage::RetryWait(_) => return entry.event.is_some().then_some(head),
+            Stage::AwaitsId => self.ids.get(&entry.mark?)?.0,
+            Stage::Queued
+            | Stage::Ready
+            | Stage::Loading
+            | Stage::Running(_)
+            | Stage::Staged(_) => return None,
+        };
+        let entry = self.entries.get(&blocker)?;
+        (matches!(entry.stage, Stage::RetryWait(_)) && entry.event.is_some()).then_some(blocker)
+    }
+
+    /// Takes over what a durable completion changed in the park.
+    pub(super) fn parking_committed(&mut self, sequence: &SequenceKey, parking: &Parking) {
+        self.park.committed(sequence, parking);
+    }
+}

@@ -1,0 +1,256 @@
+//! Timers: those that are due first are known here, the others wait in the ledger.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Decoded, Partition};
+use crate::binding;
+use crate::dead_letter;
+use crate::emission::HOPS;
+use crate::event::{Event, TimerWrite};
+use crate::identity::{Hash128, partition_hash, timer_id};
+use crate::time::Millis;
+use crate::unit::{
+    Fate, ItemId, OutRecord, Output, SequenceKey, Timer, TimerChange, TimerKey, TimerPage,
+    TimerSlot,
+};
+
+/// Timers that a partition keeps in memory: some megabytes. Beyond it the later ones are read when their turn comes.
+pub const TIMERS_RESIDENT_MAX: usize = 10_000;
+
+/// `type` of the event that a timer fires as.
+pub const TIMER_TYPE: &str = "weir.timer.v1";
+
+/// Extension attribute with the name of the timer that fires.
+pub const TIMER_NAME: &str = "weirtimer";
+
+/// The timers that are due first.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    by_due: BTreeMap<(Millis, TimerKey), Hash128>,
+    /// Invariant: exactly the keys of `by_due`.
+    due_of: HashMap<TimerKey, Millis>,
+    /// All durable timers that are due before this instant are resident; none: all of them are.
+    horizon: Option<Millis>,
+    /// The ledger is not asked before.
+    not_before: Millis,
+}
+
+impl Timers {
+    pub(super) fn restore(page: TimerPage) -> Self {
+        let mut timers = Self::default();
+        timers.take(page, |_| false);
+        timers
+    }
+
+    pub(super) fn len(&self) -> (usize, bool) {
+        (self.by_due.len(), self.horizon.is_some())
+    }
+
+    /// Takes over the first timers of the ledger, but those that fire already.
+    pub(super) fn take(&mut self, page: TimerPage, fires: impl Fn(&Hash128) -> bool) {
+        self.by_due.clear();
+        self.due_of.clear();
+        let last = page.timers.last().map(|(_, due, _)| *due);
+        self.horizon = last.filter(|_| page.more);
+        for (key, due, id) in page.timers {
+            // Others may be due at the instant of the last one.
+            if !fires(&id) && self.horizon.is_none_or(|horizon| due < horizon) {
+                self.insert(key, due, id);
+            }
+        }
+        if self.by_due.is_empty() && self.horizon.is_some() {
+            // So many at one instant: they are taken without an order among them.
+            self.horizon = last.map(|last| Millis(last.0 + 1));
+        }
+    }
+
+    fn insert(&mut self, key: TimerKey, due: Millis, id: Hash128) {
+        if let Some(old) = self.due_of.insert(key.clone(), due) {
+            self.by_due.remove(&(old, key.clone()));
+        }
+        self.by_due.insert((due, key), id);
+    }
+
+    fn remove(&mut self, key: &TimerKey) {
+        if let Some(due) = self.due_of.remove(key) {
+            self.by_due.remove(&(due, key.clone()));
+        }
+    }
+
+    /// A durable unit changed a timer.
+    pub(super) fn changed(&mut self, change: &TimerChange) {
+        self.remove(&change.key);
+        let Some(timer) = &change.timer else { return };
+        if self.horizon.is_some_and(|horizon| timer.due >= horizon) {
+            return;
+        }
+        self.insert(change.key.clone(), timer.due, timer.id);
+        if self.by_due.len() > TIMERS_RESIDENT_MAX
+            && let Some(((due, _), _)) = self.by_due.pop_last()
+        {
+            // Whatever is due at that instant or later is read again when its turn comes.
+            let later = self.by_due.split_off(&(due, lowest()));
+            later.into_keys().for_each(|(_, key)| {
+                self.due_of.remove(&key);
+            });
+            self.due_of.retain(|_, at| *at < due);
+            self.horizon = Some(due);
+        }
+    }
+
+    /// Whether the ledger must be asked for the timers that come next.
+    pub(super) fn must_load(&self, now: Millis) -> bool {
+        self.by_due.is_empty()
+            && self.horizon.is_some_and(|horizon| horizon <= now)
+            && self.not_before <= now
+    }
+
+    pub(super) fn postpone(&mut self, at: Millis) {
+        self.not_before = at;
+    }
+
+    pub(super) fn due_at(&self) -> Option<Millis> {
+        let first = self.by_due.first_key_value().map(|((due, _), _)| *due);
+        first.or(self.horizon.map(|horizon| horizon.max(self.not_before)))
+    }
+
+    /// The next timer that is due.
+    pub(super) fn pop_due(&mut self, now: Millis) -> Option<(Millis, TimerKey, Hash128)> {
+        let first = self.by_due.first_entry()?;
+        if first.key().0 > now {
+            return None;
+        }
+        let ((due, key), id) = first.remove_entry();
+        self.due_of.remove(&key);
+        Some((due, key, id))
+    }
+}
+
+/// Before all keys.
+fn lowest() -> TimerKey {
+    TimerKey {
+        sequence: SequenceKey::Alone(ItemId::Record(crate::unit::Position {
+            topic: 0,
+            offset: 0,
+        })),
+        slot: TimerSlot::Named("".into()),
+    }
+}
+
+impl Partition {
+    /// What an attempt did to the timers of its sequence.
+    pub(super) fn set_timers(
+        &self,
+        now: Millis,
+        item: ItemId,
+        writes: Vec<TimerWrite>,
+        output: &mut Output,
+    ) {
+        let Some(entry) = self.entries.get(&item) else {
+            return;
+        };
+        let (SequenceKey::Keyed { tenant, key }, Some(cause)) = (&entry.sequence, &entry.event)
+        else {
+            return;
+        };
+        for TimerWrite { name, call, set } in writes {
+            let group = &self.config.source.group;
+            let event = (cause.source.as_str(), cause.id.as_str());
+            let id = timer_id(group, tenant, key, &name, event, call);
+            let timer = set.map(|set| {
+                let event = self.firing(cause, &name, id, set.due, set.data);
+                let hash = partition_hash(Some(key), tenant, &event.source, &event.id);
+                Timer {
+                    id,
+                    due: set.due,
+                    out: OutRecord {
+                        topic: Arc::clone(&self.config.topics[0]),
+                        partition: Some(self.config.partition),
+                        partition_hash: hash,
+                        record: binding::to_record(event, Some(key.clone()), now.0),
+                    },
+                }
+            });
+            let sequence = entry.sequence.clone();
+            let slot = TimerSlot::Named(name.into());
+            output.timers.push(TimerChange {
+                key: TimerKey { sequence, slot },
+                timer,
+            });
+        }
+    }
+
+    /// The event that a timer fires as. It is of the process that set it, and passes no handler on its way, so that a
+    /// timer that sets itself again is no loop.
+    fn firing(
+        &self,
+        cause: &Event,
+        name: &str,
+        id: Hash128,
+        due: Millis,
+        data: Option<bytes::Bytes>,
+    ) -> Event {
+        let mut extensions = vec![
+            (TIMER_NAME.to_owned(), name.to_owned()),
+            ("causationid".to_owned(), cause.id.clone()),
+        ];
+        let correlation = cause.extension("correlationid").unwrap_or(&cause.id);
+        extensions.push(("correlationid".to_owned(), correlation.to_owned()));
+        for passed_on in ["tenantid", "partitionkey", "traceparent", HOPS] {
+            if let Some(value) = cause.extension(passed_on) {
+                extensions.push((passed_on.to_owned(), value.to_owned()));
+            }
+        }
+        Event {
+            id: id.to_uuid(),
+            source: format!("/weir/{}/timers", self.config.source.handler),
+            ty: TIMER_TYPE.to_owned(),
+            time: Some(due.to_rfc3339()),
+            datacontenttype: data
+                .is_some()
+                .then(|| "application/octet-stream".to_owned()),
+            extensions,
+            data,
+            ..Event::default()
+        }
+    }
+
+    /// A due timer is here: an emission is published, an event goes on to its attempt.
+    pub(super) fn fire(&mut self, now: Millis, item: ItemId, timer: Timer, decoded: Decoded) {
+        let Some(entry) = self.entries.get_mut(&item) else {
+            return;
+        };
+        if matches!(entry.work, super::Work::Emission(_)) {
+            let mut output = Output {
+                records: vec![timer.out],
+                ..Output::default()
+            };
+            self.leave_source(now, item, &mut output);
+            self.stage(now, item, Fate::Handled, output);
+            return;
+        }
+        self.bytes -= entry.bytes;
+        entry.bytes = timer.out.record.bytes();
+        self.bytes += entry.bytes;
+        entry.record = Arc::new(timer.out.record);
+        match decoded {
+            Decoded::Event(event) => {
+                entry.event = Some(event);
+                entry.stage = super::Stage::Ready;
+                self.ready.push_front(item);
+                self.waiting += 1;
+            }
+            Decoded::Poison { code, message } => {
+                let cause = dead_letter::Cause::poison(code, message);
+                self.die(now, item, cause);
+            }
+            // The filter of the subscription is not asked about what the handler set itself.
+            Decoded::Filtered | Decoded::Skipped | Decoded::Command { .. } => {
+                let mut output = Output::default();
+                self.leave_source(now, item, &mut output);
+                self.stage(now, item, Fate::Skipped, output);
+            }
+        }
+    }
+}
