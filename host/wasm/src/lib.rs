@@ -21,7 +21,7 @@ mod ticker;
 mod trusted;
 mod wasi;
 
-pub use attempt::{Attempt, Component, StateUnavailable, StateView};
+pub use attempt::{Attempt, Component, StateUnavailable, StateView, TimersView};
 #[doc(hidden)]
 pub use bare::BareCall;
 pub use compile::{CompileError, run_compiler};

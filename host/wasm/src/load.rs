@@ -244,7 +244,7 @@ fn check_import(name: &str, grants: &Grants) -> Result<(), LoadError> {
             "state" => granted(grants.state, "state = true"),
             "config" => granted(grants.config.is_some(), "config = true"),
             "secrets" => granted(grants.secrets.is_some(), "secrets = [\"name\"]"),
-            "timers" => not_offered(),
+            "timers" => granted(grants.timers, "timers = true"),
             _ => Err(LoadError::UnknownImport { import: import() }),
         };
     }
