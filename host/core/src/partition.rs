@@ -9,6 +9,7 @@
 //! its id, running, perhaps waiting for a retry, staged with a fate, in the unit that is being committed, gone.
 
 mod commit;
+mod gauges;
 mod lane;
 mod progress;
 
@@ -25,6 +26,7 @@ use crate::retry::{self, Tally, Verdict};
 use crate::time::Millis;
 use crate::unit::{Completion, Fate, Output, Position, Restore, SequenceKey, Unit};
 
+pub use self::gauges::Gauges;
 use self::lane::Lane;
 pub use self::lane::StagedState;
 use self::progress::Progress;
