@@ -28,4 +28,4 @@ pub use compile::{CompileError, run_compiler};
 pub use describe::{DescribeError, Description, describe};
 pub use engine::{Sandbox, SandboxConfig, SandboxError};
 pub use limits::{Grants, Isolation, Limits};
-pub use load::{LoadError, LoadOptions};
+pub use load::{LoadError, LoadOptions, check_description};
