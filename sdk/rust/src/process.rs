@@ -25,7 +25,7 @@ use crate::{Event, Result, State, Timer};
 /// const DAY: Duration = Duration::from_secs(86_400);
 ///
 /// fn handle(event: Event<Raw>) -> Result<Option<Emission>> {
-///     match SIGNUP.stage()? {
+///     match SIGNUP.current()? {
 ///         None if event.ty == "SignedUp" => {
 ///             SIGNUP.enter(&Signup::Unconfirmed, DAY)?;
 ///             Ok(Some(Emission::new("ConfirmationRequested")))
@@ -68,7 +68,7 @@ impl<S: Serialize + DeserializeOwned> Process<S> {
     ///
     /// # Errors
     /// A transient failure with the code [`BAD_STATE`](crate::BAD_STATE) when what is stored is no such stage.
-    pub fn stage(&self) -> Result<Option<S>> {
+    pub fn current(&self) -> Result<Option<S>> {
         self.stage.get()
     }
 
