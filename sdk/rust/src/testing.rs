@@ -126,6 +126,57 @@ impl<T: Payload, E: IntoEmissions> Harness<T, E> {
         Ok(std::mem::take(&mut self.published))
     }
 
+    /// Sets a value that [`crate::config()`] returns.
+    pub fn set_config(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.settings.config.insert(name.into(), value.into());
+    }
+
+    /// Sets a value that [`crate::secret`] returns.
+    pub fn set_secret(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.settings.secrets.insert(name.into(), value.into());
+    }
+
+    /// Sets the time that [`crate::context::now`] returns, Unix time in milliseconds. Nothing fires by it; what is due
+    /// by then fires when time advances.
+    pub fn set_now_ms(&mut self, now_ms: u64) {
+        self.settings.now_ms = now_ms;
+    }
+
+    /// The time that [`crate::context::now`] returns.
+    pub fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.settings.now_ms)
+    }
+
+    /// What a key's state is.
+    ///
+    /// # Panics
+    /// It is of another shape.
+    pub fn state<S: Serialize + DeserializeOwned>(&self, key: &str, state: &State<S>) -> Option<S> {
+        let sequence = self.sequence(Some(key.as_bytes()));
+        state
+            .read(sequence.get(state.name))
+            .unwrap_or_else(|failure| panic!("state {:?} of key {key:?}: {failure}", state.name))
+    }
+
+    /// The timers of a key that are set, in the order in which they fire.
+    pub fn timers(&self, key: &str) -> Vec<String> {
+        let timers = self.sequence(Some(key.as_bytes())).timers;
+        let mut timers: Vec<_> = timers.into_iter().collect();
+        timers.sort_by_key(|(_, setting)| setting.due_ms);
+        timers.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// When the named timer of a key fires, Unix time in milliseconds.
+    pub fn timer_ms(&self, key: &str, name: &str) -> Option<u64> {
+        let setting = self.sequences.get(key.as_bytes())?.timers.get(name)?;
+        Some(setting.due_ms)
+    }
+
+    /// Everything that the handler logged, failed attempts included.
+    pub fn log(&self) -> &[LogLine] {
+        &self.log
+    }
+
     /// The earliest of what waits for its time; at the same time emissions go first, then keys and names in order.
     fn next_due(&self) -> Option<(u64, Due)> {
         let emissions = self.delayed.iter().enumerate();
@@ -189,57 +240,6 @@ impl<T: Payload, E: IntoEmissions> Harness<T, E> {
             .unwrap_or_default();
         sequence.expire(self.settings.now_ms);
         sequence
-    }
-
-    /// Sets a value that [`crate::config()`] returns.
-    pub fn set_config(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.settings.config.insert(name.into(), value.into());
-    }
-
-    /// Sets a value that [`crate::secret`] returns.
-    pub fn set_secret(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.settings.secrets.insert(name.into(), value.into());
-    }
-
-    /// Sets the time that [`crate::context::now`] returns, Unix time in milliseconds. Nothing fires by it; what is due
-    /// by then fires when time advances.
-    pub fn set_now_ms(&mut self, now_ms: u64) {
-        self.settings.now_ms = now_ms;
-    }
-
-    /// The time that [`crate::context::now`] returns.
-    pub fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(self.settings.now_ms)
-    }
-
-    /// What a key's state is.
-    ///
-    /// # Panics
-    /// It is of another shape.
-    pub fn state<S: Serialize + DeserializeOwned>(&self, key: &str, state: &State<S>) -> Option<S> {
-        let sequence = self.sequence(Some(key.as_bytes()));
-        state
-            .read(sequence.get(state.name))
-            .unwrap_or_else(|failure| panic!("state {:?} of key {key:?}: {failure}", state.name))
-    }
-
-    /// The timers of a key that are set, in the order in which they fire.
-    pub fn timers(&self, key: &str) -> Vec<String> {
-        let timers = self.sequence(Some(key.as_bytes())).timers;
-        let mut timers: Vec<_> = timers.into_iter().collect();
-        timers.sort_by_key(|(_, setting)| setting.due_ms);
-        timers.into_iter().map(|(name, _)| name).collect()
-    }
-
-    /// When the named timer of a key fires, Unix time in milliseconds.
-    pub fn timer_ms(&self, key: &str, name: &str) -> Option<u64> {
-        let setting = self.sequences.get(key.as_bytes())?.timers.get(name)?;
-        Some(setting.due_ms)
-    }
-
-    /// Everything that the handler logged, failed attempts included.
-    pub fn log(&self) -> &[LogLine] {
-        &self.log
     }
 }
 
