@@ -6,12 +6,15 @@
 //! checks on what a handler emits ([`emission`]).
 
 pub mod binding;
+pub mod breaker;
 pub mod dead_letter;
 pub mod emission;
 pub mod event;
+pub mod gate;
 pub mod identity;
 pub mod inbox;
 pub mod partition;
+pub mod rate;
 pub mod retry;
 pub mod time;
 pub mod unit;
