@@ -132,6 +132,7 @@ impl Breaker {
     }
 
     /// Asks for an attempt with an event of `sequence`, a number that names the sequence and is uniform in its bits.
+    /// An event without a key is a sequence of its own.
     pub fn permit(&mut self, now: Millis, sequence: u64) -> Permit {
         let now = self.advance(now);
         let wait = match &mut self.phase {
@@ -216,6 +217,14 @@ impl Breaker {
     /// Ends what an operator commanded: it is closed and knows nothing. A breaker that works by itself stays as it is.
     pub fn enforce(&mut self, now: Millis) {
         if matches!(self.phase, Phase::ForcedOpen | Phase::Disabled) {
+            let since = self.advance(now);
+            self.command(now, Phase::Closed { since });
+        }
+    }
+
+    /// Another version of the handler runs: nothing is known of it. What an operator commanded stays.
+    pub fn renew(&mut self, now: Millis) {
+        if self.is_listening() || matches!(self.phase, Phase::Open { .. }) {
             let since = self.advance(now);
             self.command(now, Phase::Closed { since });
         }
@@ -394,7 +403,8 @@ impl Breaker {
             time = time.max(self.config.flood_open_for);
         }
         self.last_open = Some(time);
-        self.cause = Some(cause);
+        // A flood stays one until it has closed, whatever opens it again: the alarm must not go out by itself.
+        self.cause = self.cause.filter(|known| known.is_flood()).or(Some(cause));
         self.enter(Phase::Open { until: now + time });
         true
     }

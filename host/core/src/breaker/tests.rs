@@ -430,6 +430,18 @@ fn a_trap_of_a_probe_reopens_after_a_flood_of_traps() {
 }
 
 #[test]
+fn the_alarm_of_a_flood_lasts_until_it_has_closed() {
+    let mut bench = Bench::new(Config::default());
+    bench.each(0..20, Sample::Trap);
+    bench.pass(seconds(300));
+    bench.each(100..103, Sample::Success);
+    bench.each(200..220, Sample::Success);
+    bench.each(300..303, Sample::Unavailable);
+    assert_eq!(bench.open_for(), seconds(300));
+    assert!(bench.breaker.flood(bench.now));
+}
+
+#[test]
 fn an_abandoned_probe_makes_room_for_the_next_and_counts_for_nothing() {
     let mut bench = Bench::half_open(Config::default());
     for _ in 0..5 {
@@ -585,6 +597,18 @@ fn disabled_lets_everything_through_whatever_happens() {
     );
     bench.each(0..2, Sample::Unavailable);
     assert_eq!(bench.state(), State::Closed);
+}
+
+#[test]
+fn another_version_starts_with_a_closed_breaker() {
+    let mut bench = Bench::new(Config::default());
+    bench.each(0..20, Sample::Trap);
+    bench.breaker.renew(bench.now);
+    assert_eq!(bench.state(), State::Closed);
+    assert!(!bench.breaker.flood(bench.now));
+    bench.breaker.force_open(bench.now);
+    bench.breaker.renew(bench.now);
+    assert_eq!(bench.state(), State::ForcedOpen);
 }
 
 #[test]
