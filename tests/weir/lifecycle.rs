@@ -1,5 +1,7 @@
 //! Start, stop and start again.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
@@ -40,6 +42,25 @@ fn terminated_host_drains_and_goes_on_where_it_was() {
     host.client().settle(SETTLE).unwrap();
     let emitted = purchases::emitted(host.client(), PAYMENTS).unwrap();
     assert_eq!((emitted.events, emitted.cents()), (2, 300));
+}
+
+#[test]
+fn client_that_stops_in_the_middle_of_a_body_does_not_keep_the_host_from_draining() {
+    let (scratch, host) = Scratch::with_purchases();
+    let address = host.client().url().replace("http://", "");
+    let mut stalled = TcpStream::connect(&address).unwrap();
+    write!(
+        stalled,
+        "POST /v1/topics/{INVOICES}/events HTTP/1.1\r\nhost: {address}\r\ncontent-length: 100\r\n\
+         content-type: application/cloudevents-batch+json\r\n\r\n["
+    )
+    .unwrap();
+    // Connections are accepted in order: an answer on a later one says that the host has the stalled one.
+    assert_eq!(host.client().get("/livez").unwrap().status, 200);
+    let ended = host.drain().unwrap();
+    let log = std::fs::read_to_string(scratch.place.log()).unwrap();
+    assert_eq!(ended.code(), Some(0), "{log}");
+    assert!(!log.contains("the drain deadline has passed"), "{log}");
 }
 
 #[test]

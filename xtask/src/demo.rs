@@ -31,10 +31,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
         "preparing: a first build takes about 20 minutes on two cores, most of it for the store and the Wasm runtime",
     );
     machine::prepare()?;
-    let handlers: Vec<_> = guests::build(root)?
-        .into_iter()
-        .map(|guest| guest.directory)
-        .collect();
+    guests::build(root)?;
+    let handlers = host::handlers(root, &["billing", "notification"])?;
     cargo::build_host(root)?;
 
     let folder = root.join("target/demo");

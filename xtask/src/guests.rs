@@ -48,9 +48,7 @@ const LEAKS: [&str; 10] = [
 pub(crate) struct Guest {
     /// The handler's name.
     pub(crate) name: String,
-    /// Holds the manifest and the component.
-    pub(crate) directory: PathBuf,
-    /// The component.
+    /// The component, in a folder with its manifest.
     pub(crate) component: PathBuf,
 }
 
@@ -120,7 +118,6 @@ fn place(root: &Path, plugin: &Path, built: &Path, name: String) -> anyhow::Resu
     write(&directory.join("handler.toml"), &manifest)?;
     Ok(Guest {
         name,
-        directory,
         component: path,
     })
 }

@@ -33,6 +33,8 @@ pub(crate) struct Inbox {
     /// Invariant: exactly the ids of `blocks`.
     ids: HashSet<Hash128, BuildHasherDefault<AlreadyHashed>>,
     blocks: VecDeque<InboxBlock>,
+    /// The bound on ids has made marks leave before their time.
+    cut: bool,
 }
 
 impl Inbox {
@@ -45,6 +47,7 @@ impl Inbox {
             config,
             ids,
             blocks: blocks.into(),
+            cut: false,
         }
     }
 
@@ -57,9 +60,10 @@ impl Inbox {
         self.ids.len()
     }
 
-    /// Since when the oldest mark stands, on the wall clock.
-    pub(crate) fn since(&self) -> Option<Millis> {
-        self.blocks.front().map(|block| block.staged_at)
+    /// The age of the oldest mark, when the bound on ids and not the window ends there.
+    pub(crate) fn cut_window(&self, now: Millis) -> Option<Duration> {
+        let oldest = self.blocks.front().filter(|_| self.cut)?;
+        Some(now.since(oldest.staged_at))
     }
 
     /// Takes in the marks of a committed unit.
@@ -82,6 +86,7 @@ impl Inbox {
             if !old && self.ids.len() <= self.config.ids_max {
                 break;
             }
+            self.cut = !old;
             if let Some(block) = self.blocks.pop_front() {
                 block.ids.iter().for_each(|id| {
                     self.ids.remove(id);

@@ -13,6 +13,7 @@
 
 mod admission;
 mod commit;
+mod gauges;
 mod lane;
 mod operate;
 mod outcome;
@@ -40,6 +41,7 @@ use crate::unit::{
     Restore, SequenceKey, Timer, TimerKey, TimerPage, Unit,
 };
 
+pub use self::gauges::{Counts, Gauges};
 use self::lane::Lane;
 pub use self::lane::StagedState;
 use self::park::Park;
@@ -547,51 +549,9 @@ impl Partition {
         self.counters
     }
 
-    /// Open items, and those of them that wait for a retry.
-    #[must_use]
-    pub fn open(&self) -> (usize, usize) {
-        (self.entries.len(), self.retries.len())
-    }
-
     /// The first open offset of each topic; everything before it is durable.
     pub fn frontiers(&self) -> impl Iterator<Item = u64> + '_ {
         self.progress.iter().map(Progress::frontier)
-    }
-
-    /// The widest span of a topic, positions.
-    #[must_use]
-    pub fn span(&self) -> u64 {
-        self.progress.iter().map(Progress::span).max().unwrap_or(0)
-    }
-
-    /// Ids in the inbox window (L1).
-    #[must_use]
-    pub fn inbox_len(&self) -> usize {
-        self.inbox.len()
-    }
-
-    /// The effective window of the inbox: since when the oldest mark stands; none while it is empty.
-    #[must_use]
-    pub fn inbox_since(&self) -> Option<Millis> {
-        self.inbox.since()
-    }
-
-    /// What is parked here.
-    #[must_use]
-    pub fn parked(&self) -> park::Counts {
-        self.park.counts()
-    }
-
-    /// Timers in memory, and whether the ledger holds more.
-    #[must_use]
-    pub fn pending_timers(&self) -> (usize, bool) {
-        self.timers.len()
-    }
-
-    /// Why the partition stopped by itself: an event died and there is no dead-letter topic.
-    #[must_use]
-    pub fn halted(&self) -> Option<&str> {
-        self.halted.as_deref()
     }
 
     /// Now, on the clocks that failures are judged by.

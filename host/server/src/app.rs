@@ -156,7 +156,7 @@ impl App {
         };
         tracing::info!(url = %format!("{scheme}://{}", self.server.local_addr()), "listening");
         let others = TaskTracker::new();
-        others.spawn(self.server.run(intake.clone()));
+        let serving = others.spawn(self.server.run(intake.clone()));
         others.spawn(sweep(self.store.clone(), intake.clone()));
         self.status.ready.store(true, Ordering::Release);
 
@@ -167,10 +167,12 @@ impl App {
         intake.cancel();
         others.close();
         let drain = async {
-            others.wait().await;
+            // Requests that have begun bring their last events; the server bounds how long it waits for them.
+            drop(serving.await);
             partitions.cancel();
             pipelines.close();
             pipelines.wait().await;
+            others.wait().await;
         };
         tokio::select! {
             () = drain => {}

@@ -54,7 +54,7 @@ pub enum Command {
     Tail(tail::TailArgs),
     /// Show topics, handlers and alarms of a host
     Status(status::StatusArgs),
-    /// Show what a component imports and exports
+    /// Show what a component imports and exports, or what a handler's folder becomes when it is deployed
     Inspect(inspect::InspectArgs),
     /// The compiler's own process: reads a component, writes native code
     #[command(hide = true)]
@@ -154,14 +154,19 @@ impl RunArgs {
     /// # Errors
     /// Everything that is wrong with the file.
     pub fn load(&self) -> Result<(Config, PathBuf), Faults> {
-        let default = Path::new(CONFIG_FILE);
-        let config = match &self.config {
-            Some(file) => Config::load(file)?,
-            None if default.is_file() => Config::load(default)?,
-            None => Config::default(),
-        };
+        let config = load_config(self.config.as_deref())?;
         let data = config.data_dir(self.data.clone());
         Ok((config, data))
+    }
+}
+
+/// The configuration in `file`, else in the working directory, else the defaults.
+fn load_config(file: Option<&Path>) -> Result<Config, Faults> {
+    let default = Path::new(CONFIG_FILE);
+    match file {
+        Some(file) => Config::load(file),
+        None if default.is_file() => Config::load(default),
+        None => Ok(Config::default()),
     }
 }
 
@@ -200,7 +205,7 @@ pub fn status(args: &status::StatusArgs) -> Result<(), CliError> {
 /// `weir inspect`.
 ///
 /// # Errors
-/// The file is no component.
+/// The file is no component, or the handler would not be deployed; all reasons at once.
 pub fn inspect(args: &inspect::InspectArgs) -> Result<(), CliError> {
     inspect::run(args, &mut io::stdout().lock())
 }

@@ -121,6 +121,16 @@ impl Deployment {
         }
     }
 
+    /// What its component may import.
+    #[must_use]
+    pub fn grants(&self) -> Grants {
+        Grants {
+            state: self.manifest.grants.state,
+            timers: self.manifest.grants.timers,
+            ..Grants::default()
+        }
+    }
+
     /// Reads and loads the component.
     pub async fn load(&self, sandbox: &Sandbox) -> Result<Component, Faults> {
         let manifest = &self.manifest;
@@ -140,14 +150,9 @@ impl Deployment {
                 uses_max: INSTANCE_USES_MAX,
             },
         };
-        let grants = Grants {
-            state: manifest.grants.state,
-            timers: manifest.grants.timers,
-            ..Grants::default()
-        };
         let options = LoadOptions {
             handler: manifest.name.as_str().into(),
-            grants,
+            grants: self.grants(),
             limits,
             isolation,
         };

@@ -47,6 +47,10 @@ const HEADERS_MAX: usize = 128;
 /// A wait after a failed accept, so that a process without file descriptors does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// For requests that have begun when the host stops. The partitions drain after them, within the host's own deadline
+/// of 25 s: a client that stops in the middle of a body must not use it up.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
 /// Where the server listens, for whom, and its bounds.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
@@ -72,7 +76,7 @@ pub struct HttpConfig {
     pub connections_max: usize,
     /// From the first byte of a request's head to its last, also while a kept connection is idle.
     pub head_timeout: Duration,
-    /// For a request's body, and again for the answer of the bus; also how long a drain may take.
+    /// For a request's body, and again for the answer of the bus.
     pub request_timeout: Duration,
 }
 
@@ -133,7 +137,8 @@ impl HttpServer {
         self.address
     }
 
-    /// Answers requests until `shutdown`, then finishes those that have begun, within the request timeout.
+    /// Answers requests until `shutdown`, then finishes those that have begun: what takes longer than the request
+    /// timeout, or than 5 s, is closed unanswered.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self {
             listener,
@@ -163,10 +168,8 @@ impl HttpServer {
         accept(&listener, &connections, config.connections_max, &tracker).await;
         drop(listener);
         tracker.close();
-        if timeout(config.request_timeout, tracker.wait())
-            .await
-            .is_err()
-        {
+        let drain = config.request_timeout.min(DRAIN_MAX);
+        if timeout(drain, tracker.wait()).await.is_err() {
             warn!(
                 connections = tracker.len(),
                 "http drain took too long, closing what is open"

@@ -277,6 +277,7 @@ impl Worker {
             key: attempt.record.key.clone(),
             now: clock::now(),
             state,
+            timers: None,
         };
         let id = attempt.id;
         Box::pin(async move {

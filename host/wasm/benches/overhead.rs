@@ -113,6 +113,7 @@ fn attempt(event: &Arc<Event>, position: u64) -> Attempt {
         key: Some(Bytes::from_static(b"c-1")),
         now: Millis(1),
         state: Some(Box::new(Empty)),
+        timers: None,
     }
 }
 

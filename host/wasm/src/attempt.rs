@@ -11,7 +11,7 @@ use crate::bindings::weir::handler::types as wit;
 use crate::classify::{classify, failure};
 use crate::engine::Runtime;
 use crate::govern::govern;
-use crate::host::{Host, Shared};
+use crate::host::{Changes, Host, Shared};
 use crate::instance::{Idle, Instance};
 use crate::limits::{Isolation, Limits};
 
@@ -31,9 +31,32 @@ pub trait StateView: Send + Sync {
     ///
     /// As `get`.
     fn names(&self) -> Result<Vec<String>, StateUnavailable>;
+
+    /// Bytes of all names and values together. Asked at most once in an attempt, and only when it makes the state grow.
+    ///
+    /// # Errors
+    ///
+    /// As `get`.
+    fn total_bytes(&self) -> Result<usize, StateUnavailable> {
+        self.names()?.iter().try_fold(0, |total, name| {
+            let value = self.get(name)?;
+            Ok(total + value.map_or(0, |value| name.len() + value.len()))
+        })
+    }
 }
 
-/// The state cannot be read, and why.
+/// The timers of a sequence as an attempt may see them: those that are committed, and those that earlier events of the
+/// sequence have staged.
+pub trait TimersView: Send + Sync {
+    /// Names of the timers that are pending. Asked at most once in an attempt, and only when it sets a timer.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read; the attempt then ends as unavailable.
+    fn names(&self) -> Result<Vec<String>, StateUnavailable>;
+}
+
+/// The state or the timers of a sequence cannot be read, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct StateUnavailable(pub String);
@@ -58,6 +81,8 @@ pub struct Attempt {
     pub now: Millis,
     /// State of the event's sequence; none for an event without a key, or without the grant.
     pub state: Option<Box<dyn StateView>>,
+    /// Timers of the event's sequence; none for an event without a key, or without the grant.
+    pub timers: Option<Box<dyn TimersView>>,
 }
 
 /// A loaded component. Cloning shares it.
@@ -142,11 +167,15 @@ impl Component {
         )
         .await;
         let host = instance.store.data_mut();
-        let state = host.end();
+        let changes = host.end();
         let returned = match returned {
             Ok(Ok(returned)) => returned,
             // After a trap or a stop the instance is in no known state: it is dropped with this scope.
             Ok(Err(error)) => return Outcome::Failed(classify(&error)),
+            Err(stop) => return Outcome::Failed(stop.into_failure()),
+        };
+        let Changes { state, timers } = match changes {
+            Ok(changes) => changes,
             Err(stop) => return Outcome::Failed(stop.into_failure()),
         };
         instance.uses += 1;
@@ -163,7 +192,7 @@ impl Component {
                     Outcome::Done(Effects {
                         emissions,
                         state,
-                        timers: Vec::new(),
+                        timers,
                     })
                 }
                 Err(failure) => Outcome::Failed(failure),

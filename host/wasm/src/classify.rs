@@ -6,12 +6,16 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 use weir_core::event::{Failure, FailureKind};
 
+use crate::limits::NAME_BYTES_MAX;
+
 /// At most this long, so that metrics and dead letters stay small.
 const CODE_BYTES_MAX: usize = 64;
 /// At most this long; more is cut.
 const MESSAGE_BYTES_MAX: usize = 1_024;
 /// Innermost functions that a trap's message names.
 const FRAMES_MAX: usize = 4;
+/// At most this long; outer frames are left out.
+const BACKTRACE_BYTES_MAX: usize = 8 << 10;
 
 /// Why the host ended an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,11 +32,17 @@ pub(crate) enum Stop {
     Table { wanted: usize, limit: usize },
     #[error("the attempt called the host more than {0} times")]
     HostCalls(u32),
-    #[error("the attempt set more than {0} bytes of state")]
+    #[error("a name of state or of a timer has {0} bytes; at most {NAME_BYTES_MAX} are allowed")]
+    NameBytes(usize),
+    #[error("the state of the event's key would have more than {0} bytes")]
     StateBytes(usize),
-    #[error("the event has no key, so it has no state")]
+    #[error("the event's key would have more than {0} timers")]
+    Timers(usize),
+    #[error("the data of a timer has {bytes} bytes; at most {max} are allowed")]
+    TimerBytes { bytes: usize, max: usize },
+    #[error("the event has no key, so it has no state and no timers")]
     Unkeyed,
-    #[error("the state cannot be read: {0}")]
+    #[error("the state or the timers of the event's key cannot be read: {0}")]
     StateUnavailable(String),
 }
 
@@ -44,7 +54,9 @@ impl Stop {
             Self::Memory { .. } => (FailureKind::Limit, "memory-limit"),
             Self::Table { .. } => (FailureKind::Limit, "table-limit"),
             Self::HostCalls(_) => (FailureKind::Limit, "host-call-limit"),
+            Self::NameBytes(_) => (FailureKind::Limit, "name-limit"),
             Self::StateBytes(_) => (FailureKind::Limit, "state-limit"),
+            Self::Timers(_) | Self::TimerBytes { .. } => (FailureKind::Limit, "timer-limit"),
             Self::Unkeyed => (FailureKind::Permanent, "unkeyed"),
             Self::StateUnavailable(_) => (FailureKind::Unavailable, "state-unavailable"),
         };
@@ -52,8 +64,21 @@ impl Stop {
     }
 }
 
-/// Turns an error of wasmtime into a failure: a stop of ours, a trap, an exit, or the host out of instances.
+/// Turns an error of wasmtime into a failure: a stop of ours, a trap, an exit, or the host out of instances. Where the
+/// component is to blame, the failure says where in it.
 pub(crate) fn classify(error: &wasmtime::Error) -> Failure {
+    let failure = classify_cause(error);
+    let backtrace = match failure.kind {
+        FailureKind::Trap | FailureKind::Limit => error.downcast_ref().and_then(backtrace),
+        FailureKind::Transient | FailureKind::Unavailable | FailureKind::Permanent => None,
+    };
+    Failure {
+        backtrace,
+        ..failure
+    }
+}
+
+fn classify_cause(error: &wasmtime::Error) -> Failure {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return stop.clone().into_failure();
     }
@@ -131,6 +156,29 @@ fn with_frames(mut message: String, error: &wasmtime::Error) -> String {
         message.push_str(name);
     }
     message
+}
+
+/// One frame in a line, innermost first: function, core module, and the byte of the module's file. None without frames.
+fn backtrace(backtrace: &WasmBacktrace) -> Option<String> {
+    let mut lines = String::new();
+    for frame in backtrace.frames() {
+        let mut line = match frame.func_name() {
+            Some(name) => name.to_owned(),
+            None => format!("function {}", frame.func_index()),
+        };
+        if let Some(module) = frame.module().name() {
+            line.push_str(&format!(" in {module}"));
+        }
+        if let Some(offset) = frame.module_offset() {
+            line.push_str(&format!(" at {offset:#x}"));
+        }
+        if lines.len() + line.len() >= BACKTRACE_BYTES_MAX {
+            break;
+        }
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    (!lines.is_empty()).then_some(lines)
 }
 
 /// Lower-case letters, digits, `-`, `_` and `.`; anything else becomes `-`.

@@ -4,6 +4,7 @@ mod context;
 mod log;
 mod settings;
 mod state;
+mod timers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,12 @@ use std::time::Duration;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter};
 use wasmtime_wasi::WasiCtx;
-use weir_core::event::StateWrite;
+use weir_core::event::{StateWrite, TimerWrite};
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, StateUnavailable};
 use crate::bindings::weir::handler as wit;
 use crate::classify::Stop;
-use crate::limits::{Grants, Limits};
+use crate::limits::{Grants, Limits, NAME_BYTES_MAX};
 use crate::ticker::Clock;
 
 pub(crate) use log::{LogSink, Pipe};
@@ -49,9 +50,15 @@ struct Call {
     attempt: Attempt,
     started: Duration,
     host_calls: u32,
-    /// At most one per name, in the order of first use.
-    writes: Vec<StateWrite>,
-    written_bytes: usize,
+    state: state::State,
+    timers: timers::Timers,
+}
+
+/// What an attempt changes when it succeeds.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) state: Vec<StateWrite>,
+    pub(crate) timers: Vec<TimerWrite>,
 }
 
 impl Host {
@@ -77,31 +84,66 @@ impl Host {
             attempt,
             started,
             host_calls: 0,
-            writes: Vec::new(),
-            written_bytes: 0,
+            state: state::State::default(),
+            timers: timers::Timers::default(),
         });
     }
 
     /// Ends the attempt and hands over what it set.
-    pub(crate) fn end(&mut self) -> Vec<StateWrite> {
+    pub(crate) fn end(&mut self) -> Result<Changes, Stop> {
         self.log.end_attempt();
-        self.call.take().map(|call| call.writes).unwrap_or_default()
+        let within = self.check_host_calls();
+        let call = self.call.take();
+        within.map(|()| {
+            call.map(|call| Changes {
+                state: call.state.into_writes(),
+                timers: call.timers.into_writes(),
+            })
+            .unwrap_or_default()
+        })
     }
 
     /// The running attempt, charged with one host call.
     fn call(&mut self) -> Result<&mut Call, Stop> {
-        let max = self.shared.limits.host_calls_max;
-        let call = self
-            .call
+        self.count_host_call();
+        self.check_host_calls()?;
+        Ok(self.running())
+    }
+
+    fn running(&mut self) -> &mut Call {
+        self.call
             .as_mut()
-            .expect("guest code runs only between `begin` and `end`");
-        call.host_calls += 1;
-        if call.host_calls > max {
-            Err(Stop::HostCalls(max))
-        } else {
-            Ok(call)
+            .expect("guest code runs only between `begin` and `end`")
+    }
+
+    /// Charges the attempt with a call that cannot be refused on the spot.
+    pub(crate) fn count_host_call(&mut self) {
+        if let Some(call) = &mut self.call {
+            call.host_calls = call.host_calls.saturating_add(1);
         }
     }
+
+    /// Calls of WASI are counted where they cannot fail, so this is asked at each of Weir's own, at each epoch tick
+    /// and at the end: an attempt beyond the limit goes on for one tick at most, and never succeeds.
+    pub(crate) fn check_host_calls(&self) -> Result<(), Stop> {
+        let max = self.shared.limits.host_calls_max;
+        match &self.call {
+            Some(call) if call.host_calls > max => Err(Stop::HostCalls(max)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Names are keys of the store.
+fn check_name(name: &str) -> Result<(), Stop> {
+    if name.len() > NAME_BYTES_MAX {
+        return Err(Stop::NameBytes(name.len()));
+    }
+    Ok(())
+}
+
+fn unavailable(error: StateUnavailable) -> Stop {
+    Stop::StateUnavailable(error.0)
 }
 
 /// Links every interface that this release offers. What a component was not granted is refused before it is linked.
@@ -112,6 +154,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Host>, wasmtime::Error> {
     wit::context::add_to_linker::<_, Same>(&mut linker, |host| host)?;
     wit::log::add_to_linker::<_, Same>(&mut linker, |host| host)?;
     wit::state::add_to_linker::<_, Same>(&mut linker, |host| host)?;
+    wit::timers::add_to_linker::<_, Same>(&mut linker, |host| host)?;
     wit::config::add_to_linker::<_, Same>(&mut linker, |host| host)?;
     wit::secrets::add_to_linker::<_, Same>(&mut linker, |host| host)?;
     Ok(linker)

@@ -32,7 +32,10 @@ impl Instance {
     pub(crate) fn new(pre: &InstancePre<Host>, shared: &Arc<Shared>) -> Self {
         let mut store = Store::new(pre.engine(), Host::new(Arc::clone(shared)));
         store.limiter(|host| &mut host.memory);
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+        store.epoch_deadline_callback(|store| {
+            store.data().check_host_calls()?;
+            Ok(UpdateDeadline::Yield(1))
+        });
         store.set_hostcall_fuel(HOSTCALL_FUEL);
         store.set_max_component_handles(COMPONENT_HANDLES_MAX);
         Self {

@@ -21,11 +21,11 @@ mod ticker;
 mod trusted;
 mod wasi;
 
-pub use attempt::{Attempt, Component, StateUnavailable, StateView};
+pub use attempt::{Attempt, Component, StateUnavailable, StateView, TimersView};
 #[doc(hidden)]
 pub use bare::BareCall;
 pub use compile::{CompileError, run_compiler};
 pub use describe::{DescribeError, Description, describe};
 pub use engine::{Sandbox, SandboxConfig, SandboxError};
 pub use limits::{Grants, Isolation, Limits};
-pub use load::{LoadError, LoadOptions};
+pub use load::{LoadError, LoadOptions, check_description};

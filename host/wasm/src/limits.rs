@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Bytes of a name of a state value or a timer.
+pub(crate) const NAME_BYTES_MAX: usize = 256;
+
 /// What one attempt, or one instance, may use. The defaults are those of the semantics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -23,10 +26,14 @@ pub struct Limits {
     pub emissions_bytes_max: usize,
     /// Bytes of log lines of an attempt; more is dropped, and one line says so.
     pub log_bytes_max: usize,
-    /// Calls of Weir's interfaces in an attempt. Calls of WASI are bounded by `cpu` and `wall`.
+    /// Calls of Weir's interfaces and of WASI in an attempt.
     pub host_calls_max: u32,
-    /// Bytes of names and values that an attempt may set.
+    /// Bytes of names and values in the state of a sequence.
     pub state_bytes_max: usize,
+    /// Pending timers of a sequence.
+    pub timers_max: usize,
+    /// Bytes of data of one timer.
+    pub timer_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -44,6 +51,8 @@ impl Default for Limits {
             log_bytes_max: 64 * KIB,
             host_calls_max: 10_000,
             state_bytes_max: 256 * KIB,
+            timers_max: 100,
+            timer_bytes_max: 64 * KIB,
         }
     }
 }
@@ -54,7 +63,7 @@ impl Default for Limits {
 pub struct Grants {
     /// `weir:handler/state`.
     pub state: bool,
-    /// `weir:handler/timers`. Not offered by this release.
+    /// `weir:handler/timers`.
     pub timers: bool,
     /// `weir:handler/config` and its values.
     pub config: Option<Arc<BTreeMap<String, String>>>,

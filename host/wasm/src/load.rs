@@ -8,6 +8,7 @@ use crate::attempt::Component;
 use crate::bindings::FullEventHandlerPre;
 use crate::cache::Entry;
 use crate::compile::{self, CompileError};
+use crate::describe::Description;
 use crate::engine::Sandbox;
 use crate::host::Shared;
 use crate::limits::{Grants, Isolation, Limits};
@@ -201,6 +202,22 @@ impl Sandbox {
     }
 }
 
+/// What [`Sandbox::load`] would refuse of a component with these imports and exports, all at once and without compiling
+/// it.
+#[must_use]
+pub fn check_description(found: &Description, grants: &Grants) -> Vec<LoadError> {
+    let world = (!found.exports.iter().any(|name| name == HANDLER)).then(|| LoadError::World {
+        found: if found.exports.is_empty() {
+            "nothing".to_owned()
+        } else {
+            format!("`{}`", found.exports.join("`, `"))
+        },
+    });
+    let imports = found.imports.iter();
+    let refused = imports.filter_map(|name| check_import(name, grants).err());
+    world.into_iter().chain(refused).collect()
+}
+
 /// The handler must be exported; more exports are welcome (QuickJS adds `init`, Python `exports`). Every import must
 /// be known and granted.
 fn check_world(compiled: &Compiled, grants: &Grants) -> Result<(), LoadError> {
@@ -244,7 +261,7 @@ fn check_import(name: &str, grants: &Grants) -> Result<(), LoadError> {
             "state" => granted(grants.state, "state = true"),
             "config" => granted(grants.config.is_some(), "config = true"),
             "secrets" => granted(grants.secrets.is_some(), "secrets = [\"name\"]"),
-            "timers" => not_offered(),
+            "timers" => granted(grants.timers, "timers = true"),
             _ => Err(LoadError::UnknownImport { import: import() }),
         };
     }

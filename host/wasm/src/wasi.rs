@@ -15,7 +15,9 @@ const RANDOM_BYTES_MAX: u64 = 64 << 10;
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
 impl WasiView for Host {
+    /// Asked for once in each call of WASI, which is what makes them countable.
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.count_host_call();
         let log = &self.log;
         WasiCtxView {
             ctx: self.wasi.get_or_insert_with(|| closed(log)),

@@ -11,6 +11,7 @@
 wit_bindgen::generate!({
     path: "../../wit/0.1.0",
     world: "full-event-handler",
+    additional_derives: [PartialEq],
     pub_export_macro: true,
     export_macro_name: "export_component",
     default_bindings_module: "::weir_sdk::__private::bindings",

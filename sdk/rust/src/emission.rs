@@ -10,7 +10,7 @@ use crate::{Result, bindings::weir::handler::types};
 ///
 /// What is not said here the host fills in: the id is the same on every attempt, the source comes from the manifest,
 /// the key is that of the input.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[must_use = "an emission is published only when the handler returns it"]
 pub struct Emission(types::Emission);
 
@@ -101,7 +101,8 @@ impl Emission {
         self
     }
 
-    /// Is published not before this long after the commit, in whole milliseconds. Needs the grant `timers`.
+    /// Is published not before this long after the commit, in whole milliseconds, and under the same id as without a
+    /// delay. It cannot be taken back: what may be has a [`Timer`](crate::Timer). Needs the grant `timers`.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.0.delay_ms = Some(crate::grants::milliseconds(delay));
         self
@@ -110,6 +111,11 @@ impl Emission {
     /// Its `type`.
     pub fn ty(&self) -> &str {
         &self.0.type_
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn delay_ms(&self) -> Option<u64> {
+        self.0.delay_ms
     }
 
     /// Reads its data back from JSON.

@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::{Failure, Result, bindings::weir::handler::types};
+use crate::{Failure, Result, bindings::weir::handler::types, timers};
 
 /// The code of the failure when an event's data is not what the handler asks for.
 pub const BAD_DATA: &str = "bad-data";
@@ -39,6 +39,14 @@ impl<T> Event<T> {
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
     }
+
+    /// The name of the timer that fired, if this event is a firing: `match event.timer() { Some("expire") => .. }`.
+    /// The `id` is that of its setting and `time` is when it was due.
+    pub fn timer(&self) -> Option<&str> {
+        (self.ty == timers::TYPE)
+            .then(|| self.extension(timers::NAME))
+            .flatten()
+    }
 }
 
 impl<T: Payload> Event<T> {
@@ -68,15 +76,30 @@ pub trait Payload: Sized {
 
 impl<T: DeserializeOwned> Payload for T {
     fn from_data(data: Option<Vec<u8>>) -> Result<Self> {
-        let json = data.as_deref().unwrap_or(b"null");
-        serde_json::from_slice(json)
-            .map_err(|cause| Failure::permanent(BAD_DATA, format!("event data: {cause}")))
+        from_json(data.as_deref())
     }
 }
 
+fn from_json<T: DeserializeOwned>(data: Option<&[u8]>) -> Result<T> {
+    serde_json::from_slice(data.unwrap_or(b"null"))
+        .map_err(|cause| Failure::permanent(BAD_DATA, format!("event data: {cause}")))
+}
+
 /// An event's data as it came, whatever its media type. `None` is an event without data, such as a Kafka tombstone.
+///
+/// A handler of several types of events, timers among them, takes `Event<Raw>` and reads the data when it knows the type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raw(pub Option<Vec<u8>>);
+
+impl Raw {
+    /// Reads the data as JSON. No data is `null`.
+    ///
+    /// # Errors
+    /// A permanent failure with the code [`BAD_DATA`].
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        from_json(self.0.as_deref())
+    }
+}
 
 impl Payload for Raw {
     fn from_data(data: Option<Vec<u8>>) -> Result<Self> {

@@ -32,8 +32,10 @@
 //! - **Data** is JSON of the type that the handler asks for. Data of another shape is a permanent failure with the code
 //!   [`BAD_DATA`]. [`Raw`] takes the bytes as they are; `Option<T>` takes an event without data.
 //! - **Failures** travel by `?`. Any error becomes a transient [`Failure`]; [`OrFail`] says something more precise.
+//! - **Time**: a [`Timer`] fires as an event of its key, a value in [`State`] may expire, an [`Emission`] may be delayed,
+//!   and a [`Process`] puts state and a time-out together.
 //! - **Grants**: a component imports only the interfaces that its code uses. Code that touches [`State`] needs the
-//!   grant `state`, [`timers`] the grant `timers`, [`config()`] `config`, [`secret`] `secrets`.
+//!   grant `state`, a [`Timer`] and [`Emission::delay`] the grant `timers`, [`config()`] `config`, [`secret`] `secrets`.
 //! - **Tests** run natively, without Wasm: see [`testing`].
 //!
 //! # Build
@@ -55,15 +57,19 @@ mod grants;
 mod host;
 #[doc(hidden)]
 pub mod log;
-mod state;
+mod process;
+pub mod state;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod timers;
 
 pub use emission::{Emission, IntoEmissions};
 pub use event::{BAD_DATA, Event, Payload, Raw};
 pub use failure::{Failure, FailureKind, OrFail, Result, UNCLASSIFIED};
-pub use grants::{config, secret, timers};
+pub use grants::{config, secret};
+pub use process::Process;
 pub use state::{BAD_STATE, State};
+pub use timers::Timer;
 pub use weir_sdk_macros::handler;
 
 /// For the macros of this crate only.

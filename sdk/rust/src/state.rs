@@ -1,4 +1,4 @@
-//! What a handler remembers of its event's key.
+//! What a handler remembers of its event's key. Needs the grant `state`.
 
 use std::{marker::PhantomData, time::Duration};
 
@@ -15,7 +15,7 @@ pub const BAD_STATE: &str = "bad-state";
 /// attempt, and by later events of the key once the attempt is committed.
 #[derive(Clone, Copy, Debug)]
 pub struct State<T> {
-    name: &'static str,
+    pub(crate) name: &'static str,
     value: PhantomData<fn() -> T>,
 }
 
@@ -34,10 +34,7 @@ impl<T: Serialize + DeserializeOwned> State<T> {
     /// A transient failure with the code [`BAD_STATE`] when the stored value is of another shape: the event is not at
     /// fault, and a version of the handler that can read the value may still come.
     pub fn get(&self) -> Result<Option<T>> {
-        state::get(self.name)
-            .map(|value| serde_json::from_slice(&value))
-            .transpose()
-            .or_transient(BAD_STATE)
+        self.read(state::get(self.name).as_deref())
     }
 
     /// Stores a value until it is replaced or removed.
@@ -50,6 +47,22 @@ impl<T: Serialize + DeserializeOwned> State<T> {
 
     /// Stores a value that goes away this long after the commit.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use weir_sdk::{Event, Result, State, testing::{Harness, Input}};
+    /// const SESSION: State<String> = State::new("session");
+    ///
+    /// fn handle(event: Event<String>) -> Result<()> {
+    ///     SESSION.set_for(&event.data, Duration::from_secs(60))
+    /// }
+    ///
+    /// let mut harness = Harness::new(handle);
+    /// harness.deliver(Input::new("LoggedIn").key("ann").json("s-1")).unwrap();
+    /// assert_eq!(harness.state("ann", &SESSION), Some("s-1".to_owned()));
+    /// harness.advance(Duration::from_secs(60)).unwrap();
+    /// assert_eq!(harness.state("ann", &SESSION), None);
+    /// ```
+    ///
     /// # Errors
     /// The value has no JSON form.
     pub fn set_for(&self, value: &T, ttl: Duration) -> Result<()> {
@@ -61,8 +74,22 @@ impl<T: Serialize + DeserializeOwned> State<T> {
         state::remove(self.name);
     }
 
+    pub(crate) fn read(&self, value: Option<&[u8]>) -> Result<Option<T>> {
+        value
+            .map(serde_json::from_slice)
+            .transpose()
+            .or_transient(BAD_STATE)
+    }
+
     fn write(&self, value: &T, ttl_ms: Option<u64>) -> Result<()> {
         state::set(self.name, &serde_json::to_vec(value)?, ttl_ms);
         Ok(())
     }
+}
+
+/// The names of everything that is stored under the event's key and has not expired, in ascending order.
+///
+/// With it a version of a handler finds what an earlier one has left behind.
+pub fn names() -> Vec<String> {
+    state::names()
 }

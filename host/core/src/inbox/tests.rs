@@ -49,3 +49,21 @@ fn beyond_the_bound_the_oldest_block_leaves() {
     let mut inbox = Inbox::restore(config, vec![block(1, 0), block(2, 0)]);
     assert_eq!(inbox.expire(Millis(0), Millis(0)), [1]);
 }
+
+#[test]
+fn a_window_that_its_bound_has_cut_says_how_short_it_is_until_it_is_whole_again() {
+    let config = Config {
+        ids_max: 2,
+        ..Config::default()
+    };
+    let mut inbox = Inbox::restore(config, vec![block(1, 0), block(2, 1_000)]);
+    assert_eq!(inbox.cut_window(Millis(5_000)), None);
+    inbox.insert(block(3, 2_000));
+    inbox.expire(Millis(5_000), Millis(5_000));
+    assert_eq!(
+        inbox.cut_window(Millis(5_000)),
+        Some(Duration::from_secs(4))
+    );
+    inbox.expire(Millis(DAY + 1_000), Millis(DAY + 1_000));
+    assert_eq!(inbox.cut_window(Millis(DAY + 1_000)), None);
+}

@@ -43,8 +43,8 @@ impl Timers {
         timers
     }
 
-    pub(super) fn len(&self) -> (usize, bool) {
-        (self.by_due.len(), self.horizon.is_some())
+    pub(super) fn len(&self) -> usize {
+        self.by_due.len()
     }
 
     /// Takes over the first timers of the ledger, but those that fire already.

@@ -4,6 +4,26 @@ use std::io::{self, Write};
 
 use crate::names::printable;
 
+/// Writes `rows` without a head.
+pub(super) fn write_rows(out: &mut dyn Write, rows: &[Vec<String>]) -> io::Result<()> {
+    let width = rows
+        .iter()
+        .filter_map(|row| row.first())
+        .map(|cell| cell.chars().count());
+    let width = width.max().unwrap_or(0);
+    rows.iter().try_for_each(|row| {
+        let (name, rest) = row
+            .split_first()
+            .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
+        let rest = rest
+            .iter()
+            .map(|cell| printable(cell))
+            .collect::<Vec<_>>()
+            .join("  ");
+        writeln!(out, "  {:<width$}  {rest}", printable(name))
+    })
+}
+
 /// Writes `rows` below `head`; numbers are flushed right.
 pub(super) fn write(out: &mut dyn Write, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let rows: Vec<Vec<_>> = rows

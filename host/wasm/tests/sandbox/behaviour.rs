@@ -6,7 +6,7 @@ use weir_core::event::{EmissionKey, FailureKind, Outcome};
 use weir_wasm::Isolation;
 
 use crate::guests::{self, component};
-use crate::{Down, Fixture, Values, attempt, done, event, failed, with_state};
+use crate::{Fixture, attempt, done, event, failed};
 
 async fn outcome(body: &str) -> Outcome {
     let fixture = Fixture::new();
@@ -105,11 +105,36 @@ async fn a_trap_and_a_deep_recursion_are_classified() {
         (failure.kind, failure.code.as_str()),
         (FailureKind::Trap, "trap-unreachable")
     );
+    assert!(failure.backtrace.is_some(), "{failure:?}");
     let failure = failed(outcome(guests::RECURSE).await);
     assert_eq!(
         (failure.kind, failure.code.as_str()),
         (FailureKind::Trap, "trap-stack-overflow")
     );
+}
+
+#[tokio::test]
+async fn a_trap_says_where_in_the_component_it_happened() {
+    let failure = failed(outcome(guests::TRAP_DEEP).await);
+    let backtrace = failure.backtrace.unwrap();
+    let [inner, outer] = &backtrace.lines().collect::<Vec<_>>()[..] else {
+        panic!("{backtrace}")
+    };
+    assert!(inner.starts_with("dig in guest at 0x"), "{backtrace}");
+    assert!(outer.starts_with("handle in guest at 0x"), "{backtrace}");
+
+    let deep = failed(outcome(guests::RECURSE).await).backtrace.unwrap();
+    assert!(deep.len() <= 8_192 && deep.lines().count() > 10, "{deep}");
+    let limit = failed(outcome(guests::MEMORY_BOMB).await);
+    assert!(limit.backtrace.is_some(), "{limit:?}");
+    let returned = failed(outcome(&guests::fail(2, "code", "message")).await);
+    assert_eq!(returned.backtrace, None);
+}
+
+#[tokio::test]
+async fn the_delay_of_an_emission_comes_back() {
+    let effects = done(outcome(&guests::echo_later()).await);
+    assert_eq!(effects.emissions[0].delay_ms, Some(90_000));
 }
 
 #[tokio::test]
@@ -190,62 +215,4 @@ async fn an_instance_is_recycled_after_its_uses_and_above_its_high_water_mark() 
     let grown = fixture.load(component(guests::GROW_HIGH)).await.unwrap();
     done(grown.call(attempt()).await);
     assert_eq!(grown.idle_instances(), 0);
-}
-
-async fn stateful(body: &str, attempt: weir_wasm::Attempt) -> Outcome {
-    let fixture = Fixture::new();
-    let component = fixture
-        .load_with(guests::stateful(body), |options| {
-            options.grants.state = true
-        })
-        .await
-        .unwrap();
-    component.call(attempt).await
-}
-
-#[tokio::test]
-async fn an_attempt_reads_its_own_writes_over_the_state_of_its_sequence() {
-    let values = Values([("n".to_owned(), "ab".into())].into());
-    let effects = done(stateful(guests::APPEND, with_state(values)).await);
-    let [write] = &effects.state[..] else {
-        panic!("{effects:?}")
-    };
-    assert_eq!(
-        (write.name.as_str(), write.value.as_deref()),
-        ("n", Some(&b"abxx"[..]))
-    );
-    assert_eq!(write.ttl_ms, Some(60_000));
-}
-
-#[tokio::test]
-async fn state_that_cannot_be_read_is_unavailable_and_costs_no_attempt() {
-    let failure = failed(stateful(guests::APPEND, with_state(Down)).await);
-    assert_eq!(
-        (failure.kind, failure.code.as_str()),
-        (FailureKind::Unavailable, "state-unavailable")
-    );
-    assert!(failure.message.contains("the store is closed"));
-}
-
-#[tokio::test]
-async fn state_of_an_event_without_a_key_is_permanent() {
-    let failure = failed(stateful(guests::APPEND, attempt()).await);
-    assert_eq!(
-        (failure.kind, failure.code.as_str()),
-        (FailureKind::Permanent, "unkeyed")
-    );
-}
-
-#[tokio::test]
-async fn host_calls_and_state_are_bounded() {
-    let failure = failed(stateful(guests::CALL_FOR_EVER, with_state(Values([].into()))).await);
-    assert_eq!(
-        (failure.kind, failure.code.as_str()),
-        (FailureKind::Limit, "host-call-limit")
-    );
-    let failure = failed(stateful(guests::HOARD, with_state(Values([].into()))).await);
-    assert_eq!(
-        (failure.kind, failure.code.as_str()),
-        (FailureKind::Limit, "state-limit")
-    );
 }

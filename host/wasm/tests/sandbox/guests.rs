@@ -14,12 +14,26 @@ const EXPORT: &str = "weir:handler/handler@0.1.0#handle";
 /// Where `handle` may put its result: within the first page, below the heap.
 pub(crate) const RESULT: u32 = 1_024;
 
+/// As much of WASI as a guest needs that prints, in its oldest version.
+const WASI_IO: &str = "package wasi:io@0.2.0;
+    interface error { resource error; }
+    interface streams {
+        use error.{error};
+        variant stream-error { last-operation-failed(error), closed }
+        resource output-stream {
+            blocking-write-and-flush: func(contents: list<u8>) -> result<_, stream-error>;
+        }
+    }";
+const WASI_CLI: &str = "package wasi:cli@0.2.0;
+    interface stdout { use wasi:io/streams@0.2.0.{output-stream}; get-stdout: func() -> output-stream; }
+    interface stderr { use wasi:io/streams@0.2.0.{output-stream}; get-stderr: func() -> output-stream; }";
+
 /// A core module whose `handle` has this body (`$event` is the event's address), with embedded metadata.
 ///
 /// Memory starts with two pages; `cabi_realloc` bumps from the second and never frees.
 pub(crate) fn core_module(imports: &str, body: &str, world: &str) -> Vec<u8> {
     let text = format!(
-        r#"(module
+        r#"(module $guest
             {imports}
             (memory (export "memory") 2)
             (global $heap (mut i32) (i32.const 65536))
@@ -37,12 +51,13 @@ pub(crate) fn core_module(imports: &str, body: &str, world: &str) -> Vec<u8> {
             (global $calls (mut i32) (i32.const 0))
             (func $recurse (param i32) (result i32)
                 (i32.add (call $recurse (i32.add (local.get 0) (i32.const 1))) (i32.const 1)))
+            (func $dig unreachable)
             (func $ok_empty (result i32)
                 ;; result<list<emission>, failure>: discriminant, then (address, length) of the list.
                 (i32.store8 (i32.const {RESULT}) (i32.const 0))
                 (i64.store offset=8 (i32.const {RESULT}) (i64.const 0))
                 (i32.const {RESULT}))
-            (func (export "{EXPORT}") (param $event i32) (result i32) (local $i i32)
+            (func $handle (export "{EXPORT}") (param $event i32) (result i32) (local $i i32) (local $stream i32)
                 {body})
         )"#
     );
@@ -50,6 +65,8 @@ pub(crate) fn core_module(imports: &str, body: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/0.1.0");
     let (package, _) = resolve.push_dir(&wit).unwrap();
+    resolve.push_str("io.wit", WASI_IO).unwrap();
+    resolve.push_str("cli.wit", WASI_CLI).unwrap();
     let test = format!("package test:guest;\nworld guest {{ {world} }}");
     let guest = resolve.push_str("guest.wit", &test).unwrap();
     let world = resolve.select_world(&[guest], Some("guest")).unwrap();
@@ -80,6 +97,8 @@ pub(crate) fn encode(module: &[u8]) -> Vec<u8> {
 pub(crate) const IGNORE: &str = "(call $ok_empty)";
 pub(crate) const LOOP: &str = "(loop $again (br $again)) unreachable";
 pub(crate) const TRAP: &str = "unreachable";
+/// Traps in a function that `handle` calls.
+pub(crate) const TRAP_DEEP: &str = "(call $dig) unreachable";
 pub(crate) const RECURSE: &str = "(drop (call $recurse (i32.const 0))) (call $ok_empty)";
 pub(crate) const MEMORY_BOMB: &str =
     "(loop $again (drop (memory.grow (i32.const 16))) (br $again)) unreachable";
@@ -116,6 +135,17 @@ pub(crate) fn echo() -> String {
     )
 }
 
+/// Echoes the event with a delay of 90 s.
+pub(crate) fn echo_later() -> String {
+    // The emission lies at 2,048; nothing is called between this and the return.
+    format!(
+        "{}
+         (i32.store8 (i32.const 2160) (i32.const 1))
+         (i64.store (i32.const 2168) (i64.const 90000))",
+        echo()
+    )
+}
+
 /// Returns a list of `count` empty emissions.
 pub(crate) fn emit_many(count: u32) -> String {
     let bytes = count * 128;
@@ -129,14 +159,16 @@ pub(crate) fn emit_many(count: u32) -> String {
     )
 }
 
+/// Puts a text into memory.
+fn store(at: usize, text: &str) -> String {
+    let bytes = text.bytes().enumerate();
+    bytes
+        .map(|(i, b)| format!("(i32.store8 (i32.const {}) (i32.const {b}))\n", at + i))
+        .collect()
+}
+
 /// Fails with kind, code and message (at most 1,000 bytes each; texts lie at 4,096 and 8,192).
 pub(crate) fn fail(kind: u32, code: &str, message: &str) -> String {
-    let bytes = |at: usize, text: &str| -> String {
-        let stores = text.bytes().enumerate();
-        stores
-            .map(|(i, b)| format!("(i32.store8 (i32.const {}) (i32.const {b}))\n", at + i))
-            .collect()
-    };
     // failure (align 8): kind 0, code 4, message 12, retry-after-ms 24; it lies at 8 of the result.
     format!(
         "{code_bytes}{message_bytes}
@@ -150,8 +182,8 @@ pub(crate) fn fail(kind: u32, code: &str, message: &str) -> String {
          (i32.store8 offset=32 (i32.const {RESULT}) (i32.const 1))
          (i64.store offset=40 (i32.const {RESULT}) (i64.const 1500))
          (i32.const {RESULT})",
-        code_bytes = bytes(4_096, code),
-        message_bytes = bytes(8_192, message),
+        code_bytes = store(4_096, code),
+        message_bytes = store(8_192, message),
         code_len = code.len(),
         message_len = message.len(),
     )
@@ -187,7 +219,7 @@ pub(crate) const APPEND: &str = r#"
 /// Calls the host for ever.
 pub(crate) const CALL_FOR_EVER: &str =
     "(loop $again (call $remove (i32.const 4096) (i32.const 1)) (br $again)) unreachable";
-/// Sets 128 KiB under two names, then under a third.
+/// Sets 100,000 bytes under each of three names.
 pub(crate) const HOARD: &str = r#"
     (drop (memory.grow (i32.const 2)))
     (loop $again
@@ -196,3 +228,122 @@ pub(crate) const HOARD: &str = r#"
         (local.set $i (i32.add (local.get $i) (i32.const 1)))
         (br_if $again (i32.lt_u (local.get $i) (i32.const 3))))
     (call $ok_empty)"#;
+
+/// Sets `n` to `x` for no time, reads it, and traps when it is not there.
+pub(crate) fn set_for_no_time() -> String {
+    format!(
+        r#"{n_and_x}
+        (call $set (i32.const 4096) (i32.const 1) (i32.const 4097) (i32.const 1) (i32.const 1) (i64.const 0))
+        (call $get (i32.const 4096) (i32.const 1) (i32.const 5000))
+        (if (i32.eqz (i32.load8_u (i32.const 5000))) (then unreachable))
+        (call $ok_empty)"#,
+        n_and_x = store(4_096, "nx")
+    )
+}
+
+/// Sets `n`.
+pub(crate) fn set_n(value: &str) -> String {
+    format!(
+        "{n_and_value}
+        (call $set (i32.const 4096) (i32.const 1) (i32.const 4097) (i32.const {}) (i32.const 0) (i64.const 0))
+        (call $ok_empty)",
+        value.len(),
+        n_and_value = store(4_096, &format!("n{value}"))
+    )
+}
+
+/// Sets a value under a name of so many bytes.
+pub(crate) fn set_long_name(bytes: u32) -> String {
+    format!(
+        "(memory.fill (i32.const 4096) (i32.const 97) (i32.const {bytes}))
+        (call $set (i32.const 4096) (i32.const {bytes}) (i32.const 4096) (i32.const 1) (i32.const 0) (i64.const 0))
+        (call $ok_empty)"
+    )
+}
+
+/// A guest with the grant `timers`: its `handle` has this body; `$after`, `$at`, `$cancel` are the core imports.
+pub(crate) fn timed(body: &str) -> Vec<u8> {
+    component_with(
+        r#"(import "weir:handler/timers@0.1.0" "set-after" (func $after (param i32 i32 i64 i32 i32 i32)))
+           (import "weir:handler/timers@0.1.0" "set-at" (func $at (param i32 i32 i64 i32 i32 i32)))
+           (import "weir:handler/timers@0.1.0" "cancel" (func $cancel (param i32 i32)))"#,
+        body,
+        "include weir:handler/event-handler@0.1.0; import weir:handler/timers@0.1.0;",
+    )
+}
+
+/// Sets `a` after 5 s with data, `b` at 77, cancels `c`, and sets `a` after 6 s.
+pub(crate) fn set_timers() -> String {
+    format!(
+        "{abc}
+        (call $after (i32.const 4096) (i32.const 1) (i64.const 5000) (i32.const 1) (i32.const 4096) (i32.const 2))
+        (call $at (i32.const 4097) (i32.const 1) (i64.const 77) (i32.const 1) (i32.const 4096) (i32.const 3))
+        (call $cancel (i32.const 4098) (i32.const 1))
+        (call $after (i32.const 4096) (i32.const 1) (i64.const 6000) (i32.const 0) (i32.const 0) (i32.const 0))
+        (call $ok_empty)",
+        abc = store(4_096, "abc")
+    )
+}
+
+/// Cancels `x`, then sets so many timers with names of two letters: `aa`, `ba`, ..
+pub(crate) fn fill_timers(count: u32) -> String {
+    format!(
+        "{x}
+        (call $cancel (i32.const 4096) (i32.const 1))
+        (loop $again
+            (i32.store8 (i32.const 4096) (i32.add (i32.const 97) (i32.rem_u (local.get $i) (i32.const 16))))
+            (i32.store8 (i32.const 4097) (i32.add (i32.const 97) (i32.div_u (local.get $i) (i32.const 16))))
+            (call $at (i32.const 4096) (i32.const 2) (i64.const 77) (i32.const 0) (i32.const 0) (i32.const 0))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $i) (i32.const {count}))))
+        (call $ok_empty)",
+        x = store(4_096, "x")
+    )
+}
+
+/// Sets one timer with so many bytes of data.
+pub(crate) fn set_timer_data(bytes: u32) -> String {
+    format!(
+        "(call $at (i32.const 4096) (i32.const 1) (i64.const 77) (i32.const 1) (i32.const 8192) (i32.const {bytes}))
+        (call $ok_empty)"
+    )
+}
+
+pub(crate) const CANCEL: &str = "(call $cancel (i32.const 4096) (i32.const 1)) (call $ok_empty)";
+
+/// A guest that prints: `$stdout` and `$stderr` return a stream, `$print` takes it, a text, and where to answer.
+pub(crate) fn printing(body: &str) -> Vec<u8> {
+    component_with(
+        r#"(import "wasi:cli/stdout@0.2.0" "get-stdout" (func $stdout (result i32)))
+           (import "wasi:cli/stderr@0.2.0" "get-stderr" (func $stderr (result i32)))
+           (import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush"
+               (func $print (param i32 i32 i32 i32)))"#,
+        body,
+        "include weir:handler/event-handler@0.1.0; import wasi:cli/stdout@0.2.0; import wasi:cli/stderr@0.2.0;",
+    )
+}
+
+/// Prints a line and a half to standard output, and an unfinished line to standard error.
+pub(crate) fn print() -> String {
+    format!(
+        "{texts}
+        (call $print (call $stdout) (i32.const 4096) (i32.const 15) (i32.const 5000))
+        (call $print (call $stderr) (i32.const 4111) (i32.const 4) (i32.const 5000))
+        (call $ok_empty)",
+        texts = store(4_096, "one line\nanoth\x1boops")
+    )
+}
+
+/// Prints a line of so many bytes, so many times, to standard output.
+pub(crate) fn print_often(times: u32, bytes: u32) -> String {
+    format!(
+        "(local.set $stream (call $stdout))
+        (memory.fill (i32.const 8192) (i32.const 120) (i32.const {bytes}))
+        (i32.store8 (i32.add (i32.const 8191) (i32.const {bytes})) (i32.const 10))
+        (loop $again
+            (call $print (local.get $stream) (i32.const 8192) (i32.const {bytes}) (i32.const 5000))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $i) (i32.const {times}))))
+        (call $ok_empty)"
+    )
+}

@@ -119,17 +119,32 @@ async fn an_import_that_is_not_granted_is_refused_with_both_remedies() {
 }
 
 #[tokio::test]
+async fn timers_are_an_import_that_needs_its_own_grant() {
+    let fixture = Fixture::new();
+    let state_only = fixture
+        .load_with(guests::timed(guests::CANCEL), |options| {
+            options.grants.state = true
+        })
+        .await;
+    refused(
+        state_only,
+        &["`weir:handler/timers@0.1.0`", "timers = true"],
+    );
+}
+
+#[tokio::test]
 async fn an_import_that_is_not_offered_or_unknown_is_refused_by_name() {
     let fixture = Fixture::new();
-    let timers = component_with(
-        r#"(import "weir:handler/timers@0.1.0" "cancel" (func (param i32 i32)))"#,
-        guests::IGNORE,
-        &format!("{BASE} import weir:handler/timers@0.1.0;"),
+    let http = wat::parse_str(
+        r#"(component (import "wasi:http/outgoing-handler@0.2.0" (instance))
+        (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+        (func $f (canon lift (core func $i "f"))) (instance $h (export "handle" (func $f)))
+        (export "weir:handler/handler@0.1.0" (instance $h)))"#,
     );
-    let granted = fixture
-        .load_with(timers, |options| options.grants.timers = true)
-        .await;
-    refused(granted, &["`weir:handler/timers@0.1.0`", "does not offer"]);
+    refused(
+        fixture.load(http.unwrap()).await,
+        &["`wasi:http/outgoing-handler@0.2.0`", "does not offer"],
+    );
     let unknown = component_with(
         r#"(import "$root" "mystery" (func))"#,
         guests::IGNORE,

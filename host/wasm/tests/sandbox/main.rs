@@ -7,6 +7,8 @@
 
 mod behaviour;
 mod guests;
+mod interfaces;
+mod lines;
 mod loading;
 
 use std::collections::BTreeMap;
@@ -18,7 +20,7 @@ use weir_core::event::{Effects, Event, Failure, Outcome};
 use weir_core::time::Millis;
 use weir_wasm::{
     Attempt, Component, Grants, Isolation, Limits, LoadError, LoadOptions, Sandbox, SandboxConfig,
-    StateUnavailable, StateView,
+    StateUnavailable, StateView, TimersView,
 };
 
 /// A sandbox over a scratch cache.
@@ -95,12 +97,20 @@ fn attempt() -> Attempt {
         key: Some(Bytes::from_static(b"key")),
         now: Millis(1_000),
         state: None,
+        timers: None,
     }
 }
 
 fn with_state(view: impl StateView + 'static) -> Attempt {
     Attempt {
         state: Some(Box::new(view)),
+        ..attempt()
+    }
+}
+
+fn with_timers(view: impl TimersView + 'static) -> Attempt {
+    Attempt {
+        timers: Some(Box::new(view)),
         ..attempt()
     }
 }
@@ -117,7 +127,22 @@ impl StateView for Values {
     }
 }
 
+/// Names of pending timers.
+struct Names(Vec<String>);
+
+impl TimersView for Names {
+    fn names(&self) -> Result<Vec<String>, StateUnavailable> {
+        Ok(self.0.clone())
+    }
+}
+
 struct Down;
+
+impl TimersView for Down {
+    fn names(&self) -> Result<Vec<String>, StateUnavailable> {
+        Err(StateUnavailable("the store is closed".into()))
+    }
+}
 
 impl StateView for Down {
     fn get(&self, _name: &str) -> Result<Option<Bytes>, StateUnavailable> {

@@ -2,15 +2,17 @@
 
 use std::cell::RefCell;
 
-use super::{LogLine, Sequence, Settings};
+use super::{LogLine, Settings, sequence::Sequence};
 
 /// One running attempt.
 pub(crate) struct Attempt {
     number: u32,
     key: Option<Vec<u8>>,
-    /// Identifies the event in idempotency keys.
+    /// Identifies the event in idempotency keys and in settings of timers.
     event: String,
     settings: Settings,
+    /// Settings of timers so far.
+    timers_set: u32,
     pub(crate) sequence: Sequence,
     pub(crate) log: Vec<LogLine>,
 }
@@ -32,6 +34,7 @@ impl Attempt {
             key,
             event,
             settings,
+            timers_set: 0,
             sequence,
             log: Vec::new(),
         }
@@ -47,6 +50,16 @@ impl Attempt {
                 .take()
                 .expect("only this function takes the attempt away"),
         )
+    }
+
+    /// State and timers of the event's key.
+    fn sequence(&mut self) -> &mut Sequence {
+        assert!(
+            self.key.is_some(),
+            "an event without a key has no state and no timers, and the host makes it a dead letter: give it one with \
+             weir_sdk::testing::Input::key",
+        );
+        &mut self.sequence
     }
 }
 
@@ -64,7 +77,7 @@ pub(crate) mod context {
     use super::with;
 
     /// The host's default limit on the wall time of an attempt.
-    const WALL_TIME_MS: u64 = 30_000;
+    const WALL_TIME_MS: u64 = 10_000;
 
     pub(crate) fn attempt() -> u32 {
         with(|attempt| attempt.number)
@@ -129,21 +142,29 @@ pub(crate) mod state {
     use super::with;
 
     pub(crate) fn get(name: &str) -> Option<Vec<u8>> {
-        with(|attempt| attempt.sequence.state.get(name).cloned())
+        with(|attempt| attempt.sequence().get(name).map(Into::into))
     }
 
-    /// A test's time moves only when it says so, so a time to live does not end here.
-    pub(crate) fn set(name: &str, value: &[u8], _ttl_ms: Option<u64>) {
-        with(|attempt| attempt.sequence.state.insert(name.into(), value.into()));
+    pub(crate) fn set(name: &str, value: &[u8], ttl_ms: Option<u64>) {
+        with(|attempt| {
+            // The commit follows at the same time, which is what a time to live counts from.
+            let now_ms = attempt.settings.now_ms;
+            let expires_ms = ttl_ms.map(|ttl_ms| now_ms.saturating_add(ttl_ms));
+            attempt.sequence().set(name, value, expires_ms);
+        });
     }
 
     pub(crate) fn remove(name: &str) {
-        with(|attempt| attempt.sequence.state.remove(name));
+        with(|attempt| attempt.sequence().remove(name));
+    }
+
+    pub(crate) fn names() -> Vec<String> {
+        with(|attempt| attempt.sequence().names())
     }
 }
 
 pub(crate) mod timers {
-    use super::with;
+    use super::{super::sequence::Setting, with};
 
     pub(crate) fn set_after(name: &str, after_ms: u64, data: Option<&[u8]>) {
         set_at(
@@ -153,12 +174,21 @@ pub(crate) mod timers {
         );
     }
 
-    pub(crate) fn set_at(name: &str, unix_ms: u64, _data: Option<&[u8]>) {
-        with(|attempt| attempt.sequence.timers.insert(name.into(), unix_ms));
+    pub(crate) fn set_at(name: &str, unix_ms: u64, data: Option<&[u8]>) {
+        with(|attempt| {
+            let setting = Setting {
+                due_ms: unix_ms,
+                id: format!("{}/{name}/{}", attempt.event, attempt.timers_set),
+                data: data.map(Into::into),
+                attempts: 0,
+            };
+            attempt.timers_set += 1;
+            attempt.sequence().timers.insert(name.into(), setting);
+        });
     }
 
     pub(crate) fn cancel(name: &str) {
-        with(|attempt| attempt.sequence.timers.remove(name));
+        with(|attempt| attempt.sequence().timers.remove(name));
     }
 }
 

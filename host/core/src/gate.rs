@@ -1,0 +1,106 @@
+//! What an attempt must pass before it starts: the operator's pause, the breaker, the rate limit. And what the
+//! partitions of a subscription share besides: the storage of its parked events.
+//!
+//! One for each subscription on a host, shared by its partitions.
+
+use std::collections::BTreeMap;
+
+use crate::breaker::{Breaker, Permit, Sample, Ticket};
+use crate::rate::Rate;
+use crate::time::Millis;
+
+/// The gate of a subscription.
+#[derive(Debug)]
+pub struct Gate {
+    /// Stops feeding what is down. Operators command it here.
+    pub breaker: Breaker,
+    /// None: as fast as it goes.
+    pub rate: Option<Rate>,
+    /// An operator's pause: events wait, whatever the breaker would do with them.
+    pub paused: bool,
+    /// Grows when whoever waits should ask again.
+    turns: u64,
+    /// Bytes of parked events by partition.
+    parked: BTreeMap<u32, u64>,
+}
+
+impl Gate {
+    /// A gate that lets all pass.
+    #[must_use]
+    pub fn new(breaker: Breaker, rate: Option<Rate>) -> Self {
+        Self {
+            breaker,
+            rate,
+            paused: false,
+            turns: 0,
+            parked: BTreeMap::new(),
+        }
+    }
+
+    /// Asks for an attempt with an event of `sequence`; see [`Breaker::permit`].
+    pub fn permit(&mut self, now: Millis, sequence: u64) -> Permit {
+        if self.paused {
+            return Permit::Wait(None);
+        }
+        let permit = self.breaker.permit(now, sequence);
+        // Asked last, because tokens cannot be given back and the breaker's ticket can.
+        if let (Permit::Go(ticket), Some(rate)) = (permit, &mut self.rate)
+            && let Err(at) = rate.take(now)
+        {
+            self.breaker.abandoned(now, ticket);
+            return Permit::Wait(Some(at));
+        }
+        permit
+    }
+
+    /// Takes what an attempt ended with.
+    pub fn record(&mut self, now: Millis, ticket: Ticket, sample: Sample) {
+        let turns = self.breaker.record(now, ticket, sample);
+        self.turns += u64::from(turns);
+    }
+
+    /// Takes back the ticket of an attempt that ended without an outcome.
+    pub fn abandoned(&mut self, now: Millis, ticket: Ticket) {
+        let turns = self.breaker.abandoned(now, ticket);
+        self.turns += u64::from(turns);
+    }
+
+    /// Notes that an event died of an attempt that ended with `sample`; see [`Breaker::died`].
+    pub fn died(&mut self, now: Millis, sequence: u64, sample: Sample) {
+        let turns = self.breaker.died(now, sequence, sample);
+        self.turns += u64::from(turns);
+    }
+
+    /// Notes that the ledger refused a unit; see [`Breaker::ledger_failed`].
+    pub fn ledger_failed(&mut self, now: Millis, sequence: u64) {
+        let turns = self.breaker.ledger_failed(now, sequence);
+        self.turns += u64::from(turns);
+    }
+
+    /// An operator lets events wait, or go on.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.turns += 1;
+    }
+
+    /// Whether events are held back, so that they do not age.
+    #[must_use]
+    pub fn is_open(&self, now: Millis) -> bool {
+        self.paused || self.breaker.is_open(now)
+    }
+
+    /// Grows whenever partitions that wait should ask again.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// Takes over what a partition has parked, and says the sum over all.
+    pub fn park(&mut self, partition: u32, bytes: u64) -> u64 {
+        self.parked.insert(partition, bytes);
+        self.parked.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

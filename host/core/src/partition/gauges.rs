@@ -1,0 +1,48 @@
+//! What stands open in a partition, for status and metrics.
+
+use std::time::Duration;
+
+use super::{Partition, Progress};
+pub use super::park::Counts;
+use crate::time::Millis;
+
+/// Levels of one moment, where [`super::Counters`] only grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Events without a durable fate.
+    pub open: usize,
+    /// Attempts that run.
+    pub running: usize,
+    /// Events that wait for a retry.
+    pub retrying: usize,
+    /// Positions from the first open one to the last admitted, of the topic where they are most.
+    pub span: u64,
+    /// What is set aside.
+    pub parked: Counts,
+    /// Timers that are known here; the ledger may hold more.
+    pub timers: usize,
+    /// Why the partition stopped by itself: an event died and there is no dead-letter topic.
+    pub halted: Option<String>,
+    /// Ids in the inbox window (L1).
+    pub inbox_ids: usize,
+    /// The age at which marks leave, when the bound on ids has made it less than the window.
+    pub inbox_cut: Option<Duration>,
+}
+
+impl Partition {
+    /// What stands open at `now`.
+    #[must_use]
+    pub fn gauges(&self, now: Millis) -> Gauges {
+        Gauges {
+            open: self.entries.len(),
+            running: self.running,
+            retrying: self.retries.len(),
+            span: self.progress.iter().map(Progress::span).max().unwrap_or(0),
+            parked: self.park.counts(),
+            timers: self.timers.len(),
+            halted: self.halted.clone(),
+            inbox_ids: self.inbox.len(),
+            inbox_cut: self.inbox.cut_window(now),
+        }
+    }
+}
