@@ -99,9 +99,9 @@ pub fn from_record(mut record: Record) -> Result<(Command, Record), NotACommand>
     let [kind, letter, replays, topic, place] = values;
     let kinds = [Kind::Replay, Kind::Drop, Kind::Release];
     let kind = kinds.into_iter().find(|known| known.name() == kind);
-    let place = place.split_once('/').and_then(|(partition, offset)| {
-        Some((partition.parse().ok()?, offset.parse().ok()?))
-    });
+    let place = place
+        .split_once('/')
+        .and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
     let (partition, offset) = place.ok_or(NotACommand(PLACE))?;
     let command = Command {
         kind: kind.ok_or(NotACommand(KIND))?,

@@ -528,8 +528,11 @@ impl Partition {
     pub fn poll_action(&mut self, now: Millis, gate: &mut Gate) -> Option<Action> {
         self.clock.tick(now, gate.is_open(now));
         self.suspects.tell(now);
-        self.park
-            .tell(gate, self.config.partition, self.config.limits.park_bytes_max);
+        self.park.tell(
+            gate,
+            self.config.partition,
+            self.config.limits.park_bytes_max,
+        );
         if !self.draining && self.halted.is_none() {
             if let Some(load) = self.wake(now) {
                 return Some(Action::Load(load));
@@ -617,7 +620,11 @@ impl Partition {
         {
             lane.stage(item, &output);
         }
-        if output.parking.as_ref().is_some_and(|parking| parking.join.is_some()) {
+        if output
+            .parking
+            .as_ref()
+            .is_some_and(|parking| parking.join.is_some())
+        {
             self.park.staged(&sequence);
         }
         entry.stage = Stage::Staged(Arc::new(Completion {

@@ -172,7 +172,10 @@ impl Config {
             Some(delay) if elapsed.max(short) < self.short_until => return (Level::Soon, *delay),
             Some(_) | None => {}
         }
-        (Level::Parked, self.parked_delay(step.saturating_sub(self.short.len())))
+        (
+            Level::Parked,
+            self.parked_delay(step.saturating_sub(self.short.len())),
+        )
     }
 
     /// The `step`-th delay of R3, from 0, without jitter.

@@ -17,10 +17,7 @@ fn letter() -> Record {
     Record {
         key: Some("k".into()),
         value: Some("v".into()),
-        headers: vec![
-            ("ce_id".into(), "1".into()),
-            (KIND.into(), "forged".into()),
-        ],
+        headers: vec![("ce_id".into(), "1".into()), (KIND.into(), "forged".into())],
         timestamp_ms: 5,
     }
 }

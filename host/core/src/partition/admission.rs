@@ -312,7 +312,10 @@ impl Partition {
                 return Step::Wait;
             }
         }
-        let sequence = self.entries.get(&item).map_or(0, |entry| hash(&entry.sequence));
+        let sequence = self
+            .entries
+            .get(&item)
+            .map_or(0, |entry| hash(&entry.sequence));
         match gate.permit(now, sequence) {
             Permit::Go(ticket) => self.start(item, Some(ticket)),
             Permit::Fallback if self.config.fallback.is_some() => self.start(item, None),
@@ -361,7 +364,13 @@ impl Partition {
         };
         let stage = dead_letter::Stage::Host;
         let attempts = self.attempts(item);
-        Some(dead_letter::Cause::new(stage, class, code.into(), message, &attempts))
+        Some(dead_letter::Cause::new(
+            stage,
+            class,
+            code.into(),
+            message,
+            &attempts,
+        ))
     }
 
     fn start(&mut self, item: ItemId, ticket: Option<Ticket>) -> Step {

@@ -429,13 +429,15 @@ impl Partition {
         if at.is_none() {
             return;
         }
-        let kept = earlier.iter().filter_map(|item| match self.entries.get(item) {
-            Some(Entry {
-                stage: Stage::Staged(completion),
-                ..
-            }) => Some((*item, &completion.output)),
-            _ => None,
-        });
+        let kept = earlier
+            .iter()
+            .filter_map(|item| match self.entries.get(item) {
+                Some(Entry {
+                    stage: Stage::Staged(completion),
+                    ..
+                }) => Some((*item, &completion.output)),
+                _ => None,
+            });
         if let Some(lane) = self.lanes.get_mut(sequence) {
             lane.withdraw(&withdrawn, kept);
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Partition, Progress};
 pub use super::park::Counts;
+use super::{Partition, Progress};
 use crate::time::Millis;
 
 /// Levels of one moment, where [`super::Counters`] only grow.

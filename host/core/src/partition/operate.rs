@@ -7,9 +7,7 @@ use super::{Entry, Partition, Stage, Work};
 use crate::command::{Command, Kind};
 use crate::event::Record;
 use crate::time::Millis;
-use crate::unit::{
-    Fate, ItemId, LetterStatus, Output, ParkedEvent, Parking, SequenceKey,
-};
+use crate::unit::{Fate, ItemId, LetterStatus, Output, ParkedEvent, Parking, SequenceKey};
 
 impl Partition {
     /// A command stands in the lane of the sequence that it is about, so that it and the sequence's events follow one
@@ -80,8 +78,7 @@ impl Partition {
                     output.parking = Some(Box::new(self.join(now, item, &sequence)));
                 }
                 Kind::Drop | Kind::Release if holds => {
-                    output.letter =
-                        (kind == Kind::Drop).then_some((letter, LetterStatus::Dropped));
+                    output.letter = (kind == Kind::Drop).then_some((letter, LetterStatus::Dropped));
                     output.parking = Some(Box::new(Parking {
                         join: None,
                         leave: head.map(|head| (head.number, head.bytes())),

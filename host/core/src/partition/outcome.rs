@@ -287,7 +287,10 @@ impl Partition {
         let on_dead = self.config.on_dead;
         if on_dead == OnDead::Stop {
             let message = &cause.message;
-            let reason = format!("an event died ({}: {message}) and there is no dead-letter topic", cause.code);
+            let reason = format!(
+                "an event died ({}: {message}) and there is no dead-letter topic",
+                cause.code
+            );
             self.halted.get_or_insert(reason);
             if let Some(entry) = self.entries.get_mut(&item) {
                 entry.stage = Stage::Queued;

@@ -291,7 +291,6 @@ impl Park {
         });
         self.dirty.extend(stored.cloned());
     }
-
 }
 
 fn apply(state: &mut ParkedSequence, parking: &Parking) {

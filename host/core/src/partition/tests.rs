@@ -1,7 +1,11 @@
 use super::*;
-use crate::breaker::Breaker;
+use crate::breaker::{self, Breaker};
 use crate::event::{Effects, Emission, Failure, FailureKind, Outcome, StateWrite};
-use crate::unit::{CommitResult, OpenAttempts};
+use crate::unit::{CommitResult, OpenAttempts, Output};
+
+mod parking;
+mod suspicion;
+mod timing;
 
 const NOW: Millis = Millis(1_790_000_000_000);
 
@@ -14,72 +18,138 @@ fn config() -> Config {
             digest: "blake3:0".into(),
         },
         partition: 0,
-        topics: Arc::new(["in".into()]),
-        commands: None,
-        dead_letter_topics: Arc::new(["dlq.in".into()]),
+        topics: Arc::new(["in".into(), "commands".into()]),
+        commands: Some(1),
+        dead_letter_topics: Arc::new(["dlq.in".into(), "".into()]),
+        on_dead: OnDead::Release,
         emit: emission::Rules {
             handler: "count".into(),
             source: "/weir/count".into(),
             topics: vec![("out".into(), "out".into())],
-            timers: false,
+            timers: true,
         },
-        on_dead: OnDead::Release,
         fallback: None,
-        parks: true,
         keyed_only: false,
+        parks: true,
         retry: retry::Config::default(),
         inbox: Some(inbox::Config::default()),
         limits: Limits::default(),
     }
 }
 
-fn machine() -> Partition {
-    Partition::new(config(), 1, Restore::default())
+/// A machine, its gate and the time.
+struct Bench {
+    machine: Partition,
+    gate: Gate,
+    now: Millis,
+    ends: Vec<u64>,
+}
+
+impl Bench {
+    /// A machine that may start attempts.
+    fn new(config: Config) -> Self {
+        Self::restored(config, Restore::default())
+    }
+
+    fn restored(config: Config, restore: Restore) -> Self {
+        Self {
+            machine: Partition::new(config, 1, restore),
+            gate: Gate::new(Breaker::new(breaker::Config::default(), NOW), None),
+            now: NOW,
+            ends: vec![0, 0],
+        }
+    }
+
+    fn feed(&mut self, offset: u64, key: Option<&'static str>, id: &str) {
+        let record = Record {
+            key: key.map(|key| key.as_bytes().into()),
+            timestamp_ms: NOW.0,
+            ..Record::default()
+        };
+        let event = Event {
+            id: id.into(),
+            source: "/till".into(),
+            ty: "Sold".into(),
+            ..Event::default()
+        };
+        let (position, event) = (at(offset), Decoded::Event(Arc::new(event)));
+        self.machine
+            .handle_record(self.now, position, Arc::new(record), event);
+        self.ends[0] = self.ends[0].max(offset + 1);
+    }
+
+    fn poll(&mut self) -> Option<Action> {
+        self.machine.handle_timeout(self.now);
+        self.machine.poll_action(self.now, &mut self.gate)
+    }
+
+    /// The next attempt; units without completions, which extend the lease, are committed on the way.
+    fn attempt(&mut self) -> Box<Attempt> {
+        for _ in 0..4 {
+            match self.poll() {
+                Some(Action::Attempt(attempt)) => return attempt,
+                Some(Action::Commit(unit)) if unit.completions.is_empty() => self.committed(&unit),
+                other => panic!("no attempt but {other:?}"),
+            }
+        }
+        panic!("only units come");
+    }
+
+    fn unit(&mut self) -> Box<Unit> {
+        self.now = self.now + Duration::from_millis(10);
+        match self.poll() {
+            Some(Action::Commit(unit)) => unit,
+            other => panic!("no unit but {other:?}"),
+        }
+    }
+
+    fn load(&mut self) -> Load {
+        match self.poll() {
+            Some(Action::Load(load)) => load,
+            other => panic!("nothing is asked of the ledger but {other:?}"),
+        }
+    }
+
+    fn outcome(&mut self, id: AttemptId, outcome: Outcome) {
+        self.machine
+            .handle_outcome(self.now, &mut self.gate, id, outcome);
+    }
+
+    fn answer(&mut self, number: u64, result: CommitResult) {
+        self.machine
+            .handle_commit(self.now, &mut self.gate, number, result);
+    }
+
+    fn committed(&mut self, unit: &Unit) {
+        self.answer(unit.number, CommitResult::Committed);
+    }
+
+    /// Runs the next attempt to this end.
+    fn run(&mut self, outcome: Outcome) {
+        let id = self.attempt().id;
+        self.outcome(id, outcome);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+    }
+}
+
+fn bench() -> Bench {
+    Bench::new(config())
 }
 
 fn at(offset: u64) -> Position {
     Position { topic: 0, offset }
 }
 
-fn feed(machine: &mut Partition, offset: u64, key: Option<&'static str>, id: &str) {
-    let record = Record {
-        key: key.map(|key| key.as_bytes().into()),
-        timestamp_ms: NOW.0,
-        ..Record::default()
-    };
-    let event = Event {
-        id: id.into(),
-        source: "/till".into(),
-        ty: "Sold".into(),
-        ..Event::default()
-    };
-    machine.handle_record(
-        NOW,
-        at(offset),
-        Arc::new(record),
-        Decoded::Event(Arc::new(event)),
-    );
+fn record(offset: u64) -> ItemId {
+    ItemId::Record(at(offset))
 }
 
-fn attempt(machine: &mut Partition) -> Attempt {
-    match machine.poll_action(NOW) {
-        Some(Action::Attempt(attempt)) => attempt,
-        other => panic!("no attempt but {other:?}"),
-    }
-}
-
-fn unit(machine: &mut Partition) -> Unit {
-    match machine.poll_action(NOW + Duration::from_millis(10)) {
-        Some(Action::Commit(unit)) => unit,
-        other => panic!("no unit but {other:?}"),
-    }
-}
-
-fn fates(unit: &Unit) -> Vec<(u64, Fate)> {
+fn fates(unit: &Unit) -> Vec<(ItemId, Fate)> {
     let completions = unit.completions.iter();
-    completions
-        .map(|done| (done.position.offset, done.fate))
-        .collect()
+    completions.map(|done| (done.item, done.fate)).collect()
 }
 
 fn done(value: &'static str) -> Outcome {
@@ -98,9 +168,19 @@ fn done(value: &'static str) -> Outcome {
     })
 }
 
+fn failed(kind: FailureKind) -> Outcome {
+    Outcome::Failed(Failure {
+        kind,
+        code: "down".into(),
+        message: String::new(),
+        retry_after_ms: None,
+        backtrace: None,
+    })
+}
+
 fn refused(offset: u64) -> CommitResult {
     CommitResult::Refused {
-        position: at(offset),
+        item: record(offset),
         code: "too-large".into(),
         message: String::new(),
     }
@@ -108,90 +188,94 @@ fn refused(offset: u64) -> CommitResult {
 
 #[test]
 fn a_later_event_of_a_sequence_starts_when_the_earlier_is_staged_and_reads_its_writes() {
-    let mut machine = machine();
-    feed(&mut machine, 0, Some("k"), "a");
-    feed(&mut machine, 1, Some("k"), "b");
-    let first = attempt(&mut machine);
-    assert!(machine.poll_action(NOW).is_none());
-    machine.handle_outcome(NOW, first.id, done("1"));
-    let second = attempt(&mut machine);
-    assert_eq!(second.id.position, at(1));
+    let mut bench = bench();
+    bench.feed(0, Some("k"), "a");
+    bench.feed(1, Some("k"), "b");
+    let first = bench.attempt();
+    assert!(bench.poll().is_none());
+    bench.outcome(first.id, done("1"));
+    let second = bench.attempt();
+    assert_eq!(second.id.item, record(1));
     assert_eq!(second.staged.get("n"), Some(Some("1".into())));
 }
 
 #[test]
 fn a_refused_event_dies_and_what_followed_it_in_its_sequence_runs_again() {
-    let mut machine = machine();
+    let mut bench = bench();
     for (offset, id) in [(0, "a"), (1, "b"), (2, "c")] {
-        feed(&mut machine, offset, Some("k"), id);
+        bench.feed(offset, Some("k"), id);
     }
-    for value in ["1", "2"] {
-        let id = attempt(&mut machine).id;
-        machine.handle_outcome(NOW, id, done(value));
-    }
-    let third = attempt(&mut machine).id;
-    let first_unit = unit(&mut machine);
-    assert_eq!(fates(&first_unit), [(0, Fate::Handled), (1, Fate::Handled)]);
-    machine.handle_commit(NOW, 1, refused(0));
-    machine.handle_outcome(NOW, third, done("3"));
-    let again = attempt(&mut machine);
-    assert_eq!((again.id.position, again.number), (at(1), 1));
+    bench.run(done("1"));
+    bench.run(done("2"));
+    let third = bench.attempt().id;
+    let unit = bench.unit();
+    assert_eq!(
+        fates(&unit),
+        [(record(0), Fate::Handled), (record(1), Fate::Handled)]
+    );
+    bench.answer(unit.number, refused(0));
+    bench.outcome(third, done("3"));
+    let again = bench.attempt();
+    assert_eq!((again.id.item, again.number), (record(1), 1));
     assert_eq!(again.staged.get("n"), None);
 }
 
 #[test]
 fn an_outcome_of_another_assignment_is_not_taken_for_the_running_attempt() {
-    let mut old = machine();
-    feed(&mut old, 0, Some("k"), "a");
-    let stale = attempt(&mut old).id;
-    let mut new = Partition::new(config(), 2, Restore::default());
-    feed(&mut new, 0, Some("k"), "a");
-    let current = attempt(&mut new).id;
-    new.handle_outcome(NOW, stale, done("1"));
-    assert!(new.poll_action(NOW + Duration::from_secs(1)).is_none());
-    new.handle_outcome(NOW, current, done("1"));
-    assert_eq!(fates(&unit(&mut new)), [(0, Fate::Handled)]);
+    let mut old = bench();
+    old.feed(0, Some("k"), "a");
+    let stale = old.attempt().id;
+    let mut new = bench();
+    new.machine = Partition::new(config(), 2, Restore::default());
+    new.feed(0, Some("k"), "a");
+    let current = new.attempt().id;
+    new.outcome(stale, done("1"));
+    new.pass(Duration::from_secs(1));
+    assert!(new.poll().is_none());
+    new.outcome(current, done("1"));
+    assert_eq!(fates(&new.unit()), [(record(0), Fate::Handled)]);
 }
 
 #[test]
 fn an_event_without_a_key_does_not_take_the_id_of_a_running_one() {
-    let keyed_only = Config {
+    let mut bench = Bench::new(Config {
         keyed_only: true,
         ..config()
-    };
-    let mut machine = Partition::new(keyed_only, 1, Restore::default());
-    feed(&mut machine, 0, Some("k"), "a");
-    let running = attempt(&mut machine).id;
-    feed(&mut machine, 1, None, "a");
-    feed(&mut machine, 2, Some("l"), "a");
-    assert!(machine.poll_action(NOW + Duration::from_secs(1)).is_none());
-    machine.handle_outcome(NOW, running, done("1"));
+    });
+    bench.feed(0, Some("k"), "a");
+    let running = bench.attempt().id;
+    bench.feed(1, None, "a");
+    bench.feed(2, Some("l"), "a");
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.poll().is_none());
+    bench.outcome(running, done("1"));
     assert_eq!(
-        fates(&unit(&mut machine)),
+        fates(&bench.unit()),
         [
-            (0, Fate::Handled),
-            (1, Fate::Duplicate),
-            (2, Fate::Duplicate)
+            (record(0), Fate::Handled),
+            (record(1), Fate::Duplicate),
+            (record(2), Fate::Duplicate)
         ]
     );
 }
 
 #[test]
 fn attempts_of_a_record_that_was_compacted_away_are_forgotten() {
+    let attempts = Attempts {
+        counted: 2,
+        ..Attempts::default()
+    };
     let restore = Restore {
         open: vec![OpenAttempts {
-            position: at(0),
-            attempts: 2,
-            traps: 0,
-            first_failed: NOW,
+            item: record(0),
+            attempts,
         }],
         ..Restore::default()
     };
-    let mut machine = Partition::new(config(), 2, restore);
-    feed(&mut machine, 1, Some("k"), "b");
-    let id = attempt(&mut machine).id;
-    machine.handle_outcome(NOW, id, done("1"));
-    let unit = unit(&mut machine);
+    let mut bench = Bench::restored(config(), restore);
+    bench.feed(1, Some("k"), "b");
+    bench.run(done("1"));
+    let unit = bench.unit();
     assert_eq!(unit.open, []);
     assert_eq!(unit.cursors[0].frontier, 2);
 }
@@ -207,68 +291,132 @@ fn completed_positions_of_an_earlier_owner_count_for_the_span() {
         }],
         ..Restore::default()
     };
-    let mut machine = Partition::new(config, 2, restore);
+    let mut bench = Bench::restored(config, restore);
     for (offset, id) in [(0, "a"), (1, "b"), (2, "c")] {
-        assert!(machine.has_capacity());
-        feed(&mut machine, offset, Some("k"), id);
+        assert!(bench.machine.has_capacity());
+        bench.feed(offset, Some("k"), id);
     }
-    assert!(!machine.has_capacity());
-    assert_eq!(machine.counters().redelivered, 2);
+    assert!(!bench.machine.has_capacity());
+    assert_eq!(bench.machine.counters().redelivered, 2);
 }
 
 #[test]
 fn an_unavailable_outcome_costs_no_attempt() {
-    let mut machine = machine();
-    feed(&mut machine, 0, Some("k"), "a");
-    let id = attempt(&mut machine).id;
-    let failure = Failure {
-        kind: FailureKind::Unavailable,
-        code: "down".into(),
-        message: String::new(),
-        retry_after_ms: None,
-        backtrace: None,
-    };
-    machine.handle_outcome(NOW, id, Outcome::Failed(failure));
-    let due = machine.poll_timeout().expect("a retry waits");
-    machine.handle_timeout(due);
-    assert_eq!(attempt(&mut machine).number, 1);
+    let mut bench = bench();
+    bench.feed(0, Some("k"), "a");
+    bench.run(failed(FailureKind::Unavailable));
+    bench.now = bench.machine.poll_timeout().expect("a retry waits");
+    assert_eq!(bench.attempt().number, 1);
 }
 
 #[test]
 fn one_unit_is_out_at_a_time_and_an_absent_one_keeps_its_number() {
-    let mut machine = machine();
-    feed(&mut machine, 0, None, "a");
-    let id = attempt(&mut machine).id;
-    machine.handle_outcome(NOW, id, done("1"));
-    assert_eq!(unit(&mut machine).number, 1);
-    feed(&mut machine, 1, None, "b");
-    let id = attempt(&mut machine).id;
-    machine.handle_outcome(NOW, id, done("1"));
-    assert!(machine.poll_action(NOW + Duration::from_secs(1)).is_none());
+    let mut bench = bench();
+    bench.feed(0, None, "a");
+    bench.run(done("1"));
+    let first = bench.unit().number;
+    bench.feed(1, None, "b");
+    bench.run(done("1"));
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.poll().is_none());
     let message = String::new();
-    machine.handle_commit(NOW, 1, CommitResult::Unavailable { message });
-    let due = machine.poll_timeout().expect("the unit is due again");
-    assert_eq!(due, NOW + Duration::from_millis(100));
-    let Some(Action::Commit(again)) = machine.poll_action(due) else {
-        panic!("no unit");
-    };
-    assert_eq!(again.number, 1);
-    assert_eq!(fates(&again), [(0, Fate::Handled), (1, Fate::Handled)]);
+    bench.answer(first, CommitResult::Unavailable { message });
+    let due = bench.machine.poll_timeout().expect("the unit is due again");
+    assert_eq!(due, bench.now + Duration::from_millis(100));
+    bench.now = due;
+    let again = bench.unit();
+    assert_eq!(again.number, first);
+    assert_eq!(
+        fates(&again),
+        [(record(0), Fate::Handled), (record(1), Fate::Handled)]
+    );
 }
 
 #[test]
-fn a_revoked_partition_starts_nothing_and_commits_what_is_staged() {
-    let mut machine = machine();
-    feed(&mut machine, 0, Some("k"), "a");
-    feed(&mut machine, 1, Some("k"), "b");
-    let id = attempt(&mut machine).id;
-    machine.handle_revoke();
-    assert!(!machine.has_capacity() && !machine.is_drained());
-    machine.handle_outcome(NOW, id, done("1"));
-    let unit = unit(&mut machine);
-    assert_eq!(fates(&unit), [(0, Fate::Handled)]);
-    assert!(!machine.is_drained());
-    machine.handle_commit(NOW, unit.number, CommitResult::Committed);
-    assert!(machine.is_drained());
-    assert_eq!(machine.frontiers().collect::<Vec<_>>(), [1]);
+fn a_revoked_partition_starts_nothing_commits_what_is_staged_and_leaves_a_clean_ledger() {
+    let mut bench = bench();
+    bench.feed(0, Some("k"), "a");
+    bench.feed(1, Some("k"), "b");
+    let id = bench.attempt().id;
+    bench.machine.handle_revoke();
+    assert!(!bench.machine.has_capacity() && !bench.machine.is_drained());
+    bench.outcome(id, done("1"));
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(0), Fate::Handled)]);
+    assert_eq!(unit.lease, [], "nothing may run after it");
+    assert!(!bench.machine.is_drained());
+    bench.committed(&unit);
+    assert!(bench.machine.is_drained());
+    assert_eq!(bench.machine.frontiers().next(), Some(1));
+}
+
+#[test]
+fn a_dying_event_without_a_dead_letter_topic_stops_the_partition() {
+    let mut bench = Bench::new(Config {
+        on_dead: OnDead::Stop,
+        ..config()
+    });
+    bench.feed(0, Some("k"), "a");
+    bench.run(failed(FailureKind::Permanent));
+    bench.feed(1, Some("l"), "b");
+    let unit = bench.unit();
+    assert!(
+        unit.completions.is_empty(),
+        "the attempt is counted, nothing is lost"
+    );
+    assert!(bench.machine.gauges(NOW).halted.is_some());
+    assert!(!bench.machine.has_capacity());
+}
+
+#[test]
+fn a_fallback_takes_the_event_while_the_breaker_is_open_under_its_own_name() {
+    let mut bench = Bench::new(Config {
+        fallback: Some(emission::Rules {
+            handler: "spare".into(),
+            source: "/weir/spare".into(),
+            topics: vec![("out".into(), "out".into())],
+            timers: false,
+        }),
+        ..config()
+    });
+    let config = breaker::Config {
+        while_open: breaker::WhileOpen::Fallback,
+        ..breaker::Config::default()
+    };
+    bench.gate = Gate::new(Breaker::new(config, NOW), None);
+    bench.gate.breaker.force_open(NOW);
+    bench.feed(0, Some("k"), "a");
+    let attempt = bench.attempt();
+    assert!(attempt.fallback);
+    bench.outcome(attempt.id, done("not its to write"));
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(0), Fate::Handled)]);
+    let output: &Output = &unit.completions[0].output;
+    assert_eq!(output.state, []);
+    let source = output.records[0].record.header("ce_source");
+    assert_eq!(source.map(AsRef::as_ref), Some(&b"/weir/spare"[..]));
+    bench.committed(&unit);
+    assert_eq!(bench.machine.counters().fallback, 1);
+}
+
+#[test]
+fn an_open_breaker_costs_no_attempt_no_timer_and_no_letter() {
+    let mut bench = bench();
+    bench.gate.breaker.force_open(NOW);
+    for offset in 0..8 {
+        bench.feed(offset, None, &offset.to_string());
+    }
+    for _ in 0..3 {
+        bench.pass(Duration::from_secs(3_600));
+        while let Some(action) = bench.poll() {
+            let Action::Commit(unit) = action else {
+                panic!("{action:?} while the breaker is open");
+            };
+            assert!(unit.completions.is_empty());
+            bench.committed(&unit);
+        }
+    }
+    assert_eq!(bench.machine.counters().attempts, 0);
+    bench.gate.breaker.enforce(bench.now);
+    assert_eq!(bench.attempt().number, 1);
 }

@@ -1,0 +1,303 @@
+//! Parks, holds, and what an operator does to letters.
+
+use super::*;
+use crate::command::{Command, Kind};
+use crate::unit::ParkedSequence;
+
+/// The ledger's side of the park of one sequence.
+#[derive(Default)]
+struct Stored {
+    events: BTreeMap<u64, ParkedEvent>,
+    head: Option<ParkedSequence>,
+    letters: HashMap<Hash128, LetterStatus>,
+}
+
+impl Stored {
+    fn apply(&mut self, unit: &Unit) {
+        for completion in &unit.completions {
+            if let Some((letter, status)) = completion.output.letter {
+                self.letters.insert(letter, status);
+            }
+            let Some(parking) = &completion.output.parking else {
+                continue;
+            };
+            if let Some(event) = &parking.join {
+                assert!(self.events.insert(event.number, event.clone()).is_none());
+            }
+            if let Some((number, _)) = parking.leave {
+                assert!(self.events.remove(&number).is_some());
+            }
+        }
+        for (_, head) in &unit.heads {
+            self.head = *head;
+            assert_eq!(head.map_or(0, |head| head.count), self.events.len() as u64);
+        }
+    }
+}
+
+impl Bench {
+    /// Commits the next unit and stores its parks.
+    fn store(&mut self, stored: &mut Stored) -> Box<Unit> {
+        let unit = self.unit();
+        stored.apply(&unit);
+        self.committed(&unit);
+        unit
+    }
+
+    /// Answers the next read with what is stored.
+    fn answer_load(&mut self, stored: &Stored) {
+        let load = self.load();
+        let first = stored.events.values().next().cloned();
+        let loaded = match &load {
+            Load::Parked(_) => {
+                let event = |parked: &ParkedEvent| Event {
+                    id: format!("{}", parked.origin.offset),
+                    source: "/till".into(),
+                    ty: "Sold".into(),
+                    ..Event::default()
+                };
+                Loaded::Parked(first.map(|parked| {
+                    let event = Decoded::Event(Arc::new(event(&parked)));
+                    (parked, event)
+                }))
+            }
+            Load::Letter(_, letter, _) => {
+                Loaded::Letter(stored.letters.get(letter).copied(), first)
+            }
+            Load::Timer(..) | Load::Timers => panic!("{load:?}"),
+        };
+        self.machine.handle_loaded(self.now, load, loaded);
+    }
+
+    fn command(&mut self, offset: u64, kind: Kind, letter: Hash128) {
+        let command = Command {
+            kind,
+            letter,
+            replays: 0,
+            origin: Origin {
+                topic: "in".into(),
+                partition: 0,
+                offset: 0,
+            },
+        };
+        let record = Record {
+            key: Some("k".into()),
+            ..Record::default()
+        };
+        let position = Position { topic: 1, offset };
+        let decoded = Decoded::Command {
+            command: Box::new(command),
+            tenant: DEFAULT_TENANT.into(),
+        };
+        self.machine
+            .handle_record(self.now, position, Arc::new(record), decoded);
+    }
+}
+
+/// Fails the head until it is parked.
+fn park_first(bench: &mut Bench, stored: &mut Stored) {
+    bench.feed(0, Some("k"), "0");
+    for _ in 0..20 {
+        bench.run(failed(FailureKind::Transient));
+        let unit = bench.store(stored);
+        if !stored.events.is_empty() {
+            assert_eq!(fates(&unit), [(record(0), Fate::Parked)]);
+            return;
+        }
+        bench.now = bench.machine.poll_timeout().expect("a retry waits");
+    }
+    panic!("it is never parked");
+}
+
+fn kill_first(on_dead: OnDead) -> (Bench, Stored, Hash128) {
+    let mut bench = Bench::new(Config {
+        on_dead,
+        ..config()
+    });
+    let mut stored = Stored::default();
+    bench.feed(0, Some("k"), "0");
+    bench.run(failed(FailureKind::Permanent));
+    let unit = bench.store(&mut stored);
+    assert_eq!(fates(&unit), [(record(0), Fate::Dead)]);
+    let (letter, status) = unit.completions[0].output.letter.expect("a letter");
+    assert_eq!(status, LetterStatus::Dead);
+    (bench, stored, letter)
+}
+
+#[test]
+fn an_event_that_keeps_failing_is_parked_and_its_position_completes() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    park_first(&mut bench, &mut stored);
+    assert_eq!(bench.machine.frontiers().next(), Some(1));
+    let head = stored.head.expect("a parked sequence").head;
+    assert!(head.attempts.counted >= 5);
+    assert!(head.due >= bench.now + Duration::from_secs(29));
+}
+
+#[test]
+fn later_events_of_a_parked_key_join_it_without_running_and_other_keys_go_on() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    park_first(&mut bench, &mut stored);
+    bench.feed(1, Some("k"), "1");
+    bench.feed(2, Some("l"), "2");
+    let attempt = bench.attempt();
+    assert_eq!(attempt.id.item, record(2));
+    bench.outcome(attempt.id, done("1"));
+    let unit = bench.store(&mut stored);
+    assert_eq!(
+        fates(&unit),
+        [(record(1), Fate::Parked), (record(2), Fate::Handled)]
+    );
+    assert_eq!(stored.events.len(), 2);
+}
+
+#[test]
+fn a_duplicate_of_a_parked_event_is_a_duplicate_even_before_the_commit() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    park_first(&mut bench, &mut stored);
+    bench.feed(1, Some("k"), "1");
+    bench.feed(2, Some("k"), "1");
+    bench.feed(3, Some("k"), "0");
+    let unit = bench.store(&mut stored);
+    assert_eq!(
+        fates(&unit),
+        [
+            (record(1), Fate::Parked),
+            (record(2), Fate::Duplicate),
+            (record(3), Fate::Duplicate)
+        ]
+    );
+}
+
+#[test]
+fn when_the_head_succeeds_the_rest_follow_at_once_in_order() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    park_first(&mut bench, &mut stored);
+    bench.feed(1, Some("k"), "1");
+    bench.feed(2, Some("k"), "2");
+    bench.store(&mut stored);
+    bench.now = bench.machine.poll_timeout().expect("the head is due");
+    let mut order = Vec::new();
+    while !stored.events.is_empty() {
+        bench.answer_load(&stored);
+        let attempt = bench.attempt();
+        order.push(attempt.origin.offset);
+        bench.outcome(attempt.id, done("1"));
+        bench.store(&mut stored);
+    }
+    assert_eq!(order, [0, 1, 2]);
+    assert_eq!(stored.head, None);
+    bench.feed(3, Some("k"), "3");
+    assert_eq!(bench.attempt().id.item, record(3));
+}
+
+#[test]
+fn a_parked_head_that_fails_again_keeps_its_attempts_over_a_restart() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    park_first(&mut bench, &mut stored);
+    let parked = stored.head.expect("a parked sequence");
+    let sequence = SequenceKey::Keyed {
+        tenant: DEFAULT_TENANT.into(),
+        key: "k".into(),
+    };
+    let restore = Restore {
+        parked: vec![(sequence, parked)],
+        next_parked: 1,
+        ..Restore::default()
+    };
+    let mut bench = Bench::restored(config(), restore);
+    bench.now = parked.head.due;
+    bench.answer_load(&stored);
+    let attempt = bench.attempt();
+    assert_eq!(attempt.number, parked.head.attempts.counted + 1);
+    bench.outcome(attempt.id, failed(FailureKind::Transient));
+    bench.store(&mut stored);
+    let again = stored.head.expect("still parked").head;
+    assert_eq!(again.attempts.counted, parked.head.attempts.counted + 1);
+    assert!(again.due > bench.now + Duration::from_secs(60));
+}
+
+#[test]
+fn a_released_sequence_goes_on_when_its_head_has_died() {
+    let (mut bench, _, _) = kill_first(OnDead::Release);
+    bench.feed(1, Some("k"), "1");
+    assert_eq!(bench.attempt().id.item, record(1));
+}
+
+#[test]
+fn a_held_sequence_waits_until_the_letter_is_dropped() {
+    let (mut bench, mut stored, letter) = kill_first(OnDead::Hold);
+    bench.feed(1, Some("k"), "1");
+    bench.store(&mut stored);
+    assert_eq!(stored.events.len(), 2);
+    bench.pass(Duration::from_secs(1_000_000));
+    assert!(bench.poll().is_none());
+    bench.command(0, Kind::Drop, letter);
+    bench.answer_load(&stored);
+    bench.store(&mut stored);
+    assert_eq!(stored.letters[&letter], LetterStatus::Dropped);
+    bench.answer_load(&stored);
+    assert_eq!(bench.attempt().origin.offset, 1);
+}
+
+#[test]
+fn a_held_letter_is_replayed_at_the_head_of_its_sequence_with_fresh_attempts() {
+    let (mut bench, mut stored, letter) = kill_first(OnDead::Hold);
+    bench.command(0, Kind::Replay, letter);
+    bench.answer_load(&stored);
+    bench.store(&mut stored);
+    bench.answer_load(&stored);
+    let attempt = bench.attempt();
+    assert_eq!((attempt.number, attempt.origin.offset), (1, 0));
+    bench.outcome(attempt.id, done("1"));
+    bench.store(&mut stored);
+    assert_eq!(stored.letters[&letter], LetterStatus::Done);
+    assert!(stored.events.is_empty());
+}
+
+#[test]
+fn a_replayed_letter_runs_once_however_often_it_is_asked_for() {
+    let (mut bench, mut stored, letter) = kill_first(OnDead::Release);
+    bench.command(0, Kind::Replay, letter);
+    bench.command(1, Kind::Replay, letter);
+    bench.answer_load(&stored);
+    bench.store(&mut stored);
+    // The second command waits for what the first has begun.
+    bench.answer_load(&stored);
+    let attempt = bench.attempt();
+    bench.outcome(attempt.id, done("1"));
+    bench.store(&mut stored);
+    assert_eq!(stored.letters[&letter], LetterStatus::Done);
+    bench.answer_load(&stored);
+    bench.store(&mut stored);
+    bench.command(2, Kind::Replay, letter);
+    bench.answer_load(&stored);
+    bench.store(&mut stored);
+    assert!(stored.events.is_empty());
+    assert!(bench.poll().is_none());
+    assert_eq!(bench.machine.counters().commands, 3);
+}
+
+#[test]
+fn a_key_that_waits_for_a_long_hint_is_parked_when_the_span_is_old() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    bench.feed(0, Some("k"), "0");
+    let id = bench.attempt().id;
+    bench.outcome(
+        id,
+        Outcome::Failed(Failure {
+            kind: FailureKind::Transient,
+            code: "later".into(),
+            message: String::new(),
+            retry_after_ms: Some(600_000),
+            backtrace: None,
+        }),
+    );
+    bench.store(&mut stored);
+    let due = bench.machine.poll_timeout().expect("the span ages");
+    assert_eq!(due, NOW + Duration::from_secs(30));
+    bench.now = due;
+    let unit = bench.store(&mut stored);
+    assert_eq!(fates(&unit), [(record(0), Fate::Parked)]);
+    assert_eq!(stored.head.map(|head| head.head.attempts.counted), Some(1));
+}

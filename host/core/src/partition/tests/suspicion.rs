@@ -1,0 +1,107 @@
+//! Crash suspects: what may have ended the host runs alone, and only then counts.
+
+use super::*;
+
+fn unclean(alone: Option<ItemId>, crashes: u32) -> Restore {
+    let open = (crashes > 0).then_some(OpenAttempts {
+        item: record(0),
+        attempts: Attempts {
+            crashes,
+            ..Attempts::default()
+        },
+    });
+    Restore {
+        unit: 5,
+        lease: vec![1_024, 1_024],
+        ends: vec![2, 0],
+        alone,
+        open: open.into_iter().collect(),
+        ..Restore::default()
+    }
+}
+
+/// The next unit, which holds no completion.
+fn mark(bench: &mut Bench) -> Box<Unit> {
+    match bench.poll() {
+        Some(Action::Commit(unit)) => {
+            assert!(unit.completions.is_empty());
+            bench.committed(&unit);
+            unit
+        }
+        other => panic!("no unit but {other:?}"),
+    }
+}
+
+#[test]
+fn after_an_unclean_end_what_may_have_run_runs_alone_after_a_committed_mark() {
+    let mut bench = Bench::restored(config(), unclean(None, 0));
+    for (offset, key) in [(0, "k"), (1, "l"), (2, "m")] {
+        bench.feed(offset, Some(key), key);
+    }
+    assert_eq!(mark(&mut bench).alone, None, "first the lease");
+    assert_eq!(mark(&mut bench).alone, Some(record(0)));
+    let first = bench.attempt().id;
+    assert_eq!(first.item, record(0));
+    assert!(bench.poll().is_none(), "nothing runs beside it");
+    bench.outcome(first, done("1"));
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(0), Fate::Handled)]);
+    assert_eq!(unit.alone, Some(record(1)), "one commit for each");
+    bench.committed(&unit);
+    let second = bench.attempt().id;
+    assert_eq!(second.item, record(1));
+    bench.outcome(second, done("1"));
+    let third = bench.attempt().id;
+    assert_eq!(third.item, record(2), "it came after the restart");
+}
+
+#[test]
+fn an_event_that_is_found_running_alone_three_times_is_dead() {
+    let mut bench = Bench::restored(config(), unclean(Some(record(0)), 2));
+    bench.feed(0, Some("k"), "k");
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(0), Fate::Dead)]);
+    let letter = &unit.completions[0].output.records[0].record;
+    let header = |name: &str| letter.header(name).map(|value| value.to_vec());
+    assert_eq!(header("weir.dlq.stage"), Some(b"host".to_vec()));
+    assert_eq!(header("weir.dlq.code"), Some(b"crash-suspect".to_vec()));
+}
+
+#[test]
+fn a_crash_is_counted_durably_before_the_event_runs_again() {
+    let mut bench = Bench::restored(config(), unclean(Some(record(0)), 0));
+    bench.feed(0, Some("k"), "k");
+    let unit = mark(&mut bench);
+    assert_eq!(unit.open[0].attempts.crashes, 1);
+    assert_eq!(unit.alone, None);
+    assert_eq!(mark(&mut bench).alone, Some(record(0)));
+    assert_eq!(bench.attempt().number, 1, "a crash is no attempt");
+}
+
+#[test]
+fn after_an_orderly_end_nothing_is_suspect() {
+    let restore = Restore {
+        lease: Vec::new(),
+        ..unclean(None, 0)
+    };
+    let mut bench = Bench::restored(config(), restore);
+    bench.feed(0, Some("k"), "k");
+    bench.feed(1, Some("l"), "l");
+    let first = bench.attempt().id.item;
+    let second = bench.attempt().id.item;
+    assert_eq!([first, second], [record(0), record(1)]);
+}
+
+#[test]
+fn a_suspect_that_is_given_up_in_order_leaves_no_mark() {
+    let mut bench = Bench::restored(config(), unclean(None, 0));
+    bench.feed(0, Some("k"), "k");
+    mark(&mut bench);
+    mark(&mut bench);
+    bench.attempt();
+    bench.machine.handle_revoke();
+    bench.machine.abandon_running(bench.now, &mut bench.gate);
+    let last = bench.unit();
+    assert_eq!((last.alone, last.lease.len()), (None, 0));
+    assert_eq!(last.open, []);
+}

@@ -1,0 +1,199 @@
+//! Timers and delayed emissions.
+
+use super::*;
+use crate::event::{TimerSet, TimerWrite};
+use crate::unit::{TimerChange, TimerSlot};
+
+fn sets(name: &str, after: Duration) -> Outcome {
+    Outcome::Done(Effects {
+        timers: vec![TimerWrite {
+            name: name.into(),
+            call: 0,
+            set: Some(TimerSet {
+                due: NOW + after,
+                data: Some("x".into()),
+            }),
+        }],
+        ..Effects::default()
+    })
+}
+
+fn cancels(name: &str) -> Outcome {
+    Outcome::Done(Effects {
+        timers: vec![TimerWrite {
+            name: name.into(),
+            call: 0,
+            set: None,
+        }],
+        ..Effects::default()
+    })
+}
+
+fn changes(unit: &Unit) -> Vec<&TimerChange> {
+    let outputs = unit.completions.iter().map(|done| &done.output);
+    outputs.flat_map(|output| &output.timers).collect()
+}
+
+/// Sets a timer a minute ahead by an event of `k`.
+fn with_timer() -> (Bench, Timer) {
+    let mut bench = bench();
+    bench.feed(0, Some("k"), "0");
+    bench.run(sets("expire", Duration::from_secs(60)));
+    let unit = bench.unit();
+    let timer = changes(&unit)[0].timer.clone().expect("it is set");
+    bench.committed(&unit);
+    (bench, timer)
+}
+
+impl Bench {
+    fn answer_timer(&mut self, timer: Option<&Timer>) {
+        let load = self.load();
+        assert!(matches!(load, Load::Timer(..)), "{load:?}");
+        let loaded = timer.cloned().map(|timer| {
+            let event = crate::binding::from_record(&timer.out.record).expect("an event");
+            (timer, Decoded::Event(Arc::new(event)))
+        });
+        self.machine
+            .handle_loaded(self.now, load, Loaded::Timer(loaded));
+    }
+}
+
+#[test]
+fn a_timer_fires_when_it_is_due_and_not_before_into_its_sequence() {
+    let (mut bench, timer) = with_timer();
+    let due = NOW + Duration::from_secs(60);
+    assert_eq!(bench.machine.poll_timeout(), Some(due));
+    bench.now = Millis(due.0 - 1);
+    assert!(bench.poll().is_none());
+    bench.now = due;
+    bench.answer_timer(Some(&timer));
+    let attempt = bench.attempt();
+    assert_eq!(attempt.id.item, ItemId::Timer(timer.id));
+    assert_eq!(attempt.event.ty, TIMER_TYPE);
+    assert_eq!(attempt.event.id, timer.id.to_uuid());
+    assert_eq!(attempt.event.source, "/weir/count/timers");
+    assert_eq!(attempt.event.extension(TIMER_NAME), Some("expire"));
+    assert_eq!(attempt.event.extension("causationid"), Some("0"));
+    bench.outcome(attempt.id, done("1"));
+    let unit = bench.unit();
+    let change = changes(&unit)[0];
+    assert_eq!((change.timer.as_ref(), unit.completions.len()), (None, 1));
+}
+
+#[test]
+fn a_timer_that_is_cancelled_before_its_attempt_starts_does_not_run() {
+    let (mut bench, _) = with_timer();
+    bench.feed(1, Some("k"), "1");
+    let cancelling = bench.attempt().id;
+    bench.now = NOW + Duration::from_secs(61);
+    assert!(bench.poll().is_none(), "it waits behind the running event");
+    bench.outcome(cancelling, cancels("expire"));
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(1), Fate::Handled)]);
+    bench.committed(&unit);
+    assert!(bench.poll().is_none());
+    assert_eq!(bench.machine.gauges(NOW).open, 0);
+}
+
+#[test]
+fn a_replaced_timer_fires_at_its_new_instant_only() {
+    let (mut bench, _) = with_timer();
+    bench.feed(1, Some("k"), "1");
+    bench.run(sets("expire", Duration::from_secs(120)));
+    let unit = bench.unit();
+    bench.committed(&unit);
+    assert_eq!(
+        bench.machine.poll_timeout(),
+        Some(NOW + Duration::from_secs(120))
+    );
+}
+
+#[test]
+fn a_timer_that_the_ledger_no_longer_has_is_dropped() {
+    let (mut bench, _) = with_timer();
+    bench.now = NOW + Duration::from_secs(60);
+    bench.answer_timer(None);
+    assert!(bench.poll().is_none());
+    assert_eq!(bench.machine.gauges(NOW).open, 0);
+}
+
+#[test]
+fn a_timer_that_sets_itself_again_stays_set() {
+    let (mut bench, timer) = with_timer();
+    bench.now = NOW + Duration::from_secs(60);
+    bench.answer_timer(Some(&timer));
+    bench.run(sets("expire", Duration::from_secs(120)));
+    let unit = bench.unit();
+    let set = changes(&unit);
+    assert_eq!(set.len(), 1);
+    let again = set[0].timer.as_ref().expect("it is set");
+    assert_ne!(
+        again.id, timer.id,
+        "each setting has an identity of its own"
+    );
+}
+
+#[test]
+fn timers_come_back_after_a_restart() {
+    let (_, timer) = with_timer();
+    let key = TimerKey {
+        sequence: SequenceKey::Keyed {
+            tenant: DEFAULT_TENANT.into(),
+            key: "k".into(),
+        },
+        slot: TimerSlot::Named("expire".into()),
+    };
+    let restore = Restore {
+        timers: TimerPage {
+            timers: vec![(key, timer.due, timer.id)],
+            more: false,
+        },
+        ..Restore::default()
+    };
+    let mut bench = Bench::restored(config(), restore);
+    bench.now = timer.due;
+    bench.answer_timer(Some(&timer));
+    assert_eq!(bench.attempt().id.item, ItemId::Timer(timer.id));
+}
+
+#[test]
+fn a_delayed_emission_is_published_under_its_id_when_it_is_due() {
+    let mut bench = bench();
+    bench.feed(0, Some("k"), "0");
+    bench.run(Outcome::Done(Effects {
+        emissions: vec![Emission {
+            ty: "Reminder".into(),
+            delay_ms: Some(5_000),
+            ..Emission::default()
+        }],
+        ..Effects::default()
+    }));
+    let unit = bench.unit();
+    assert_eq!(unit.completions[0].output.records, []);
+    let timer = changes(&unit)[0].timer.clone().expect("it is set");
+    bench.committed(&unit);
+    assert!(bench.poll().is_none());
+    bench.now = timer.due;
+    bench.answer_timer(Some(&timer));
+    let unit = bench.unit();
+    let output = &unit.completions[0].output;
+    assert_eq!(output.records, [timer.out]);
+    assert_eq!(output.timers[0].timer, None);
+}
+
+#[test]
+fn a_delay_needs_the_grant() {
+    let mut config = config();
+    config.emit.timers = false;
+    let mut bench = Bench::new(config);
+    bench.feed(0, Some("k"), "0");
+    bench.run(Outcome::Done(Effects {
+        emissions: vec![Emission {
+            ty: "Reminder".into(),
+            delay_ms: Some(5_000),
+            ..Emission::default()
+        }],
+        ..Effects::default()
+    }));
+    assert_eq!(fates(&bench.unit()), [(record(0), Fate::Dead)]);
+}
