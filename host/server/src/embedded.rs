@@ -4,6 +4,7 @@
 //! [`key`] is the schema; the files beside it hold one kind of value each. [`catalog`] keeps in memory what every
 //! event looks up: topics, subscriptions, how far each reaches.
 
+mod attempts;
 mod batch;
 mod catalog;
 mod codec;
@@ -12,13 +13,19 @@ mod disk;
 mod inbox;
 mod key;
 mod ledger;
+mod letter;
 mod names;
+mod park;
 mod progress;
 mod reader;
+mod reads;
+mod restore;
 mod retention;
 mod staging;
 mod state;
 mod store;
+mod timer;
+mod writes;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,7 +93,7 @@ pub struct OpenError {
 /// What the store holds.
 #[derive(Clone, Debug)]
 pub struct DiskUsage {
-    /// Bytes on disk by column family, compressed.
+    /// Bytes on disk by column family, compressed: `log`, `state`, `park`, `timer`, `ledger` (inbox and letters), `meta`.
     pub families: Vec<(&'static str, u64)>,
     /// Bytes of records by topic, before compression.
     pub topics: Vec<(Arc<str>, u64)>,

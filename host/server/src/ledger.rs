@@ -2,15 +2,25 @@
 //!
 //! | operation | embedded store | Kafka |
 //! |---|---|---|
-//! | [`Ledger::restore`] | reads cursor, attempts, inbox blocks | waits for stable offsets, restores the changelog to the high watermark |
+//! | [`Ledger::restore`] | reads cursor, attempts, inbox blocks, parked sequences, the first timers | waits for stable offsets, restores the changelog to the high watermark |
 //! | [`Ledger::commit`] | joins the next group: one batch, one sync | one transaction; an unknown outcome is resolved by unit number before it answers |
-//! | [`Ledger::state`] | a point read | a point read of the local copy |
+//! | [`Ledger::state`], [`Ledger::timer`], [`Ledger::letter`] | a point read | a point read of the local copy of the changelog |
+//! | [`Ledger::state_names`], [`Ledger::timer_names`], [`Ledger::state_bytes`] | a scan of the sequence's names | the same of the local copy |
+//! | [`Ledger::timers`] | a scan by due time | the same of the local copy |
+//! | [`Ledger::parked`] | a scan of the parked sequences | the same of the local copy |
+//! | [`Ledger::parked_head`], [`Ledger::parked_events`] | a scan of the sequence from its first event | the same of the local copy of the park topic |
+//!
+//! Reads answer with what is committed at that moment. They block for as long as a disk takes.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use weir_core::unit::{CommitResult, Restore, SequenceKey, Unit};
+use weir_core::identity::Hash128;
+use weir_core::unit::{
+    CommitResult, LetterStatus, ParkedEvent, ParkedSequence, Restore, SequenceKey, Timer, TimerKey,
+    TimerPage, Unit,
+};
 
 /// Whose work: one subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,4 +73,64 @@ pub trait Ledger: Send + Sync + 'static {
         partition: u32,
         sequence: &SequenceKey,
     ) -> Result<Vec<String>, LedgerError>;
+
+    /// Bytes of the committed names and values of a sequence, without the expired ones.
+    fn state_bytes(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<usize, LedgerError>;
+
+    /// The first event of a parked sequence, which has the lowest number.
+    fn parked_head(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<Option<ParkedEvent>, LedgerError>;
+
+    /// Events of a parked sequence by ascending number, at most `max`.
+    fn parked_events(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+        max: usize,
+    ) -> Result<Vec<ParkedEvent>, LedgerError>;
+
+    /// Parked sequences, at most `max`, in the order of the store.
+    fn parked(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        max: usize,
+    ) -> Result<Vec<(SequenceKey, ParkedSequence)>, LedgerError>;
+
+    /// A timer that is set.
+    fn timer(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        key: &TimerKey,
+    ) -> Result<Option<Timer>, LedgerError>;
+
+    /// The timers that are due first, at most `max`.
+    fn timers(&self, scope: &Scope, partition: u32, max: usize) -> Result<TimerPage, LedgerError>;
+
+    /// Names of the timers that the handler has set in a sequence, sorted; delayed emissions are not among them.
+    fn timer_names(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<Vec<String>, LedgerError>;
+
+    /// What became of a dead letter; none for one that is not known.
+    fn letter(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        id: Hash128,
+    ) -> Result<Option<LetterStatus>, LedgerError>;
 }

@@ -341,19 +341,19 @@ impl Partition {
         cause: &dead_letter::Cause,
     ) -> (Hash128, OutRecord) {
         let origin = self.origin(item);
-        let topic = item.position().map_or(0, |position| position.topic);
-        let (replays, known) = match &entry.work {
-            Work::Parked(parked) => (parked.replays, self.letter_of(parked, item)),
-            _ => (0, None),
-        };
-        let topic = match &entry.work {
-            Work::Parked(_) => {
-                let topics = self.config.topics.iter();
-                let index = topics.clone().position(|name| *name == origin.topic);
-                index.unwrap_or(0)
+        let (replays, known, topic) = match &entry.work {
+            Work::Parked(parked) => {
+                let mut topics = self.config.topics.iter();
+                let topic = topics.position(|name| *name == origin.topic);
+                (parked.replays, self.letter_of(parked, item), topic)
             }
-            _ => usize::from(topic),
+            Work::Record | Work::Timer(_) | Work::Emission(_) | Work::Command(_) => {
+                let topic = item.position().map(|at| usize::from(at.topic));
+                (0, None, topic)
+            }
         };
+        // What stood in no topic of the subscription, a timer, goes with its first one.
+        let topic = topic.unwrap_or(0);
         let letter = known.unwrap_or_else(|| match item {
             ItemId::Timer(id) => id,
             ItemId::Record(_) | ItemId::Parked(_) => {

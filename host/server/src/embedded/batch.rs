@@ -42,25 +42,7 @@ impl Batch {
 
     /// Appends a record and answers its encoded size.
     pub(super) fn push(&mut self, record: &Record) -> usize {
-        let out = &mut self.bytes;
-        let start = out.len();
-        out.reserve(32 + record.bytes());
-        out.extend_from_slice(&[0; 4]);
-        out.push(
-            u8::from(record.key.is_some()) * HAS_KEY + u8::from(record.value.is_some()) * HAS_VALUE,
-        );
-        out.extend_from_slice(&record.timestamp_ms.to_le_bytes());
-        for field in [&record.key, &record.value].into_iter().flatten() {
-            put_bytes(out, field);
-        }
-        put_varint(out, record.headers.len() as u64);
-        for (name, value) in &record.headers {
-            put_bytes(out, name.as_bytes());
-            put_bytes(out, value);
-        }
-        let size = out.len() - start;
-        let length = u32::try_from(size - 4).expect("a record is far below 4 GiB");
-        out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+        let size = put_record(&mut self.bytes, record);
         self.count += 1;
         self.newest_ms = self.newest_ms.max(record.timestamp_ms);
         size
@@ -159,36 +141,7 @@ impl Records {
             return Ok(None);
         };
         let size = bytes.len();
-        let mut input = Input::new("record", bytes);
-        let flags = input.u8()?;
-        let timestamp_ms = input.u64()?;
-        let key = if flags & HAS_KEY != 0 {
-            Some(input.bytes()?)
-        } else {
-            None
-        };
-        let value = if flags & HAS_VALUE != 0 {
-            Some(input.bytes()?)
-        } else {
-            None
-        };
-        let count = input.count(2)?;
-        let mut headers = Vec::with_capacity(count);
-        for _ in 0..count {
-            let name = input.bytes()?;
-            let name = str::from_utf8(&name).map_err(|_utf8| input.malformed())?;
-            headers.push((binding::header_name(name), input.bytes()?));
-        }
-        input.finish()?;
-        Ok(Some((
-            Record {
-                key,
-                value,
-                headers,
-                timestamp_ms,
-            },
-            size,
-        )))
+        Ok(Some((decode_record(bytes)?, size)))
     }
 
     fn take(&mut self) -> Result<Option<Bytes>, DecodeError> {
@@ -199,12 +152,70 @@ impl Records {
                 Err(self.input.malformed())
             };
         }
-        let length = self.input.u32()?;
         self.left -= 1;
-        self.input
-            .take(usize::try_from(length).unwrap_or(usize::MAX))
-            .map(Some)
+        length_prefixed(&mut self.input).map(Some)
     }
+}
+
+/// Appends a record and answers its encoded size.
+pub(super) fn put_record(out: &mut Vec<u8>, record: &Record) -> usize {
+    let start = out.len();
+    out.reserve(32 + record.bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.push(
+        u8::from(record.key.is_some()) * HAS_KEY + u8::from(record.value.is_some()) * HAS_VALUE,
+    );
+    out.extend_from_slice(&record.timestamp_ms.to_le_bytes());
+    for field in [&record.key, &record.value].into_iter().flatten() {
+        put_bytes(out, field);
+    }
+    put_varint(out, record.headers.len() as u64);
+    for (name, value) in &record.headers {
+        put_bytes(out, name.as_bytes());
+        put_bytes(out, value);
+    }
+    let size = out.len() - start;
+    let length = u32::try_from(size - 4).expect("a record is far below 4 GiB");
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    size
+}
+
+/// What [`put_record`] wrote.
+pub(super) fn record(input: &mut Input) -> Result<Record, DecodeError> {
+    decode_record(length_prefixed(input)?)
+}
+
+fn length_prefixed(input: &mut Input) -> Result<Bytes, DecodeError> {
+    let length = input.u32()?;
+    input.take(usize::try_from(length).unwrap_or(usize::MAX))
+}
+
+fn decode_record(bytes: Bytes) -> Result<Record, DecodeError> {
+    let mut input = Input::new("record", bytes);
+    let flags = input.u8()?;
+    let timestamp_ms = input.u64()?;
+    let mut field = |flag| {
+        if flags & flag == 0 {
+            Ok(None)
+        } else {
+            input.bytes().map(Some)
+        }
+    };
+    let (key, value) = (field(HAS_KEY)?, field(HAS_VALUE)?);
+    let count = input.count(2)?;
+    let mut headers = Vec::with_capacity(count);
+    for _ in 0..count {
+        let name = input.bytes()?;
+        let name = str::from_utf8(&name).map_err(|_utf8| input.malformed())?;
+        headers.push((binding::header_name(name), input.bytes()?));
+    }
+    input.finish()?;
+    Ok(Record {
+        key,
+        value,
+        headers,
+        timestamp_ms,
+    })
 }
 
 #[cfg(test)]

@@ -35,6 +35,18 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// One byte that says whether a value follows.
+pub(super) fn put_option<T>(
+    out: &mut Vec<u8>,
+    value: Option<T>,
+    put: impl FnOnce(&mut Vec<u8>, T),
+) {
+    out.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
 fn low_byte(value: u64) -> u8 {
     (value & 0x7f) as u8
 }
@@ -99,6 +111,14 @@ impl Input {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    pub(super) fn bool(&mut self) -> Result<bool, DecodeError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.malformed()),
+        }
+    }
+
     pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_le_bytes)
     }
@@ -123,6 +143,23 @@ impl Input {
         Err(self.malformed())
     }
 
+    /// A varint of a narrower type.
+    pub(super) fn varint_of<T: TryFrom<u64>>(&mut self) -> Result<T, DecodeError> {
+        T::try_from(self.varint()?).map_err(|_range| self.malformed())
+    }
+
+    /// What [`put_option`] wrote.
+    pub(super) fn option<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        if self.bool()? {
+            read(self).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
     /// A varint that counts things of at least `bytes_each` bytes, so that a damaged count cannot ask for more memory
     /// than the value's own size.
     pub(super) fn count(&mut self, bytes_each: usize) -> Result<usize, DecodeError> {
@@ -132,6 +169,20 @@ impl Input {
         } else {
             Ok(count)
         }
+    }
+
+    /// As many things of at least `bytes_each` bytes as a varint says.
+    pub(super) fn list<T>(
+        &mut self,
+        bytes_each: usize,
+        mut read: impl FnMut(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = self.count(bytes_each)?;
+        let mut list = Vec::with_capacity(count);
+        for _ in 0..count {
+            list.push(read(self)?);
+        }
+        Ok(list)
     }
 
     pub(super) fn bytes(&mut self) -> Result<Bytes, DecodeError> {

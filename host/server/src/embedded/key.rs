@@ -3,7 +3,14 @@
 //! The first byte tells the kind. Numbers are big-endian, so that the order of bytes is the order of numbers and a
 //! partition is one contiguous range.
 
+mod parts;
+
+use weir_core::identity::Hash128;
+use weir_core::time::Millis;
+
 use super::codec::DecodeError;
+pub(super) use parts::{Sequence, Slot};
+use parts::{array_off, field_off, put_field, u32_off, u64_off};
 
 /// A column family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,14 +19,25 @@ pub(super) enum Family {
     Meta,
     /// Record batches, in blob files.
     Log,
-    /// Progress and inbox blocks.
+    /// Progress, inbox blocks and letters.
     Ledger,
     /// State of sequences, read by point.
     State,
+    /// Parked sequences, and their events in blob files.
+    Park,
+    /// Timers, by name and by due time.
+    Timer,
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 4] = [Self::Meta, Self::Log, Self::Ledger, Self::State];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Meta,
+        Self::Log,
+        Self::Ledger,
+        Self::State,
+        Self::Park,
+        Self::Timer,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -27,7 +45,112 @@ impl Family {
             Self::Log => "log",
             Self::Ledger => "ledger",
             Self::State => "state",
+            Self::Park => "park",
+            Self::Timer => "timer",
         }
+    }
+}
+
+/// The first byte of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Topic = 1,
+    Group = 2,
+    LogStart = 3,
+    BatchHeader = 4,
+    Batch = 5,
+    Progress = 6,
+    InboxBlock = 7,
+    State = 8,
+    ParkedEvent = 9,
+    ParkedHead = 10,
+    Timer = 11,
+    Due = 12,
+    Letter = 13,
+}
+
+impl Kind {
+    const ALL: [Self; 13] = [
+        Self::Topic,
+        Self::Group,
+        Self::LogStart,
+        Self::BatchHeader,
+        Self::Batch,
+        Self::Progress,
+        Self::InboxBlock,
+        Self::State,
+        Self::ParkedEvent,
+        Self::ParkedHead,
+        Self::Timer,
+        Self::Due,
+        Self::Letter,
+    ];
+
+    /// Where keys of this kind are kept.
+    pub(super) const fn family(self) -> Family {
+        match self {
+            Self::Topic | Self::Group | Self::LogStart | Self::BatchHeader => Family::Meta,
+            Self::Batch => Family::Log,
+            Self::Progress | Self::InboxBlock | Self::Letter => Family::Ledger,
+            Self::State => Family::State,
+            Self::ParkedEvent | Self::ParkedHead => Family::Park,
+            Self::Timer | Self::Due => Family::Timer,
+        }
+    }
+
+    /// What the keys of one partition of a topic or subscription begin with.
+    pub(super) fn of_partition(self, id: u32, partition: u32) -> [u8; PARTITION_PREFIX] {
+        let mut prefix = [0; PARTITION_PREFIX];
+        prefix[0] = self as u8;
+        prefix[1..5].copy_from_slice(&id.to_be_bytes());
+        prefix[5..].copy_from_slice(&partition.to_be_bytes());
+        prefix
+    }
+}
+
+/// A kind of key that belongs to one subscription: after the kind's byte comes the subscription's number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupKind {
+    kind: Kind,
+    pub(super) family: Family,
+    /// For people: what such entries are.
+    pub(super) name: &'static str,
+}
+
+/// All of them, but for the subscription itself: what deleting a subscription deletes.
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "deleting a subscription comes apart")
+)]
+pub(super) const OF_GROUP: [GroupKind; 8] = [
+    GroupKind::new(Kind::Progress, "progress"),
+    GroupKind::new(Kind::InboxBlock, "inbox"),
+    GroupKind::new(Kind::State, "state"),
+    GroupKind::new(Kind::ParkedEvent, "parked events"),
+    GroupKind::new(Kind::ParkedHead, "parked sequences"),
+    GroupKind::new(Kind::Timer, "timers"),
+    GroupKind::new(Kind::Due, "due times"),
+    GroupKind::new(Kind::Letter, "letters"),
+];
+
+impl GroupKind {
+    const fn new(kind: Kind, name: &'static str) -> Self {
+        Self {
+            kind,
+            family: kind.family(),
+            name,
+        }
+    }
+
+    /// What the keys of this subscription start with.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "deleting a subscription comes apart")
+    )]
+    pub(super) fn prefix(self, group: u32) -> [u8; 5] {
+        let [a, b, c, d] = group.to_be_bytes();
+        [self.kind as u8, a, b, c, d]
     }
 }
 
@@ -52,7 +175,7 @@ pub(super) enum Key<'a> {
         partition: u32,
         base: u64,
     },
-    /// To unit number, cursors and open attempts.
+    /// To unit number, cursors, open attempts and what else one unit leaves to the next.
     Progress { group: u32, partition: u32 },
     /// To the ids that a unit marked.
     InboxBlock {
@@ -68,6 +191,39 @@ pub(super) enum Key<'a> {
         key: &'a [u8],
         name: &'a str,
     },
+    /// To an event that was set aside: a sequence is one range, in the order in which its events are tried.
+    ParkedEvent {
+        group: u32,
+        partition: u32,
+        sequence: Sequence<'a>,
+        number: u64,
+    },
+    /// To count and next attempt of a parked sequence.
+    ParkedHead {
+        group: u32,
+        partition: u32,
+        sequence: Sequence<'a>,
+    },
+    /// To a timer.
+    Timer {
+        group: u32,
+        partition: u32,
+        sequence: Sequence<'a>,
+        slot: Slot<'a>,
+    },
+    /// To the key of the timer that is due then: the timers of a partition in the order in which they fire.
+    Due {
+        group: u32,
+        partition: u32,
+        due: Millis,
+        id: Hash128,
+    },
+    /// To the status of a dead letter.
+    Letter {
+        group: u32,
+        partition: u32,
+        id: Hash128,
+    },
 }
 
 /// Length of the common prefix of all keys of one partition: kind, topic or group, partition.
@@ -76,27 +232,84 @@ pub(super) const PARTITION_PREFIX: usize = 9;
 impl<'a> Key<'a> {
     /// Where the key is kept.
     pub(super) fn family(&self) -> Family {
+        self.kind().family()
+    }
+
+    fn kind(&self) -> Kind {
         match self {
-            Self::Topic { .. }
-            | Self::Group { .. }
-            | Self::LogStart { .. }
-            | Self::BatchHeader { .. } => Family::Meta,
-            Self::Batch { .. } => Family::Log,
-            Self::Progress { .. } | Self::InboxBlock { .. } => Family::Ledger,
-            Self::State { .. } => Family::State,
+            Self::Topic { .. } => Kind::Topic,
+            Self::Group { .. } => Kind::Group,
+            Self::LogStart { .. } => Kind::LogStart,
+            Self::BatchHeader { .. } => Kind::BatchHeader,
+            Self::Batch { .. } => Kind::Batch,
+            Self::Progress { .. } => Kind::Progress,
+            Self::InboxBlock { .. } => Kind::InboxBlock,
+            Self::State { .. } => Kind::State,
+            Self::ParkedEvent { .. } => Kind::ParkedEvent,
+            Self::ParkedHead { .. } => Kind::ParkedHead,
+            Self::Timer { .. } => Kind::Timer,
+            Self::Due { .. } => Kind::Due,
+            Self::Letter { .. } => Kind::Letter,
         }
     }
 
-    fn kind(&self) -> u8 {
-        match self {
-            Self::Topic { .. } => 1,
-            Self::Group { .. } => 2,
-            Self::LogStart { .. } => 3,
-            Self::BatchHeader { .. } => 4,
-            Self::Batch { .. } => 5,
-            Self::Progress { .. } => 6,
-            Self::InboxBlock { .. } => 7,
-            Self::State { .. } => 8,
+    /// The number of the topic or subscription, and of the partition.
+    fn place(&self) -> (u32, Option<u32>) {
+        match *self {
+            Self::Topic { topic: id } | Self::Group { group: id } => (id, None),
+            Self::LogStart {
+                topic: id,
+                partition,
+            }
+            | Self::BatchHeader {
+                topic: id,
+                partition,
+                ..
+            }
+            | Self::Batch {
+                topic: id,
+                partition,
+                ..
+            }
+            | Self::Progress {
+                group: id,
+                partition,
+            }
+            | Self::InboxBlock {
+                group: id,
+                partition,
+                ..
+            }
+            | Self::State {
+                group: id,
+                partition,
+                ..
+            }
+            | Self::ParkedEvent {
+                group: id,
+                partition,
+                ..
+            }
+            | Self::ParkedHead {
+                group: id,
+                partition,
+                ..
+            }
+            | Self::Timer {
+                group: id,
+                partition,
+                ..
+            }
+            | Self::Due {
+                group: id,
+                partition,
+                ..
+            }
+            | Self::Letter {
+                group: id,
+                partition,
+                ..
+            } => (id, Some(partition)),
         }
     }
 
@@ -108,60 +321,51 @@ impl<'a> Key<'a> {
 
     /// Appends the encoded key.
     pub(super) fn encode_into(&self, out: &mut Vec<u8>) {
-        out.push(self.kind());
-        let mut pair = |a: u32, b: u32| {
-            out.extend_from_slice(&a.to_be_bytes());
-            out.extend_from_slice(&b.to_be_bytes());
-        };
+        out.push(self.kind() as u8);
+        let (id, partition) = self.place();
+        out.extend_from_slice(&id.to_be_bytes());
+        if let Some(partition) = partition {
+            out.extend_from_slice(&partition.to_be_bytes());
+        }
         match *self {
-            Self::Topic { topic: id } | Self::Group { group: id } => {
-                out.extend_from_slice(&id.to_be_bytes())
-            }
-            Self::LogStart {
-                topic: id,
-                partition,
-            }
-            | Self::Progress {
-                group: id,
-                partition,
-            } => {
-                pair(id, partition);
-            }
-            Self::BatchHeader {
-                topic: id,
-                partition,
-                base: number,
-            }
-            | Self::Batch {
-                topic: id,
-                partition,
-                base: number,
-            }
-            | Self::InboxBlock {
-                group: id,
-                partition,
-                unit: number,
-            } => {
-                pair(id, partition);
+            Self::Topic { .. }
+            | Self::Group { .. }
+            | Self::LogStart { .. }
+            | Self::Progress { .. } => {}
+            Self::BatchHeader { base: number, .. }
+            | Self::Batch { base: number, .. }
+            | Self::InboxBlock { unit: number, .. } => {
                 out.extend_from_slice(&number.to_be_bytes());
             }
             Self::State {
-                group,
-                partition,
-                tenant,
-                key,
-                name,
+                tenant, key, name, ..
             } => {
-                pair(group, partition);
-                // Lengths first, so that no sequence's prefix is the prefix of another's.
-                for field in [tenant.as_bytes(), key] {
-                    let len =
-                        u32::try_from(field.len()).expect("tenants and keys are far below 4 GiB");
-                    out.extend_from_slice(&len.to_be_bytes());
-                    out.extend_from_slice(field);
-                }
+                put_field(out, tenant.as_bytes());
+                put_field(out, key);
                 out.extend_from_slice(name.as_bytes());
             }
+            Self::ParkedEvent {
+                sequence, number, ..
+            } => {
+                sequence.put(out);
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+            Self::ParkedHead { sequence, .. } => sequence.put(out),
+            Self::Timer { sequence, slot, .. } => {
+                sequence.put(out);
+                slot.put(out);
+            }
+            Self::Due {
+                due: Millis(due),
+                id: Hash128(id),
+                ..
+            } => {
+                out.extend_from_slice(&due.to_be_bytes());
+                out.extend_from_slice(&id);
+            }
+            Self::Letter {
+                id: Hash128(id), ..
+            } => out.extend_from_slice(&id),
         }
     }
 
@@ -172,74 +376,72 @@ impl<'a> Key<'a> {
 
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (&kind, mut rest) = bytes.split_first()?;
+        let kind = Kind::ALL.into_iter().find(|known| *known as u8 == kind)?;
+        let id = u32_off(&mut rest)?;
         let key = match kind {
-            1 => Self::Topic {
-                topic: u32_off(&mut rest)?,
-            },
-            2 => Self::Group {
-                group: u32_off(&mut rest)?,
-            },
-            3 => Self::LogStart {
-                topic: u32_off(&mut rest)?,
+            Kind::Topic => Self::Topic { topic: id },
+            Kind::Group => Self::Group { group: id },
+            Kind::LogStart => Self::LogStart {
+                topic: id,
                 partition: u32_off(&mut rest)?,
             },
-            6 => Self::Progress {
-                group: u32_off(&mut rest)?,
+            Kind::BatchHeader => Self::BatchHeader {
+                topic: id,
+                partition: u32_off(&mut rest)?,
+                base: u64_off(&mut rest)?,
+            },
+            Kind::Batch => Self::Batch {
+                topic: id,
+                partition: u32_off(&mut rest)?,
+                base: u64_off(&mut rest)?,
+            },
+            Kind::Progress => Self::Progress {
+                group: id,
                 partition: u32_off(&mut rest)?,
             },
-            4 | 5 | 7 => {
-                let (id, partition) = (u32_off(&mut rest)?, u32_off(&mut rest)?);
-                let (number, after) = rest.split_first_chunk::<8>()?;
-                rest = after;
-                let number = u64::from_be_bytes(*number);
-                match kind {
-                    4 => Self::BatchHeader {
-                        topic: id,
-                        partition,
-                        base: number,
-                    },
-                    5 => Self::Batch {
-                        topic: id,
-                        partition,
-                        base: number,
-                    },
-                    _ => Self::InboxBlock {
-                        group: id,
-                        partition,
-                        unit: number,
-                    },
-                }
-            }
-            8 => {
-                let (group, partition) = (u32_off(&mut rest)?, u32_off(&mut rest)?);
-                let tenant = str::from_utf8(field_off(&mut rest)?).ok()?;
-                let key = field_off(&mut rest)?;
-                let name = str::from_utf8(std::mem::take(&mut rest)).ok()?;
-                Self::State {
-                    group,
-                    partition,
-                    tenant,
-                    key,
-                    name,
-                }
-            }
-            _ => return None,
+            Kind::InboxBlock => Self::InboxBlock {
+                group: id,
+                partition: u32_off(&mut rest)?,
+                unit: u64_off(&mut rest)?,
+            },
+            Kind::State => Self::State {
+                group: id,
+                partition: u32_off(&mut rest)?,
+                tenant: str::from_utf8(field_off(&mut rest)?).ok()?,
+                key: field_off(&mut rest)?,
+                name: str::from_utf8(std::mem::take(&mut rest)).ok()?,
+            },
+            Kind::ParkedEvent => Self::ParkedEvent {
+                group: id,
+                partition: u32_off(&mut rest)?,
+                sequence: Sequence::take(&mut rest)?,
+                number: u64_off(&mut rest)?,
+            },
+            Kind::ParkedHead => Self::ParkedHead {
+                group: id,
+                partition: u32_off(&mut rest)?,
+                sequence: Sequence::take(&mut rest)?,
+            },
+            Kind::Timer => Self::Timer {
+                group: id,
+                partition: u32_off(&mut rest)?,
+                sequence: Sequence::take(&mut rest)?,
+                slot: Slot::take(&mut rest)?,
+            },
+            Kind::Due => Self::Due {
+                group: id,
+                partition: u32_off(&mut rest)?,
+                due: Millis(u64_off(&mut rest)?),
+                id: Hash128(array_off(&mut rest)?),
+            },
+            Kind::Letter => Self::Letter {
+                group: id,
+                partition: u32_off(&mut rest)?,
+                id: Hash128(array_off(&mut rest)?),
+            },
         };
         rest.is_empty().then_some(key)
     }
-}
-
-fn u32_off(rest: &mut &[u8]) -> Option<u32> {
-    let (number, after) = rest.split_first_chunk::<4>()?;
-    *rest = after;
-    Some(u32::from_be_bytes(*number))
-}
-
-fn field_off<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let len = usize::try_from(u32_off(rest)?).ok()?;
-    let (field, after) = rest.split_at_checked(len)?;
-    *rest = after;
-    Some(field)
 }
 
 #[cfg(test)]

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use weir_core::unit::{CommitResult, Cursor, InboxBlock, Restore, SequenceKey, Unit};
+use weir_core::identity::Hash128;
+use weir_core::unit::{
+    CommitResult, LetterStatus, ParkedEvent, ParkedSequence, Restore, SequenceKey, Timer, TimerKey,
+    TimerPage, Unit,
+};
 
-use super::catalog::{Catalog, Group, PartitionLog};
 use super::committer::Rejected;
-use super::key::{Family, Key, PARTITION_PREFIX};
+use super::reads::PartitionReads;
 use super::staging::StagedUnit;
-use super::store::{ReadError, Store};
-use super::{Embedded, inbox, progress, state};
-use crate::clock::now;
+use super::store::ReadError;
+use super::{Embedded, restore};
 use crate::ledger::{Ledger, LedgerError, Scope};
 
 impl Ledger for Embedded {
@@ -28,7 +30,7 @@ impl Ledger for Embedded {
                 .catalog
                 .group(&inner.store, &owned.group, &owned.topics)
                 .map_err(|error| failed("progress", &owned, error))?;
-            restore(&inner.store, &inner.catalog, &group, partition)
+            restore::restore(&inner.store, &inner.catalog, &group, partition)
                 .map_err(|error| failed("progress", &owned, error))
         };
         let group = Arc::clone(&scope.group);
@@ -64,10 +66,11 @@ impl Ledger for Embedded {
                     };
                 }
             };
-            let staged = match StagedUnit::new(&inner.catalog, group, partition, &unit) {
-                Ok(staged) => staged,
-                Err(refused) => return refused,
-            };
+            let staged =
+                match StagedUnit::new(&inner.store, &inner.catalog, group, partition, &unit) {
+                    Ok(staged) => staged,
+                    Err(refused) => return refused,
+                };
             drop(unit);
             match inner.committer.commit(staged).await {
                 Ok(result) => result,
@@ -85,24 +88,9 @@ impl Ledger for Embedded {
         sequence: &SequenceKey,
         name: &str,
     ) -> Result<Option<Bytes>, LedgerError> {
-        let Some(Sequence { group, tenant, key }) = self.sequence(scope, sequence)? else {
-            return Ok(None);
-        };
-        let key = Key::State {
-            group: group.id,
-            partition,
-            tenant,
-            key,
-            name,
-        };
-        let read = || -> Result<_, ReadError> {
-            let Some(bytes) = self.inner.store.get(&key)? else {
-                return Ok(None);
-            };
-            let stored = state::decode(&bytes)?;
-            Ok((!stored.is_expired(now())).then_some(stored.value))
-        };
-        read().map_err(|error| failed("state", scope, error))
+        self.read("state", scope, partition, |reads| {
+            reads.state(sequence, name)
+        })
     }
 
     fn state_names(
@@ -111,113 +99,116 @@ impl Ledger for Embedded {
         partition: u32,
         sequence: &SequenceKey,
     ) -> Result<Vec<String>, LedgerError> {
-        let Some(Sequence { group, tenant, key }) = self.sequence(scope, sequence)? else {
-            return Ok(Vec::new());
-        };
-        let prefix = Key::State {
-            group: group.id,
-            partition,
-            tenant,
-            key,
-            name: "",
-        }
-        .encode();
-        let (mut names, now) = (Vec::new(), now());
-        let read = self.inner.store.scan(
-            Family::State,
-            &prefix,
-            |key, value| -> Result<bool, ReadError> {
-                if let Key::State { name, .. } = key
-                    && !state::is_expired(value, now)
-                {
-                    names.push(name.to_owned());
-                }
-                Ok(true)
-            },
-        );
-        read.map_err(|error| failed("state names", scope, error))?;
-        Ok(names)
+        self.read("state names", scope, partition, |reads| {
+            let mut names = Vec::new();
+            reads.each_state(sequence, |name, _value| names.push(name.to_owned()))?;
+            Ok(names)
+        })
+    }
+
+    fn state_bytes(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<usize, LedgerError> {
+        self.read("state sizes", scope, partition, |reads| {
+            let mut bytes = 0;
+            reads.each_state(sequence, |name, value| bytes += name.len() + value)?;
+            Ok(bytes)
+        })
+    }
+
+    fn parked_head(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<Option<ParkedEvent>, LedgerError> {
+        self.read("the first parked event", scope, partition, |reads| {
+            Ok(reads.parked_events(sequence, 1)?.pop())
+        })
+    }
+
+    fn parked_events(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+        max: usize,
+    ) -> Result<Vec<ParkedEvent>, LedgerError> {
+        self.read("parked events", scope, partition, |reads| {
+            reads.parked_events(sequence, max)
+        })
+    }
+
+    fn parked(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        max: usize,
+    ) -> Result<Vec<(SequenceKey, ParkedSequence)>, LedgerError> {
+        self.read("parked sequences", scope, partition, |reads| {
+            reads.parked(max)
+        })
+    }
+
+    fn timer(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        key: &TimerKey,
+    ) -> Result<Option<Timer>, LedgerError> {
+        self.read("a timer", scope, partition, |reads| reads.timer(key))
+    }
+
+    fn timers(&self, scope: &Scope, partition: u32, max: usize) -> Result<TimerPage, LedgerError> {
+        self.read("timers", scope, partition, |reads| reads.timers(max))
+    }
+
+    fn timer_names(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<Vec<String>, LedgerError> {
+        self.read("timer names", scope, partition, |reads| {
+            reads.timer_names(sequence)
+        })
+    }
+
+    fn letter(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        id: Hash128,
+    ) -> Result<Option<LetterStatus>, LedgerError> {
+        self.read("a letter", scope, partition, |reads| reads.letter(id))
     }
 }
 
 impl Embedded {
-    /// Where the state of a sequence lies; none for a sequence of one event.
-    fn sequence<'a>(
+    /// Reads of one partition of a subscription; `what` names them in errors.
+    fn read<T>(
         &self,
+        what: &'static str,
         scope: &Scope,
-        sequence: &'a SequenceKey,
-    ) -> Result<Option<Sequence<'a>>, LedgerError> {
-        let SequenceKey::Keyed { tenant, key } = sequence else {
-            return Ok(None);
-        };
+        partition: u32,
+        read: impl FnOnce(PartitionReads) -> Result<T, ReadError>,
+    ) -> Result<T, LedgerError> {
+        let store = &self.inner.store;
         let group = self
             .inner
             .catalog
-            .group(&self.inner.store, &scope.group, &scope.topics);
-        Ok(Some(Sequence {
-            group: group.map_err(|error| failed("state", scope, error))?,
-            tenant,
-            key,
-        }))
+            .group(store, &scope.group, &scope.topics)
+            .map_err(|error| failed(what, scope, error))?;
+        let reads = PartitionReads {
+            store,
+            group: group.id,
+            partition,
+        };
+        read(reads).map_err(|error| failed(what, scope, error))
     }
-}
-
-/// What the keys of a sequence's state begin with.
-struct Sequence<'a> {
-    group: Arc<Group>,
-    tenant: &'a str,
-    key: &'a [u8],
-}
-
-fn restore(
-    store: &Store,
-    catalog: &Catalog,
-    group: &Group,
-    partition: u32,
-) -> Result<Restore, ReadError> {
-    let progress = match store.get(&Key::Progress {
-        group: group.id,
-        partition,
-    })? {
-        Some(value) => progress::decode(&value)?,
-        None => progress::Progress::default(),
-    };
-    let mut cursors = progress.cursors;
-    for topic in group.topics.iter().skip(cursors.len()) {
-        let topic = catalog.topic(topic);
-        let start = topic
-            .as_ref()
-            .and_then(|topic| topic.partition(partition))
-            .map_or(0, PartitionLog::start);
-        cursors.push(Cursor {
-            frontier: start,
-            completed: Vec::new(),
-        });
-    }
-    let mut blocks: Vec<InboxBlock> = Vec::new();
-    let prefix = Key::InboxBlock {
-        group: group.id,
-        partition,
-        unit: 0,
-    }
-    .encode();
-    store.scan(
-        Family::Ledger,
-        &prefix[..PARTITION_PREFIX],
-        |key, value| -> Result<bool, ReadError> {
-            if let Key::InboxBlock { unit, .. } = key {
-                blocks.push(inbox::decode(unit, value)?);
-            }
-            Ok(true)
-        },
-    )?;
-    Ok(Restore {
-        unit: progress.unit,
-        cursors,
-        open: progress.open,
-        inbox: blocks,
-        stream_time: progress.stream_time,
-    })
 }
 
 fn failed(

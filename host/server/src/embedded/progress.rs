@@ -3,16 +3,19 @@
 //! ```text
 //! version u8, unit u64, stream time u64,
 //! cursors varint, (frontier varint, ranges varint, (gap varint, length varint)*)*,
-//! open varint, (topic varint, offset varint, attempts varint, traps varint, first failed varint)*
+//! open varint, (item, attempts)*,
+//! lease varint, offset varint*, alone optional item, active varint, next parked varint
 //! ```
 //!
-//! A range is stored by its distance from what precedes it, and its length.
+//! A range is stored by its distance from what precedes it, and its length. [`super::attempts`] says what an item,
+//! attempts and an optional value are.
 
 use bytes::Bytes;
 use weir_core::time::Millis;
-use weir_core::unit::{Cursor, OpenAttempts, Position, Unit};
+use weir_core::unit::{Active, Cursor, ItemId, OpenAttempts, Unit};
 
-use super::codec::{DecodeError, Input, put_varint};
+use super::attempts::{attempts, item, put_attempts, put_item};
+use super::codec::{DecodeError, Input, put_option, put_varint};
 
 const VERSION: u8 = 1;
 
@@ -22,20 +25,20 @@ pub(super) struct Progress {
     pub(super) stream_time: Millis,
     pub(super) cursors: Vec<Cursor>,
     pub(super) open: Vec<OpenAttempts>,
+    pub(super) lease: Vec<u64>,
+    pub(super) alone: Option<ItemId>,
+    pub(super) active: Active,
+    pub(super) next_parked: u64,
 }
 
 /// The value after a unit of work.
 pub(super) fn encode_unit(unit: &Unit) -> Vec<u8> {
-    encode(unit.number, unit.stream_time, &unit.cursors, &unit.open)
-}
-
-fn encode(unit: u64, stream_time: Millis, cursors: &[Cursor], open: &[OpenAttempts]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(32 + 8 * cursors.len() + 16 * open.len());
+    let mut out = Vec::with_capacity(48 + 12 * unit.cursors.len() + 24 * unit.open.len());
     out.push(VERSION);
-    out.extend_from_slice(&unit.to_le_bytes());
-    out.extend_from_slice(&stream_time.0.to_le_bytes());
-    put_varint(&mut out, cursors.len() as u64);
-    for cursor in cursors {
+    out.extend_from_slice(&unit.number.to_le_bytes());
+    out.extend_from_slice(&unit.stream_time.0.to_le_bytes());
+    put_varint(&mut out, unit.cursors.len() as u64);
+    for cursor in &unit.cursors {
         put_varint(&mut out, cursor.frontier);
         put_varint(&mut out, cursor.completed.len() as u64);
         let mut at = cursor.frontier;
@@ -45,60 +48,55 @@ fn encode(unit: u64, stream_time: Millis, cursors: &[Cursor], open: &[OpenAttemp
             at = to;
         }
     }
-    put_varint(&mut out, open.len() as u64);
-    for open in open {
-        put_varint(&mut out, open.position.topic.into());
-        put_varint(&mut out, open.position.offset);
-        put_varint(&mut out, open.attempts.into());
-        put_varint(&mut out, open.traps.into());
-        put_varint(&mut out, open.first_failed.0);
+    put_varint(&mut out, unit.open.len() as u64);
+    for open in &unit.open {
+        put_item(&mut out, open.item);
+        put_attempts(&mut out, &open.attempts);
     }
+    put_varint(&mut out, unit.lease.len() as u64);
+    unit.lease
+        .iter()
+        .for_each(|&offset| put_varint(&mut out, offset));
+    put_option(&mut out, unit.alone, put_item);
+    put_varint(&mut out, unit.active.0);
+    put_varint(&mut out, unit.next_parked);
     out
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Progress, DecodeError> {
     let mut input = Input::versioned("progress", Bytes::copy_from_slice(bytes), VERSION)?;
-    let (unit, stream_time) = (input.u64()?, Millis(input.u64()?));
-    let count = input.count(2)?;
-    let mut cursors = Vec::with_capacity(count);
-    for _ in 0..count {
-        let frontier = input.varint()?;
-        let ranges = input.count(2)?;
-        let mut completed = Vec::with_capacity(ranges);
-        let mut at = frontier;
-        for _ in 0..ranges {
-            let from = at
-                .checked_add(input.varint()?)
-                .ok_or_else(|| input.malformed())?;
-            at = from
-                .checked_add(input.varint()?)
-                .ok_or_else(|| input.malformed())?;
-            completed.push((from, at));
-        }
-        cursors.push(Cursor {
-            frontier,
-            completed,
-        });
-    }
-    let count = input.count(5)?;
-    let mut open = Vec::with_capacity(count);
-    for _ in 0..count {
-        open.push(OpenAttempts {
-            position: Position {
-                topic: u16::try_from(input.varint()?).map_err(|_range| input.malformed())?,
-                offset: input.varint()?,
-            },
-            attempts: u32::try_from(input.varint()?).map_err(|_range| input.malformed())?,
-            traps: u32::try_from(input.varint()?).map_err(|_range| input.malformed())?,
-            first_failed: Millis(input.varint()?),
-        });
-    }
+    let progress = Progress {
+        unit: input.u64()?,
+        stream_time: Millis(input.u64()?),
+        cursors: input.list(2, cursor)?,
+        open: input.list(8, |input| {
+            Ok(OpenAttempts {
+                item: item(input)?,
+                attempts: attempts(input)?,
+            })
+        })?,
+        lease: input.list(1, Input::varint)?,
+        alone: input.option(item)?,
+        active: Active(input.varint()?),
+        next_parked: input.varint()?,
+    };
     input.finish()?;
-    Ok(Progress {
-        unit,
-        stream_time,
-        cursors,
-        open,
+    Ok(progress)
+}
+
+fn cursor(input: &mut Input) -> Result<Cursor, DecodeError> {
+    let frontier = input.varint()?;
+    let mut at = frontier;
+    let mut on = |input: &mut Input| {
+        at = at
+            .checked_add(input.varint()?)
+            .ok_or_else(|| input.malformed())?;
+        Ok(at)
+    };
+    let completed = input.list(2, |input| Ok((on(input)?, on(input)?)))?;
+    Ok(Cursor {
+        frontier,
+        completed,
     })
 }
 

@@ -2,18 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rocksdb::WriteBatch;
 use weir_core::event::Record;
-use weir_core::time::Millis;
-use weir_core::unit::{CommitResult, Completion, OutRecord, SequenceKey, Unit};
+use weir_core::unit::{CommitResult, Completion, ItemId, OutRecord, TimerChange, TimerSlot, Unit};
 
 use super::batch::{BATCH_BYTES_MAX, Batch};
 use super::catalog::{Catalog, Group, TopicLog};
 use super::key::{Family, Key};
-use super::store::Store;
-use super::{inbox, progress, state};
+use super::store::{ReadError, Store};
+use super::writes::{UnitWriter, Writes};
+use super::{inbox, progress};
 
 /// The largest record that a handler may emit, headers included: an event of 1 MiB with its dead-letter headers fits
 /// well, and so it does in a broker's batch.
@@ -76,38 +75,43 @@ pub(super) struct StagedUnit {
     progress: Vec<u8>,
     inbox: Option<Vec<u8>>,
     expired_blocks: Vec<u64>,
-    state: StateWrites,
+    writes: Writes,
 }
 
-/// Keys and values of state, one after the other in one buffer: a unit writes hundreds.
-#[derive(Debug, Default)]
-struct StateWrites {
-    buffer: Vec<u8>,
-    /// Ends of key and value; a value as long as nothing at all is a removal.
-    ends: Vec<(usize, usize)>,
+/// Why a unit cannot be staged.
+#[derive(Debug)]
+enum StageError {
+    /// An output cannot be written: a stable code, and a message for people.
+    Refused(&'static str, String),
+    /// What it changes cannot be read.
+    Read(ReadError),
+}
+
+impl From<ReadError> for StageError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
 }
 
 impl StagedUnit {
     /// Encodes a unit; refused when an output cannot be written.
     pub(super) fn new(
+        store: &Store,
         catalog: &Catalog,
         group: Arc<Group>,
         partition: u32,
         unit: &Unit,
     ) -> Result<Box<Self>, CommitResult> {
         let mut appender = Appender::default();
-        let mut state = StateWrites::default();
+        let mut writer = UnitWriter::new(store, group.id, partition, unit.staged_at);
         for completion in &unit.completions {
-            for out in &completion.output.records {
-                append(catalog, &mut appender, out).map_err(|(code, message)| {
-                    CommitResult::Refused {
-                        position: completion.position,
-                        code: code.to_owned(),
-                        message,
-                    }
-                })?;
-            }
-            state.push(group.id, partition, completion, unit.staged_at);
+            stage(catalog, &mut appender, &mut writer, completion)
+                .map_err(|error| error.of(completion.item, &group))?;
+        }
+        for (sequence, parked) in &unit.heads {
+            writer
+                .head(sequence, *parked)
+                .map_err(|error| unavailable(&error, &group))?;
         }
         Ok(Box::new(Self {
             group,
@@ -118,7 +122,7 @@ impl StagedUnit {
             progress: progress::encode_unit(unit),
             inbox: inbox::encode_unit(unit),
             expired_blocks: unit.expired_blocks.clone(),
-            state,
+            writes: writer.finish(),
         }))
     }
 
@@ -127,7 +131,7 @@ impl StagedUnit {
         appends
             + self.progress.len()
             + self.inbox.as_ref().map_or(0, Vec::len)
-            + self.state.buffer.len()
+            + self.writes.len_bytes()
     }
 
     /// Adds everything but the records, whose offsets are the committer's to assign.
@@ -157,60 +161,83 @@ impl StagedUnit {
                 .encode(),
             );
         }
-        let family = store.family(Family::State);
-        let mut start = 0;
-        for &(key_end, value_end) in &self.state.ends {
-            let (key, value) = (
-                &self.state.buffer[start..key_end],
-                &self.state.buffer[key_end..value_end],
-            );
-            if value.is_empty() {
-                batch.delete_cf(family, key)
-            } else {
-                batch.put_cf(family, key, value)
-            }
-            start = value_end;
+        self.writes.add_to(store, batch);
+    }
+}
+
+impl StageError {
+    fn of(self, item: ItemId, group: &Group) -> CommitResult {
+        match self {
+            Self::Refused(code, message) => CommitResult::Refused {
+                item,
+                code: code.to_owned(),
+                message,
+            },
+            Self::Read(error) => unavailable(&error, group),
         }
     }
 }
 
-impl StateWrites {
-    fn push(&mut self, group: u32, partition: u32, completion: &Completion, staged_at: Millis) {
-        // A sequence of one event has no state: nobody could read it back.
-        let SequenceKey::Keyed { tenant, key } = &completion.sequence else {
-            return;
-        };
-        for write in &completion.output.state {
-            Key::State {
-                group,
-                partition,
-                tenant,
-                key,
-                name: &write.name,
-            }
-            .encode_into(&mut self.buffer);
-            let key_end = self.buffer.len();
-            if let Some(value) = &write.value {
-                let expires = write
-                    .ttl_ms
-                    .map(|ttl| staged_at + Duration::from_millis(ttl));
-                state::encode_into(&mut self.buffer, expires, value);
-            }
-            self.ends.push((key_end, self.buffer.len()));
-        }
+fn unavailable(error: &ReadError, group: &Group) -> CommitResult {
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        group = &*group.name,
+        "cannot read what a unit of work changes"
+    );
+    CommitResult::Unavailable {
+        message: error.to_string(),
     }
 }
 
-fn append(
+fn stage<'a>(
     catalog: &Catalog,
     appender: &mut Appender,
-    out: &OutRecord,
-) -> Result<(), (&'static str, String)> {
+    writer: &mut UnitWriter<'a>,
+    completion: &'a Completion,
+) -> Result<(), StageError> {
+    let output = &completion.output;
+    for out in &output.records {
+        append(catalog, appender, out)?;
+    }
+    writer.state(completion);
+    for change in &output.timers {
+        stage_timer(catalog, writer, change)?;
+    }
+    if let Some(parking) = &output.parking {
+        writer.parking(&completion.sequence, parking);
+    }
+    writer.letter(completion);
+    Ok(())
+}
+
+/// What would be refused when the timer fires is refused when it is set, while the event that asked for it can still
+/// be told.
+fn stage_timer<'a>(
+    catalog: &Catalog,
+    writer: &mut UnitWriter<'a>,
+    change: &'a TimerChange,
+) -> Result<(), StageError> {
+    let bytes = writer.timer(change)?;
+    let Some(timer) = &change.timer else {
+        return Ok(());
+    };
+    check_size(&timer.out, bytes)?;
+    match change.key.slot {
+        TimerSlot::Emission(_) => destination(catalog, &timer.out).map(drop),
+        TimerSlot::Named(_) => Ok(()),
+    }
+}
+
+fn append(catalog: &Catalog, appender: &mut Appender, out: &OutRecord) -> Result<(), StageError> {
+    let (log, partition) = destination(catalog, out)?;
+    check_size(out, appender.push(&log, partition, &out.record))
+}
+
+/// The topic and partition that a record goes to.
+fn destination(catalog: &Catalog, out: &OutRecord) -> Result<(Arc<TopicLog>, u32), StageError> {
     let Some(log) = catalog.topic(&out.topic) else {
-        return Err((
-            "unknown-topic",
-            format!("there is no topic {:?}", out.topic),
-        ));
+        let message = format!("there is no topic {:?}", out.topic);
+        return Err(StageError::Refused("unknown-topic", message));
     };
     let partition = out.partition.unwrap_or(out.partition_hash % log.count());
     if partition >= log.count() {
@@ -219,15 +246,19 @@ fn append(
             out.topic,
             log.count()
         );
-        return Err(("unknown-partition", message));
+        return Err(StageError::Refused("unknown-partition", message));
     }
-    let bytes = appender.push(&log, partition, &out.record);
-    if bytes > RECORD_BYTES_MAX {
-        let message = format!(
-            "a record of {bytes} bytes for topic {:?}; {RECORD_BYTES_MAX} are allowed",
-            out.topic
-        );
-        return Err(("record-too-large", message));
+    Ok((log, partition))
+}
+
+/// The size is that of the encoded record.
+fn check_size(out: &OutRecord, bytes: usize) -> Result<(), StageError> {
+    if bytes <= RECORD_BYTES_MAX {
+        return Ok(());
     }
-    Ok(())
+    let message = format!(
+        "a record of {bytes} bytes for topic {:?}; {RECORD_BYTES_MAX} are allowed",
+        out.topic
+    );
+    Err(StageError::Refused("record-too-large", message))
 }

@@ -8,6 +8,8 @@ use weir_core::time::Millis;
 use super::codec::{DecodeError, Input};
 
 const VERSION: u8 = 1;
+/// Bytes before the value: version and expiry.
+const HEADER: usize = 9;
 
 /// A stored value and when it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +42,17 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StateValue, DecodeError> {
     })
 }
 
+/// The bytes of the value, without a copy of it.
+pub(super) fn value_bytes(bytes: &[u8]) -> Result<usize, DecodeError> {
+    match bytes.first() {
+        Some(&VERSION) if bytes.len() >= HEADER => Ok(bytes.len() - HEADER),
+        Some(_) | None => decode(bytes).map(|stored| stored.value.len()),
+    }
+}
+
 /// Whether compaction may drop the value. One that cannot be read is kept: the read that needs it says so.
 pub(super) fn is_expired(bytes: &[u8], now: Millis) -> bool {
-    match bytes.split_first_chunk::<9>() {
+    match bytes.split_first_chunk::<HEADER>() {
         Some(([VERSION, expires @ ..], _)) => {
             let expires = u64::from_le_bytes(*expires);
             expires != 0 && expires <= now.0

@@ -20,6 +20,12 @@ const LOG_BUFFER_BYTES: usize = 64 << 20;
 const LEDGER_BUFFER_BYTES: usize = 16 << 20;
 const STATE_BUFFER_BYTES: usize = 32 << 20;
 const META_BUFFER_BYTES: usize = 8 << 20;
+const PARK_BUFFER_BYTES: usize = 16 << 20;
+const TIMER_BUFFER_BYTES: usize = 16 << 20;
+/// A file in which this share of so many keys in a row are removals is compacted soon: parks and timers are read from
+/// the front, where what left has left its removals.
+const REMOVALS_WINDOW: usize = 4096;
+const REMOVALS_SHARE: f64 = 0.5;
 /// Beyond it the oldest buffers are flushed: bounds the disk that the journal takes and the time of a start.
 const JOURNAL_BYTES_MAX: u64 = 256 << 20;
 /// Smaller batches lie beside their keys: a blob file of tiny values costs more reads than compaction saves writes.
@@ -79,8 +85,19 @@ impl Store {
         prefix: &[u8],
         mut each: impl FnMut(Key, &[u8]) -> Result<bool, E>,
     ) -> Result<(), E> {
+        self.scan_from(family, prefix, prefix, &mut each)
+    }
+
+    /// As [`Self::scan`], beginning at the key `from`.
+    pub(super) fn scan_from<E: From<ReadError>>(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        from: &[u8],
+        mut each: impl FnMut(Key, &[u8]) -> Result<bool, E>,
+    ) -> Result<(), E> {
         let mut iterator = self.iterate(family, prefix);
-        iterator.seek(prefix);
+        iterator.seek(from);
         while let Some((key, value)) = iterator.item() {
             if !each(Key::decode(key).map_err(ReadError::from)?, value)? {
                 return Ok(());
@@ -177,11 +194,18 @@ fn family_options(family: Family, cache: &Cache) -> Options {
         Family::Log => {
             options.set_write_buffer_size(LOG_BUFFER_BYTES);
             options.set_max_write_buffer_number(4);
-            options.set_enable_blob_files(true);
-            options.set_min_blob_size(BLOB_BYTES_MIN);
-            options.set_blob_file_size(BLOB_FILE_BYTES);
-            options.set_blob_compression_type(DBCompressionType::Lz4);
-            options.set_enable_blob_gc(true);
+            keep_in_blobs(&mut options);
+        }
+        Family::Park => {
+            options.set_write_buffer_size(PARK_BUFFER_BYTES);
+            keep_in_blobs(&mut options);
+            compact_removals(&mut options);
+        }
+        Family::Timer => {
+            options.set_write_buffer_size(TIMER_BUFFER_BYTES);
+            // Setting a timer asks for the one before, and most have none.
+            blocks.set_bloom_filter(10.0, false);
+            compact_removals(&mut options);
         }
         Family::State => {
             options.set_write_buffer_size(STATE_BUFFER_BYTES);
@@ -198,4 +222,17 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     }
     options.set_block_based_table_factory(&blocks);
     options
+}
+
+fn keep_in_blobs(options: &mut Options) {
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(BLOB_BYTES_MIN);
+    options.set_blob_file_size(BLOB_FILE_BYTES);
+    options.set_blob_compression_type(DBCompressionType::Lz4);
+    options.set_enable_blob_gc(true);
+}
+
+fn compact_removals(options: &mut Options) {
+    let trigger = 0;
+    options.add_compact_on_deletion_collector_factory(REMOVALS_WINDOW, trigger, REMOVALS_SHARE);
 }

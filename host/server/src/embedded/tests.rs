@@ -1,5 +1,6 @@
 mod crash;
 mod retention;
+mod set_aside;
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -8,7 +9,8 @@ use weir_core::event::{Record, StateWrite};
 use weir_core::identity::Hash128;
 use weir_core::time::Millis;
 use weir_core::unit::{
-    CommitResult, Completion, Cursor, Fate, OpenAttempts, OutRecord, Output, SequenceKey, Unit,
+    Active, Attempts, CommitResult, Completion, Cursor, Fate, ItemId, OpenAttempts, OutRecord,
+    Output, SequenceKey, Unit,
 };
 
 use super::*;
@@ -58,7 +60,7 @@ fn keyed(key: &'static str) -> SequenceKey {
 
 fn completion(offset: u64, output: Output) -> Arc<Completion> {
     Arc::new(Completion {
-        position: Position { topic: 0, offset },
+        item: ItemId::Record(Position { topic: 0, offset }),
         sequence: keyed("k"),
         fate: Fate::Handled,
         mark: Some(Hash128([u8::try_from(offset % 256).unwrap(); 16])),
@@ -76,6 +78,11 @@ fn unit(number: u64, frontier: u64, completions: Vec<Arc<Completion>>) -> Unit {
             completed: Vec::new(),
         }],
         open: Vec::new(),
+        heads: Vec::new(),
+        lease: Vec::new(),
+        alone: None,
+        active: Active(0),
+        next_parked: 0,
         stream_time: Millis(number),
         staged_at: now(),
         expired_blocks: Vec::new(),
@@ -145,19 +152,21 @@ async fn a_unit_is_visible_as_a_whole() {
     let output = Output {
         records: vec![emission("out", "paid")],
         state: vec![set("total", "7"), set("a", "1")],
+        ..Output::default()
     };
     let mut first = unit(1, 1, vec![completion(0, output)]);
     first.cursors[0].completed = vec![(3, 5)];
-    let attempts = OpenAttempts {
-        position: Position {
+    first.open = vec![OpenAttempts {
+        item: ItemId::Record(Position {
             topic: 0,
             offset: 1,
+        }),
+        attempts: Attempts {
+            counted: 2,
+            first_failed: Some(Millis(9)),
+            ..Attempts::default()
         },
-        attempts: 2,
-        traps: 0,
-        first_failed: Millis(9),
-    };
-    first.open = vec![attempts];
+    }];
     assert_eq!(
         bus.commit(&scope, 0, first.clone()).await,
         CommitResult::Committed
@@ -201,6 +210,7 @@ async fn a_unit_with_a_refused_output_leaves_nothing_and_hurts_no_other() {
     let output = |topic: &str, value: &str| Output {
         records: vec![emission("out", "x"), emission(topic, value)],
         state: vec![set("total", "7")],
+        ..Output::default()
     };
     let huge = "x".repeat(staging::RECORD_BYTES_MAX);
     for (topic, value, expected) in [
@@ -225,10 +235,14 @@ async fn a_unit_with_a_refused_output_leaves_nothing_and_hurts_no_other() {
             unit(1, 1, vec![completion(0, Output::default())]),
         );
         let (bad, _) = tokio::join!(bad, good);
-        let CommitResult::Refused { position, code, .. } = bad else {
+        let CommitResult::Refused { item, code, .. } = bad else {
             panic!("{bad:?}")
         };
-        assert_eq!((position.offset, code.as_str()), (1, expected));
+        let second = Position {
+            topic: 0,
+            offset: 1,
+        };
+        assert_eq!((item, code.as_str()), (ItemId::Record(second), expected));
     }
     assert_eq!(bus.bounds("out", 0), Some((0, 0)));
     assert_eq!(bus.state(&scope, 0, &keyed("k"), "total").unwrap(), None);
@@ -244,7 +258,7 @@ async fn a_unit_is_committed_once_and_only_in_its_turn() {
     let scope = scope("g", &["out"]);
     let output = Output {
         records: vec![emission("out", "once")],
-        state: Vec::new(),
+        ..Output::default()
     };
     let first = unit(1, 1, vec![completion(0, output)]);
     assert_eq!(
@@ -297,15 +311,15 @@ async fn state_is_removed_replaced_and_expires() {
         completion(
             0,
             Output {
-                records: Vec::new(),
                 state,
+                ..Output::default()
             },
         ),
         completion(
             1,
             Output {
-                records: Vec::new(),
                 state: again,
+                ..Output::default()
             },
         ),
     ];

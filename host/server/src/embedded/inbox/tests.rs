@@ -1,18 +1,15 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
-use weir_core::unit::{Completion, Fate, Output, Position, SequenceKey};
+use weir_core::unit::{Active, Completion, Fate, ItemId, Output, SequenceKey};
 
 use super::*;
 
 fn unit(stream_time: u64, staged_at: u64, marks: &[Option<[u8; 16]>]) -> Unit {
-    let position = Position {
-        topic: 0,
-        offset: 0,
-    };
+    let item = ItemId::Parked(0);
     let completion = |mark: &Option<[u8; 16]>| {
         std::sync::Arc::new(Completion {
-            position,
-            sequence: SequenceKey::Alone(position),
+            item,
+            sequence: SequenceKey::Alone(item),
             fate: Fate::Handled,
             mark: mark.map(Hash128),
             output: Output::default(),
@@ -24,6 +21,11 @@ fn unit(stream_time: u64, staged_at: u64, marks: &[Option<[u8; 16]>]) -> Unit {
         completions: marks.iter().map(completion).collect(),
         cursors: Vec::new(),
         open: Vec::new(),
+        heads: Vec::new(),
+        lease: Vec::new(),
+        alone: None,
+        active: Active(0),
+        next_parked: 0,
         stream_time: Millis(stream_time),
         staged_at: Millis(staged_at),
         expired_blocks: Vec::new(),

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use weir_core::unit::{ItemId, Position};
 
 use super::*;
 
@@ -13,42 +14,111 @@ fn any_state() -> impl Strategy<Value = (u32, u32, String, Vec<u8>, String)> {
     )
 }
 
-fn numbered(kind: u8, id: u32, partition: u32, number: u64) -> Key<'static> {
-    match kind {
-        0 => Key::Topic { topic: id },
-        1 => Key::Group { group: id },
-        2 => Key::LogStart {
+/// Tenant and key of a sequence, or what stands alone.
+type OwnedSequence = Result<(String, Vec<u8>), ItemId>;
+
+fn any_sequence() -> impl Strategy<Value = OwnedSequence> {
+    let key = proptest::collection::vec(any::<u8>(), 0..12);
+    prop_oneof![
+        (".{0,8}", key).prop_map(Ok),
+        crate::embedded::attempts::tests::any_item().prop_map(Err),
+    ]
+}
+
+fn borrow(sequence: &OwnedSequence) -> Sequence<'_> {
+    match sequence {
+        Ok((tenant, key)) => Sequence::Keyed { tenant, key },
+        Err(item) => Sequence::Alone(*item),
+    }
+}
+
+fn numbered(kind: Kind, id: u32, partition: u32, number: u64) -> Option<Key<'static>> {
+    Some(match kind {
+        Kind::Topic => Key::Topic { topic: id },
+        Kind::Group => Key::Group { group: id },
+        Kind::LogStart => Key::LogStart {
             topic: id,
             partition,
         },
-        3 => Key::BatchHeader {
+        Kind::BatchHeader => Key::BatchHeader {
             topic: id,
             partition,
             base: number,
         },
-        4 => Key::Batch {
+        Kind::Batch => Key::Batch {
             topic: id,
             partition,
             base: number,
         },
-        5 => Key::Progress {
+        Kind::Progress => Key::Progress {
             group: id,
             partition,
         },
-        _ => Key::InboxBlock {
+        Kind::InboxBlock => Key::InboxBlock {
             group: id,
             partition,
             unit: number,
         },
-    }
+        Kind::Due => Key::Due {
+            group: id,
+            partition,
+            due: Millis(number),
+            id: Hash128([7; 16]),
+        },
+        Kind::Letter => Key::Letter {
+            group: id,
+            partition,
+            id: Hash128([7; 16]),
+        },
+        Kind::State | Kind::ParkedEvent | Kind::ParkedHead | Kind::Timer => return None,
+    })
 }
 
 proptest! {
     #[test]
-    fn numbered_keys_round_trip(kind in 0..7_u8, id: u32, partition: u32, number: u64) {
-        let key = numbered(kind, id, partition, number);
-        let bytes = key.encode();
-        prop_assert_eq!(Key::decode(&bytes), Ok(key));
+    fn numbered_keys_round_trip(id: u32, partition: u32, number: u64) {
+        for key in Kind::ALL.into_iter().filter_map(|kind| numbered(kind, id, partition, number)) {
+            let bytes = key.encode();
+            prop_assert_eq!(Key::decode(&bytes), Ok(key));
+        }
+    }
+
+    #[test]
+    fn keys_of_sequences_round_trip(group: u32, partition: u32, sequence in any_sequence(), name in ".{0,8}", number: u64) {
+        let sequence = borrow(&sequence);
+        let timer = |slot| Key::Timer { group, partition, sequence, slot };
+        for key in [
+            Key::ParkedEvent { group, partition, sequence, number },
+            Key::ParkedHead { group, partition, sequence },
+            timer(Slot::Named(&name)),
+            timer(Slot::Emission(&name)),
+        ] {
+            let bytes = key.encode();
+            prop_assert_eq!(Key::decode(&bytes), Ok(key));
+            prop_assert!(bytes.starts_with(&key.kind().of_partition(group, partition)));
+        }
+    }
+
+    #[test]
+    fn parked_events_of_a_sequence_are_one_range_by_number(a in any_sequence(), b in any_sequence(), x: u64, y: u64) {
+        let key = |sequence, number| Key::ParkedEvent { group: 1, partition: 2, sequence: borrow(sequence), number }.encode();
+        let (first, last) = (key(&a, x.min(y)), key(&a, x.max(y)));
+        prop_assert_eq!(first.cmp(&last), x.min(y).cmp(&x.max(y)));
+        if a != b {
+            let prefix = first.len() - 8;
+            prop_assert!(!key(&b, x).starts_with(&first[..prefix]));
+        }
+    }
+
+    #[test]
+    fn timers_of_a_sequence_are_not_those_of_another(a in any_sequence(), b in any_sequence(), name in ".{0,8}") {
+        let key = |sequence, slot| Key::Timer { group: 1, partition: 2, sequence: borrow(sequence), slot }.encode();
+        let names = key(&a, Slot::Named(""));
+        prop_assert!(key(&a, Slot::Named(&name)).starts_with(&names));
+        prop_assert!(!key(&a, Slot::Emission(&name)).starts_with(&names));
+        if a != b {
+            prop_assert!(!key(&b, Slot::Named(&name)).starts_with(&names));
+        }
     }
 
     #[test]
@@ -59,9 +129,11 @@ proptest! {
     }
 
     #[test]
-    fn keys_of_a_kind_are_ordered_by_their_numbers(kind in 3..5_u8, a: (u32, u32, u64), b: (u32, u32, u64)) {
-        let (x, y) = (numbered(kind, a.0, a.1, a.2).encode(), numbered(kind, b.0, b.1, b.2).encode());
-        prop_assert_eq!(x.cmp(&y), a.cmp(&b));
+    fn keys_of_a_kind_are_ordered_by_their_numbers(a: (u32, u32, u64), b: (u32, u32, u64)) {
+        for kind in [Kind::BatchHeader, Kind::Batch, Kind::InboxBlock, Kind::Due] {
+            let key = |(id, partition, number)| numbered(kind, id, partition, number).unwrap().encode();
+            prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
+        }
     }
 
     #[test]
@@ -89,18 +161,112 @@ fn the_schema_is_what_is_on_disks_already() {
     }
     .encode();
     assert_eq!(batch, [5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3]);
+    let keyed = Sequence::Keyed {
+        tenant: "t",
+        key: b"k",
+    };
+    let place = [0, 0, 0, 1, 0, 0, 0, 2];
+    let keyed_bytes = [0, 0, 0, 1, b't', 0, 0, 0, 1, b'k'];
+    let expect = |key: Key, kind: u8, parts: &[&[u8]]| {
+        assert_eq!(
+            key.encode(),
+            [&[kind], &place[..], &parts.concat()].concat()
+        );
+    };
+    let (group, partition, id) = (1, 2, Hash128([7; 16]));
     let state = Key::State {
-        group: 1,
-        partition: 2,
+        group,
+        partition,
         tenant: "t",
         key: b"k",
         name: "n",
+    };
+    expect(state, 8, &[&keyed_bytes, b"n"]);
+    let event = Key::ParkedEvent {
+        group,
+        partition,
+        sequence: keyed,
+        number: 3,
+    };
+    expect(event, 9, &[&[0], &keyed_bytes, &[0, 0, 0, 0, 0, 0, 0, 3]]);
+    let heads: [(ItemId, &[u8]); 3] = [
+        (
+            ItemId::Record(Position {
+                topic: 4,
+                offset: 5,
+            }),
+            &[1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5],
+        ),
+        (ItemId::Parked(6), &[2, 0, 0, 0, 0, 0, 0, 0, 6]),
+        (ItemId::Timer(id), &[[3].as_slice(), &[7; 16]].concat()),
+    ];
+    for (item, bytes) in heads {
+        let head = Key::ParkedHead {
+            group,
+            partition,
+            sequence: Sequence::Alone(item),
+        };
+        expect(head, 10, &[bytes]);
     }
-    .encode();
-    assert_eq!(
-        state,
-        [
-            8, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, b't', 0, 0, 0, 1, b'k', b'n'
-        ]
+    let timer = |slot| Key::Timer {
+        group,
+        partition,
+        sequence: keyed,
+        slot,
+    };
+    expect(
+        timer(Slot::Named("n")),
+        11,
+        &[&[0], &keyed_bytes, &[0, b'n']],
     );
+    expect(
+        timer(Slot::Emission("e")),
+        11,
+        &[&[0], &keyed_bytes, &[1, b'e']],
+    );
+    let due = Key::Due {
+        group,
+        partition,
+        due: Millis(9),
+        id,
+    };
+    expect(due, 12, &[&[0, 0, 0, 0, 0, 0, 0, 9], &[7; 16]]);
+    let letter = Key::Letter {
+        group,
+        partition,
+        id,
+    };
+    expect(letter, 13, &[&[7; 16]]);
+}
+
+/// Whether deleting the subscription deletes it.
+fn belongs_to_a_group(kind: Kind) -> bool {
+    match kind {
+        Kind::Topic | Kind::Group | Kind::LogStart | Kind::BatchHeader | Kind::Batch => false,
+        Kind::Progress
+        | Kind::InboxBlock
+        | Kind::State
+        | Kind::ParkedEvent
+        | Kind::ParkedHead
+        | Kind::Timer
+        | Kind::Due
+        | Kind::Letter => true,
+    }
+}
+
+/// A kind that is missing there would survive `weir undeploy --purge`.
+#[test]
+fn every_kind_of_key_of_a_subscription_is_deleted_with_it() {
+    for kind in Kind::ALL {
+        let listed = OF_GROUP.iter().find(|listed| listed.kind == kind);
+        assert_eq!(listed.is_some(), belongs_to_a_group(kind), "{kind:?}");
+        if let Some(listed) = listed {
+            assert_eq!(listed.family, kind.family(), "{kind:?}");
+            assert!(!listed.name.is_empty(), "{kind:?}");
+            assert!(
+                kind.of_partition(1, 2).starts_with(&listed.prefix(1)),
+                "{kind:?}"
+            );
+        }
+    }
 }

@@ -12,7 +12,9 @@ proptest! {
     #[test]
     fn values_round_trip(expires in proptest::option::of(1..u64::MAX), value: Vec<u8>) {
         let expires = expires.map(Millis);
-        let stored = decode(&encode(expires, &value));
+        let bytes = encode(expires, &value);
+        prop_assert_eq!(value_bytes(&bytes), Ok(value.len()));
+        let stored = decode(&bytes);
         prop_assert_eq!(stored, Ok(StateValue { expires, value: value.into() }));
     }
 
