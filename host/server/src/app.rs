@@ -1,11 +1,14 @@
 //! From a configuration to a running host and back: build, run, drain.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use futures_util::FutureExt;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -147,7 +150,7 @@ impl App {
                 pipelines.clone(),
                 workers.handle().clone(),
             );
-            pipelines.spawn_on(serving, workers.handle());
+            pipelines.spawn_on(essential(serving), workers.handle());
         }
         let scheme = if self.config.http.tls.is_some() {
             "https"
@@ -156,8 +159,8 @@ impl App {
         };
         tracing::info!(url = %format!("{scheme}://{}", self.server.local_addr()), "listening");
         let others = TaskTracker::new();
-        let serving = others.spawn(self.server.run(intake.clone()));
-        others.spawn(sweep(self.store.clone(), intake.clone()));
+        let serving = others.spawn(essential(self.server.run(intake.clone())));
+        others.spawn(essential(sweep(self.store.clone(), intake.clone())));
         self.status.ready.store(true, Ordering::Release);
 
         let mut signals = Signals::new()?;
@@ -257,6 +260,8 @@ async fn serve(
                 let stop = stop.child_token();
                 owned.insert(partition, stop.clone());
                 let subscription = Arc::clone(&subscription);
+                let status = Arc::clone(&subscription.status);
+                let stopped = move |why| status.stop(format!("partition {partition}: {why}"));
                 let pipeline = async move {
                     let run =
                         pipeline::run(Arc::clone(&subscription), partition, reader, make, stop)
@@ -269,10 +274,37 @@ async fn serve(
                             .stop(format!("partition {partition}: {error}"));
                     }
                 };
-                tasks.spawn_on(pipeline, &workers);
+                tasks.spawn_on(supervise(pipeline, stopped), &workers);
             }
         }
     }
+}
+
+/// Runs a task without which the host would look alive and do nothing: its panic ends the process, which loses nothing
+/// that was acknowledged.
+async fn essential(task: impl Future<Output = ()>) {
+    if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        std::process::abort();
+    }
+}
+
+/// Runs the pipeline of one partition. A panic in it is a fault of ours that must not be lost with the task: the
+/// partition would stand still while everything says that it runs. The other handlers go on.
+async fn supervise(pipeline: impl Future<Output = ()>, stopped: impl FnOnce(String)) {
+    if let Err(panic) = AssertUnwindSafe(pipeline).catch_unwind().await {
+        let why = format!(
+            "a fault of the host ({}): start it again, and report this",
+            panic_message(&*panic)
+        );
+        tracing::error!(why, "a pipeline panicked");
+        stopped(why);
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
 }
 
 /// Compiles or loads all components; all faults at once.
@@ -402,3 +434,6 @@ fn tls(files: &Tls) -> anyhow::Result<Arc<rustls::ServerConfig>> {
         .with_context(|| format!("use {} with {}", files.cert.display(), files.key.display()))?;
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests;

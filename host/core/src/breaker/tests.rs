@@ -480,6 +480,29 @@ fn one_bad_key_does_not_keep_it_open_when_the_outage_is_over() {
     assert_eq!(bench.state(), State::Closed);
 }
 
+#[test]
+fn in_the_next_outage_every_key_can_reopen_it_again() {
+    let mut bench = Bench::half_open(Config::default());
+    bench.attempt(666, Sample::Transient);
+    bench.pass(seconds(20));
+    bench.recover();
+    bench.pass(seconds(300));
+    bench.each(0..3, Sample::Unavailable);
+    bench.pass(seconds(10));
+    bench.attempt(666, Sample::Transient);
+    assert_eq!(bench.open_for(), seconds(20));
+}
+
+#[test]
+fn what_opened_it_does_not_count_against_probes() {
+    let mut bench = Bench::new(Config::default());
+    bench.each(100..115, Sample::Success);
+    bench.each(0..5, Sample::Transient);
+    assert_eq!(bench.cause(), Some(Cause::Share));
+    bench.pass(seconds(10));
+    bench.recover();
+}
+
 // Recovering.
 
 #[test]
