@@ -1,0 +1,247 @@
+//! What a unit writes under keys of its own: state, timers, parks and letters, in their stored form.
+//!
+//! State is written without a look at what was there. The rest is rare and reads first where it must: a timer that is
+//! replaced leaves its entry by due time, a parked sequence keeps where its events begin. What is read is what the
+//! units before left, because at most one unit of a partition is in flight.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+
+use rocksdb::WriteBatch;
+use weir_core::time::Millis;
+use weir_core::unit::{Completion, ParkedSequence, Parking, SequenceKey, TimerChange, TimerKey};
+
+use super::key::{Family, Key};
+use super::park::StoredSequence;
+use super::store::{ReadError, Store};
+use super::timer::Setting;
+use super::{letter, park, state, timer};
+
+/// Keys and values, one after the other in one buffer: a unit writes hundreds.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    buffer: Vec<u8>,
+    ends: Vec<End>,
+}
+
+/// Where a key and its value end; a value as long as nothing at all is a removal.
+#[derive(Debug)]
+struct End {
+    family: Family,
+    key: usize,
+    value: usize,
+}
+
+impl Writes {
+    pub(super) fn len_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Adds all of them in the order in which they were made.
+    pub(super) fn add_to(&self, store: &Store, batch: &mut WriteBatch) {
+        let families = Family::ALL.map(|family| store.family(family));
+        let mut start = 0;
+        for &End { family, key, value } in &self.ends {
+            let (family, name) = (families[family as usize], &self.buffer[start..key]);
+            if key == value {
+                batch.delete_cf(family, name);
+            } else {
+                batch.put_cf(family, name, &self.buffer[key..value]);
+            }
+            start = value;
+        }
+    }
+
+    fn put<T>(&mut self, key: &Key, value: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        key.encode_into(&mut self.buffer);
+        let end = self.buffer.len();
+        let answer = value(&mut self.buffer);
+        self.ends.push(End {
+            family: key.family(),
+            key: end,
+            value: self.buffer.len(),
+        });
+        answer
+    }
+
+    fn delete(&mut self, key: &Key) {
+        self.put(key, |_nothing| ());
+    }
+}
+
+/// Makes the writes of one unit.
+pub(super) struct UnitWriter<'a> {
+    store: &'a Store,
+    group: u32,
+    partition: u32,
+    staged_at: Millis,
+    writes: Writes,
+    /// Timers that this unit has changed so far.
+    settings: HashMap<&'a TimerKey, Option<Setting>>,
+    /// Parked sequences that this unit has changed so far.
+    parks: HashMap<&'a SequenceKey, ParkChange>,
+}
+
+/// What a unit does to the events of a parked sequence.
+#[derive(Clone, Copy, Default)]
+struct ParkChange {
+    /// The lowest number that joined.
+    joined: Option<u64>,
+    /// The highest number that left; all before it have left too.
+    left: Option<u64>,
+}
+
+impl<'a> UnitWriter<'a> {
+    pub(super) fn new(store: &'a Store, group: u32, partition: u32, staged_at: Millis) -> Self {
+        Self {
+            store,
+            group,
+            partition,
+            staged_at,
+            writes: Writes::default(),
+            settings: HashMap::new(),
+            parks: HashMap::new(),
+        }
+    }
+
+    pub(super) fn finish(self) -> Writes {
+        self.writes
+    }
+
+    /// The names that a completion sets and removes.
+    pub(super) fn state(&mut self, completion: &Completion) {
+        // A sequence of one event has no state: nobody could read it back.
+        let SequenceKey::Keyed { tenant, key } = &completion.sequence else {
+            return;
+        };
+        for write in &completion.output.state {
+            let key = Key::State {
+                group: self.group,
+                partition: self.partition,
+                tenant,
+                key,
+                name: &write.name,
+            };
+            let Some(value) = &write.value else {
+                self.writes.delete(&key);
+                continue;
+            };
+            let expires = write
+                .ttl_ms
+                .map(|ttl| self.staged_at + Duration::from_millis(ttl));
+            self.writes
+                .put(&key, |out| state::encode_into(out, expires, value));
+        }
+    }
+
+    /// Answers the encoded size of the timer's record.
+    pub(super) fn timer(&mut self, change: &'a TimerChange) -> Result<usize, ReadError> {
+        let key = Key::Timer {
+            group: self.group,
+            partition: self.partition,
+            sequence: (&change.key.sequence).into(),
+            slot: (&change.key.slot).into(),
+        };
+        let after = change.timer.as_ref().map(Setting::from);
+        let before = match self.settings.entry(&change.key) {
+            Entry::Occupied(mut changed) => changed.insert(after),
+            Entry::Vacant(unchanged) => {
+                unchanged.insert(after);
+                let stored = self.store.get(&key)?;
+                stored
+                    .map(|value| timer::decode_setting(&value))
+                    .transpose()?
+            }
+        };
+        if let Some(setting) = before {
+            let due = self.due(setting);
+            self.writes.delete(&due);
+        }
+        let Some(timer) = &change.timer else {
+            if before.is_some() {
+                self.writes.delete(&key);
+            }
+            return Ok(0);
+        };
+        let (due, name) = (self.due(timer.into()), key.encode());
+        self.writes.put(&due, |out| out.extend_from_slice(&name));
+        Ok(self.writes.put(&key, |out| timer::encode_into(out, timer)))
+    }
+
+    fn due(&self, Setting { due, id }: Setting) -> Key<'static> {
+        Key::Due {
+            group: self.group,
+            partition: self.partition,
+            due,
+            id,
+        }
+    }
+
+    /// Events that join and leave the park of their sequence; [`Self::head`] follows.
+    pub(super) fn parking(&mut self, sequence: &'a SequenceKey, parking: &Parking) {
+        let (group, partition) = (self.group, self.partition);
+        let event_key = |number| Key::ParkedEvent {
+            group,
+            partition,
+            sequence: sequence.into(),
+            number,
+        };
+        let change = self.parks.entry(sequence).or_default();
+        if let Some((number, _bytes)) = parking.leave {
+            change.left = change.left.max(Some(number));
+            self.writes.delete(&event_key(number));
+        }
+        if let Some(event) = &parking.join {
+            let joined = change.joined.unwrap_or(event.number);
+            change.joined = Some(joined.min(event.number));
+            self.writes.put(&event_key(event.number), |out| {
+                park::encode_event_into(out, event)
+            });
+        }
+    }
+
+    /// A parked sequence after the unit.
+    pub(super) fn head(
+        &mut self,
+        sequence: &SequenceKey,
+        parked: Option<ParkedSequence>,
+    ) -> Result<(), ReadError> {
+        let key = Key::ParkedHead {
+            group: self.group,
+            partition: self.partition,
+            sequence: sequence.into(),
+        };
+        let Some(parked) = parked else {
+            self.writes.delete(&key);
+            return Ok(());
+        };
+        let ParkChange { joined, left } = self.parks.get(sequence).copied().unwrap_or_default();
+        let first = match left {
+            Some(left) => left.saturating_add(1),
+            None => match self.store.get(&key)? {
+                Some(value) => StoredSequence::decode(&value)?.first,
+                None => joined.unwrap_or(0),
+            },
+        };
+        let stored = StoredSequence {
+            first: first.min(joined.unwrap_or(first)),
+            sequence: parked,
+        };
+        self.writes.put(&key, |out| stored.encode_into(out));
+        Ok(())
+    }
+
+    pub(super) fn letter(&mut self, completion: &Completion) {
+        if let Some((id, status)) = completion.output.letter {
+            let (group, partition) = (self.group, self.partition);
+            let key = Key::Letter {
+                group,
+                partition,
+                id,
+            };
+            self.writes
+                .put(&key, |out| letter::encode_into(out, status, self.staged_at));
+        }
+    }
+}
