@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_core::partition::Partition;
+use weir_core::partition::{OnDead, Partition};
 use weir_wasm::{Component, Sandbox, SandboxConfig};
 
 use crate::bus::{Assignment, Bus, EnsureTopicError};
@@ -23,6 +23,7 @@ use crate::embedded::{Embedded, EmbeddedConfig};
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::{HttpConfig, HttpServer};
 use crate::ledger::Ledger;
+use crate::names;
 use crate::pipeline::{self, Subscription};
 use crate::status::{HostStatus, SubscriptionStatus};
 
@@ -88,6 +89,11 @@ impl App {
         let table = Arc::new(Handlers::default());
         let mut subscriptions = Vec::new();
         for (deployment, component) in deployments.into_iter().zip(components) {
+            if deployment.manifest.topics.is_empty() {
+                // Another handler's fallback: it is called and has no cursor.
+                table.deploy(Arc::clone(&deployment.scope.group), component);
+                continue;
+            }
             store.register_subscription(&deployment.scope)?;
             let status = Arc::new(SubscriptionStatus::new(
                 deployment.clone(),
@@ -96,11 +102,12 @@ impl App {
             ));
             table.deploy(Arc::clone(&deployment.scope.group), component);
             subscriptions.push(Arc::new(Subscription {
-                deployment,
                 handlers: Arc::clone(&table),
                 bus: Arc::clone(&bus),
                 ledger: Arc::clone(&ledger),
+                gate: deployment.gate(),
                 status,
+                deployment,
             }));
         }
         let status = Arc::new(HostStatus {
@@ -355,18 +362,21 @@ fn ensure_topics(
         for name in manifest.topics.iter().chain(&manifest.emit_topics) {
             ensure(name, manifest.partitions)?;
         }
-        for (topic, letters) in deployment
-            .scope
-            .topics
-            .iter()
-            .zip(&*deployment.dead_letter_topics)
-        {
-            // A dead letter keeps its partition.
-            ensure(
-                letters,
-                bus.topic(topic)
-                    .map_or(manifest.partitions, |topic| topic.partitions),
-            )?;
+        let partitions_of = |name: &str| {
+            bus.topic(name)
+                .map_or(manifest.partitions, |topic| topic.partitions)
+        };
+        if manifest.on_dead != OnDead::Stop {
+            let sources = deployment.source_topics().iter();
+            for (topic, letters) in sources.zip(&*deployment.dead_letter_topics) {
+                // A dead letter keeps its partition.
+                ensure(letters, partitions_of(topic))?;
+            }
+        }
+        if !manifest.topics.is_empty() {
+            // So does a command, which the owner of the partition obeys.
+            let commands = names::commands_topic(&deployment.scope.group);
+            ensure(&commands, deployment.partitions(bus))?;
         }
     }
     Ok(())

@@ -137,8 +137,8 @@ impl Grant {
     #[must_use]
     pub fn is_offered(self) -> bool {
         match self {
-            Self::State => true,
-            Self::Timers | Self::Http | Self::Config | Self::Secrets => false,
+            Self::State | Self::Timers => true,
+            Self::Http | Self::Config | Self::Secrets => false,
         }
     }
 

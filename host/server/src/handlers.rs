@@ -4,14 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use weir_core::breaker::Breaker;
+use weir_core::rate::Rate;
 use weir_core::{dead_letter, emission, inbox, partition};
 use weir_wasm::{Component, Grants, Isolation, Limits, LoadOptions, Sandbox};
 
 use crate::bus::Bus;
+use crate::clock;
 use crate::config::{Config, Fault, Faults};
 use crate::ledger::Scope;
 use crate::manifest::{self, Manifest};
 use crate::names;
+use crate::pipeline::SharedGate;
 
 /// Attempts that a reused instance serves before it is replaced: bounds what a leaking guest keeps.
 const INSTANCE_USES_MAX: u32 = 10_000;
@@ -42,8 +46,19 @@ pub struct Deployment {
     pub manifest: Arc<Manifest>,
     /// Whose work.
     pub scope: Scope,
-    /// Dead-letter topics, in the order of the scope's topics.
+    /// Dead-letter topics, in the order of the manifest's topics.
     pub dead_letter_topics: Arc<[Arc<str>]>,
+    /// Who takes its place while its breaker is open.
+    pub fallback: Option<Fallback>,
+}
+
+/// A handler that takes another one's place.
+#[derive(Clone, Debug)]
+pub struct Fallback {
+    /// Its component in the table.
+    pub group: Arc<str>,
+    /// What it may emit.
+    pub emit: emission::Rules,
 }
 
 impl Deployment {
@@ -51,26 +66,60 @@ impl Deployment {
     #[must_use]
     pub fn new(manifest: Manifest, config: &Config) -> Self {
         let group: Arc<str> = manifest.group(config).into();
-        let topics: Arc<[Arc<str>]> = manifest
+        let own = manifest.topics.iter().map(|topic| Arc::from(topic.as_str()));
+        let commands = Arc::from(names::commands_topic(&group));
+        let topics: Arc<[Arc<str>]> = own.chain([commands]).collect();
+        let dead_letter_topics = manifest
             .topics
-            .iter()
-            .map(|topic| Arc::from(topic.as_str()))
-            .collect();
-        let dead_letter_topics = topics
             .iter()
             .map(|topic| names::dlq_topic(&group, topic).into())
             .collect();
         Self {
             scope: Scope { group, topics },
             dead_letter_topics,
+            fallback: None,
             manifest: Arc::new(manifest),
+        }
+    }
+
+    /// The place of the command topic among the scope's topics: after the manifest's.
+    #[must_use]
+    pub fn command_topic(&self) -> u16 {
+        u16::try_from(self.manifest.topics.len()).unwrap_or(u16::MAX)
+    }
+
+    /// The topics that it reads for its handler.
+    #[must_use]
+    pub fn source_topics(&self) -> &[Arc<str>] {
+        &self.scope.topics[..self.manifest.topics.len()]
+    }
+
+    /// What attempts must pass before they start.
+    #[must_use]
+    pub fn gate(&self) -> SharedGate {
+        let breaker = Breaker::new(self.manifest.breaker, clock::now());
+        let rate = self.manifest.rate;
+        SharedGate::new(breaker, rate.map(|rate| Rate::new(rate.per_second, rate.burst)))
+    }
+
+    /// What it may emit.
+    fn emit(&self) -> emission::Rules {
+        let manifest = &self.manifest;
+        let topics = manifest.emit_topics.iter();
+        emission::Rules {
+            handler: manifest.name.as_str().into(),
+            source: manifest.source.as_str().into(),
+            topics: topics
+                .map(|full| (short_topic(full).into(), full.as_str().into()))
+                .collect(),
+            timers: manifest.grants.timers,
         }
     }
 
     /// How many partition numbers its topics have: each is served by a machine of its own.
     #[must_use]
     pub fn partitions(&self, bus: &dyn Bus) -> u32 {
-        let topics = self.scope.topics.iter();
+        let topics = self.source_topics().iter();
         let counts = topics
             .filter_map(|topic| bus.topic(topic))
             .map(|topic| topic.partitions);
@@ -87,27 +136,23 @@ impl Deployment {
         partitions: usize,
     ) -> partition::Config {
         let manifest = &self.manifest;
-        let handler: Arc<str> = manifest.name.as_str().into();
-        let emit_topics = manifest.emit_topics.iter();
         let budget =
             usize::try_from(config.memory_budget_bytes).unwrap_or(usize::MAX) / partitions.max(1);
         partition::Config {
             source: dead_letter::Source {
                 group: Arc::clone(&self.scope.group),
-                handler: Arc::clone(&handler),
+                handler: manifest.name.as_str().into(),
                 version: manifest.version.as_str().into(),
                 digest: digest.into(),
             },
             partition,
             topics: Arc::clone(&self.scope.topics),
             dead_letter_topics: Arc::clone(&self.dead_letter_topics),
-            emit: emission::Rules {
-                handler,
-                source: manifest.source.as_str().into(),
-                topics: emit_topics
-                    .map(|full| (short_topic(full).into(), full.as_str().into()))
-                    .collect(),
-            },
+            commands: Some(self.command_topic()),
+            on_dead: manifest.on_dead,
+            emit: self.emit(),
+            fallback: self.fallback.as_ref().map(|fallback| fallback.emit.clone()),
+            parks: true,
             keyed_only: manifest.grants.state || manifest.grants.timers,
             retry: manifest.retry.clone(),
             inbox: manifest.inbox.then(inbox::Config::default),
@@ -189,11 +234,70 @@ pub fn deployments(config: &Config) -> Result<Vec<Deployment>, Faults> {
             Err(more) => faults.0.extend(more.0),
         }
     }
+    let fallbacks = resolve_fallbacks(&found, &mut faults);
     faults.check()?;
-    Ok(found
-        .into_iter()
-        .map(|(deployment, _)| deployment)
+    let with_fallback = found.into_iter().zip(fallbacks);
+    Ok(with_fallback
+        .map(|((deployment, _), fallback)| Deployment {
+            fallback,
+            ..deployment
+        })
         .collect())
+}
+
+/// Who takes whose place: a handler of the same tenant that reads no topic itself.
+fn resolve_fallbacks(
+    found: &[(Deployment, std::path::PathBuf)],
+    faults: &mut Faults,
+) -> Vec<Option<Fallback>> {
+    let mut fault = |folder: &Path, key: &str, message: String| {
+        faults.0.push(Fault {
+            file: folder.join(manifest::FILE),
+            key: key.to_owned(),
+            message,
+        });
+    };
+    let mut used = Vec::new();
+    let mut fallbacks = Vec::new();
+    for (deployment, folder) in found {
+        let Some(name) = &deployment.manifest.fallback else {
+            fallbacks.push(None);
+            continue;
+        };
+        let named = |other: &&(Deployment, std::path::PathBuf)| {
+            let other = &other.0.manifest;
+            other.name == *name && other.tenant == deployment.manifest.tenant
+        };
+        let fallback = found.iter().find(named).map(|(other, _)| other);
+        fallbacks.push(match fallback {
+            Some(other) if other.manifest.topics.is_empty() => {
+                used.push(Arc::clone(&other.scope.group));
+                Some(Fallback {
+                    group: Arc::clone(&other.scope.group),
+                    emit: other.emit(),
+                })
+            }
+            Some(_) => {
+                let message = format!("{name:?} reads topics itself: remove its [subscribe], or name another");
+                fault(folder, "breaker.fallback", message);
+                None
+            }
+            None => {
+                let tenant = &deployment.manifest.tenant;
+                let message = format!("there is no handler {name:?} of tenant {tenant:?} in the handlers' folders");
+                fault(folder, "breaker.fallback", message);
+                None
+            }
+        });
+    }
+    for (deployment, folder) in found {
+        if deployment.manifest.topics.is_empty() && !used.contains(&deployment.scope.group) {
+            let message = "is missing: write topics = [\"public.orders.v1\"] under [subscribe]; only a \
+                           handler that another one names as its fallback reads nothing";
+            fault(folder, "subscribe.topics", message.to_owned());
+        }
+    }
+    fallbacks
 }
 
 fn twice(folder: &Path, name: &str, other: &Path) -> Fault {

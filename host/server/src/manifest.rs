@@ -3,11 +3,16 @@
 //! Identity, what it subscribes to, what it may emit and what it is granted. The names in it are short, so that the
 //! same manifest and digest go from one environment to the next; [`Manifest`] holds the deployed form.
 
+mod failures;
 mod filter;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use weir_core::breaker;
+use weir_core::partition::OnDead;
+
+pub use self::failures::RateLimit;
 pub use self::filter::Filter;
 use crate::config::document::{Document, Section};
 use crate::config::{self, Config, Faults, Grant};
@@ -27,7 +32,7 @@ pub const WALL: Duration = Duration::from_secs(10);
 pub const TENANT: &str = "default";
 
 /// Parts of the design that the host does not have.
-const NOT_IN_THIS_RELEASE: [&str; 3] = ["breaker", "dead_letter", "self_test"];
+const NOT_IN_THIS_RELEASE: [&str; 1] = ["self_test"];
 
 /// A validated manifest in its deployed form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +45,7 @@ pub struct Manifest {
     pub component: PathBuf,
     /// Who owns the handler.
     pub tenant: String,
-    /// Full names of the topics it reads, in the manifest's order, at least one.
+    /// Full names of the topics it reads, in the manifest's order; none for a fallback.
     pub topics: Vec<String>,
     /// Where a new subscription starts.
     pub from: From,
@@ -54,6 +59,14 @@ pub struct Manifest {
     pub grants: Grants,
     /// Its retry schedule.
     pub retry: weir_core::retry::Config,
+    /// When it is no longer fed.
+    pub breaker: breaker::Config,
+    /// The name of the handler that takes its place then.
+    pub fallback: Option<String>,
+    /// How many attempts may start in a second.
+    pub rate: Option<RateLimit>,
+    /// What follows the death of an event.
+    pub on_dead: OnDead,
     /// Limits of an attempt and its instance.
     pub limits: Limits,
     /// Whether instances are used again.
@@ -152,6 +165,8 @@ impl Manifest {
         }
         let (topics, from, filter) = read_subscribe(root.section("subscribe"), config);
         let (emit_topics, source) = read_emit(root.section("emit"), config, name);
+        let (breaker, fallback) = failures::read_breaker(root.section("breaker"));
+        let (limits, rate) = read_limits(root.section("limits"));
         let manifest = Self {
             name: name.to_owned(),
             version: version.to_owned(),
@@ -164,7 +179,11 @@ impl Manifest {
             source,
             grants: read_grants(root.section("grants"), config, name),
             retry: config::retry::read(root.section("retry"), &config.retry),
-            limits: read_limits(root.section("limits")),
+            breaker,
+            fallback,
+            rate,
+            on_dead: failures::read_dead_letter(&mut root),
+            limits,
             isolation: choice(
                 &mut root,
                 "isolation",
@@ -202,11 +221,15 @@ fn read_component(root: &mut Section<'_>) -> PathBuf {
 }
 
 fn read_subscribe(mut section: Section<'_>, config: &Config) -> (Vec<String>, From, Filter) {
+    // Without the section it reads nothing, which is right for another handler's fallback and for nobody else.
+    let is_written = section.is_present();
     let topics = read_topics(&mut section, config).unwrap_or_else(|| {
-        section.fault(
-            "topics",
-            "is missing: write topics = [\"public.orders.v1\"] under [subscribe]",
-        );
+        if is_written {
+            section.fault(
+                "topics",
+                "is missing: write topics = [\"public.orders.v1\"] under [subscribe]",
+            );
+        }
         Vec::new()
     });
     if topics.is_empty()
@@ -331,7 +354,7 @@ impl Grants {
     }
 }
 
-fn read_limits(mut section: Section<'_>) -> Limits {
+fn read_limits(mut section: Section<'_>) -> (Limits, Option<RateLimit>) {
     let memory_mib = section
         .number("memory_mib", 1..=MEMORY_MIB_MAX)
         .unwrap_or(MEMORY_MIB);
@@ -350,8 +373,9 @@ fn read_limits(mut section: Section<'_>) -> Limits {
             format!("must be at least cpu_ms, {}", limits.cpu.as_millis()),
         );
     }
+    let rate = failures::read_rate(&mut section);
     section.close();
-    limits
+    (limits, rate)
 }
 
 fn read_inbox(mut section: Section<'_>) -> bool {

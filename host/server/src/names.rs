@@ -69,6 +69,12 @@ pub fn dlq_topic(group: &str, topic: &str) -> String {
     bounded(format!("dlq.{group}.{topic}"))
 }
 
+/// Where operators' commands to the owners of a group's partitions go.
+#[must_use]
+pub fn commands_topic(group: &str) -> String {
+    bounded(format!("_weir.{group}.commands"))
+}
+
 /// Whether this may name an environment, a domain, a tenant or a handler: `[a-z0-9-]`, at most 64 bytes.
 #[must_use]
 pub fn is_label(name: &str) -> bool {

@@ -1,26 +1,32 @@
 //! One partition of one subscription at work: feeds its state machine from the bus, runs the attempts it asks for,
 //! commits the units it hands out. All decisions are the machine's (`weir_core::partition`).
 
+mod decode;
+mod gate;
+mod views;
+
 use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use weir_core::binding::{self, BindingError};
-use weir_core::event::{Event, Outcome, Record};
-use weir_core::partition::{Action, Attempt, AttemptId, Decoded, Partition, StagedState};
+use weir_core::event::{Outcome, Record};
+use weir_core::partition::{
+    Action, Attempt, AttemptId, Load, Loaded, Partition, TIMERS_RESIDENT_MAX,
+};
 use weir_core::time::Millis;
-use weir_core::unit::{CommitResult, Cursor, Position, SequenceKey, Unit};
-use weir_wasm::{StateUnavailable, StateView};
+use weir_core::unit::{Active, CommitResult, Cursor, Position, Restore, Unit};
+use weir_wasm::{StateView, TimersView};
 
+pub use self::gate::SharedGate;
+use self::views::SequenceView;
 use crate::bus::{Bus, FetchError, Reader};
 use crate::clock;
-use crate::cloudevents;
 use crate::handlers::{Deployment, Handlers};
 use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::From;
@@ -43,6 +49,8 @@ pub struct Subscription {
     pub bus: Arc<dyn Bus>,
     /// Where units go.
     pub ledger: Arc<dyn Ledger>,
+    /// What attempts must pass before they start.
+    pub gate: SharedGate,
     /// What `weir status` shows.
     pub status: Arc<SubscriptionStatus>,
 }
@@ -73,6 +81,8 @@ struct Worker {
     subscription: Arc<Subscription>,
     partition: u32,
     machine: Partition,
+    /// Tells when the gate may let pass what it held back.
+    turns: watch::Receiver<u64>,
     /// Fetched and not handed over.
     fetched: VecDeque<(Position, Record)>,
     running: FuturesUnordered<Run>,
@@ -86,7 +96,7 @@ pub async fn run(
     subscription: Arc<Subscription>,
     partition: u32,
     mut reader: Box<dyn Reader>,
-    make: impl FnOnce(weir_core::unit::Restore) -> Partition + Send,
+    make: impl FnOnce(Restore) -> Partition + Send,
     stop: CancellationToken,
 ) -> Result<(), PipelineError> {
     let machine = make(restore(&subscription, partition).await?);
@@ -95,6 +105,7 @@ pub async fn run(
         .into_iter()
         .for_each(|position| reader.seek(position));
     let mut worker = Worker {
+        turns: subscription.gate.turns(),
         subscription,
         partition,
         machine,
@@ -111,7 +122,7 @@ pub async fn run(
 async fn restore(
     subscription: &Subscription,
     partition: u32,
-) -> Result<weir_core::unit::Restore, PipelineError> {
+) -> Result<Restore, PipelineError> {
     let scope = &subscription.deployment.scope;
     let restore = subscription.ledger.restore(scope, partition).await?;
     if restore.unit > 0 || subscription.deployment.manifest.from == From::Earliest {
@@ -130,6 +141,11 @@ async fn restore(
         completions: Vec::new(),
         cursors: scope.topics.iter().map(end).collect(),
         open: Vec::new(),
+        heads: Vec::new(),
+        lease: Vec::new(),
+        alone: None,
+        active: Active::default(),
+        next_parked: 0,
         stream_time: Millis(0),
         staged_at: clock::now(),
         expired_blocks: Vec::new(),
@@ -158,9 +174,7 @@ impl Worker {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 Some((number, result)) = OptionFuture::from(self.commit.as_mut()) => self.committed(number, result),
-                Some((id, outcome)) = self.running.next() => {
-                    self.machine.handle_outcome(clock::now(), id, outcome);
-                }
+                Some((id, outcome)) = self.running.next() => self.ended(id, outcome),
                 records = reader.fetch(FETCH_BYTES), if hungry => match records {
                     Ok(records) => self.fetched.extend(records),
                     Err(error @ FetchError::OutOfRange { .. }) => return Err(PipelineError::Fetch(error)),
@@ -169,6 +183,7 @@ impl Worker {
                         tokio::time::sleep(FETCH_BACK_OFF).await;
                     }
                 },
+                Ok(()) = self.turns.changed() => {}
                 () = sleep_until(timeout) => self.machine.handle_timeout(clock::now()),
             }
         }
@@ -189,12 +204,12 @@ impl Worker {
             tokio::select! {
                 biased;
                 Some((number, result)) = OptionFuture::from(self.commit.as_mut()) => self.committed(number, result),
-                Some((id, outcome)) = self.running.next() => {
-                    self.machine.handle_outcome(clock::now(), id, outcome);
-                }
+                Some((id, outcome)) = self.running.next() => self.ended(id, outcome),
                 () = &mut deadline, if !self.running.is_empty() => {
                     self.running.clear();
-                    self.machine.abandon_running();
+                    let machine = &mut self.machine;
+                    let gate = &self.subscription.gate;
+                    gate.with(|gate| machine.abandon_running(clock::now(), gate));
                 }
                 () = sleep_until(self.machine.poll_timeout()) => {}
             }
@@ -203,24 +218,20 @@ impl Worker {
 
     fn feed(&mut self) {
         let now = clock::now();
+        let manifest = &self.subscription.deployment.manifest;
         while self.machine.has_capacity() {
             let Some((position, record)) = self.fetched.pop_front() else {
                 return;
             };
-            let decoded = self.decode(&record);
+            let is_command = position.topic == self.subscription.deployment.command_topic();
+            let (record, decoded) = if is_command {
+                decode::command(record)
+            } else {
+                let decoded = decode::record(&record, &manifest.filter);
+                (record, decoded)
+            };
             self.machine
                 .handle_record(now, position, Arc::new(record), decoded);
-        }
-    }
-
-    fn decode(&self, record: &Record) -> Decoded {
-        match decode(record) {
-            Ok(None) => Decoded::Skipped,
-            Ok(Some(event)) if self.subscription.deployment.manifest.filter.admits(&event) => {
-                Decoded::Event(Arc::new(event))
-            }
-            Ok(Some(_)) => Decoded::Filtered,
-            Err((code, message)) => Decoded::Poison { code, message },
         }
     }
 
@@ -228,56 +239,112 @@ impl Worker {
     fn work(&mut self) {
         let waker = futures_util::task::noop_waker();
         let mut context = std::task::Context::from_waker(&waker);
-        while let Some(action) = self.machine.poll_action(clock::now()) {
+        while let Some(action) = self.next_action() {
             match action {
                 Action::Attempt(attempt) => {
-                    let mut run = self.attempt(attempt);
+                    let mut run = self.attempt(*attempt);
                     match run.as_mut().poll(&mut context) {
-                        std::task::Poll::Ready((id, outcome)) => {
-                            self.machine.handle_outcome(clock::now(), id, outcome);
-                        }
+                        std::task::Poll::Ready((id, outcome)) => self.ended(id, outcome),
                         std::task::Poll::Pending => self.running.push(run),
                     }
+                }
+                Action::Load(load) => {
+                    let loaded = self.load(&load);
+                    self.machine.handle_loaded(clock::now(), load, loaded);
                 }
                 Action::Commit(unit) => {
                     let number = unit.number;
                     let scope = &self.subscription.deployment.scope;
-                    let commit = self.subscription.ledger.commit(scope, self.partition, unit);
+                    let commit = self
+                        .subscription
+                        .ledger
+                        .commit(scope, self.partition, *unit);
                     self.commit = Some(Box::pin(async move { (number, commit.await) }));
                 }
             }
         }
     }
 
+    fn next_action(&mut self) -> Option<Action> {
+        let machine = &mut self.machine;
+        let gate = &self.subscription.gate;
+        gate.with(|gate| machine.poll_action(clock::now(), gate))
+    }
+
+    fn ended(&mut self, id: AttemptId, outcome: Outcome) {
+        let machine = &mut self.machine;
+        let gate = &self.subscription.gate;
+        gate.with(|gate| machine.handle_outcome(clock::now(), gate, id, outcome));
+    }
+
+    fn load(&self, load: &Load) -> Loaded {
+        self.read(load).unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "read failed, trying again");
+            Loaded::Unavailable
+        })
+    }
+
+    fn read(&self, load: &Load) -> Result<Loaded, LedgerError> {
+        let Subscription {
+            deployment, ledger, ..
+        } = &*self.subscription;
+        let (scope, partition) = (&deployment.scope, self.partition);
+        Ok(match load {
+            Load::Parked(sequence) => {
+                let head = ledger.parked_head(scope, partition, sequence)?;
+                Loaded::Parked(head.map(|event| {
+                    let decoded = decode::stored(&event.record);
+                    (event, decoded)
+                }))
+            }
+            Load::Timer(_, key) => {
+                let timer = ledger.timer(scope, partition, key)?;
+                Loaded::Timer(timer.map(|timer| {
+                    let decoded = decode::stored(&timer.out.record);
+                    (timer, decoded)
+                }))
+            }
+            Load::Timers => Loaded::Timers(ledger.timers(scope, partition, TIMERS_RESIDENT_MAX)?),
+            Load::Letter(_, letter, sequence) => Loaded::Letter(
+                ledger.letter(scope, partition, *letter)?,
+                ledger.parked_head(scope, partition, sequence)?,
+            ),
+        })
+    }
+
     fn attempt(&self, attempt: Attempt) -> Run {
         let Subscription {
             deployment,
             handlers,
-            ledger,
             ..
         } = &*self.subscription;
-        let component = handlers.component(&deployment.scope.group);
-        let state = deployment.manifest.grants.state.then(|| {
-            Box::new(SequenceState {
-                subscription: Arc::clone(&self.subscription),
-                ledger: Arc::clone(ledger),
-                partition: self.partition,
-                sequence: attempt.sequence,
-                staged: attempt.staged,
-            }) as Box<dyn StateView>
-        });
-        let position = attempt.id.position;
+        let manifest = &deployment.manifest;
+        let group = match &deployment.fallback {
+            Some(fallback) if attempt.fallback => &fallback.group,
+            Some(_) | None => &deployment.scope.group,
+        };
+        let component = handlers.component(group);
+        let view = SequenceView {
+            subscription: Arc::clone(&self.subscription),
+            partition: self.partition,
+            sequence: attempt.sequence,
+            staged: attempt.staged,
+        };
+        let own = !attempt.fallback;
+        let timers = (own && manifest.grants.timers)
+            .then(|| Box::new(view.clone()) as Box<dyn TimersView>);
+        let state = (own && manifest.grants.state).then(|| Box::new(view) as Box<dyn StateView>);
         let input = weir_wasm::Attempt {
             event: attempt.event,
             number: attempt.number,
             tenant: attempt.tenant,
-            topic: Arc::clone(&deployment.scope.topics[usize::from(position.topic)]),
-            partition: self.partition,
-            position: position.offset,
+            topic: attempt.origin.topic,
+            partition: attempt.origin.partition,
+            position: attempt.origin.offset,
             key: attempt.record.key.clone(),
             now: clock::now(),
             state,
-            timers: None,
+            timers,
         };
         let id = attempt.id;
         Box::pin(async move {
@@ -294,17 +361,19 @@ impl Worker {
         match &result {
             CommitResult::Committed => {}
             CommitResult::Refused {
-                position,
+                item,
                 code,
                 message,
             } => {
-                tracing::warn!(%code, %message, offset = position.offset, "output refused, event dies");
+                tracing::warn!(%code, %message, ?item, "output refused, event dies");
             }
             CommitResult::Unavailable { message } => {
                 tracing::warn!(%message, "commit failed, backing off")
             }
         }
-        self.machine.handle_commit(clock::now(), number, result);
+        let machine = &mut self.machine;
+        let gate = &self.subscription.gate;
+        gate.with(|gate| machine.handle_commit(clock::now(), gate, number, result));
     }
 
     fn report(&self) {
@@ -318,62 +387,5 @@ async fn sleep_until(at: Option<Millis>) {
     match at {
         Some(at) => tokio::time::sleep(at.since(clock::now())).await,
         None => pending().await,
-    }
-}
-
-/// The event that a record carries; none for a tombstone that is no event.
-fn decode(record: &Record) -> Result<Option<Event>, (String, String)> {
-    match binding::from_record(record) {
-        Ok(event) => Ok(Some(event)),
-        Err(BindingError::NotAnEvent) if record.value.is_none() => Ok(None),
-        Err(BindingError::Structured) => {
-            let value = record.value.clone().unwrap_or_default();
-            let event = cloudevents::from_structured(&value);
-            event
-                .map(Some)
-                .map_err(|error| ("structured".to_owned(), error.to_string()))
-        }
-        Err(error) => Err((error.code().to_owned(), error.to_string())),
-    }
-}
-
-/// The state of one sequence: staged writes over what is committed.
-struct SequenceState {
-    subscription: Arc<Subscription>,
-    ledger: Arc<dyn Ledger>,
-    partition: u32,
-    sequence: SequenceKey,
-    staged: StagedState,
-}
-
-impl StateView for SequenceState {
-    fn get(&self, name: &str) -> Result<Option<Bytes>, StateUnavailable> {
-        if let Some(staged) = self.staged.get(name) {
-            return Ok(staged);
-        }
-        let scope = &self.subscription.deployment.scope;
-        let committed = self
-            .ledger
-            .state(scope, self.partition, &self.sequence, name);
-        committed.map_err(|error| StateUnavailable(error.to_string()))
-    }
-
-    fn names(&self) -> Result<Vec<String>, StateUnavailable> {
-        let scope = &self.subscription.deployment.scope;
-        let committed = self
-            .ledger
-            .state_names(scope, self.partition, &self.sequence);
-        let mut names: std::collections::BTreeSet<String> = committed
-            .map_err(|error| StateUnavailable(error.to_string()))?
-            .into_iter()
-            .collect();
-        for (name, present) in self.staged.names() {
-            if present {
-                names.insert(name.to_owned());
-            } else {
-                names.remove(name);
-            }
-        }
-        Ok(names.into_iter().collect())
     }
 }

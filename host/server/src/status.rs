@@ -54,11 +54,11 @@ impl SubscriptionStatus {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let status = partitions.entry(partition).or_default();
-        let (open, retrying) = machine.open();
+        let gauges = machine.gauges(crate::clock::now());
         status.counters = machine.counters();
-        status.open = open;
-        status.retrying = retrying;
-        status.inbox_ids = machine.inbox_len();
+        status.open = gauges.open;
+        status.retrying = gauges.retrying;
+        status.inbox_ids = gauges.inbox_ids;
         status.frontiers.clear();
         status.frontiers.extend(machine.frontiers());
     }
@@ -86,7 +86,7 @@ impl SubscriptionStatus {
             let frontiers = partitions
                 .get(&partition)
                 .map(|status| status.frontiers.as_slice());
-            let topics = self.deployment.scope.topics.iter().enumerate();
+            let topics = self.deployment.source_topics().iter().enumerate();
             topics
                 .filter_map(|(index, topic)| {
                     let (first, end) = bus.bounds(topic, partition)?;
@@ -122,7 +122,7 @@ impl SubscriptionStatus {
                 )
             })
             .collect();
-        let topics = &self.deployment.scope.topics;
+        let topics = self.deployment.source_topics();
         let stopped = self.stopped();
         json!({
             "name": self.deployment.manifest.name,

@@ -53,6 +53,10 @@ fn a_small_manifest_gets_the_defaults() {
         source: "/weir/billing".to_owned(),
         grants: Grants::default(),
         retry: weir_core::retry::Config::default(),
+        breaker: weir_core::breaker::Config::default(),
+        fallback: None,
+        rate: None,
+        on_dead: OnDead::Release,
         limits: Limits {
             memory_bytes: 64 << 20,
             cpu: CPU,
@@ -72,7 +76,9 @@ fn everything_that_is_written_is_read() {
     let rest = "from = \"latest\"\nfilter = [{ exact = { type = \"T\" } }]\n\
                 [emit]\ntopics = [\"public.payments.v1\", \"=audit\"]\nsource = \"/billing\"\n\
                 [grants]\nstate = true\n[retry]\nimmediate_ms = [1]\nattempts_max = 3\n\
-                [limits]\nmemory_mib = 8\ncpu_ms = 5\nwall_ms = 6\n[inbox]\nenabled = false\n";
+                [breaker]\nwhile_open = \"fallback\"\nfallback = \"spare\"\nopen_s = 20\n\
+                [dead_letter]\non_dead = \"hold\"\n\
+                [limits]\nmemory_mib = 8\ncpu_ms = 5\nwall_ms = 6\nrate_per_second = 100\n[inbox]\nenabled = false\n";
     let manifest = load(&format!("{head}{SMALL}{rest}")).unwrap();
     assert_eq!(
         (manifest.partitions, manifest.isolation, manifest.from),

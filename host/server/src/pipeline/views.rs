@@ -1,0 +1,98 @@
+//! What an attempt sees of its sequence: staged writes over what is committed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weir_core::partition::StagedState;
+use weir_core::unit::SequenceKey;
+use weir_wasm::{StateUnavailable, StateView, TimersView};
+
+use super::Subscription;
+use crate::ledger::LedgerError;
+
+/// One sequence, as the attempt that is about to start finds it.
+#[derive(Clone)]
+pub(super) struct SequenceView {
+    pub(super) subscription: Arc<Subscription>,
+    pub(super) partition: u32,
+    pub(super) sequence: SequenceKey,
+    pub(super) staged: StagedState,
+}
+
+impl StateView for SequenceView {
+    fn get(&self, name: &str) -> Result<Option<Bytes>, StateUnavailable> {
+        if let Some(staged) = self.staged.get(name) {
+            return Ok(staged);
+        }
+        let Subscription {
+            deployment, ledger, ..
+        } = &*self.subscription;
+        ledger
+            .state(&deployment.scope, self.partition, &self.sequence, name)
+            .map_err(unavailable)
+    }
+
+    fn names(&self) -> Result<Vec<String>, StateUnavailable> {
+        let Subscription {
+            deployment, ledger, ..
+        } = &*self.subscription;
+        let committed = ledger.state_names(&deployment.scope, self.partition, &self.sequence);
+        Ok(overlay(
+            committed.map_err(unavailable)?,
+            self.staged.names(),
+        ))
+    }
+
+    fn total_bytes(&self) -> Result<usize, StateUnavailable> {
+        let Subscription {
+            deployment, ledger, ..
+        } = &*self.subscription;
+        let scope = &deployment.scope;
+        let mut total = ledger
+            .state_bytes(scope, self.partition, &self.sequence)
+            .map_err(unavailable)?;
+        for (name, _) in self.staged.names() {
+            let committed = ledger
+                .state(scope, self.partition, &self.sequence, name)
+                .map_err(unavailable)?;
+            total -= committed.map_or(0, |value| name.len() + value.len());
+            let staged = self.staged.get(name).flatten();
+            total += staged.map_or(0, |value| name.len() + value.len());
+        }
+        Ok(total)
+    }
+}
+
+impl TimersView for SequenceView {
+    fn names(&self) -> Result<Vec<String>, StateUnavailable> {
+        let Subscription {
+            deployment, ledger, ..
+        } = &*self.subscription;
+        let committed = ledger.timer_names(&deployment.scope, self.partition, &self.sequence);
+        Ok(overlay(
+            committed.map_err(unavailable)?,
+            self.staged.timers(),
+        ))
+    }
+}
+
+/// Committed names with the staged ones over them.
+fn overlay<'a>(
+    committed: Vec<String>,
+    staged: impl Iterator<Item = (&'a str, bool)>,
+) -> Vec<String> {
+    let mut names: BTreeSet<String> = committed.into_iter().collect();
+    for (name, present) in staged {
+        if present {
+            names.insert(name.to_owned());
+        } else {
+            names.remove(name);
+        }
+    }
+    names.into_iter().collect()
+}
+
+fn unavailable(error: LedgerError) -> StateUnavailable {
+    StateUnavailable(error.to_string())
+}
