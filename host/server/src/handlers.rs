@@ -1,6 +1,5 @@
 //! The table of live handlers: read for every attempt, changed while running.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -131,6 +130,24 @@ impl Deployment {
         }
     }
 
+    /// What loading the component would refuse, as far as it shows without compiling it.
+    fn component_faults(&self) -> Faults {
+        let path = &self.manifest.component;
+        let Ok(bytes) = std::fs::read(path) else {
+            // Told with the manifest's key.
+            return Faults::default();
+        };
+        let refused: Vec<String> = match weir_wasm::describe(&bytes) {
+            Ok(found) => weir_wasm::check_description(&found, &self.grants())
+                .iter()
+                .map(|error| chain(error))
+                .collect(),
+            Err(error) => vec![chain(&error)],
+        };
+        let fault = |message| Faults::of_file(path, message).0;
+        Faults(refused.into_iter().flat_map(fault).collect())
+    }
+
     /// Reads and loads the component.
     pub async fn load(&self, sandbox: &Sandbox) -> Result<Component, Faults> {
         let manifest = &self.manifest;
@@ -169,40 +186,45 @@ impl Deployment {
 /// Everything that is wrong with any of them.
 pub fn deployments(config: &Config) -> Result<Vec<Deployment>, Faults> {
     let mut faults = Faults::default();
-    let mut found: Vec<(Deployment, std::path::PathBuf)> = Vec::new();
+    let mut found: Vec<Deployment> = Vec::new();
     for folder in config.handler_folders()? {
-        match Manifest::load(&folder, config) {
-            Ok(manifest) => {
-                let deployment = Deployment::new(manifest, config);
-                let twin = found
-                    .iter()
-                    .find(|(other, _)| other.scope.group == deployment.scope.group);
-                match twin {
-                    Some((_, other)) => {
-                        faults
-                            .0
-                            .push(twice(&folder, &deployment.manifest.name, other))
-                    }
-                    None => found.push((deployment, folder)),
-                }
+        let (manifest, more) = match Manifest::load_leniently(&folder, config) {
+            Ok(read) => read,
+            Err(more) => {
+                faults.0.extend(more.0);
+                continue;
             }
-            Err(more) => faults.0.extend(more.0),
+        };
+        faults.0.extend(more.0);
+        let deployment = Deployment::new(manifest, config);
+        let twin = found
+            .iter()
+            .find(|other| other.scope.group == deployment.scope.group);
+        match twin {
+            // A missing name is told already.
+            Some(_) if deployment.manifest.name.is_empty() => {}
+            Some(other) => faults.0.push(twice(&deployment.manifest, &other.manifest)),
+            None => found.push(deployment),
         }
     }
-    faults.check()?;
-    Ok(found
-        .into_iter()
-        .map(|(deployment, _)| deployment)
-        .collect())
+    if faults.0.is_empty() {
+        return Ok(found);
+    }
+    // The host will not come to load the components: what can be seen without compiling is told with the rest.
+    found
+        .iter()
+        .for_each(|deployment| faults.0.extend(deployment.component_faults().0));
+    Err(faults)
 }
 
-fn twice(folder: &Path, name: &str, other: &Path) -> Fault {
+fn twice(manifest: &Manifest, other: &Manifest) -> Fault {
     Fault {
-        file: folder.join(manifest::FILE),
+        file: manifest.file.clone(),
         key: "name".to_owned(),
         message: format!(
-            "{name:?} is also the handler in {}: a name is one subscription",
-            other.display()
+            "{:?} is also the name in {}: a name is one subscription",
+            manifest.name,
+            other.file.display()
         ),
     }
 }

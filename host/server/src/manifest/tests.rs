@@ -12,11 +12,9 @@ fn load(text: &str) -> Result<Manifest, Faults> {
     fs::write(folder.path().join("billing.wasm"), "").unwrap();
     fs::write(folder.path().join(FILE), text).unwrap();
     let mut manifest = Manifest::load(folder.path(), &Config::default())?;
-    manifest.component = manifest
-        .component
-        .strip_prefix(folder.path())
-        .unwrap()
-        .to_owned();
+    for path in [&mut manifest.component, &mut manifest.file] {
+        *path = path.strip_prefix(folder.path()).unwrap().to_owned();
+    }
     Ok(manifest)
 }
 
@@ -42,6 +40,7 @@ fn check(text: &str, wanted: &[(&str, &str)]) {
 #[test]
 fn a_small_manifest_gets_the_defaults() {
     let wanted = Manifest {
+        file: FILE.into(),
         name: "billing".to_owned(),
         version: "1.2.0".to_owned(),
         component: "billing.wasm".into(),
@@ -59,7 +58,7 @@ fn a_small_manifest_gets_the_defaults() {
             wall: WALL,
         },
         isolation: Isolation::Reuse,
-        partitions: 12,
+        partitions: None,
         inbox: true,
     };
     assert_eq!(wanted.group(&Config::default()), "weir.dev.default.billing");
@@ -76,7 +75,7 @@ fn everything_that_is_written_is_read() {
     let manifest = load(&format!("{head}{SMALL}{rest}")).unwrap();
     assert_eq!(
         (manifest.partitions, manifest.isolation, manifest.from),
-        (3, Isolation::Event, From::Latest)
+        (Some(3), Isolation::Event, From::Latest)
     );
     assert_eq!(manifest.tenant, "acme");
     assert_eq!(
@@ -95,6 +94,12 @@ fn everything_that_is_written_is_read() {
 }
 
 #[test]
+fn a_wrong_name_is_one_fault_and_not_another_of_the_source_made_of_it() {
+    let text = SMALL.replace("\"billing\"", "\"Bill ing\"");
+    check(&text, &[("name", "lower-case letters")]);
+}
+
+#[test]
 fn all_faults_of_a_manifest_are_reported_at_once_with_key_and_remedy() {
     check(
         "nam = \"billing\"\nversion = \"1\"\ncomponent = \"other.wasm\"\n[emit]\ntopics = [\"payments\"]",
@@ -103,7 +108,7 @@ fn all_faults_of_a_manifest_are_reported_at_once_with_key_and_remedy() {
             ("version", "must be three numbers"),
             ("subscribe.topics", "is missing"),
             ("emit.topics[0]", "write three parts"),
-            ("component", "build the handler, or correct the path"),
+            ("component", "`cargo xtask guests`"),
             ("nam", "did you mean `name`?"),
         ],
     );
