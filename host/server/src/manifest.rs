@@ -250,6 +250,14 @@ fn read_subscribe(mut section: Section<'_>, config: &Config) -> (Vec<String>, Fr
 
 fn read_emit(mut section: Section<'_>, config: &Config, handler: &str) -> (Vec<String>, String) {
     let topics = read_topics(&mut section, config).unwrap_or_default();
+    for (index, topic) in topics.iter().enumerate() {
+        if names::is_own_topic(topic) {
+            section.fault(
+                &format!("topics[{index}]"),
+                format!("{topic:?} is for the host itself: emit to another topic"),
+            );
+        }
+    }
     let written = section.text("source");
     if let Some(source) = written
         && (source.is_empty() || source.chars().any(|c| c.is_control() || c.is_whitespace()))

@@ -94,6 +94,12 @@ fn everything_that_is_written_is_read() {
 }
 
 #[test]
+fn a_handler_emits_to_no_topic_of_the_host_itself() {
+    let text = format!("{SMALL}[emit]\ntopics = [\"=dlq.weir.dev.default.a.t\"]\n");
+    check(&text, &[("emit.topics[0]", "is for the host itself")]);
+}
+
+#[test]
 fn a_wrong_name_is_one_fault_and_not_another_of_the_source_made_of_it() {
     let text = SMALL.replace("\"billing\"", "\"Bill ing\"");
     check(&text, &[("name", "lower-case letters")]);
