@@ -87,6 +87,17 @@ impl App {
         ensure_topics(&store, &config, &deployments)?;
         let bus: Arc<dyn Bus> = Arc::new(store.clone());
         let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
+        if deployments.is_empty() {
+            let folders = config
+                .handlers
+                .iter()
+                .map(|folder| folder.display().to_string());
+            let folders = folders.collect::<Vec<_>>().join(", ");
+            tracing::warn!(
+                folders,
+                "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
+            );
+        }
         let table = Arc::new(Handlers::default());
         let mut subscriptions = Vec::new();
         for (deployment, component) in deployments.into_iter().zip(components) {

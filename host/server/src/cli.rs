@@ -76,7 +76,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", env = "WEIR_DATA")]
     pub data: Option<PathBuf>,
     /// Write logs as JSON, one object a line
-    #[arg(long, alias = "json")]
+    #[arg(long, visible_alias = "json")]
     pub json_logs: bool,
 }
 
