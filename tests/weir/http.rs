@@ -53,6 +53,18 @@ fn unknown_topic_is_not_found_and_the_nearest_name_is_told() {
 }
 
 #[test]
+fn nobody_publishes_to_the_dead_letters_of_a_handler() {
+    let (_scratch, host) = Scratch::with_purchases();
+    let letters = format!("dlq.weir.dev.default.billing.{INVOICES}");
+    let event = [invoice("forged", "1", "1.00")];
+    for name in [letters.clone(), format!("={letters}")] {
+        let answer = host.client().publish(&name, &event).unwrap();
+        assert_problem(&answer, 403, "can be read, not published to");
+    }
+    assert_eq!(host.client().records(&letters).unwrap(), 0);
+}
+
+#[test]
 fn request_for_another_host_name_is_misdirected() {
     let (_scratch, host) = Scratch::with_purchases();
     let client = host.client();

@@ -241,7 +241,6 @@ impl Toolchain {
             "build",
             "--release",
             "--quiet",
-            "--locked",
             "--target-dir",
             "target",
             "--target",
@@ -249,6 +248,10 @@ impl Toolchain {
         ]);
         if self == Self::Debian {
             command.arg("-Zbuild-std=std,panic_abort");
+        }
+        // Whoever adds a handler has a lock file that does not know it. CI takes only what was committed.
+        if std::env::var_os("CI").is_some() {
+            command.arg("--locked");
         }
         command.stdin(Stdio::null());
         command

@@ -28,6 +28,9 @@ const KILLS: &str = "kills";
 const LANGUAGES: &str = "languages";
 const SURFACE: &str = "swaps and API";
 
+/// Where guests are built for this machine, by clippy and for their native tests.
+const NATIVE: &str = "target/native";
+
 /// How the harness of `tests` says that a test could not run: this, then its name and the reason.
 const SKIPPED: &str = "SKIPPED: ";
 
@@ -241,7 +244,15 @@ fn clippy(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
             "-D",
             "warnings",
         ],
-    )
+    )?;
+    for manifest in guest_manifests(root) {
+        let mut command = cargo::command(root, ["clippy", "--workspace", "--all-targets"]);
+        command
+            .args(["--manifest-path", &manifest, "--", "-D", "warnings"])
+            .env("CARGO_TARGET_DIR", root.join(NATIVE));
+        tally.check(&format!("clippy, {manifest}"), cargo::run(command));
+    }
+    Ok(())
 }
 
 /// Whether the toolchain has this part of itself; asks rustup for it where it has not.
@@ -285,7 +296,7 @@ fn native(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
                 &manifest,
             ],
         );
-        command.env("CARGO_TARGET_DIR", root.join("target/native"));
+        command.env("CARGO_TARGET_DIR", root.join(NATIVE));
         test(command, &manifest, tally)?;
     }
     Ok(())

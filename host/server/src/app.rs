@@ -1,8 +1,9 @@
 //! From a configuration to a running host and back: build, run, drain.
 
 use std::any::Any;
+use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,19 +14,19 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_core::partition::{OnDead, Partition};
+use weir_core::partition::Partition;
 use weir_wasm::{Component, Sandbox, SandboxConfig};
 
-use crate::bus::{Assignment, Bus, EnsureTopicError};
-use crate::config::{Config, Faults, Tls};
+use crate::bus::{Assignment, Bus};
+use crate::config::{Config, Faults, Tls, TlsFault};
 use crate::data_dir::DataDir;
 use crate::embedded::{Embedded, EmbeddedConfig};
 use crate::handlers::{self, Deployment, Handlers};
-use crate::http::{HttpConfig, HttpServer};
+use crate::http::{BindError, HttpConfig, HttpServer};
 use crate::ledger::Ledger;
-use crate::names;
 use crate::pipeline::{self, Subscription};
 use crate::status::{HostStatus, SubscriptionStatus};
+use crate::topics;
 
 /// How long a stop may take before what is left is given up; uncommitted events run again at the next start.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
@@ -86,6 +87,17 @@ impl App {
         ensure_topics(&store, &config, &deployments)?;
         let bus: Arc<dyn Bus> = Arc::new(store.clone());
         let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
+        if deployments.is_empty() {
+            let folders = config
+                .handlers
+                .iter()
+                .map(|folder| folder.display().to_string());
+            let folders = folders.collect::<Vec<_>>().join(", ");
+            tracing::warn!(
+                folders,
+                "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
+            );
+        }
         let table = Arc::new(Handlers::default());
         let mut subscriptions = Vec::new();
         for (deployment, component) in deployments.into_iter().zip(components) {
@@ -129,7 +141,8 @@ impl App {
             Arc::clone(&bus),
             Arc::clone(&status) as _,
         )
-        .await?;
+        .await
+        .map_err(|error| refused_address(&config, &error))?;
         Ok(Self {
             config: Arc::new(config),
             store,
@@ -344,40 +357,11 @@ async fn load(deployments: &[Deployment], data_dir: &DataDir) -> anyhow::Result<
     Ok(components)
 }
 
-/// Makes the topics of the configuration, then those that manifests name and nobody has made.
-fn ensure_topics(
-    bus: &dyn Bus,
-    config: &Config,
-    deployments: &[Deployment],
-) -> Result<(), EnsureTopicError> {
-    for topic in &config.topics {
+/// Makes the topics that are missing, unless anything about their numbers of partitions is wrong.
+fn ensure_topics(bus: &dyn Bus, config: &Config, deployments: &[Deployment]) -> anyhow::Result<()> {
+    let existing = |name: &str| bus.topic(name).map(|topic| topic.partitions);
+    for topic in topics::plan(&existing, config, deployments)? {
         bus.ensure_topic(&topic.name, topic.partitions)?;
-    }
-    let ensure = |name: &str, partitions: u32| match bus.topic(name) {
-        Some(_) => Ok(()),
-        None => bus.ensure_topic(name, partitions),
-    };
-    for deployment in deployments {
-        let manifest = &deployment.manifest;
-        for name in manifest.topics.iter().chain(&manifest.emit_topics) {
-            ensure(name, manifest.partitions)?;
-        }
-        let partitions_of = |name: &str| {
-            bus.topic(name)
-                .map_or(manifest.partitions, |topic| topic.partitions)
-        };
-        if manifest.on_dead != OnDead::Stop {
-            let sources = deployment.source_topics().iter();
-            for (topic, letters) in sources.zip(&*deployment.dead_letter_topics) {
-                // A dead letter keeps its partition.
-                ensure(letters, partitions_of(topic))?;
-            }
-        }
-        if !manifest.topics.is_empty() {
-            // So does a command, which the owner of the partition obeys.
-            let commands = names::commands_topic(&deployment.scope.group);
-            ensure(&commands, deployment.partitions(bus))?;
-        }
     }
     Ok(())
 }
@@ -406,14 +390,18 @@ fn store_config(config: &Config) -> EmbeddedConfig {
     }
 }
 
-fn http_config(config: &Config) -> anyhow::Result<HttpConfig> {
+fn http_config(config: &Config) -> Result<HttpConfig, Faults> {
     let http = &config.http;
     Ok(HttpConfig {
         listen: http.listen,
         names: http.names.clone(),
         environment: config.environment.clone(),
         domain: config.domain.clone(),
-        tls: http.tls.as_ref().map(tls).transpose()?,
+        tls: http
+            .tls
+            .as_ref()
+            .map(|files| tls(config, files))
+            .transpose()?,
         tokens: http
             .tokens
             .iter()
@@ -428,21 +416,27 @@ fn http_config(config: &Config) -> anyhow::Result<HttpConfig> {
     })
 }
 
-fn tls(files: &Tls) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let reading = |path: &Path| format!("read {}", path.display());
-    let chain = CertificateDer::pem_file_iter(&files.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| reading(&files.cert))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).with_context(|| reading(&files.key))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .with_context(|| format!("use {} with {}", files.cert.display(), files.key.display()))?;
-    Ok(Arc::new(config))
+fn tls(config: &Config, files: &Tls) -> Result<Arc<rustls::ServerConfig>, Faults> {
+    let fault = |fault: TlsFault| config.fault(format!("http.tls.{}", fault.key), fault.message);
+    files
+        .server_config()
+        .map_err(|faults| Faults(faults.into_iter().map(fault).collect()))
+}
+
+/// The address is one more thing of the configuration that can be wrong.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the rest have no remedy of their own"
+)]
+fn refused_address(config: &Config, error: &BindError) -> Faults {
+    let remedy = match error.source.kind() {
+        ErrorKind::AddrInUse => "another program listens there: end it, or write another port",
+        ErrorKind::AddrNotAvailable => "this machine has no such address: write one that it has",
+        ErrorKind::PermissionDenied => "ports below 1024 are the system's: write a higher one",
+        _ => "write another address",
+    };
+    let message = format!("{}: {remedy} ({})", error.address, error.source);
+    Faults(vec![config.fault("http.listen", message)])
 }
 
 #[cfg(test)]

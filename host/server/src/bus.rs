@@ -2,9 +2,14 @@
 //!
 //! | operation | embedded log | Kafka |
 //! |---|---|---|
+//! | [`Bus::topics`], [`Bus::topic`] | the catalog in memory | the cluster's metadata, refreshed as it ages |
+//! | [`Bus::ensure_topic`] | written and synced before it answers | `CreateTopics`, then metadata until every partition has a leader |
 //! | [`Bus::publish`] | one atomic batch, one sync | one transaction (or `acks=all`, idempotent) per call |
 //! | [`Bus::subscribe`] | every partition at once, epoch 1 | joins the consumer group; epoch = generation |
+//! | [`Bus::reader`] | reads the log | assigns the partition to a consumer outside of any group, `read_committed` |
+//! | [`Bus::bounds`] | the extent in memory | log start and last stable offset, by `ListOffsets` |
 //! | [`Membership::next`] | never revokes | rebalance callbacks, answered within the drain deadline |
+//! | [`Reader::seek`] | moves the cursor | seeks explicitly, once the restore is done and before the first fetch |
 //! | [`Reader::fetch`] | reads the log, waits at its end | takes from the partition's queue; not calling it pauses the partition |
 
 use std::sync::Arc;

@@ -15,10 +15,14 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use self::client::{Client, ClientError};
-use crate::config::{Config, Faults};
+use crate::config::{self, Config, Faults};
+use crate::handlers;
 
 /// Read when `weir run` names no other.
-const CONFIG_FILE: &str = "weir.toml";
+const CONFIG_FILE: &str = config::FILE;
+
+/// Where the project's own checkout has its built handlers: ./plugins holds their sources there.
+const BUILT_HANDLERS: &str = "target/guests";
 
 /// Exit code for what a person has to write differently, the same as clap's.
 pub const USAGE: u8 = 2;
@@ -27,7 +31,8 @@ pub const USAGE: u8 = 2;
 const FIRST_STEPS: &str = "\
 Weir hands events to sandboxed WebAssembly handlers: exactly once, in order, retried.
 
-  weir run                                      start a host: handlers from ./plugins, data in ./weir-data
+  weir run                                      start a host: data in ./weir-data, handlers from ./plugins
+                                                (in Weir's checkout from ./target/guests, see `cargo xtask guests`)
   weir publish events.ndjson --topic TOPIC      send it CloudEvents, one a line
   weir tail TOPIC                               see what arrives in a topic
 
@@ -71,7 +76,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", env = "WEIR_DATA")]
     pub data: Option<PathBuf>,
     /// Write logs as JSON, one object a line
-    #[arg(long, alias = "json")]
+    #[arg(long, visible_alias = "json")]
     pub json_logs: bool,
 }
 
@@ -152,9 +157,13 @@ impl RunArgs {
     /// The configuration and the data directory.
     ///
     /// # Errors
-    /// Everything that is wrong with the file.
+    /// Everything that is wrong with the file, and with the handlers where the file is wrong.
     pub fn load(&self) -> Result<(Config, PathBuf), Faults> {
-        let config = load_config(self.config.as_deref())?;
+        let (config, faults) = load_leniently(self.config.as_deref())?;
+        if let Err(faults) = faults.check() {
+            let more = handlers::deployments(&config).err().unwrap_or_default();
+            return Err(Faults([faults.0, more.0].concat()));
+        }
         let data = config.data_dir(self.data.clone());
         Ok((config, data))
     }
@@ -162,12 +171,21 @@ impl RunArgs {
 
 /// The configuration in `file`, else in the working directory, else the defaults.
 fn load_config(file: Option<&Path>) -> Result<Config, Faults> {
+    let (config, faults) = load_leniently(file)?;
+    faults.check().map(|()| config)
+}
+
+/// The same, with what is wrong with the file.
+fn load_leniently(file: Option<&Path>) -> Result<(Config, Faults), Faults> {
     let default = Path::new(CONFIG_FILE);
-    match file {
-        Some(file) => Config::load(file),
-        None if default.is_file() => Config::load(default),
-        None => Ok(Config::default()),
+    if let Some(file) = file.or_else(|| default.is_file().then_some(default)) {
+        return Config::load_leniently(file);
     }
+    let mut config = Config::default();
+    if Path::new(BUILT_HANDLERS).is_dir() {
+        config.handlers = vec![PathBuf::from(BUILT_HANDLERS)];
+    }
+    Ok((config, Faults::default()))
 }
 
 /// Prints the first steps.

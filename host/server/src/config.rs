@@ -7,6 +7,7 @@ pub(crate) mod document;
 mod faults;
 mod http;
 pub(crate) mod retry;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,11 @@ use std::time::Duration;
 use self::document::{Document, Section};
 pub use self::faults::{Fault, Faults};
 pub use self::http::{Http, HttpLimits, Secret, Tls, Token};
+pub use self::tls::TlsFault;
 use crate::names::{self, LABEL_RULE};
 
+/// The name of the file, where none is given.
+pub const FILE: &str = "weir.toml";
 /// First part of short topic names: a newcomer's machine is a development environment.
 pub const ENVIRONMENT: &str = "dev";
 /// Second part of short topic names: nobody else's domain.
@@ -43,6 +47,8 @@ pub const SPAN_POSITIONS: u32 = 65_536;
 /// A validated configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// The file it was read from.
+    pub file: Option<PathBuf>,
     /// First part of expanded topic names and of groups.
     pub environment: String,
     /// Second part of expanded topic names.
@@ -185,6 +191,7 @@ impl Default for Policy {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            file: None,
             environment: ENVIRONMENT.to_owned(),
             domain: DOMAIN.to_owned(),
             data: None,
@@ -213,7 +220,16 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(file: &Path) -> Result<Self, Faults> {
-        Self::read(Document::load(file)?)
+        let (config, faults) = Self::load_leniently(file)?;
+        faults.check().map(|()| config)
+    }
+
+    /// Reads a file with everything that is wrong with it: what is, has its default. For those who look for more faults.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not TOML.
+    pub fn load_leniently(file: &Path) -> Result<(Self, Faults), Faults> {
+        Ok(Self::read(Document::load(file)?))
     }
 
     /// Reads the text of `file`.
@@ -221,7 +237,19 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Faults> {
-        Self::read(Document::parse(file, text)?)
+        let (config, faults) = Self::read(Document::parse(file, text)?);
+        faults.check().map(|()| config)
+    }
+
+    /// A fault of one key, whether there is a file or the default was meant.
+    #[must_use]
+    pub fn fault(&self, key: impl Into<String>, message: impl Into<String>) -> Fault {
+        let unnamed = || PathBuf::from(FILE);
+        Fault {
+            file: self.file.clone().unwrap_or_else(unnamed),
+            key: key.into(),
+            message: message.into(),
+        }
     }
 
     /// The data directory: what the command line or the environment says, else the file, else [`DATA`].
@@ -275,8 +303,11 @@ impl Config {
         Ok(found)
     }
 
-    fn read(document: Document) -> Result<Self, Faults> {
-        let mut config = Self::default();
+    fn read(document: Document) -> (Self, Faults) {
+        let mut config = Self {
+            file: Some(document.file().to_owned()),
+            ..Self::default()
+        };
         let mut root = document.root();
         read_label(&mut root, "environment", &mut config.environment);
         read_label(&mut root, "domain", &mut config.domain);
@@ -303,8 +334,7 @@ impl Config {
         memory.close();
         read_pipeline(root.section("pipeline"), &mut config.pipeline);
         root.close();
-        document.finish()?;
-        Ok(config)
+        (config, document.faults())
     }
 }
 
@@ -342,7 +372,7 @@ fn read_topics(root: &mut Section<'_>, config: &Config) -> Vec<Topic> {
     let mut topics: Vec<Topic> = Vec::new();
     for mut section in root.sections("topics") {
         let name = section.required("name", "\"public.orders.v1\"");
-        let partitions = read_partitions(&mut section);
+        let partitions = read_partitions(&mut section).unwrap_or(PARTITIONS);
         match name.map(|name| config.expand_topic(name)) {
             Some(Ok(name)) if topics.iter().any(|topic| topic.name == name) => {
                 section.fault("name", format!("{name:?} is there twice: keep one of them"));
@@ -356,11 +386,9 @@ fn read_topics(root: &mut Section<'_>, config: &Config) -> Vec<Topic> {
     topics
 }
 
-pub(crate) fn read_partitions(section: &mut Section<'_>) -> u32 {
+pub(crate) fn read_partitions(section: &mut Section<'_>) -> Option<u32> {
     let number = section.number("partitions", 1..=u64::from(PARTITIONS_MAX));
-    number
-        .and_then(|n| u32::try_from(n).ok())
-        .unwrap_or(PARTITIONS)
+    number.and_then(|n| u32::try_from(n).ok())
 }
 
 fn read_policy(mut section: Section<'_>) -> Policy {

@@ -90,6 +90,19 @@ pub struct OpenError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+const DAMAGED: &str = "if it is damaged, restore the data directory from a backup";
+
+/// What to do about a store that does not open. RocksDB gives the system's errors as text.
+fn remedy(error: &str) -> &'static str {
+    if error.contains("No space left on device") {
+        "the disk is full: free space and start again; nothing that was accepted is lost"
+    } else if error.contains("Permission denied") {
+        "start the host as the owner of the data directory"
+    } else {
+        DAMAGED
+    }
+}
+
 /// What the store holds.
 #[derive(Clone, Debug)]
 pub struct DiskUsage {
@@ -124,9 +137,10 @@ impl Embedded {
                 source,
             }
         };
-        let damaged = "if it is damaged, restore the data directory from a backup";
-        let store = Arc::new(Store::open(path).map_err(|source| error(damaged)(source.into()))?);
-        let catalog = Catalog::load(&store).map_err(|source| error(damaged)(source.into()))?;
+        let store = Store::open(path)
+            .map_err(|source| error(remedy(source.as_ref()))(source.into()))?;
+        let store = Arc::new(store);
+        let catalog = Catalog::load(&store).map_err(|source| error(DAMAGED)(source.into()))?;
         let committer = Committer::spawn(Arc::clone(&store), &config).map_err(|source| {
             error("the committer's thread could not be started")(source.into())
         })?;

@@ -1,6 +1,5 @@
 //! The table of live handlers: read for every attempt, changed while running.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -66,7 +65,10 @@ impl Deployment {
     #[must_use]
     pub fn new(manifest: Manifest, config: &Config) -> Self {
         let group: Arc<str> = manifest.group(config).into();
-        let own = manifest.topics.iter().map(|topic| Arc::from(topic.as_str()));
+        let own = manifest
+            .topics
+            .iter()
+            .map(|topic| Arc::from(topic.as_str()));
         let commands = Arc::from(names::commands_topic(&group));
         let topics: Arc<[Arc<str>]> = own.chain([commands]).collect();
         let dead_letter_topics = manifest
@@ -99,7 +101,10 @@ impl Deployment {
     pub fn gate(&self) -> SharedGate {
         let breaker = Breaker::new(self.manifest.breaker, clock::now());
         let rate = self.manifest.rate;
-        SharedGate::new(breaker, rate.map(|rate| Rate::new(rate.per_second, rate.burst)))
+        SharedGate::new(
+            breaker,
+            rate.map(|rate| Rate::new(rate.per_second, rate.burst)),
+        )
     }
 
     /// What it may emit.
@@ -176,6 +181,24 @@ impl Deployment {
         }
     }
 
+    /// What loading the component would refuse, as far as it shows without compiling it.
+    fn component_faults(&self) -> Faults {
+        let path = &self.manifest.component;
+        let Ok(bytes) = std::fs::read(path) else {
+            // Told with the manifest's key.
+            return Faults::default();
+        };
+        let refused: Vec<String> = match weir_wasm::describe(&bytes) {
+            Ok(found) => weir_wasm::check_description(&found, &self.grants())
+                .iter()
+                .map(|error| chain(error))
+                .collect(),
+            Err(error) => vec![chain(&error)],
+        };
+        let fault = |message| Faults::of_file(path, message).0;
+        Faults(refused.into_iter().flat_map(fault).collect())
+    }
+
     /// Reads and loads the component.
     pub async fn load(&self, sandbox: &Sandbox) -> Result<Component, Faults> {
         let manifest = &self.manifest;
@@ -214,62 +237,63 @@ impl Deployment {
 /// Everything that is wrong with any of them.
 pub fn deployments(config: &Config) -> Result<Vec<Deployment>, Faults> {
     let mut faults = Faults::default();
-    let mut found: Vec<(Deployment, std::path::PathBuf)> = Vec::new();
+    let mut found: Vec<Deployment> = Vec::new();
     for folder in config.handler_folders()? {
-        match Manifest::load(&folder, config) {
-            Ok(manifest) => {
-                let deployment = Deployment::new(manifest, config);
-                let twin = found
-                    .iter()
-                    .find(|(other, _)| other.scope.group == deployment.scope.group);
-                match twin {
-                    Some((_, other)) => {
-                        faults
-                            .0
-                            .push(twice(&folder, &deployment.manifest.name, other))
-                    }
-                    None => found.push((deployment, folder)),
-                }
+        let (manifest, more) = match Manifest::load_leniently(&folder, config) {
+            Ok(read) => read,
+            Err(more) => {
+                faults.0.extend(more.0);
+                continue;
             }
-            Err(more) => faults.0.extend(more.0),
+        };
+        faults.0.extend(more.0);
+        let deployment = Deployment::new(manifest, config);
+        let twin = found
+            .iter()
+            .find(|other| other.scope.group == deployment.scope.group);
+        match twin {
+            // A missing name is told already.
+            Some(_) if deployment.manifest.name.is_empty() => {}
+            Some(other) => faults.0.push(twice(&deployment.manifest, &other.manifest)),
+            None => found.push(deployment),
         }
     }
     let fallbacks = resolve_fallbacks(&found, &mut faults);
-    faults.check()?;
-    let with_fallback = found.into_iter().zip(fallbacks);
-    Ok(with_fallback
-        .map(|((deployment, _), fallback)| Deployment {
-            fallback,
-            ..deployment
-        })
-        .collect())
+    if faults.0.is_empty() {
+        let with_fallback = found.into_iter().zip(fallbacks);
+        return Ok(with_fallback
+            .map(|(deployment, fallback)| Deployment {
+                fallback,
+                ..deployment
+            })
+            .collect());
+    }
+    // The host will not come to load the components: what can be seen without compiling is told with the rest.
+    found
+        .iter()
+        .for_each(|deployment| faults.0.extend(deployment.component_faults().0));
+    Err(faults)
 }
 
 /// Who takes whose place: a handler of the same tenant that reads no topic itself.
-fn resolve_fallbacks(
-    found: &[(Deployment, std::path::PathBuf)],
-    faults: &mut Faults,
-) -> Vec<Option<Fallback>> {
-    let mut fault = |folder: &Path, key: &str, message: String| {
-        faults.0.push(Fault {
-            file: folder.join(manifest::FILE),
-            key: key.to_owned(),
-            message,
-        });
+fn resolve_fallbacks(found: &[Deployment], faults: &mut Faults) -> Vec<Option<Fallback>> {
+    let fault = |deployment: &Deployment, key: &str, message: String| Fault {
+        file: deployment.manifest.file.clone(),
+        key: key.to_owned(),
+        message,
     };
     let mut used = Vec::new();
     let mut fallbacks = Vec::new();
-    for (deployment, folder) in found {
-        let Some(name) = &deployment.manifest.fallback else {
+    for deployment in found {
+        let manifest = &deployment.manifest;
+        let Some(name) = &manifest.fallback else {
             fallbacks.push(None);
             continue;
         };
-        let named = |other: &&(Deployment, std::path::PathBuf)| {
-            let other = &other.0.manifest;
-            other.name == *name && other.tenant == deployment.manifest.tenant
+        let named = |other: &&Deployment| {
+            other.manifest.name == *name && other.manifest.tenant == manifest.tenant
         };
-        let fallback = found.iter().find(named).map(|(other, _)| other);
-        fallbacks.push(match fallback {
+        fallbacks.push(match found.iter().find(named) {
             Some(other) if other.manifest.topics.is_empty() => {
                 used.push(Arc::clone(&other.scope.group));
                 Some(Fallback {
@@ -278,35 +302,53 @@ fn resolve_fallbacks(
                 })
             }
             Some(_) => {
-                let message = format!("{name:?} reads topics itself: remove its [subscribe], or name another");
-                fault(folder, "breaker.fallback", message);
+                let message = format!(
+                    "{name:?} reads topics itself: write topics = [] there, or name another"
+                );
+                faults
+                    .0
+                    .push(fault(deployment, "breaker.fallback", message));
                 None
             }
             None => {
-                let tenant = &deployment.manifest.tenant;
-                let message = format!("there is no handler {name:?} of tenant {tenant:?} in the handlers' folders");
-                fault(folder, "breaker.fallback", message);
+                let tenant = &manifest.tenant;
+                let message = format!(
+                    "there is no handler {name:?} of tenant {tenant:?} in the handlers' folders"
+                );
+                faults
+                    .0
+                    .push(fault(deployment, "breaker.fallback", message));
                 None
             }
         });
     }
-    for (deployment, folder) in found {
-        if deployment.manifest.topics.is_empty() && !used.contains(&deployment.scope.group) {
-            let message = "is missing: write topics = [\"public.orders.v1\"] under [subscribe]; only a \
-                           handler that another one names as its fallback reads nothing";
-            fault(folder, "subscribe.topics", message.to_owned());
+    for deployment in found {
+        let manifest = &deployment.manifest;
+        let is_told = |fault: &Fault| {
+            fault.file == manifest.file && fault.key.starts_with("subscribe.topics")
+        };
+        if faults.0.iter().any(is_told) {
+            continue;
+        }
+        if manifest.topics.is_empty() && !used.contains(&deployment.scope.group) {
+            let message = "is empty, which is for a handler that another one names as its fallback: name the topics \
+                           that it reads";
+            faults
+                .0
+                .push(fault(deployment, "subscribe.topics", message.to_owned()));
         }
     }
     fallbacks
 }
 
-fn twice(folder: &Path, name: &str, other: &Path) -> Fault {
+fn twice(manifest: &Manifest, other: &Manifest) -> Fault {
     Fault {
-        file: folder.join(manifest::FILE),
+        file: manifest.file.clone(),
         key: "name".to_owned(),
         message: format!(
-            "{name:?} is also the handler in {}: a name is one subscription",
-            other.display()
+            "{:?} is also the name in {}: a name is one subscription",
+            manifest.name,
+            other.file.display()
         ),
     }
 }

@@ -19,3 +19,4 @@ pub mod names;
 pub mod pipeline;
 pub mod status;
 pub mod telemetry;
+pub mod topics;

@@ -37,6 +37,8 @@ const NOT_IN_THIS_RELEASE: [&str; 1] = ["self_test"];
 /// A validated manifest in its deployed form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
+    /// The file it was read from.
+    pub file: PathBuf,
     /// Identity: names the subscription, its state and its metrics.
     pub name: String,
     /// Three numbers, with an optional suffix.
@@ -71,8 +73,8 @@ pub struct Manifest {
     pub limits: Limits,
     /// Whether instances are used again.
     pub isolation: Isolation,
-    /// Partitions of its topics that do not exist.
-    pub partitions: u32,
+    /// Partitions that its topics must have; none: those that do not exist get [`config::PARTITIONS`].
+    pub partitions: Option<u32>,
     /// Whether the inbox drops repeats of an event.
     pub inbox: bool,
 }
@@ -129,10 +131,20 @@ impl Manifest {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(dir: &Path, config: &Config) -> Result<Self, Faults> {
+        let (manifest, faults) = Self::load_leniently(dir, config)?;
+        faults.check().map(|()| manifest)
+    }
+
+    /// Reads the manifest in the folder `dir` with everything that is wrong with it: what is, has a default. For those
+    /// who look for more faults.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not TOML.
+    pub fn load_leniently(dir: &Path, config: &Config) -> Result<(Self, Faults), Faults> {
         let document = Document::load(&dir.join(FILE))?;
-        let manifest = Self::read(document.root(), config);
-        document.finish()?;
-        Ok(manifest)
+        let mut manifest = Self::read(document.root(), config);
+        document.file().clone_into(&mut manifest.file);
+        Ok((manifest, document.faults()))
     }
 
     /// The subscription's group.
@@ -168,6 +180,7 @@ impl Manifest {
         let (breaker, fallback) = failures::read_breaker(root.section("breaker"));
         let (limits, rate) = read_limits(root.section("limits"));
         let manifest = Self {
+            file: PathBuf::new(),
             name: name.to_owned(),
             version: version.to_owned(),
             component: read_component(&mut root),
@@ -212,7 +225,8 @@ fn read_component(root: &mut Section<'_>) -> PathBuf {
         root.fault(
             "component",
             format!(
-                "there is no file {}: build the handler, or correct the path",
+                "there is no file {}: build the handler (the project's own: `cargo xtask guests`, into \
+                 target/guests), or correct the path",
                 path.display()
             ),
         );
@@ -221,25 +235,13 @@ fn read_component(root: &mut Section<'_>) -> PathBuf {
 }
 
 fn read_subscribe(mut section: Section<'_>, config: &Config) -> (Vec<String>, From, Filter) {
-    // Without the section it reads nothing, which is right for another handler's fallback and for nobody else.
-    let is_written = section.is_present();
     let topics = read_topics(&mut section, config).unwrap_or_else(|| {
-        if is_written {
-            section.fault(
-                "topics",
-                "is missing: write topics = [\"public.orders.v1\"] under [subscribe]",
-            );
-        }
+        section.fault(
+            "topics",
+            "is missing: write topics = [\"public.orders.v1\"] under [subscribe]",
+        );
         Vec::new()
     });
-    if topics.is_empty()
-        && section
-            .value("topics")
-            .and_then(|v| v.as_array())
-            .is_some_and(Vec::is_empty)
-    {
-        section.fault("topics", "is empty: a handler reads at least one topic");
-    }
     let from = choice(
         &mut section,
         "from",
@@ -259,16 +261,25 @@ fn read_subscribe(mut section: Section<'_>, config: &Config) -> (Vec<String>, Fr
 
 fn read_emit(mut section: Section<'_>, config: &Config, handler: &str) -> (Vec<String>, String) {
     let topics = read_topics(&mut section, config).unwrap_or_default();
-    let source = section
-        .text("source")
-        .map_or_else(|| format!("/weir/{handler}"), str::to_owned);
-    if source.is_empty() || source.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    for (index, topic) in topics.iter().enumerate() {
+        if names::is_own_topic(topic) {
+            section.fault(
+                &format!("topics[{index}]"),
+                format!("{topic:?} is for the host itself: emit to another topic"),
+            );
+        }
+    }
+    let written = section.text("source");
+    if let Some(source) = written
+        && (source.is_empty() || source.chars().any(|c| c.is_control() || c.is_whitespace()))
+    {
         section.fault(
             "source",
             format!("is {source:?}: must be a URI reference, as in \"/weir/billing\""),
         );
     }
     section.close();
+    let source = written.map_or_else(|| format!("/weir/{handler}"), str::to_owned);
     (topics, source)
 }
 

@@ -75,6 +75,13 @@ pub fn commands_topic(group: &str) -> String {
     bounded(format!("_weir.{group}.commands"))
 }
 
+/// Whether only Weir itself writes to this topic: dead letters, and what starts with `_weir.`. A record that others put
+/// there would be taken for one of its own.
+#[must_use]
+pub fn is_own_topic(topic: &str) -> bool {
+    topic.starts_with("dlq.") || topic.starts_with("_weir.")
+}
+
 /// Whether this may name an environment, a domain, a tenant or a handler: `[a-z0-9-]`, at most 64 bytes.
 #[must_use]
 pub fn is_label(name: &str) -> bool {

@@ -119,10 +119,7 @@ pub async fn run(
 }
 
 /// What the ledger holds; a new subscription from the latest record commits its start first.
-async fn restore(
-    subscription: &Subscription,
-    partition: u32,
-) -> Result<Restore, PipelineError> {
+async fn restore(subscription: &Subscription, partition: u32) -> Result<Restore, PipelineError> {
     let scope = &subscription.deployment.scope;
     let restore = subscription.ledger.restore(scope, partition).await?;
     if restore.unit > 0 || subscription.deployment.manifest.from == From::Earliest {
@@ -279,7 +276,10 @@ impl Worker {
 
     fn load(&self, load: &Load) -> Loaded {
         self.read(load).unwrap_or_else(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "read failed, trying again");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "read failed, trying again"
+            );
             Loaded::Unavailable
         })
     }
@@ -331,8 +331,8 @@ impl Worker {
             staged: attempt.staged,
         };
         let own = !attempt.fallback;
-        let timers = (own && manifest.grants.timers)
-            .then(|| Box::new(view.clone()) as Box<dyn TimersView>);
+        let timers =
+            (own && manifest.grants.timers).then(|| Box::new(view.clone()) as Box<dyn TimersView>);
         let state = (own && manifest.grants.state).then(|| Box::new(view) as Box<dyn StateView>);
         let input = weir_wasm::Attempt {
             event: attempt.event,

@@ -25,7 +25,7 @@ pub(crate) enum Stop {
     #[error("the attempt took longer than {} ms", .0.as_millis())]
     Wall(Duration),
     #[error(
-        "the instance asked for {wanted} bytes of memory; its limit is {limit} (raise `memory` in [limits])"
+        "the instance asked for {wanted} bytes of memory; its limit is {limit} (raise `memory_mib` in [limits])"
     )]
     Memory { wanted: usize, limit: usize },
     #[error("the instance asked for a table of {wanted} elements; the limit is {limit}")]

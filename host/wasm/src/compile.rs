@@ -197,5 +197,5 @@ pub(crate) fn not_wasm(bytes: &[u8]) -> String {
         [b'#', b'!', ..] => "it looks like a script".to_owned(),
         _ => format!("it starts with {:02x?}", &bytes[..bytes.len().min(8)]),
     };
-    format!("this is not WebAssembly: {looks}")
+    format!("this is not WebAssembly: {looks}; a handler is a `.wasm` component or core module")
 }

@@ -125,6 +125,8 @@ pub(crate) fn settings() -> Config {
         .epoch_interruption(true)
         .concurrency_support(false)
         .wasm_memory64(false)
+        // Components made of several: what wasmtime generates to pass values between them copies from one memory into
+        // another.
         .wasm_multi_memory(true)
         .wasm_relaxed_simd(false)
         .wasm_wide_arithmetic(false)

@@ -27,13 +27,15 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// A host that was never reached is probably not started: say so soon.
 const FIRST_CONTACT: Duration = Duration::from_secs(5);
 const CONTENT_TYPE: &str = "application/cloudevents-batch+json";
-const REPEAT: &str = "events already published are dropped by the inbox as duplicates: repeating is safe within 24 h";
+const REPEAT: &str =
+    "events already published are dropped by the handlers' inbox: repeating is safe within 24 h";
 
 /// Arguments of `weir publish`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A repeat does no harm: events already published are dropped by the inbox as duplicates, \
-                        within 24 h."
+    after_help = "A repeat is safe for handlers: within 24 h their inbox drops events that were already published. \
+                  The topic then holds the events twice, and so they reach `weir tail` and handlers with \
+                  `[inbox] enabled = false`."
 )]
 pub struct PublishArgs {
     /// JSON lines or a JSON array of CloudEvents, also gzipped; - is standard input
@@ -105,14 +107,19 @@ pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), CliErro
         .and_then(|mut input| publisher.publish(&mut input, args.batch as usize));
     progress.finish_and_clear();
     let counts = &publisher.counts;
-    report(out, topic, counts, started.elapsed(), args.json)?;
+    // A failure that sent nothing has said all there is.
+    if result.is_ok() || counts.published > 0 || args.json {
+        report(out, topic, counts, started.elapsed(), args.json)?;
+    }
     if result.is_err() && counts.published > 0 && !args.json {
+        let stay = if counts.published == 1 {
+            "stays"
+        } else {
+            "stay"
+        };
         note(
             &progress,
-            &format!(
-                "{} events stay published; {REPEAT}",
-                HumanCount(counts.published)
-            ),
+            &format!("{} {stay} published; {REPEAT}", events(counts.published)),
         );
     }
     result
@@ -120,9 +127,14 @@ pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), CliErro
 
 impl Publisher<'_> {
     fn publish(&mut self, input: &mut Input<'_>, batch_events: usize) -> Result<(), CliError> {
-        let done = self.resume.as_ref().map_or(0, Resume::acknowledged);
-        while self.counts.skipped < done && input.next()?.is_some() {
-            self.counts.skipped += 1;
+        if let Some(resume) = &mut self.resume {
+            while self.counts.skipped < resume.acknowledged()
+                && let Some(item) = input.next()?
+            {
+                resume.pass(&item.json);
+                self.counts.skipped += 1;
+            }
+            resume.check()?;
         }
         let mut batch: Vec<Item> = Vec::with_capacity(batch_events);
         let mut bytes = 0;
@@ -185,13 +197,15 @@ impl Publisher<'_> {
         }
         self.counts.batches += 1;
         self.counts.published += batch.len() as u64;
+        if let Some(resume) = &mut self.resume {
+            batch.iter().for_each(|item| resume.pass(&item.json));
+        }
         batch.clear();
-        let events = self.counts.skipped + self.counts.published;
-        self.progress
-            .set_message(format!("{} events", HumanCount(events)));
+        let done = self.counts.skipped + self.counts.published;
+        self.progress.set_message(events(done));
         self.resume
             .as_mut()
-            .map_or(Ok(()), |resume| resume.acknowledge(events))
+            .map_or(Ok(()), |resume| resume.acknowledge(done))
     }
 }
 
@@ -214,15 +228,10 @@ fn name_lines(error: ClientError, batch: &[Item]) -> CliError {
         .filter_map(|fault| Some((batch.get(fault.index)?.line, printable(&fault.detail))))
         .map(|(line, detail)| format!("line {line}: {detail}"))
         .collect();
-    match (reasons.is_empty(), batch) {
-        (false, [first, ..]) => {
-            let reason = format!("the host refused its batch: {}", reasons.join("; "));
-            CliError::Input(InputError::Line {
-                line: first.line,
-                reason,
-            })
-        }
-        (true, _) | (_, []) => error.into(),
+    if reasons.is_empty() {
+        error.into()
+    } else {
+        CliError::Input(InputError::Refused(reasons.join("; ")))
     }
 }
 
@@ -247,13 +256,18 @@ fn open_resume(args: &PublishArgs, topic: &str) -> Result<Resume, CliError> {
     }
     let resume = Resume::open(&args.file, topic, args.resume_file.as_deref())?;
     if resume.acknowledged() > 0 && !args.json {
-        let done = HumanCount(resume.acknowledged());
+        let done = events(resume.acknowledged());
         note(
             &ProgressBar::hidden(),
-            &format!("going on after {done} acknowledged events; {REPEAT}"),
+            &format!("going on after {done}, acknowledged before; {REPEAT}"),
         );
     }
     Ok(resume)
+}
+
+fn events(count: u64) -> String {
+    let noun = if count == 1 { "event" } else { "events" };
+    format!("{} {noun}", HumanCount(count))
 }
 
 fn is_stdin(file: &Path) -> bool {
@@ -271,6 +285,12 @@ fn open(file: &Path) -> Result<(Box<dyn Read>, Option<u64>), CliError> {
     };
     let opened = File::open(file).map_err(failed)?;
     let meta = opened.metadata().map_err(failed)?;
+    if meta.is_dir() {
+        let file = file.display();
+        return Err(CliError::Usage(format!(
+            "{file} is a folder: name a file of CloudEvents in it"
+        )));
+    }
     Ok((Box::new(opened), meta.is_file().then_some(meta.len())))
 }
 
@@ -320,8 +340,8 @@ fn report(
     let rate = published as f64 / seconds.max(0.001);
     write!(
         out,
-        "published {} events to {topic} in {seconds:.1} s ({rate:.0}/s)",
-        HumanCount(published)
+        "published {} to {topic} in {seconds:.1} s ({rate:.0}/s)",
+        events(published)
     )?;
     if skipped > 0 {
         write!(out, ", skipped {} acknowledged before", HumanCount(skipped))?;

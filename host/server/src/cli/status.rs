@@ -123,6 +123,10 @@ fn write(status: &Status, url: &str, out: &mut dyn Write) -> Result<(), CliError
         ];
         let rows: Vec<_> = status.handlers.iter().map(handler_row).collect();
         table::write(out, &head, &rows)?;
+        writeln!(
+            out,
+            "what is counted from `failures` on is since this start of the host"
+        )?;
     }
     for handler in &status.handlers {
         if let Some(reason) = &handler.reason {

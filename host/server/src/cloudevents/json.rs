@@ -38,8 +38,19 @@ pub enum DecodeError {
         events_max: usize,
     },
     /// Events that break rules: index in the batch and reason, the first twenty.
-    #[error("{} in the body: {}", if .0.len() == 1 { "one event is invalid" } else { "events are invalid" }, .0[0].1)]
+    #[error("{} in the body: {}", how_many(.0.len()), .0[0].1)]
     Events(Vec<(usize, EventError)>),
+}
+
+fn how_many(faults: usize) -> Cow<'static, str> {
+    match faults {
+        1 => "one event is invalid".into(),
+        FAULTS_MAX.. => {
+            format!("{FAULTS_MAX} events or more are invalid, the first {FAULTS_MAX} are listed")
+                .into()
+        }
+        _ => "events are invalid".into(),
+    }
 }
 
 /// The event in this body (`application/cloudevents+json`). Its data shares the body's memory.

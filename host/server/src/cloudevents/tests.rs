@@ -24,6 +24,27 @@ fn fault(members: &str) -> EventError {
 }
 
 #[test]
+fn a_list_of_faults_that_is_cut_says_so() {
+    let faults = |count: usize| {
+        let batch = format!("[{}]", vec!["{}"; count].join(","));
+        let error = from_batch(&Bytes::from(batch), 100).unwrap_err();
+        let DecodeError::Events(faults) = &error else {
+            panic!("{error}");
+        };
+        (faults.len(), error.to_string())
+    };
+    assert!(
+        faults(1)
+            .1
+            .starts_with("one event is invalid in the body: ")
+    );
+    assert!(faults(2).1.starts_with("events are invalid in the body: "));
+    let (listed, message) = faults(21);
+    assert_eq!(listed, 20);
+    assert!(message.starts_with("20 events or more are invalid, the first 20 are listed"));
+}
+
+#[test]
 fn data_is_kept_as_its_content_type_says() {
     let cases = [
         ("", None, None),

@@ -70,9 +70,14 @@ impl Document {
         self.file.parent().unwrap_or(Path::new("")).join(path)
     }
 
-    /// The faults; `Err` when there are any.
-    pub(crate) fn finish(self) -> Result<(), Faults> {
-        Faults(self.faults.into_inner()).check()
+    /// The file.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What was found wrong with it.
+    pub(crate) fn faults(self) -> Faults {
+        Faults(self.faults.into_inner())
     }
 }
 

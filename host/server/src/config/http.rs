@@ -133,6 +133,12 @@ impl Http {
     }
 }
 
+impl Tls {
+    fn are_files(&self) -> bool {
+        self.cert.is_file() && self.key.is_file()
+    }
+}
+
 pub(super) fn read(mut section: Section<'_>) -> Http {
     let mut http = Http::default();
     if let Some(listen) = section.text("listen") {
@@ -195,11 +201,16 @@ fn read_tls(mut section: Section<'_>) -> Option<Tls> {
     };
     let cert = file("cert", "\"cert.pem\"");
     let key = file("key", "\"key.pem\"");
+    let tls = cert.zip(key).map(|(cert, key)| Tls { cert, key });
+    if let Some(tls) = tls.as_ref().filter(|tls| tls.are_files())
+        && let Err(faults) = tls.server_config()
+    {
+        for fault in faults {
+            section.fault(fault.key, fault.message);
+        }
+    }
     section.close();
-    Some(Tls {
-        cert: cert?,
-        key: key?,
-    })
+    tls
 }
 
 fn read_token(mut section: Section<'_>) -> Option<Token> {

@@ -6,12 +6,16 @@ use super::*;
 
 const EXAMPLE: &str = include_str!("../../../../weir.example.toml");
 
+/// A certificate for `localhost` and its key, made for this test.
+const CERT: &str = include_str!("tests/cert.pem");
+const KEY: &str = include_str!("tests/key.pem");
+
 /// A folder with everything that the example names.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("plugins")).unwrap();
-    for file in ["cert.pem", "key.pem"] {
-        fs::write(folder.path().join(file), "").unwrap();
+    for (file, text) in [("cert.pem", CERT), ("key.pem", KEY)] {
+        fs::write(folder.path().join(file), text).unwrap();
     }
     fs::write(folder.path().join("token"), "0123456789abcdef\n").unwrap();
     folder
@@ -45,6 +49,7 @@ fn the_example_is_the_defaults() {
     let folder = folder();
     assert_eq!(parse(&folder, EXAMPLE), parse(&folder, ""));
     let default = Config {
+        file: Some(folder.path().join("weir.toml")),
         handlers: vec![folder.path().join(HANDLERS)],
         ..Config::default()
     };
@@ -153,6 +158,38 @@ fn wrong_values_are_named_with_what_would_be_right() {
         )],
     );
     check("a = 1\nb = ", &[("line 2", "not valid TOML")]);
+}
+
+#[test]
+fn a_pem_file_that_serves_for_nothing_is_told_with_its_key() {
+    let check_tls = |cert: &str, key: &str, wanted: &[(&str, &str)]| {
+        let folder = folder();
+        fs::write(folder.path().join("cert.pem"), cert).unwrap();
+        fs::write(folder.path().join("key.pem"), key).unwrap();
+        let text = "enviroment = 1\n[http.tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"";
+        let mut faults = parse(&folder, text).unwrap_err().0;
+        assert_eq!(faults.pop().unwrap().key, "enviroment");
+        let keys: Vec<_> = faults.iter().map(|fault| &*fault.key).collect();
+        let wanted_keys: Vec<_> = wanted.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, wanted_keys, "{faults:?}");
+        for (fault, (_, words)) in faults.iter().zip(wanted) {
+            assert!(fault.message.contains(words), "{fault:?}");
+        }
+    };
+    check_tls(
+        KEY,
+        CERT,
+        &[
+            ("http.tls.cert", "no certificate"),
+            ("http.tls.key", "no private key"),
+        ],
+    );
+    check_tls(
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        KEY,
+        &[("http.tls", "do not serve together")],
+    );
+    check_tls(CERT, "", &[("http.tls.key", "no private key")]);
 }
 
 #[test]

@@ -111,6 +111,10 @@ impl Kind {
 
 /// A kind of key that belongs to one subscription: after the kind's byte comes the subscription's number.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "deleting a subscription comes apart")
+)]
 pub(super) struct GroupKind {
     kind: Kind,
     pub(super) family: Family,

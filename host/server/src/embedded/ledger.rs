@@ -58,6 +58,9 @@ impl Ledger for Embedded {
             .catalog
             .group(&inner.store, &scope.group, &scope.topics);
         Box::pin(async move {
+            if let Err(message) = inner.disk.check_units() {
+                return CommitResult::Unavailable { message };
+            }
             let group = match group {
                 Ok(group) => group,
                 Err(error) => {

@@ -373,11 +373,43 @@ async fn a_second_open_is_refused() {
     assert!(Embedded::open(scratch.path(), EmbeddedConfig::default()).is_err());
 }
 
+#[test]
+fn a_full_disk_is_not_answered_with_a_backup() {
+    let full = "IO error: No space left on device: While appending to file: /data/000012.log";
+    assert!(remedy(full).contains("free space and start again"));
+    assert_eq!(remedy("Corruption: block checksum mismatch"), DAMAGED);
+}
+
 #[tokio::test]
-async fn a_nearly_full_disk_stops_intake_and_not_commits() {
+async fn commits_leave_the_last_of_the_disk_to_the_store() {
     let scratch = tempfile::tempdir().unwrap();
     let config = EmbeddedConfig {
         disk_reserve: Some(u64::MAX),
+        ..EmbeddedConfig::default()
+    };
+    let bus = Embedded::open(scratch.path(), config).unwrap();
+    bus.ensure_topic("in", 1).unwrap();
+    let refused = bus
+        .commit(&scope("g", &["in"]), 0, unit(1, 0, Vec::new()))
+        .await;
+    assert!(
+        matches!(&refused, CommitResult::Unavailable { message } if message.contains("free space")),
+        "{refused:?}"
+    );
+    drop(bus);
+    // The unit is surely absent, and goes in when there is room.
+    let committed = open(scratch.path())
+        .commit(&scope("g", &["in"]), 0, unit(1, 0, Vec::new()))
+        .await;
+    assert_eq!(committed, CommitResult::Committed);
+}
+
+#[tokio::test]
+async fn a_nearly_full_disk_stops_intake_and_not_commits() {
+    let scratch = tempfile::tempdir().unwrap();
+    let disk = rustix::fs::statvfs(scratch.path()).unwrap();
+    let config = EmbeddedConfig {
+        disk_reserve: Some(disk.f_bavail * disk.f_frsize * 2),
         ..EmbeddedConfig::default()
     };
     let bus = Embedded::open(scratch.path(), config).unwrap();

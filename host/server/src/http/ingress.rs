@@ -42,6 +42,9 @@ pub(super) async fn publish(
 ) -> Result<Response, Problem> {
     let Path(topic) = topic.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let topic = find_topic(&state, &topic)?.name;
+    if names::is_own_topic(&topic) {
+        return Err(Problem::own_topic(&topic));
+    }
     let mode = mode(&headers)?;
     let body = read_body(&state.config, &headers, body).await?;
     let events = decode(mode, &state.config, &headers, body)?;

@@ -167,6 +167,17 @@ impl Problem {
         )
     }
 
+    pub(super) fn own_topic(name: &str) -> Self {
+        let detail =
+            format!("{name:?} holds what the host itself wrote: it can be read, not published to");
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "own-topic",
+            "nothing was taken: the topic is the host's own",
+            detail,
+        )
+    }
+
     pub(super) fn foreign_tenant(errors: Vec<EventFault>) -> Self {
         let detail = "an event names a tenant that is not the token's";
         Self {

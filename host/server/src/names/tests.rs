@@ -91,6 +91,13 @@ fn labels_are_lower_case_letters_digits_and_hyphens() {
 }
 
 #[test]
+fn dead_letters_and_internal_topics_are_weirs_own() {
+    let letters = dlq_topic("weir.dev.default.billing", "dev.local.public.orders.v1");
+    assert!(is_own_topic(&letters) && is_own_topic("_weir.g.ledger"));
+    assert!(!is_own_topic("dev.local.public.orders.v1") && !is_own_topic("dlq-of-others"));
+}
+
+#[test]
 fn what_others_wrote_cannot_drive_a_terminal() {
     assert_eq!(printable("plain é"), "plain é");
     assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\u{a}");

@@ -9,7 +9,7 @@ use weir_wasm::{Description, LoadError};
 use super::{component_faults, needs, to_json};
 use crate::cli::{CliError, table};
 use crate::config::document::Document;
-use crate::config::{Config, Faults, Grant};
+use crate::config::{Config, Faults, Grant, PARTITIONS};
 use crate::handlers::Deployment;
 use crate::manifest::{self, From, Isolation, Manifest};
 use crate::names::printable;
@@ -138,7 +138,7 @@ fn whole(
             "dead_letter_topics": letters.map(|topic| &**topic).collect::<Vec<_>>(),
             "emit_topics": manifest.emit_topics, "source": manifest.source,
             "from": from(manifest), "filter": filter(folder),
-            "assignor": assignor(manifest).0, "partitions": manifest.partitions, "inbox": manifest.inbox,
+            "assignor": assignor(manifest).0, "partitions": manifest.partitions.unwrap_or(PARTITIONS), "inbox": manifest.inbox,
             "grants": asked(manifest), "isolation": isolation(manifest),
             "limits": {
                 "memory_bytes": manifest.limits.memory_bytes,
@@ -189,7 +189,10 @@ fn write(
         ),
         (
             "partitions",
-            format!("{} for topics that do not exist", manifest.partitions),
+            manifest.partitions.map_or_else(
+                || format!("{PARTITIONS} for topics that do not exist"),
+                |partitions| partitions.to_string(),
+            ),
         ),
     ];
     let topics = deployment

@@ -50,6 +50,9 @@ pub enum InputError {
         /// What is wrong, and what would be right.
         reason: String,
     },
+    /// The host refused events of a batch; says which lines and why.
+    #[error("nothing of the last batch was taken: {0}")]
+    Refused(String),
     /// The input could not be read or unpacked.
     #[error("read the input after line {line}: {source}")]
     Read {
@@ -74,7 +77,8 @@ struct Required<'a> {
 }
 
 impl<'r> Input<'r> {
-    /// Recognises gzip by its first two bytes and an array by its first bracket.
+    /// Recognises gzip by its first two bytes and an array by its first bracket. The byte order mark that some editors
+    /// write is passed over.
     pub(super) fn new(mut raw: impl Read + 'r) -> Result<Self, InputError> {
         let failed = |source| InputError::Read { line: 0, source };
         let mut head = Vec::with_capacity(GZIP_MAGIC.len());
@@ -94,6 +98,7 @@ impl<'r> Input<'r> {
             form: Form::Lines,
             line: 0,
         };
+        input.skip_mark()?;
         if input.peek_solid()? == Some(b'[') {
             input.reader.consume(1);
             input.form = Form::Array { comma: false };
@@ -213,6 +218,21 @@ impl<'r> Input<'r> {
         }
     }
 
+    fn skip_mark(&mut self) -> Result<(), InputError> {
+        const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+        let mut head = Vec::with_capacity(BYTE_ORDER_MARK.len());
+        let limit = BYTE_ORDER_MARK.len() as u64;
+        (&mut self.reader)
+            .take(limit)
+            .read_to_end(&mut head)
+            .map_err(|source| InputError::Read { line: 0, source })?;
+        if head != BYTE_ORDER_MARK {
+            let rest = std::mem::replace(&mut self.reader, Box::new(io::empty()));
+            self.reader = Box::new(Cursor::new(head).chain(rest));
+        }
+        Ok(())
+    }
+
     /// The next byte that is no white space, which stays unread.
     fn peek_solid(&mut self) -> Result<Option<u8>, InputError> {
         loop {
@@ -250,7 +270,7 @@ impl<'r> Input<'r> {
 }
 
 fn check(json: &[u8]) -> Result<(), String> {
-    const REMEDY: &str = "write one CloudEvent in JSON a line, or one array of them";
+    const REMEDY: &str = "write each CloudEvent in JSON on one line, or put all between [ and ]";
     let event: Required<'_> =
         serde_json::from_slice(json).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => format!("not an event ({error}): {REMEDY}"),

@@ -1,15 +1,14 @@
 //! Where a publication of a file stands, kept beside the file for `--resume`.
+//!
+//! The mark knows the events that were acknowledged by their bytes. What comes after them may change between two runs:
+//! a bad line is corrected, more are appended.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cli::CliError;
-
-/// What identifies a file: a changed one must not be resumed in its middle.
-const HEAD_BYTES: u64 = 64 << 10;
 
 /// The state file's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,39 +16,40 @@ const HEAD_BYTES: u64 = 64 << 10;
 struct Mark {
     format: u32,
     topic: String,
-    file_bytes: u64,
-    file_head_blake3: String,
     events_acknowledged: u64,
+    /// Of their bytes, each with its length before it.
+    events_blake3: String,
 }
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// Remembers how many events of a file the host has acknowledged.
+/// Remembers which events of a file the host has acknowledged.
 pub(super) struct Resume {
+    input: PathBuf,
     path: PathBuf,
     mark: Mark,
+    /// Of the events before the next one.
+    events: blake3::Hasher,
 }
 
 impl Resume {
     /// Finds the mark of an earlier run, or starts at the first event.
     pub(super) fn open(input: &Path, topic: &str, path: Option<&Path>) -> Result<Self, CliError> {
         let path = path.map_or_else(|| beside(input), Path::to_owned);
-        let (file_bytes, file_head_blake3) = identify(input).map_err(|source| CliError::File {
-            what: format!("read {}", input.display()),
-            source,
-        })?;
-        let fresh = Mark {
-            format: FORMAT,
-            topic: topic.to_owned(),
-            file_bytes,
-            file_head_blake3,
-            events_acknowledged: 0,
+        let mut resume = Self {
+            input: input.to_owned(),
+            path: path.clone(),
+            mark: Mark {
+                format: FORMAT,
+                topic: topic.to_owned(),
+                events_acknowledged: 0,
+                events_blake3: String::new(),
+            },
+            events: blake3::Hasher::new(),
         };
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { path, mark: fresh });
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(resume),
             Err(source) => {
                 return Err(CliError::File {
                     what: format!("read {}", path.display()),
@@ -57,25 +57,47 @@ impl Resume {
                 });
             }
         };
-        let refuse = |what: &str| {
-            let (path, input) = (path.display(), input.display());
-            CliError::Usage(format!(
-                "{path} {what}: delete it to publish {input} from its start"
-            ))
-        };
-        let mark: Mark = serde_json::from_slice(&text)
-            .map_err(|error| refuse(&format!("is not a mark of `weir publish` ({error})")))?;
+        let mark: Mark = serde_json::from_slice(&text).map_err(|error| {
+            resume.refuse(&format!("is not a mark of `weir publish` ({error})"))
+        })?;
         if mark.format != FORMAT {
-            return Err(refuse("was written by another version"));
-        }
-        if (mark.file_bytes, &mark.file_head_blake3) != (fresh.file_bytes, &fresh.file_head_blake3)
-        {
-            return Err(refuse("belongs to another file, or the file has changed"));
+            return Err(resume.refuse("was written by another version"));
         }
         if mark.topic != topic {
-            return Err(refuse(&format!("belongs to the topic {:?}", mark.topic)));
+            return Err(resume.refuse(&format!("belongs to the topic {:?}", mark.topic)));
         }
-        Ok(Self { path, mark })
+        resume.mark = mark;
+        Ok(resume)
+    }
+
+    /// Notes the bytes of the next event of the file.
+    pub(super) fn pass(&mut self, event: &[u8]) {
+        self.events.update(&(event.len() as u64).to_le_bytes());
+        self.events.update(event);
+    }
+
+    /// Whether the events that were passed are those that were acknowledged.
+    ///
+    /// # Errors
+    /// They are others: the file must not be resumed in its middle.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        if self.mark.events_acknowledged == 0 || self.mark.events_blake3 == self.digest() {
+            Ok(())
+        } else {
+            Err(self
+                .refuse("belongs to another file, or what was published of this one has changed"))
+        }
+    }
+
+    fn digest(&self) -> String {
+        self.events.finalize().to_hex().to_string()
+    }
+
+    fn refuse(&self, what: &str) -> CliError {
+        let (path, input) = (self.path.display(), self.input.display());
+        CliError::Usage(format!(
+            "{path} {what}: delete it to publish {input} from its start"
+        ))
     }
 
     /// How many events are done.
@@ -83,9 +105,11 @@ impl Resume {
         self.mark.events_acknowledged
     }
 
-    /// Notes that so many events are done. Replaces the file as a whole, so that a kill leaves the old mark or the new.
+    /// Notes that so many events, all that were passed, are done. Replaces the file as a whole, so that a kill leaves
+    /// the old mark or the new.
     pub(super) fn acknowledge(&mut self, events: u64) -> Result<(), CliError> {
         self.mark.events_acknowledged = events;
+        self.mark.events_blake3 = self.digest();
         let mut new = self.path.clone().into_os_string();
         new.push(".new");
         let text = serde_json::to_vec(&self.mark).map_err(io::Error::from);
@@ -102,14 +126,6 @@ fn beside(input: &Path) -> PathBuf {
     let mut path = input.as_os_str().to_owned();
     path.push(".weir-resume");
     PathBuf::from(path)
-}
-
-fn identify(input: &Path) -> io::Result<(u64, String)> {
-    let file = File::open(input)?;
-    let bytes = file.metadata()?.len();
-    let mut head = Vec::new();
-    file.take(HEAD_BYTES).read_to_end(&mut head)?;
-    Ok((bytes, blake3::hash(&head).to_hex().to_string()))
 }
 
 #[cfg(test)]

@@ -189,7 +189,7 @@ fn a_refused_event_is_shown_with_its_line() {
     );
     let message = result.unwrap_err().to_string();
     assert!(
-        message.contains("refused its batch: line 5: time is wrong"),
+        message.contains("nothing of the last batch was taken: line 5: time is wrong"),
         "{message}"
     );
     host.bodies.join().unwrap();
@@ -215,6 +215,44 @@ fn resume_goes_on_after_the_last_acknowledged_batch() {
     assert_eq!(
         (&counts["published"], &counts["skipped"]),
         (&1.into(), &2.into())
+    );
+}
+
+#[test]
+fn resume_goes_on_in_a_file_whose_bad_line_was_corrected() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::start(vec![accepted()]);
+    let bad = format!("{}{{}}\n{}\n", events(1..=2), event(4));
+    let (result, _) = publish(folder.path(), &bad, &host.url, &["--resume"]);
+    assert!(result.unwrap_err().to_string().starts_with("line 3: "));
+    host.bodies.join().unwrap();
+    let host = Host::start(vec![accepted(), accepted()]);
+    let (result, counts) = publish(folder.path(), &events(1..=5), &host.url, &["--resume"]);
+    result.unwrap();
+    host.bodies.join().unwrap();
+    assert_eq!(
+        (&counts["published"], &counts["skipped"]),
+        (&3.into(), &2.into())
+    );
+}
+
+#[test]
+fn nothing_is_said_to_be_published_when_the_first_batch_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events.ndjson");
+    std::fs::write(&file, "{}\n").unwrap();
+    let (file, url) = (file.to_str().unwrap(), "http://127.0.0.1:1");
+    let arguments = ["publish", file, "--topic", "t.v1", "--url", url];
+    let mut out = Vec::new();
+    run(&Only::try_parse_from(arguments).unwrap().args, &mut out).unwrap_err();
+    assert_eq!(String::from_utf8(out).unwrap(), "");
+    let folder = folder.path().to_str().unwrap();
+    let arguments = ["publish", folder, "--topic", "t.v1", "--url", url];
+    let args = Only::try_parse_from(arguments).unwrap().args;
+    let message = run(&args, &mut Vec::new()).unwrap_err().to_string();
+    assert!(
+        message.ends_with("is a folder: name a file of CloudEvents in it"),
+        "{message}"
     );
 }
 

@@ -153,7 +153,7 @@ proptest! {
 }
 
 #[test]
-fn the_schema_is_what_is_on_disks_already() {
+fn keys_of_batches_are_what_is_on_disks_already() {
     let batch = Key::Batch {
         topic: 1,
         partition: 2,
@@ -161,19 +161,22 @@ fn the_schema_is_what_is_on_disks_already() {
     }
     .encode();
     assert_eq!(batch, [5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3]);
-    let keyed = Sequence::Keyed {
+}
+
+/// Of group 1 and partition 2.
+fn check(key: Key, kind: u8, parts: &[&[u8]]) {
+    let place = [kind, 0, 0, 0, 1, 0, 0, 0, 2];
+    assert_eq!(key.encode(), [&place[..], &parts.concat()].concat());
+}
+
+#[test]
+fn keys_of_keyed_sequences_are_what_is_on_disks_already() {
+    let (group, partition) = (1, 2);
+    let sequence = Sequence::Keyed {
         tenant: "t",
         key: b"k",
     };
-    let place = [0, 0, 0, 1, 0, 0, 0, 2];
-    let keyed_bytes = [0, 0, 0, 1, b't', 0, 0, 0, 1, b'k'];
-    let expect = |key: Key, kind: u8, parts: &[&[u8]]| {
-        assert_eq!(
-            key.encode(),
-            [&[kind], &place[..], &parts.concat()].concat()
-        );
-    };
-    let (group, partition, id) = (1, 2, Hash128([7; 16]));
+    let bytes = [0, 0, 0, 1, b't', 0, 0, 0, 1, b'k'];
     let state = Key::State {
         group,
         partition,
@@ -181,24 +184,35 @@ fn the_schema_is_what_is_on_disks_already() {
         key: b"k",
         name: "n",
     };
-    expect(state, 8, &[&keyed_bytes, b"n"]);
+    check(state, 8, &[&bytes, b"n"]);
     let event = Key::ParkedEvent {
         group,
         partition,
-        sequence: keyed,
+        sequence,
         number: 3,
     };
-    expect(event, 9, &[&[0], &keyed_bytes, &[0, 0, 0, 0, 0, 0, 0, 3]]);
+    check(event, 9, &[&[0], &bytes, &[0, 0, 0, 0, 0, 0, 0, 3]]);
+    let timer = |slot| Key::Timer {
+        group,
+        partition,
+        sequence,
+        slot,
+    };
+    check(timer(Slot::Named("n")), 11, &[&[0], &bytes, &[0, b'n']]);
+    check(timer(Slot::Emission("e")), 11, &[&[0], &bytes, &[1, b'e']]);
+}
+
+#[test]
+fn keys_by_item_and_identity_are_what_is_on_disks_already() {
+    let (group, partition, id) = (1, 2, Hash128([7; 16]));
+    let record = ItemId::Record(Position {
+        topic: 4,
+        offset: 5,
+    });
     let heads: [(ItemId, &[u8]); 3] = [
-        (
-            ItemId::Record(Position {
-                topic: 4,
-                offset: 5,
-            }),
-            &[1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5],
-        ),
+        (record, &[1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5]),
         (ItemId::Parked(6), &[2, 0, 0, 0, 0, 0, 0, 0, 6]),
-        (ItemId::Timer(id), &[[3].as_slice(), &[7; 16]].concat()),
+        (ItemId::Timer(id), &[&[3][..], &[7; 16]].concat()),
     ];
     for (item, bytes) in heads {
         let head = Key::ParkedHead {
@@ -206,37 +220,21 @@ fn the_schema_is_what_is_on_disks_already() {
             partition,
             sequence: Sequence::Alone(item),
         };
-        expect(head, 10, &[bytes]);
+        check(head, 10, &[bytes]);
     }
-    let timer = |slot| Key::Timer {
-        group,
-        partition,
-        sequence: keyed,
-        slot,
-    };
-    expect(
-        timer(Slot::Named("n")),
-        11,
-        &[&[0], &keyed_bytes, &[0, b'n']],
-    );
-    expect(
-        timer(Slot::Emission("e")),
-        11,
-        &[&[0], &keyed_bytes, &[1, b'e']],
-    );
     let due = Key::Due {
         group,
         partition,
         due: Millis(9),
         id,
     };
-    expect(due, 12, &[&[0, 0, 0, 0, 0, 0, 0, 9], &[7; 16]]);
+    check(due, 12, &[&[0, 0, 0, 0, 0, 0, 0, 9], &[7; 16]]);
     let letter = Key::Letter {
         group,
         partition,
         id,
     };
-    expect(letter, 13, &[&[7; 16]]);
+    check(letter, 13, &[&[7; 16]]);
 }
 
 /// Whether deleting the subscription deletes it.

@@ -7,7 +7,7 @@ use weir_core::unit::{
 };
 
 use super::*;
-use crate::embedded::key::{Key, Kind, Sequence, Slot};
+use crate::embedded::key::Kind;
 
 pub(super) fn hash(number: u64) -> Hash128 {
     Hash128(u128::from(number).to_be_bytes())
@@ -178,24 +178,30 @@ impl Fixture {
         self.bus.letter(&self.scope, 0, hash(number)).unwrap()
     }
 
-    /// How many keys of this kind there are.
-    fn count(&self, kind: Kind) -> usize {
-        let store = &self.bus.inner.store;
-        let mut iterator = store.iterate(kind.family(), &[kind as u8]);
+    /// All keys of this kind.
+    fn keys(&self, kind: Kind) -> Vec<Vec<u8>> {
+        let mut iterator = self.bus.inner.store.iterate(kind.family(), &[kind as u8]);
         iterator.seek([kind as u8]);
-        let mut count = 0;
-        while iterator.valid() {
-            count += 1;
+        let mut keys = Vec::new();
+        while let Some(key) = iterator.key() {
+            keys.push(key.to_vec());
             iterator.next();
         }
-        count
+        keys
     }
 
-    /// Writes a value of no known version under the key.
-    fn damage(&self, key: &Key) {
+    fn count(&self, kind: Kind) -> usize {
+        self.keys(kind).len()
+    }
+
+    /// Puts a value of no known version in the place of each of this kind.
+    fn damage(&self, kind: Kind) {
         let store = &self.bus.inner.store;
         let mut batch = WriteBatch::default();
-        store.put(&mut batch, key, &[99]);
+        for key in self.keys(kind) {
+            batch.put_cf(store.family(kind.family()), key, [99]);
+        }
+        assert!(!batch.is_empty(), "{kind:?}");
         store.write_synced(batch);
     }
 }
@@ -518,7 +524,7 @@ async fn a_letter_has_the_status_of_its_last_change() {
 
 #[tokio::test]
 async fn state_that_has_expired_is_absent_and_compaction_drops_it() {
-    let mut fixture = Fixture::new();
+    let fixture = Fixture::new();
     let write = |name: &str, ttl_ms| StateWrite {
         name: name.to_owned(),
         value: Some(Bytes::from_static(b"value")),
@@ -533,7 +539,7 @@ async fn state_that_has_expired_is_absent_and_compaction_drops_it() {
         state,
         ..Output::default()
     };
-    // An hour and two seconds ago would have ended both; two seconds ago ends one.
+    // A commit of two seconds ago: one of them has ended since.
     let mut unit = unit(1, 1, vec![completion(0, output)]);
     unit.staged_at = now() - Duration::from_secs(2);
     let committed = fixture.bus.commit(&fixture.scope, 0, unit).await;
@@ -555,6 +561,17 @@ async fn state_that_has_expired_is_absent_and_compaction_drops_it() {
     expect();
 }
 
+/// What an operator reads.
+fn text(error: crate::ledger::LedgerError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
 #[tokio::test]
 async fn a_value_that_cannot_be_read_is_an_error_that_names_it() {
     let mut fixture = Fixture::new();
@@ -563,48 +580,12 @@ async fn a_value_that_cannot_be_read_is_an_error_that_names_it() {
         letter: Some((hash(1), LetterStatus::Dead)),
         ..parks(joins(parked(1, "waits")))
     };
-    fixture
-        .commit(vec![output], vec![(keyed("k"), Some(sequence(1)))])
-        .await;
-    let (group, partition) = (1, 0);
-    let of_k = Sequence::Keyed {
-        tenant: "default",
-        key: b"k",
-    };
-    let damage = |key| fixture.damage(&key);
-    damage(Key::ParkedEvent {
-        group,
-        partition,
-        sequence: of_k,
-        number: 1,
-    });
-    damage(Key::Timer {
-        group,
-        partition,
-        sequence: of_k,
-        slot: Slot::Named("t"),
-    });
-    damage(Key::Due {
-        group,
-        partition,
-        due: Millis(10),
-        id: hash(1),
-    });
-    damage(Key::Letter {
-        group,
-        partition,
-        id: hash(1),
-    });
+    let heads = vec![(keyed("k"), Some(sequence(1)))];
+    fixture.commit(vec![output], heads).await;
+    for kind in [Kind::ParkedEvent, Kind::Timer, Kind::Due, Kind::Letter] {
+        fixture.damage(kind);
+    }
     let (bus, scope) = (&fixture.bus, &fixture.scope);
-    let text = |error: crate::ledger::LedgerError| {
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(error) = source {
-            text = format!("{text}: {error}");
-            source = error.source();
-        }
-        text
-    };
     let messages = [
         text(bus.parked_head(scope, 0, &keyed("k")).unwrap_err()),
         text(bus.timer(scope, 0, &timer_key("t")).unwrap_err()),
@@ -623,11 +604,7 @@ async fn a_value_that_cannot_be_read_is_an_error_that_names_it() {
             "{message}"
         );
     }
-    damage(Key::ParkedHead {
-        group,
-        partition,
-        sequence: of_k,
-    });
+    fixture.damage(Kind::ParkedHead);
     let message = text(bus.restore(scope, 0).await.unwrap_err());
     assert!(
         message.contains("parked sequence of version 99"),

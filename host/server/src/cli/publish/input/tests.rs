@@ -64,6 +64,21 @@ fn lines_and_arrays_keep_the_bytes_of_their_events() {
 }
 
 #[test]
+fn a_byte_order_mark_is_passed_over() {
+    check(&format!("\u{feff}{ONE}\n"), &[(1, ONE)]);
+    check(&format!("\u{feff}[{ONE}]"), &[(1, ONE)]);
+}
+
+#[test]
+fn an_event_over_several_lines_is_answered_with_how_to_write_it() {
+    check_fault(
+        "{\n  \"id\": \"1\"\n}\n",
+        1,
+        "on one line, or put all between [ and ]",
+    );
+}
+
+#[test]
 fn members_of_a_gzip_file_follow_each_other() {
     let both = [gzip(format!("{ONE}\n").as_bytes()), gzip(TWO.as_bytes())].concat();
     assert_eq!(read(&both).unwrap().len(), 2);

@@ -38,10 +38,29 @@ fn a_mark_of_another_topic_file_or_format_is_refused_with_the_remedy() {
         .acknowledge(1)
         .unwrap();
     assert!(refusal(&file, "u").contains("belongs to the topic \"t\": delete it"));
-    fs::write(&file, "one\ntwo!\n").unwrap();
-    assert!(refusal(&file, "t").contains("belongs to another file, or the file has changed"));
     fs::write(beside(&file), "{}").unwrap();
     assert!(refusal(&file, "t").contains("is not a mark"));
+}
+
+#[test]
+fn events_that_were_acknowledged_must_be_there_as_they_were() {
+    let (_folder, file) = file();
+    let pass = |events: &[&str]| {
+        let mut resume = Resume::open(&file, "t", None).unwrap();
+        events
+            .iter()
+            .for_each(|event| resume.pass(event.as_bytes()));
+        resume
+    };
+    pass(&["one", "two"]).acknowledge(2).unwrap();
+    pass(&["one", "two"]).check().unwrap();
+    for changed in [&["one", "two!"][..], &["onet", "wo"], &["one"]] {
+        let message = pass(changed).check().unwrap_err().to_string();
+        assert!(
+            message.contains("what was published of this one has changed: delete it"),
+            "{message}"
+        );
+    }
 }
 
 #[test]
