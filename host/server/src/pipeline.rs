@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, OptionFuture};
@@ -18,10 +18,11 @@ use weir_core::time::Millis;
 use weir_core::unit::{CommitResult, Cursor, Position, SequenceKey, Unit};
 use weir_wasm::{StateUnavailable, StateView};
 
+use crate::alarm::Alarm;
 use crate::bus::{Bus, FetchError, Reader};
 use crate::clock;
 use crate::cloudevents;
-use crate::handlers::{Deployment, Handlers};
+use crate::handlers::{Deployment, Handlers, chain};
 use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::From;
 use crate::status::SubscriptionStatus;
@@ -66,7 +67,7 @@ pub enum PipelineError {
     },
 }
 
-type Commit = BoxFuture<'static, (u64, CommitResult)>;
+type Commit = BoxFuture<'static, (u64, CommitResult, Duration)>;
 type Run = Pin<Box<dyn Future<Output = (AttemptId, Outcome)> + Send>>;
 
 struct Worker {
@@ -157,15 +158,21 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                Some((number, result)) = OptionFuture::from(self.commit.as_mut()) => self.committed(number, result),
+                Some((number, result, time)) = OptionFuture::from(self.commit.as_mut()) => {
+                    self.committed(number, result, time);
+                }
                 Some((id, outcome)) = self.running.next() => {
                     self.machine.handle_outcome(clock::now(), id, outcome);
                 }
                 records = reader.fetch(FETCH_BYTES), if hungry => match records {
-                    Ok(records) => self.fetched.extend(records),
+                    Ok(records) => {
+                        self.subscription.status.clear(Alarm::ReadFailing, Some(self.partition));
+                        self.fetched.extend(records);
+                    }
                     Err(error @ FetchError::OutOfRange { .. }) => return Err(PipelineError::Fetch(error)),
                     Err(error @ FetchError::Store { .. }) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "read failed, trying again");
+                        tracing::debug!(error = &error as &dyn std::error::Error, "read failed, trying again");
+                        self.subscription.status.raise(Alarm::ReadFailing, Some(self.partition), chain(&error));
                         tokio::time::sleep(FETCH_BACK_OFF).await;
                     }
                 },
@@ -188,7 +195,9 @@ impl Worker {
             }
             tokio::select! {
                 biased;
-                Some((number, result)) = OptionFuture::from(self.commit.as_mut()) => self.committed(number, result),
+                Some((number, result, time)) = OptionFuture::from(self.commit.as_mut()) => {
+                    self.committed(number, result, time);
+                }
                 Some((id, outcome)) = self.running.next() => {
                     self.machine.handle_outcome(clock::now(), id, outcome);
                 }
@@ -243,7 +252,11 @@ impl Worker {
                     let number = unit.number;
                     let scope = &self.subscription.deployment.scope;
                     let commit = self.subscription.ledger.commit(scope, self.partition, unit);
-                    self.commit = Some(Box::pin(async move { (number, commit.await) }));
+                    let since = Instant::now();
+                    self.commit = Some(Box::pin(async move {
+                        let result = commit.await;
+                        (number, result, since.elapsed())
+                    }));
                 }
             }
         }
@@ -289,19 +302,22 @@ impl Worker {
         })
     }
 
-    fn committed(&mut self, number: u64, result: CommitResult) {
+    fn committed(&mut self, number: u64, result: CommitResult, time: Duration) {
         self.commit = None;
+        let (status, partition) = (&self.subscription.status, Some(self.partition));
+        status.committed(time);
         match &result {
-            CommitResult::Committed => {}
+            CommitResult::Committed => status.clear(Alarm::CommitFailing, partition),
             CommitResult::Refused {
                 position,
                 code,
                 message,
             } => {
+                status.clear(Alarm::CommitFailing, partition);
                 tracing::warn!(%code, %message, offset = position.offset, "output refused, event dies");
             }
             CommitResult::Unavailable { message } => {
-                tracing::warn!(%message, "commit failed, backing off")
+                status.raise(Alarm::CommitFailing, partition, message);
             }
         }
         self.machine.handle_commit(clock::now(), number, result);
