@@ -10,4 +10,5 @@ mod http;
 mod kills;
 mod lifecycle;
 mod publishing;
+mod signals;
 mod tidy;

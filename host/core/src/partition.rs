@@ -117,6 +117,8 @@ pub struct Limits {
     pub unit_bytes_max: usize,
     /// How long a staged event waits for company while attempts are still running.
     pub unit_linger: Duration,
+    /// Timers in memory. Beyond it the later ones are read when their turn comes.
+    pub timers_resident_max: usize,
 }
 
 impl Default for Limits {
@@ -131,6 +133,7 @@ impl Default for Limits {
             unit_events_max: 1_024,
             unit_bytes_max: 4 << 20,
             unit_linger: Duration::from_millis(2),
+            timers_resident_max: TIMERS_RESIDENT_MAX,
         }
     }
 }
@@ -201,8 +204,8 @@ pub enum Load {
     Parked(SequenceKey),
     /// This timer.
     Timer(ItemId, TimerKey),
-    /// The first [`TIMERS_RESIDENT_MAX`] timers.
-    Timers,
+    /// The first timers, so many of them.
+    Timers(usize),
     /// The status of the dead letter that this command names, and the first parked event of the sequence.
     Letter(ItemId, Hash128, SequenceKey),
 }
@@ -356,17 +359,19 @@ pub struct Partition {
 #[derive(Clone, Copy, Debug)]
 struct ActiveClock {
     active: Active,
+    /// The last look, if the gate was closed then.
     last: Option<Millis>,
 }
 
 impl ActiveClock {
-    /// Counts the time since the last call, unless the gate is open now.
+    /// Counts the time since the last call, unless the gate was open then or is open now: a gate that has closed since
+    /// may have done so this moment.
     fn tick(&mut self, now: Millis, paused: bool) {
         if let Some(last) = self.last.filter(|_| !paused) {
             let passed = u64::try_from(now.since(last).as_millis()).unwrap_or(u64::MAX);
             self.active = Active(self.active.0.saturating_add(passed));
         }
-        self.last = Some(now);
+        self.last = (!paused).then_some(now);
     }
 }
 
@@ -375,6 +380,7 @@ impl Partition {
     #[must_use]
     pub fn new(config: Config, epoch: u64, restore: Restore) -> Self {
         let suspects = Suspects::new(&restore);
+        let resident_max = config.limits.timers_resident_max;
         let mut progress: Vec<Progress> =
             restore.cursors.into_iter().map(Progress::restore).collect();
         progress.resize_with(config.topics.len(), Progress::default);
@@ -400,7 +406,7 @@ impl Partition {
             entries: HashMap::new(),
             lanes: HashMap::new(),
             park: Park::restore(restore.parked, restore.next_parked),
-            timers: Timers::restore(restore.timers),
+            timers: Timers::restore(restore.timers, resident_max),
             suspects,
             ready: VecDeque::new(),
             retries: BTreeSet::new(),
@@ -435,16 +441,26 @@ impl Partition {
     /// True while another record may be handed over.
     #[must_use]
     pub fn has_capacity(&self) -> bool {
+        self.has_room() && !self.park.is_full()
+    }
+
+    fn has_room(&self) -> bool {
         let limits = &self.config.limits;
         !self.draining
             && self.halted.is_none()
-            && !self.park.is_full()
             && self.waiting + self.running < limits.in_flight_max
             && self.bytes < limits.bytes_max
             && self
                 .progress
                 .iter()
                 .all(|progress| progress.span() < limits.span_max)
+    }
+
+    /// Whether a record of this topic may be handed over. Those of an operator may while the storage of parked events
+    /// is spent: nothing else makes room where sequences are held.
+    #[must_use]
+    pub fn takes(&self, topic: u16) -> bool {
+        self.has_room() && (!self.park.is_full() || self.config.commands == Some(topic))
     }
 
     /// Lets what is due by `now` go on.
@@ -528,6 +544,7 @@ impl Partition {
     pub fn poll_action(&mut self, now: Millis, gate: &mut Gate) -> Option<Action> {
         self.clock.tick(now, gate.is_open(now));
         self.suspects.tell(now);
+        self.give_up_alone(now);
         self.park.tell(
             gate,
             self.config.partition,

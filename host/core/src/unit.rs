@@ -341,7 +341,7 @@ pub struct OpenAttempts {
 }
 
 /// Everything that is committed together or not at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unit {
     /// One more than the unit before it of this partition and subscription.
     pub number: u64,

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -17,15 +17,16 @@ use tokio_util::task::TaskTracker;
 use weir_core::partition::Partition;
 use weir_wasm::{Component, Sandbox, SandboxConfig};
 
+use crate::alarm::Alarms;
 use crate::bus::{Assignment, Bus};
 use crate::config::{Config, Faults, Tls, TlsFault};
 use crate::data_dir::DataDir;
 use crate::embedded::{Embedded, EmbeddedConfig};
 use crate::handlers::{self, Deployment, Handlers};
-use crate::http::{BindError, HttpConfig, HttpServer};
+use crate::http::{self, BindError, HttpConfig, HttpServer};
 use crate::ledger::Ledger;
 use crate::pipeline::{self, Subscription};
-use crate::status::{HostStatus, SubscriptionStatus};
+use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, SubscriptionStatus, Watchdog};
 use crate::topics;
 
 /// How long a stop may take before what is left is given up; uncommitted events run again at the next start.
@@ -99,6 +100,7 @@ impl App {
             );
         }
         let table = Arc::new(Handlers::default());
+        let alarms = Arc::new(Alarms::default());
         let mut subscriptions = Vec::new();
         for (deployment, component) in deployments.into_iter().zip(components) {
             if deployment.manifest.topics.is_empty() {
@@ -111,6 +113,7 @@ impl App {
                 deployment.clone(),
                 component.digest(),
                 deployment.partitions(&*bus),
+                Arc::clone(&alarms),
             ));
             table.deploy(Arc::clone(&deployment.scope.group), component);
             subscriptions.push(Arc::new(Subscription {
@@ -129,8 +132,11 @@ impl App {
                 .unwrap_or_else(|| data_dir.host_id().to_owned()),
             data_dir: data_dir.path().display().to_string(),
             bus: Arc::clone(&bus),
+            store: store.clone(),
+            alarms,
             started: Instant::now(),
             ready: AtomicBool::new(false),
+            beat: AtomicU64::new(0),
             subscriptions: subscriptions
                 .iter()
                 .map(|one| Arc::clone(&one.status))
@@ -172,6 +178,10 @@ impl App {
             );
             pipelines.spawn_on(essential(serving), workers.handle());
         }
+        pipelines.spawn_on(
+            essential(beat(Arc::clone(&self.status), partitions.clone())),
+            workers.handle(),
+        );
         let scheme = if self.config.http.tls.is_some() {
             "https"
         } else {
@@ -181,6 +191,7 @@ impl App {
         let others = TaskTracker::new();
         let serving = others.spawn(essential(self.server.run(intake.clone())));
         others.spawn(essential(sweep(self.store.clone(), intake.clone())));
+        others.spawn(essential(watch(Arc::clone(&self.status), intake.clone())));
         self.status.ready.store(true, Ordering::Release);
 
         let mut signals = Signals::new()?;
@@ -287,11 +298,7 @@ async fn serve(
                         pipeline::run(Arc::clone(&subscription), partition, reader, make, stop)
                             .await;
                     if let Err(error) = run {
-                        let error = format!("{:#}", anyhow::Error::new(error));
-                        tracing::error!(handler = %subscription.deployment.manifest.name, partition, %error, "stopped");
-                        subscription
-                            .status
-                            .stop(format!("partition {partition}: {error}"));
+                        subscription.status.fail(partition, &error);
                     }
                 };
                 tasks.spawn_on(supervise(pipeline, stopped), &workers);
@@ -366,6 +373,28 @@ fn ensure_topics(bus: &dyn Bus, config: &Config, deployments: &[Deployment]) -> 
     Ok(())
 }
 
+/// Shows that the runtime it runs on works.
+async fn beat(status: Arc<HostStatus>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        status.beat();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(BEAT_EVERY) => {}
+        }
+    }
+}
+
+async fn watch(status: Arc<HostStatus>, stop: CancellationToken) {
+    let mut watchdog = Watchdog::new(status);
+    while !stop.is_cancelled() {
+        watchdog.look(Instant::now());
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
 async fn sweep(store: Embedded, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -405,8 +434,13 @@ fn http_config(config: &Config) -> Result<HttpConfig, Faults> {
         tokens: http
             .tokens
             .iter()
-            .map(|t| (t.secret.expose().to_owned(), t.tenant.as_str().into()))
+            .map(|token| http::Token {
+                secret: token.secret.expose().to_owned(),
+                tenant: token.tenant.as_str().into(),
+                admin: token.admin,
+            })
             .collect(),
+        open_metrics: http.open_metrics,
         event_bytes_max: http.limits.event_bytes,
         body_bytes_max: http.limits.body_bytes,
         batch_events_max: http.limits.batch_events,

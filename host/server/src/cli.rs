@@ -27,6 +27,9 @@ const BUILT_HANDLERS: &str = "target/guests";
 /// Exit code for what a person has to write differently, the same as clap's.
 pub const USAGE: u8 = 2;
 
+/// Exit code of `weir status` while an alarm is raised.
+pub const ALARMS: u8 = 2;
+
 /// What a newcomer needs, printed when nothing is asked for.
 const FIRST_STEPS: &str = "\
 Weir hands events to sandboxed WebAssembly handlers: exactly once, in order, retried.
@@ -57,7 +60,7 @@ pub enum Command {
     Publish(publish::PublishArgs),
     /// Show the events of a topic as they arrive
     Tail(tail::TailArgs),
-    /// Show topics, handlers and alarms of a host
+    /// Show alarms, handlers, topics and disk of a host; exits with 2 while an alarm is raised
     Status(status::StatusArgs),
     /// Show what a component imports and exports, or what a handler's folder becomes when it is deployed
     Inspect(inspect::InspectArgs),
@@ -127,17 +130,24 @@ pub enum CliError {
         /// Cause.
         source: io::Error,
     },
+    /// The host was asked how it is, and is not well.
+    #[error("{count} alarm(s) raised")]
+    Alarms {
+        /// How many.
+        count: usize,
+    },
     /// Standard output could not be written.
     #[error("write the output: {0}")]
     Output(#[from] io::Error),
 }
 
 impl CliError {
-    /// The exit code: [`USAGE`] for what a person has to write differently, 1 for all else.
+    /// The exit code: [`USAGE`] for what a person has to write differently, [`ALARMS`] for alarms, 1 for all else.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Faults(_) => USAGE,
+            Self::Alarms { .. } => ALARMS,
             Self::Client(_)
             | Self::Input(_)
             | Self::Component { .. }
@@ -215,7 +225,7 @@ pub fn tail(args: &tail::TailArgs) -> Result<(), CliError> {
 /// `weir status`.
 ///
 /// # Errors
-/// No host answers.
+/// No host answers, or an alarm is raised.
 pub fn status(args: &status::StatusArgs) -> Result<(), CliError> {
     status::run(args, &mut io::stdout().lock())
 }

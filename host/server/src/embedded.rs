@@ -44,6 +44,7 @@ pub use catalog::RegisterError;
 use catalog::{Catalog, TopicLog};
 use committer::{Committer, Rejected};
 use disk::Disk;
+pub use disk::DiskSpace;
 use key::Family;
 use reader::{EveryPartition, LogReader};
 use staging::Appender;
@@ -203,6 +204,28 @@ impl Embedded {
             families: families.to_vec(),
             topics,
         }
+    }
+
+    /// The disk that all of it lies on.
+    ///
+    /// # Errors
+    /// The file system does not say.
+    pub fn disk_space(&self) -> std::io::Result<DiskSpace> {
+        self.inner.disk.space()
+    }
+
+    /// Whether events are taken in.
+    ///
+    /// # Errors
+    /// They are not, because the disk is down to its reserve: what is wrong and what to do, for people.
+    pub fn check_intake(&self) -> Result<(), String> {
+        self.inner.disk.check()
+    }
+
+    /// How long the write has taken that is not over; none while nothing is written.
+    #[must_use]
+    pub fn writing_for(&self) -> Option<Duration> {
+        self.inner.committer.writing_for()
     }
 
     fn log(&self, topic: &str) -> Result<Arc<TopicLog>, SubscribeError> {

@@ -1,8 +1,9 @@
 //! The host's HTTP interface: events in (`POST /v1/topics/{topic}/events`), events out (`GET` of the same), topics,
-//! status and health.
+//! status, health and metrics.
 //!
-//! This module owns the socket: it accepts, bounds and drains connections. What a request means is in [`ingress`] and
-//! [`tail`]; every refusal is a [`problem::Problem`]. Nothing a client sends ends in a 5xx or waits without a bound.
+//! This module owns the socket: it accepts, bounds and drains connections. What a request means is in [`ingress`],
+//! [`tail`] and [`signals`]; every refusal is a [`problem::Problem`]. Nothing a client sends ends in a 5xx or waits
+//! without a bound.
 //!
 //! A web page in a browser on this machine must not reach the host. Three rules see to it: a `Host` that is not
 //! configured is refused (DNS rebinding), no answer carries a CORS header and `OPTIONS` is refused (no preflight
@@ -11,6 +12,7 @@
 mod access;
 mod ingress;
 mod problem;
+mod signals;
 mod tail;
 
 use std::io;
@@ -21,7 +23,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{FromRef, State};
 use axum::middleware;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -37,7 +39,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use self::access::Access;
+pub use self::access::Token;
 use self::problem::{Problem, json_response};
+use self::signals::Traffic;
+pub use self::signals::{Readiness, StatusSource, SubscriptionReadiness, View};
 use crate::bus::Bus;
 
 /// A request's head: room for the attributes of a large event in binary mode.
@@ -64,8 +69,10 @@ pub struct HttpConfig {
     pub domain: String,
     /// Plain HTTP when none.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Bearer tokens and whose events they bring; empty: anybody who reaches the address.
-    pub tokens: Vec<(String, Arc<str>)>,
+    /// Who may call; empty: anybody who reaches the address.
+    pub tokens: Vec<Token>,
+    /// `/metrics` needs no token.
+    pub open_metrics: bool,
     /// One event: its data and attributes.
     pub event_bytes_max: usize,
     /// One request body.
@@ -78,16 +85,6 @@ pub struct HttpConfig {
     pub head_timeout: Duration,
     /// For a request's body, and again for the answer of the bus.
     pub request_timeout: Duration,
-}
-
-/// What the host knows of itself.
-pub trait StatusSource: Send + Sync + 'static {
-    /// What `GET /v1/status` answers.
-    fn status(&self) -> serde_json::Value;
-    /// Whether the process works; `false` asks whoever supervises it to start it anew.
-    fn live(&self) -> bool;
-    /// Whether events are taken; else why not, in words for people.
-    fn ready(&self) -> Result<(), String>;
 }
 
 /// The address could not be listened on.
@@ -153,6 +150,7 @@ impl HttpServer {
             bus,
             status,
             access,
+            traffic: Arc::default(),
             shutdown: shutdown.clone(),
         };
         let connections = Connections {
@@ -163,7 +161,6 @@ impl HttpServer {
             shutdown: shutdown.clone(),
             abort: CancellationToken::new(),
         };
-        info!(%address, tls = config.tls.is_some(), "http listens");
         let tracker = TaskTracker::new();
         accept(&listener, &connections, config.connections_max, &tracker).await;
         drop(listener);
@@ -188,6 +185,7 @@ struct AppState {
     bus: Arc<dyn Bus>,
     status: Arc<dyn StatusSource>,
     access: Arc<Access>,
+    traffic: Arc<Traffic>,
     /// Ends answers that have no end of their own.
     shutdown: CancellationToken,
 }
@@ -205,16 +203,17 @@ fn router(state: AppState) -> Router {
             post(ingress::publish).get(tail::events),
         )
         .route("/v1/topics", get(topics))
-        .route("/v1/status", get(host_status))
+        .route("/v1/status", get(signals::status))
         .method_not_allowed_fallback(wrong_method)
         .route_layer(middleware::from_fn_with_state(
             state.clone(),
             access::require_token,
         ));
-    // Supervisors and load balancers hold no token, and health says nothing about events.
+    // Supervisors and load balancers hold no token; what these show without one is in `signals`.
     let open = Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
+        .route("/livez", get(signals::livez))
+        .route("/readyz", get(signals::readyz))
+        .route("/metrics", get(signals::metrics))
         .method_not_allowed_fallback(wrong_method);
     guarded
         .merge(open)
@@ -233,29 +232,6 @@ async fn topics(State(bus): State<Arc<dyn Bus>>) -> Response {
         .map(|topic| json!({ "name": *topic.name, "partitions": topic.partitions }))
         .collect();
     json_response(&json!({ "topics": topics }))
-}
-
-async fn host_status(State(state): State<AppState>) -> Response {
-    json_response(&state.status.status())
-}
-
-async fn livez(State(state): State<AppState>) -> Response {
-    if state.status.live() {
-        "live\n".into_response()
-    } else {
-        Problem::unavailable(
-            "not-live",
-            "the host does not work and must be started anew".to_owned(),
-        )
-        .into_response()
-    }
-}
-
-async fn readyz(State(state): State<AppState>) -> Response {
-    match state.status.ready() {
-        Ok(()) => "ready\n".into_response(),
-        Err(reason) => Problem::unavailable("not-ready", reason).into_response(),
-    }
 }
 
 async fn wrong_method() -> Problem {

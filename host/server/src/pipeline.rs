@@ -9,25 +9,24 @@ use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_core::event::{Outcome, Record};
-use weir_core::partition::{
-    Action, Attempt, AttemptId, Load, Loaded, Partition, TIMERS_RESIDENT_MAX,
-};
+use weir_core::partition::{Action, Attempt, AttemptId, Load, Loaded, Partition};
 use weir_core::time::Millis;
-use weir_core::unit::{Active, CommitResult, Cursor, Position, Restore, Unit};
+use weir_core::unit::{CommitResult, Cursor, Position, Restore, Unit};
 use weir_wasm::{StateView, TimersView};
 
 pub use self::gate::SharedGate;
 use self::views::SequenceView;
+use crate::alarm::Alarm;
 use crate::bus::{Bus, FetchError, Reader};
 use crate::clock;
-use crate::handlers::{Deployment, Handlers};
+use crate::handlers::{Deployment, Handlers, chain};
 use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::From;
 use crate::status::SubscriptionStatus;
@@ -74,7 +73,7 @@ pub enum PipelineError {
     },
 }
 
-type Commit = BoxFuture<'static, (u64, CommitResult)>;
+type Commit = BoxFuture<'static, (u64, CommitResult, Duration)>;
 type Run = Pin<Box<dyn Future<Output = (AttemptId, Outcome)> + Send>>;
 
 struct Worker {
@@ -134,18 +133,9 @@ async fn restore(subscription: &Subscription, partition: u32) -> Result<Restore,
     };
     let unit = Unit {
         number: 1,
-        epoch: 0,
-        completions: Vec::new(),
         cursors: scope.topics.iter().map(end).collect(),
-        open: Vec::new(),
-        heads: Vec::new(),
-        lease: Vec::new(),
-        alone: None,
-        active: Active::default(),
-        next_parked: 0,
-        stream_time: Millis(0),
         staged_at: clock::now(),
-        expired_blocks: Vec::new(),
+        ..Unit::default()
     };
     match subscription.ledger.commit(scope, partition, unit).await {
         CommitResult::Committed => Ok(subscription.ledger.restore(scope, partition).await?),
@@ -170,13 +160,19 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                Some((number, result)) = OptionFuture::from(self.commit.as_mut()) => self.committed(number, result),
+                Some((number, result, time)) = OptionFuture::from(self.commit.as_mut()) => {
+                    self.committed(number, result, time);
+                }
                 Some((id, outcome)) = self.running.next() => self.ended(id, outcome),
                 records = reader.fetch(FETCH_BYTES), if hungry => match records {
-                    Ok(records) => self.fetched.extend(records),
+                    Ok(records) => {
+                        self.subscription.status.clear(Alarm::ReadFailing, Some(self.partition));
+                        self.fetched.extend(records);
+                    }
                     Err(error @ FetchError::OutOfRange { .. }) => return Err(PipelineError::Fetch(error)),
                     Err(error @ FetchError::Store { .. }) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "read failed, trying again");
+                        tracing::debug!(error = &error as &dyn std::error::Error, "read failed, trying again");
+                        self.subscription.status.raise(Alarm::ReadFailing, Some(self.partition), chain(&error));
                         tokio::time::sleep(FETCH_BACK_OFF).await;
                     }
                 },
@@ -200,7 +196,9 @@ impl Worker {
             }
             tokio::select! {
                 biased;
-                Some((number, result)) = OptionFuture::from(self.commit.as_mut()) => self.committed(number, result),
+                Some((number, result, time)) = OptionFuture::from(self.commit.as_mut()) => {
+                    self.committed(number, result, time);
+                }
                 Some((id, outcome)) = self.running.next() => self.ended(id, outcome),
                 () = &mut deadline, if !self.running.is_empty() => {
                     self.running.clear();
@@ -256,7 +254,11 @@ impl Worker {
                         .subscription
                         .ledger
                         .commit(scope, self.partition, *unit);
-                    self.commit = Some(Box::pin(async move { (number, commit.await) }));
+                    let since = Instant::now();
+                    self.commit = Some(Box::pin(async move {
+                        let result = commit.await;
+                        (number, result, since.elapsed())
+                    }));
                 }
             }
         }
@@ -304,7 +306,7 @@ impl Worker {
                     (timer, decoded)
                 }))
             }
-            Load::Timers => Loaded::Timers(ledger.timers(scope, partition, TIMERS_RESIDENT_MAX)?),
+            Load::Timers(max) => Loaded::Timers(ledger.timers(scope, partition, *max)?),
             Load::Letter(_, letter, sequence) => Loaded::Letter(
                 ledger.letter(scope, partition, *letter)?,
                 ledger.parked_head(scope, partition, sequence)?,
@@ -356,19 +358,22 @@ impl Worker {
         })
     }
 
-    fn committed(&mut self, number: u64, result: CommitResult) {
+    fn committed(&mut self, number: u64, result: CommitResult, time: Duration) {
         self.commit = None;
+        let (status, partition) = (&self.subscription.status, Some(self.partition));
+        status.committed(time);
         match &result {
-            CommitResult::Committed => {}
+            CommitResult::Committed => status.clear(Alarm::CommitFailing, partition),
             CommitResult::Refused {
                 item,
                 code,
                 message,
             } => {
+                status.clear(Alarm::CommitFailing, partition);
                 tracing::warn!(%code, %message, ?item, "output refused, event dies");
             }
             CommitResult::Unavailable { message } => {
-                tracing::warn!(%message, "commit failed, backing off")
+                status.raise(Alarm::CommitFailing, partition, message);
             }
         }
         let machine = &mut self.machine;

@@ -1,148 +1,29 @@
-//! What the host knows of itself: `weir status`, `/livez`, `/readyz`.
+//! What the host knows of itself: `weir status`, `/livez`, `/readyz`, `/metrics`.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+mod page;
+mod subscription;
+mod watchdog;
 
-use serde_json::{Value, json};
-use weir_core::partition::{Counters, Partition};
-use weir_core::unit::Fate;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::bus::Bus;
-use crate::handlers::Deployment;
-use crate::http::StatusSource;
+use serde_json::{Map, Value, json};
 
-/// What one partition last reported.
-#[derive(Clone, Debug, Default)]
-struct PartitionStatus {
-    counters: Counters,
-    open: usize,
-    retrying: usize,
-    inbox_ids: usize,
-    frontiers: Vec<u64>,
-}
+use crate::alarm::{Alarms, Raised, Site};
+use crate::bus::{Bus, Topic};
+use crate::embedded::Embedded;
+use crate::http::{Readiness, StatusSource, View};
+use crate::metrics::Page;
+pub use subscription::SubscriptionStatus;
+pub use watchdog::{LOOK_EVERY, Watchdog};
 
-/// What one subscription reports while it runs.
-pub struct SubscriptionStatus {
-    deployment: Deployment,
-    digest: String,
-    /// Partition numbers that will report.
-    expected: u32,
-    partitions: Mutex<BTreeMap<u32, PartitionStatus>>,
-    stopped: Mutex<Option<String>>,
-}
-
-impl SubscriptionStatus {
-    /// Of a subscription whose partitions have not reported.
-    #[must_use]
-    pub fn new(deployment: Deployment, digest: &str, expected: u32) -> Self {
-        let partitions = Mutex::new(BTreeMap::new());
-        Self {
-            deployment,
-            digest: digest.to_owned(),
-            expected,
-            partitions,
-            stopped: Mutex::new(None),
-        }
-    }
-
-    /// Takes over what a partition's machine says.
-    pub fn update(&self, partition: u32, machine: &Partition) {
-        let mut partitions = self
-            .partitions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let status = partitions.entry(partition).or_default();
-        let gauges = machine.gauges(crate::clock::now());
-        status.counters = machine.counters();
-        status.open = gauges.open;
-        status.retrying = gauges.retrying;
-        status.inbox_ids = gauges.inbox_ids;
-        status.frontiers.clear();
-        status.frontiers.extend(machine.frontiers());
-    }
-
-    /// A partition of this subscription stopped for this reason; it stays so until the host starts anew.
-    pub fn stop(&self, reason: String) {
-        self.stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(reason);
-    }
-
-    /// Whether every partition has restored what its ledger holds and serves.
-    fn serves(&self) -> bool {
-        let partitions = self
-            .partitions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        partitions.len() >= self.expected as usize
-    }
-
-    /// Records that have no durable fate; of a partition that has not reported, all.
-    fn lag(&self, bus: &dyn Bus, partitions: &BTreeMap<u32, PartitionStatus>) -> u64 {
-        let lag_of = |partition: u32| {
-            let frontiers = partitions
-                .get(&partition)
-                .map(|status| status.frontiers.as_slice());
-            let topics = self.deployment.source_topics().iter().enumerate();
-            topics
-                .filter_map(|(index, topic)| {
-                    let (first, end) = bus.bounds(topic, partition)?;
-                    let frontier = frontiers
-                        .and_then(|frontiers| frontiers.get(index))
-                        .copied();
-                    Some(end.saturating_sub(frontier.unwrap_or(first)))
-                })
-                .sum::<u64>()
-        };
-        (0..self.expected).map(lag_of).sum()
-    }
-
-    fn stopped(&self) -> Option<String> {
-        self.stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn to_json(&self, bus: &dyn Bus) -> Value {
-        let partitions = self
-            .partitions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let sum = |of: &dyn Fn(&PartitionStatus) -> u64| partitions.values().map(of).sum::<u64>();
-        let fates: serde_json::Map<String, Value> = Fate::ALL
-            .iter()
-            .map(|fate| {
-                (
-                    fate.name().to_owned(),
-                    sum(&|status| status.counters.fates[*fate as usize]).into(),
-                )
-            })
-            .collect();
-        let topics = self.deployment.source_topics();
-        let stopped = self.stopped();
-        json!({
-            "name": self.deployment.manifest.name,
-            "version": self.deployment.manifest.version,
-            "digest": self.digest,
-            "group": &*self.deployment.scope.group,
-            "topics": topics.iter().map(|topic| &**topic).collect::<Vec<_>>(),
-            "state": if stopped.is_some() { "stopped" } else { "running" },
-            "reason": stopped,
-            "lag": self.lag(bus, &partitions),
-            "fates": fates,
-            "attempts": sum(&|status| status.counters.attempts),
-            "failures": sum(&|status| status.counters.failures),
-            "redelivered": sum(&|status| status.counters.redelivered),
-            "open": sum(&|status| status.open as u64),
-            "retrying": sum(&|status| status.retrying as u64),
-            "inbox_ids": sum(&|status| status.inbox_ids as u64),
-        })
-    }
-}
+/// Between two beats of the runtime that runs handlers.
+pub const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// A runtime that has not run a task of microseconds for this long runs nothing any more.
+const BEAT_LATE: Duration = Duration::from_secs(30);
+/// A write that takes longer does not come back: the slowest disks take seconds.
+const WRITE_LATE: Duration = Duration::from_secs(60);
 
 /// The status of the whole host.
 pub struct HostStatus {
@@ -152,69 +33,168 @@ pub struct HostStatus {
     pub data_dir: String,
     /// The bus whose topics are shown.
     pub bus: Arc<dyn Bus>,
+    /// The store whose bytes are shown.
+    pub store: Embedded,
+    /// What is raised.
+    pub alarms: Arc<Alarms>,
     /// When the host started.
     pub started: Instant,
     /// Set once all subscriptions run, taken back when the host drains.
     pub ready: AtomicBool,
+    /// When the handlers' runtime last ran [`Self::beat`], in milliseconds since the start.
+    pub beat: AtomicU64,
     /// One per handler, in the order of their names.
     pub subscriptions: Vec<Arc<SubscriptionStatus>>,
 }
 
 impl HostStatus {
-    fn topics(&self) -> Vec<Value> {
-        let one = |topic: crate::bus::Topic| {
-            let bounds = (0..topic.partitions)
-                .filter_map(|partition| self.bus.bounds(&topic.name, partition));
-            let (first, end) =
-                bounds.fold((0, 0), |sum, (first, end)| (sum.0 + first, sum.1 + end));
-            json!({ "name": &*topic.name, "partitions": topic.partitions, "records": end - first, "total": end })
+    /// Says that the runtime on which this is called works.
+    pub fn beat(&self) {
+        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.beat.store(millis, Ordering::Relaxed);
+    }
+
+    /// The subscriptions that may be shown.
+    fn seen<'a>(&'a self, view: &'a View) -> impl Iterator<Item = &'a Arc<SubscriptionStatus>> {
+        self.subscriptions
+            .iter()
+            .filter(|one| view.sees(one.tenant()))
+    }
+
+    /// The alarms that may be shown; those of the host concern everybody.
+    fn raised(&self, view: &View) -> Vec<Raised> {
+        let mut raised = self.alarms.raised();
+        raised.retain(|one| one.site.tenant().is_none_or(|tenant| view.sees(tenant)));
+        raised
+    }
+
+    /// Records kept, and offsets given out, of all partitions.
+    fn records(&self, topic: &Topic) -> (u64, u64) {
+        let bounds =
+            (0..topic.partitions).filter_map(|partition| self.bus.bounds(&topic.name, partition));
+        bounds.fold((0, 0), |(kept, end), (first, next)| {
+            (kept + (next - first), end + next)
+        })
+    }
+
+    fn topics_to_json(&self, bytes: Option<&[(Arc<str>, u64)]>) -> Vec<Value> {
+        let one = |topic: Topic| {
+            let (records, total) = self.records(&topic);
+            let bytes = bytes.and_then(|all| {
+                let (_, bytes) = all.iter().find(|(name, _)| *name == topic.name)?;
+                Some(*bytes)
+            });
+            json!({
+                "name": &*topic.name,
+                "partitions": topic.partitions,
+                "records": records,
+                "total": total,
+                "bytes": bytes,
+            })
         };
         self.bus.topics().into_iter().map(one).collect()
+    }
+
+    /// Bytes of the whole host.
+    fn store_to_json(&self, families: &[(&'static str, u64)]) -> Value {
+        let families: Map<String, Value> = families
+            .iter()
+            .map(|(name, bytes)| ((*name).to_owned(), (*bytes).into()))
+            .collect();
+        let space = self.store.disk_space().ok();
+        json!({
+            "data_dir": self.data_dir,
+            "bytes": families,
+            "disk_free_bytes": space.map(|space| space.free),
+            "disk_reserve_bytes": space.map(|space| space.reserve),
+        })
     }
 }
 
 impl StatusSource for HostStatus {
-    fn status(&self) -> Value {
-        let alarms: Vec<String> = self
-            .subscriptions
-            .iter()
-            .filter_map(|status| status.stopped())
-            .collect();
+    fn status(&self, view: &View) -> Value {
+        let usage = view.is_whole().then(|| self.store.disk_usage());
+        let topics = usage.as_ref().map(|usage| usage.topics.as_slice());
+        let store = usage
+            .as_ref()
+            .map(|usage| self.store_to_json(&usage.families));
+        let handlers = self.seen(view).map(|one| one.summary(&*self.bus).to_json());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "host_id": self.host_id,
-            "data_dir": self.data_dir,
             "uptime_s": self.started.elapsed().as_secs(),
             "ready": self.ready.load(Ordering::Acquire),
-            "alarms": alarms,
-            "topics": self.topics(),
-            "handlers": self.subscriptions.iter().map(|status| status.to_json(&*self.bus)).collect::<Vec<_>>(),
+            "alarms": self.raised(view).iter().map(alarm_to_json).collect::<Vec<_>>(),
+            "handlers": handlers.collect::<Vec<_>>(),
+            "topics": self.topics_to_json(topics),
+            "store": store,
         })
     }
 
-    fn live(&self) -> bool {
-        true
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        if !self.ready.load(Ordering::Acquire) {
-            return Err("the host starts or stops".to_owned());
-        }
-        if let Some(status) = self
-            .subscriptions
-            .iter()
-            .find(|status| !status.serves() && status.stopped().is_none())
-        {
+    fn live(&self) -> Result<(), String> {
+        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        let late = self.started.elapsed().saturating_sub(beat);
+        if late > BEAT_LATE {
             return Err(format!(
-                "handler {} starts",
-                status.deployment.manifest.name
+                "the runtime of the handlers has run nothing for {} s",
+                late.as_secs()
             ));
         }
-        let stopped = self.subscriptions.iter().find_map(|status| {
-            status
-                .stopped()
-                .map(|reason| format!("handler {}: {reason}", status.deployment.manifest.name))
-        });
-        stopped.map_or(Ok(()), Err)
+        match self.store.writing_for() {
+            Some(time) if time > WRITE_LATE => Err(format!(
+                "a write to the store has not ended for {} s",
+                time.as_secs()
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let ready = self.ready.load(Ordering::Acquire);
+        Readiness {
+            host: if ready {
+                Ok(())
+            } else {
+                Err("the host starts or stops".to_owned())
+            },
+            subscriptions: self.subscriptions.iter().map(|one| one.readiness()).collect(),
+        }
+    }
+
+    fn metrics(&self, view: &View, page: &mut Page) {
+        page::write(self, view, page);
     }
 }
+
+fn alarm_to_json(raised: &Raised) -> Value {
+    let Raised {
+        alarm,
+        site,
+        detail,
+        since,
+    } = raised;
+    json!({
+        "alarm": alarm.code(),
+        "severity": alarm.severity().name(),
+        "site": site.to_string(),
+        "tenant": site.tenant(),
+        "handler": site.handler(),
+        "partition": site.partition(),
+        "since": since.to_rfc3339(),
+        "meaning": alarm.meaning(),
+        "detail": detail,
+        "remedy": alarm.remedy(site),
+    })
+}
+
+/// The site of a handler, or of one of its partitions.
+fn site_of(tenant: &Arc<str>, handler: &Arc<str>, partition: Option<u32>) -> Site {
+    Site::Handler {
+        tenant: Arc::clone(tenant),
+        handler: Arc::clone(handler),
+        partition,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -152,12 +152,17 @@ impl Partition {
             return Some(Load::Parked(sequence));
         }
         if self.timers.must_load(now) {
-            return Some(Load::Timers);
+            // Those that fire already, or wait for a parked sequence, are not to hide the others.
+            return Some(Load::Timers(self.timers.page(self.entries.len())));
         }
         while self.waiting + self.running < self.config.limits.in_flight_max
             && let Some((due, key, id)) = self.timers.pop_due(now)
         {
             let item = ItemId::Timer(id);
+            if matches!(key.slot, TimerSlot::Named(_)) && self.park.contains(&key.sequence) {
+                self.timers.sleep(due, key, id);
+                continue;
+            }
             if self.entries.contains_key(&item) {
                 continue;
             }
@@ -259,9 +264,18 @@ impl Partition {
                 entry.stage = Stage::Loading;
                 return Step::Act(Action::Load(load));
             }
+            // It stays in the ledger while its sequence is parked: what goes before it may cancel it.
+            Work::Timer(key) if self.park.contains(&entry.sequence) => {
+                if let ItemId::Timer(id) = item {
+                    self.timers.sleep(entry.admitted, key.clone(), id);
+                }
+                self.forget_unfated(item);
+                return Step::Next;
+            }
             Work::Timer(key) | Work::Emission(key) if entry.event.is_none() => {
                 if lane.is_some_and(|lane| lane.changes_timer(key)) {
                     // Cancelled or replaced by an earlier event of its sequence.
+                    self.tallies.remove(&item);
                     self.forget_unfated(item);
                     return Step::Next;
                 }
@@ -302,29 +316,47 @@ impl Partition {
             self.commits.ask_for_lease(now);
             return Step::Wait;
         }
-        let due = self.entries.get(&item).map_or(now, |entry| entry.admitted);
-        if self.suspects.contains(item, due) {
-            if !self.commits.is_alone(item) {
-                self.commits.ask_for_alone(now, item);
-                return Step::Wait;
-            }
-            if self.running > 0 {
-                return Step::Wait;
-            }
-        }
         let sequence = self
             .entries
             .get(&item)
             .map_or(0, |entry| hash(&entry.sequence));
-        match gate.permit(now, sequence) {
-            Permit::Go(ticket) => self.start(item, Some(ticket)),
-            Permit::Fallback if self.config.fallback.is_some() => self.start(item, None),
+        let ticket = match gate.permit(now, sequence) {
+            Permit::Go(ticket) => Some(ticket),
+            Permit::Fallback if self.config.fallback.is_some() => None,
             Permit::Park if self.config.parks => {
                 self.set_aside(now, item);
-                Step::Next
+                return Step::Next;
             }
-            Permit::Wait(until) => Step::Refused(until),
-            Permit::Park | Permit::Fallback => Step::Refused(None),
+            refused => {
+                // A mark says that it runs; nobody knows when that will be.
+                self.commits.give_up(now, item);
+                return Step::Refused(match refused {
+                    Permit::Wait(until) => until,
+                    Permit::Go(_) | Permit::Park | Permit::Fallback => None,
+                });
+            }
+        };
+        let due = self.entries.get(&item).map_or(now, |entry| entry.admitted);
+        if self.suspects.contains(item, due) && !(self.commits.is_alone(item) && self.running == 0)
+        {
+            if let Some(ticket) = ticket {
+                gate.abandoned(now, ticket);
+            }
+            self.commits.ask_for_alone(now, item);
+            return Step::Wait;
+        }
+        self.start(item, ticket)
+    }
+
+    /// A mark of one that will not run soon is taken back: the end of the host would be held against it.
+    pub(super) fn give_up_alone(&mut self, now: Millis) {
+        let Some(item) = self.commits.wants_alone() else {
+            return;
+        };
+        let stage = self.entries.get(&item).map(|entry| &entry.stage);
+        let waits = matches!(stage, Some(Stage::Ready)) && !self.draining && self.halted.is_none();
+        if !waits && !matches!(stage, Some(Stage::Running(_))) {
+            self.commits.give_up(now, item);
         }
     }
 
@@ -417,13 +449,16 @@ impl Partition {
                 ItemId::Record(position) => {
                     Arc::clone(&self.config.topics[usize::from(position.topic)])
                 }
-                ItemId::Parked(_) | ItemId::Timer(_) => {
-                    format!("_weir.{}.ledger", self.config.source.group).into()
-                }
+                ItemId::Parked(_) | ItemId::Timer(_) => self.ledger_topic().into(),
             },
             partition: self.config.partition,
             offset: item.position().map_or(0, |position| position.offset),
         })
+    }
+
+    /// Where timers stand.
+    pub(super) fn ledger_topic(&self) -> String {
+        format!("_weir.{}.ledger", self.config.source.group)
     }
 
     /// Takes in what the ledger holds; `load` is what was asked.
@@ -438,7 +473,10 @@ impl Partition {
                 let current = timer.filter(|(timer, _)| ItemId::Timer(timer.id) == item);
                 match current {
                     Some((timer, decoded)) => self.fire(now, item, timer, decoded),
-                    None => self.forget_unfated(item),
+                    None => {
+                        self.tallies.remove(&item);
+                        self.forget_unfated(item);
+                    }
                 }
             }
             (Load::Letter(item, ..), Loaded::Letter(status, head)) => {
@@ -451,12 +489,12 @@ impl Partition {
                     self.retries.insert((at, item));
                 }
             }
-            (Load::Timers, Loaded::Timers(page)) => {
+            (Load::Timers(_), Loaded::Timers(page)) => {
                 let entries = &self.entries;
                 let known = |id: &Hash128| entries.contains_key(&ItemId::Timer(*id));
                 self.timers.take(page, known);
             }
-            (Load::Timers, _) => self.timers.postpone(now + LOAD_BACK_OFF),
+            (Load::Timers(_), _) => self.timers.postpone(now + LOAD_BACK_OFF),
         }
     }
 }

@@ -115,6 +115,18 @@ impl Commits {
         }
     }
 
+    /// The item that is to run alone, or runs.
+    pub(super) fn wants_alone(&self) -> Option<ItemId> {
+        self.alone
+    }
+
+    /// This item will not run for now.
+    pub(super) fn give_up(&mut self, now: Millis, item: ItemId) {
+        if self.alone == Some(item) {
+            self.alone_is_over(now);
+        }
+    }
+
     /// What ran alone has ended or was given up: its mark goes with the next unit.
     pub(super) fn alone_is_over(&mut self, now: Millis) {
         self.alone = None;
@@ -275,6 +287,7 @@ impl Partition {
                 for (sequence, durable) in out.heads {
                     self.park.settle_durable(&sequence, durable);
                     self.wake_command(&sequence);
+                    self.wake_timers(&sequence);
                 }
             }
             CommitResult::Refused {
@@ -330,7 +343,9 @@ impl Partition {
         }
         let output = &completion.output;
         for change in &output.timers {
-            self.timers.changed(change);
+            if let Some(gone) = self.timers.changed(change) {
+                self.tallies.remove(&ItemId::Timer(gone));
+            }
         }
         if let Some(parking) = &output.parking {
             self.parking_committed(&entry.sequence, parking);
@@ -353,6 +368,13 @@ impl Partition {
             (Work::Command(_), _) => self.counters.commands += 1,
             (_, Some(_)) => self.counters.fates[fate as usize] += 1,
             (_, None) => self.counters.later[fate as usize] += 1,
+        }
+    }
+
+    /// Timers wait while their sequence is parked.
+    fn wake_timers(&mut self, sequence: &SequenceKey) {
+        if !self.park.contains(sequence) {
+            self.timers.wake(sequence);
         }
     }
 
@@ -415,7 +437,7 @@ impl Partition {
                 continue;
             };
             let stage = std::mem::replace(&mut entry.stage, Stage::Queued);
-            if matches!(entry.work, Work::Timer(_)) {
+            if matches!(entry.work, Work::Timer(_)) && *item != from {
                 // It is asked of the ledger again: what goes before it may change it.
                 entry.event = None;
             }
@@ -426,6 +448,7 @@ impl Partition {
                 self.park.unstaged(&completion.sequence);
             }
         }
+        self.wake_timers(sequence);
         if at.is_none() {
             return;
         }

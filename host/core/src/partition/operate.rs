@@ -7,7 +7,7 @@ use super::{Entry, Partition, Stage, Work};
 use crate::command::{Command, Kind};
 use crate::event::Record;
 use crate::time::Millis;
-use crate::unit::{Fate, ItemId, LetterStatus, Output, ParkedEvent, Parking, SequenceKey};
+use crate::unit::{Fate, ItemId, LetterStatus, Output, ParkedEvent, Parking, Position, SequenceKey};
 
 impl Partition {
     /// A command stands in the lane of the sequence that it is about, so that it and the sequence's events follow one
@@ -26,7 +26,8 @@ impl Partition {
                 tenant: Arc::clone(&tenant),
                 key: key.clone(),
             },
-            None => SequenceKey::Alone(item),
+            // One for all commands of a letter, or two of them would not see one another.
+            None => SequenceKey::Alone(self.stood_at(&command).unwrap_or(item)),
         });
         let entry = Entry {
             sequence,
@@ -40,6 +41,14 @@ impl Partition {
             stage: Stage::Queued,
         };
         self.admit(item, entry, true);
+    }
+
+    /// The record that died, if its topic is known here.
+    fn stood_at(&self, command: &Command) -> Option<ItemId> {
+        let mut topics = (0..).zip(self.config.topics.iter());
+        let (topic, _) = topics.find(|(_, name)| **name == command.origin.topic)?;
+        let offset = command.origin.offset;
+        Some(ItemId::Record(Position { topic, offset }))
     }
 
     /// Does what a command asks, if the letter is still what the operator saw. One that is done or dropped never runs

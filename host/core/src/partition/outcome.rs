@@ -199,7 +199,9 @@ impl Partition {
         let at = self.at(now);
         let mut attempts = self.attempts(item);
         retry::count_attempt(at, &mut attempts);
-        self.set_attempts(item, attempts);
+        if !self.is_parked_item(item) {
+            self.set_attempts(item, attempts);
+        }
         let stage = dead_letter::Stage::Output;
         let cause = dead_letter::Cause::new(stage, class, code, message, &attempts);
         self.die(now, item, cause);
@@ -239,9 +241,6 @@ impl Partition {
                 self.retries.insert((at, item));
             }
             Verdict::Die => {
-                if parked {
-                    self.tallies.insert(item, attempts);
-                }
                 let mut cause = dead_letter::Cause::new(
                     dead_letter::Stage::Handler,
                     failure.kind.name(),
@@ -268,7 +267,8 @@ impl Partition {
         };
         let head = self.park.head(&entry.sequence);
         let mut attempts = head.map_or_else(Attempts::default, |head| head.attempts);
-        attempts.crashes = attempts.crashes.max(tally.crashes);
+        // Those since its head was written.
+        attempts.crashes += tally.crashes;
         attempts.aging_since.get_or_insert(parked.parked_active);
         attempts
     }
@@ -300,8 +300,12 @@ impl Partition {
         let Some(entry) = self.entries.get(&item) else {
             return;
         };
-        // What no handler can see blocks no sequence.
-        let held = on_dead == OnDead::Hold && entry.event.is_some() && self.config.parks;
+        // What no handler can see blocks no sequence, nor does what was refused behind a parked one: that has a first.
+        let is_first = self.is_parked_item(item) || !self.park.contains(&entry.sequence);
+        let held = on_dead == OnDead::Hold
+            && entry.event.is_some()
+            && self.config.parks
+            && is_first;
         let sequence = entry.sequence.clone();
         let (letter, record) = self.letter(now, item, entry, held, &cause);
         let mut output = Output {
@@ -357,7 +361,14 @@ impl Partition {
         let letter = known.unwrap_or_else(|| match item {
             ItemId::Timer(id) => id,
             ItemId::Record(_) | ItemId::Parked(_) => {
-                dead_letter::letter_id(&self.config.source.group, &origin)
+                // All timers stood at one place: a parked one is told by its identity.
+                let event = entry.event.as_ref();
+                let timer = event.filter(|_| *origin.topic == *self.ledger_topic());
+                timer
+                    .and_then(|event| Hash128::from_uuid(&event.id))
+                    .unwrap_or_else(|| {
+                        dead_letter::letter_id(&self.config.source.group, &origin)
+                    })
             }
         });
         let deceased = Deceased {

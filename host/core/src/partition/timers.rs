@@ -34,11 +34,17 @@ pub(super) struct Timers {
     horizon: Option<Millis>,
     /// The ledger is not asked before.
     not_before: Millis,
+    resident_max: usize,
+    /// Timers that are due and whose sequence is parked.
+    asleep: HashMap<SequenceKey, BTreeMap<TimerKey, (Millis, Hash128)>>,
 }
 
 impl Timers {
-    pub(super) fn restore(page: TimerPage) -> Self {
-        let mut timers = Self::default();
+    pub(super) fn restore(page: TimerPage, resident_max: usize) -> Self {
+        let mut timers = Self {
+            resident_max,
+            ..Self::default()
+        };
         timers.take(page, |_| false);
         timers
     }
@@ -53,15 +59,19 @@ impl Timers {
         self.due_of.clear();
         let last = page.timers.last().map(|(_, due, _)| *due);
         self.horizon = last.filter(|_| page.more);
-        for (key, due, id) in page.timers {
-            // Others may be due at the instant of the last one.
-            if !fires(&id) && self.horizon.is_none_or(|horizon| due < horizon) {
+        let mut new = page.timers;
+        new.retain(|(key, _, id)| {
+            let asleep = self.asleep.get(&key.sequence);
+            !asleep.is_some_and(|asleep| asleep.contains_key(key)) && !fires(id)
+        });
+        // Others may be due at the instant of the last one. If all are new at that instant, they are taken without
+        // those, or none of them would ever fire.
+        let first = new.first().map(|(_, due, _)| *due);
+        let horizon = self.horizon.filter(|_| first != last);
+        for (key, due, id) in new {
+            if horizon.is_none_or(|horizon| due < horizon) {
                 self.insert(key, due, id);
             }
-        }
-        if self.by_due.is_empty() && self.horizon.is_some() {
-            // So many at one instant: they are taken without an order among them.
-            self.horizon = last.map(|last| Millis(last.0 + 1));
         }
     }
 
@@ -72,21 +82,51 @@ impl Timers {
         self.by_due.insert((due, key), id);
     }
 
-    fn remove(&mut self, key: &TimerKey) {
-        if let Some(due) = self.due_of.remove(key) {
-            self.by_due.remove(&(due, key.clone()));
+    fn remove(&mut self, key: &TimerKey) -> Option<Hash128> {
+        if let Some(asleep) = self.asleep.get_mut(&key.sequence)
+            && let Some((_, id)) = asleep.remove(key)
+        {
+            return Some(id);
+        }
+        let due = self.due_of.remove(key)?;
+        self.by_due.remove(&(due, key.clone()))
+    }
+
+    /// It is due and its sequence is parked.
+    pub(super) fn sleep(&mut self, due: Millis, key: TimerKey, id: Hash128) {
+        let asleep = self.asleep.entry(key.sequence.clone()).or_default();
+        asleep.insert(key, (due, id));
+    }
+
+    /// The sequence is not parked any more.
+    pub(super) fn wake(&mut self, sequence: &SequenceKey) {
+        for (key, (due, id)) in self.asleep.remove(sequence).unwrap_or_default() {
+            self.admit(key, due, id);
         }
     }
 
-    /// A durable unit changed a timer.
-    pub(super) fn changed(&mut self, change: &TimerChange) {
-        self.remove(&change.key);
-        let Some(timer) = &change.timer else { return };
-        if self.horizon.is_some_and(|horizon| timer.due >= horizon) {
+    /// How many timers to read so that some are new, while so many others may be firing.
+    pub(super) fn page(&self, firing: usize) -> usize {
+        let asleep: usize = self.asleep.values().map(BTreeMap::len).sum();
+        self.resident_max + asleep + firing
+    }
+
+    /// A durable unit changed a timer; says which setting is gone.
+    pub(super) fn changed(&mut self, change: &TimerChange) -> Option<Hash128> {
+        let gone = self.remove(&change.key);
+        if let Some(timer) = &change.timer {
+            self.admit(change.key.clone(), timer.due, timer.id);
+        }
+        gone
+    }
+
+    /// Keeps a durable timer in memory, if it is among the first.
+    fn admit(&mut self, key: TimerKey, due: Millis, id: Hash128) {
+        if self.horizon.is_some_and(|horizon| due >= horizon) {
             return;
         }
-        self.insert(change.key.clone(), timer.due, timer.id);
-        if self.by_due.len() > TIMERS_RESIDENT_MAX
+        self.insert(key, due, id);
+        if self.by_due.len() > self.resident_max
             && let Some(((due, _), _)) = self.by_due.pop_last()
         {
             // Whatever is due at that instant or later is read again when its turn comes.
@@ -221,6 +261,10 @@ impl Partition {
         let Some(entry) = self.entries.get_mut(&item) else {
             return;
         };
+        self.bytes -= entry.bytes;
+        entry.bytes = timer.out.record.bytes();
+        self.bytes += entry.bytes;
+        entry.record = Arc::new(timer.out.record.clone());
         if matches!(entry.work, super::Work::Emission(_)) {
             let mut output = Output {
                 records: vec![timer.out],
@@ -230,10 +274,6 @@ impl Partition {
             self.stage(now, item, Fate::Handled, output);
             return;
         }
-        self.bytes -= entry.bytes;
-        entry.bytes = timer.out.record.bytes();
-        self.bytes += entry.bytes;
-        entry.record = Arc::new(timer.out.record);
         match decoded {
             Decoded::Event(event) => {
                 entry.event = Some(event);

@@ -1,11 +1,10 @@
-//! `weir status`: topics, handlers and alarms of a host.
+//! `weir status`: alarms, handlers, topics and disk of a host.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Args;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::client::{Client, ClientError};
 use super::{CliError, HostArgs, table};
@@ -29,19 +28,23 @@ pub struct StatusArgs {
 struct Status {
     version: String,
     host_id: String,
-    data_dir: String,
     uptime_s: u64,
-    topics: Vec<Topic>,
+    alarms: Vec<Alarm>,
     handlers: Vec<Handler>,
-    alarms: Vec<Value>,
+    topics: Vec<Topic>,
+    store: Option<Store>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Topic {
-    name: String,
-    partitions: u32,
-    records: u64,
+struct Alarm {
+    alarm: String,
+    severity: String,
+    site: String,
+    since: String,
+    meaning: String,
+    detail: String,
+    remedy: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -58,14 +61,38 @@ struct Handler {
     fates: BTreeMap<String, u64>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Topic {
+    name: String,
+    partitions: u32,
+    records: u64,
+    bytes: Option<u64>,
+}
+
+/// Shown to those who may see the whole host.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Store {
+    data_dir: String,
+    bytes: BTreeMap<String, u64>,
+    disk_free_bytes: Option<u64>,
+    disk_reserve_bytes: Option<u64>,
+}
+
 pub(super) fn run(args: &StatusArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let client = args.host.client()?;
     let text = client.get(PATH)?;
-    if args.json {
-        return Ok(writeln!(out, "{}", text.trim_end())?);
-    }
     let status = parse(&client, &text)?;
-    write(&status, client.url(), out)
+    if args.json {
+        writeln!(out, "{}", text.trim_end())?;
+    } else {
+        write(&status, client.url(), out)?;
+    }
+    match status.alarms.len() {
+        0 => Ok(()),
+        count => Err(CliError::Alarms { count }),
+    }
 }
 
 /// The full names of the host's topics.
@@ -82,76 +109,75 @@ fn parse(client: &Client, text: &str) -> Result<Status, ClientError> {
 }
 
 fn write(status: &Status, url: &str, out: &mut dyn Write) -> Result<(), CliError> {
-    let up = uptime(status.uptime_s);
+    for alarm in &status.alarms {
+        write_alarm(alarm, out)?;
+    }
     writeln!(
         out,
-        "weir {} at {url}, host {}, up {up}, data in {}",
-        status.version, status.host_id, status.data_dir
+        "weir {} at {url}, host {}, up {}",
+        status.version,
+        status.host_id,
+        uptime(status.uptime_s)
     )?;
     writeln!(out)?;
-    if status.topics.is_empty() {
-        writeln!(out, "no topics: add [[topics]] to the config, or a handler")?;
-    } else {
-        let row = |topic: &Topic| {
-            vec![
-                topic.name.clone(),
-                topic.partitions.to_string(),
-                topic.records.to_string(),
-            ]
-        };
-        let rows: Vec<_> = status.topics.iter().map(row).collect();
-        table::write(out, &["topic", "partitions", "records"], &rows)?;
-    }
+    write_handlers(&status.handlers, out)?;
     writeln!(out)?;
-    if status.handlers.is_empty() {
-        writeln!(
+    write_topics(&status.topics, out)?;
+    if let Some(store) = &status.store {
+        writeln!(out)?;
+        write_store(store, out)?;
+    }
+    Ok(())
+}
+
+fn write_alarm(alarm: &Alarm, out: &mut dyn Write) -> Result<(), CliError> {
+    let line = |text: &str| printable(text).into_owned();
+    writeln!(
+        out,
+        "ALARM {} ({}), {}, since {}",
+        line(&alarm.alarm),
+        line(&alarm.severity),
+        line(&alarm.site),
+        line(&alarm.since)
+    )?;
+    writeln!(out, "  {}", line(&alarm.meaning))?;
+    writeln!(out, "  here: {}", line(&alarm.detail))?;
+    writeln!(out, "  do: {}", line(&alarm.remedy))?;
+    Ok(writeln!(out)?)
+}
+
+fn write_handlers(handlers: &[Handler], out: &mut dyn Write) -> Result<(), CliError> {
+    if handlers.is_empty() {
+        return Ok(writeln!(
             out,
             "no handlers: put a folder with a handler.toml below one of `handlers` in the config"
-        )?;
-    } else {
-        let head = [
-            "handler",
-            "version",
-            "state",
-            "lag",
-            "open",
-            "retrying",
-            "failures",
-            "handled",
-            "duplicate",
-            "dead",
-        ];
-        let rows: Vec<_> = status.handlers.iter().map(handler_row).collect();
-        table::write(out, &head, &rows)?;
-        writeln!(
-            out,
-            "what is counted from `failures` on is since this start of the host"
-        )?;
+        )?);
     }
-    for handler in &status.handlers {
+    let head = [
+        "handler",
+        "version",
+        "state",
+        "lag",
+        "open",
+        "retrying",
+        "failures",
+        "handled",
+        "duplicate",
+        "filtered",
+        "skipped",
+        "parked",
+        "dead",
+    ];
+    let rows: Vec<_> = handlers.iter().map(handler_row).collect();
+    table::write(out, &head, &rows)?;
+    writeln!(
+        out,
+        "what is counted from `failures` on is since this start of the host"
+    )?;
+    for handler in handlers {
         if let Some(reason) = &handler.reason {
-            writeln!(
-                out,
-                "{} is {}: {}",
-                printable(&handler.name),
-                handler.state,
-                printable(reason)
-            )?;
-        }
-    }
-    // What stopped a handler is said above, with the handler's name.
-    let said = |text: &str| {
-        status
-            .handlers
-            .iter()
-            .any(|handler| handler.reason.as_deref() == Some(text))
-    };
-    for alarm in &status.alarms {
-        let text = alarm
-            .as_str()
-            .map_or_else(|| alarm.to_string(), str::to_owned);
-        if !said(&text) {
-            writeln!(out, "alarm: {}", printable(&text))?;
+            let (name, reason) = (printable(&handler.name), printable(reason));
+            writeln!(out, "{name} is {}: {reason}", handler.state)?;
         }
     }
     Ok(())
@@ -169,8 +195,65 @@ fn handler_row(handler: &Handler) -> Vec<String> {
         handler.failures.to_string(),
         fate("handled"),
         fate("duplicate"),
+        fate("filtered"),
+        fate("skipped"),
+        fate("parked"),
         fate("dead"),
     ]
+}
+
+fn write_topics(topics: &[Topic], out: &mut dyn Write) -> Result<(), CliError> {
+    if topics.is_empty() {
+        return Ok(writeln!(
+            out,
+            "no topics: add [[topics]] to the config, or a handler"
+        )?);
+    }
+    let row = |topic: &Topic| {
+        let bytes = topic.bytes.map(size);
+        let shown = [topic.partitions.to_string(), topic.records.to_string()];
+        [topic.name.clone()]
+            .into_iter()
+            .chain(shown)
+            .chain(bytes)
+            .collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = topics.iter().map(row).collect();
+    let with_bytes = topics.iter().any(|topic| topic.bytes.is_some());
+    let head = ["topic", "partitions", "records", "bytes"];
+    let columns = if with_bytes { 4 } else { 3 };
+    Ok(table::write(out, &head[..columns], &rows)?)
+}
+
+fn write_store(store: &Store, out: &mut dyn Write) -> Result<(), CliError> {
+    let data = printable(&store.data_dir);
+    let free = store.disk_free_bytes.map(size);
+    let reserve = store.disk_reserve_bytes.map(size);
+    if let (Some(free), Some(reserve)) = (free, reserve) {
+        writeln!(
+            out,
+            "data in {data}; the disk has {free} free, {reserve} of it in reserve"
+        )?;
+    } else {
+        writeln!(out, "data in {data}")?;
+    }
+    let row = |(family, bytes): (&String, &u64)| vec![family.clone(), size(*bytes)];
+    let rows: Vec<_> = store.bytes.iter().map(row).collect();
+    Ok(table::write(out, &["store", "bytes"], &rows)?)
+}
+
+/// In the largest unit that leaves a number of at least one.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let (mut tenths, mut unit) = (bytes.saturating_mul(10) / 1024, 0);
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    while tenths >= 10 * 1024 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
 /// The two largest units.

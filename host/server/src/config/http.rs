@@ -37,6 +37,8 @@ pub struct Http {
     pub tls: Option<Tls>,
     /// Who may call; empty: anybody who reaches the address.
     pub tokens: Vec<Token>,
+    /// `/metrics` needs no token.
+    pub open_metrics: bool,
     /// Bounds of requests.
     pub limits: HttpLimits,
 }
@@ -57,6 +59,8 @@ pub struct Token {
     pub secret: Secret,
     /// Whose events these are.
     pub tenant: String,
+    /// Whether it shows the whole host: all handlers, and what takes how much disk.
+    pub admin: bool,
 }
 
 /// A text that no log shows.
@@ -112,6 +116,7 @@ impl Default for Http {
             insecure: false,
             tls: None,
             tokens: Vec::new(),
+            open_metrics: false,
             limits: HttpLimits::default(),
         }
     }
@@ -164,6 +169,7 @@ pub(super) fn read(mut section: Section<'_>) -> Http {
         }
     }
     http.insecure = section.boolean("insecure").unwrap_or(false);
+    http.open_metrics = section.boolean("open_metrics").unwrap_or(false);
     http.tls = read_tls(section.section("tls"));
     http.tokens = section
         .sections("tokens")
@@ -220,6 +226,7 @@ fn read_token(mut section: Section<'_>) -> Option<Token> {
     if tenant.is_some_and(|tenant| !names::is_label(tenant)) {
         section.fault("tenant", format!("must be {LABEL_RULE}"));
     }
+    let admin = section.boolean("admin").unwrap_or(false);
     let (inline, file) = (section.text("token"), section.text("token_file"));
     let secret = match (inline, file) {
         (Some(token), None) => Some(token.to_owned()),
@@ -260,6 +267,7 @@ fn read_token(mut section: Section<'_>) -> Option<Token> {
     Some(Token {
         secret: Secret(secret?),
         tenant: tenant?.to_owned(),
+        admin,
     })
 }
 

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rocksdb::WriteBatch;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
@@ -37,6 +38,8 @@ pub(super) enum Rejected {
 struct Queue {
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    /// When the write began that is not over.
+    writing_since: Mutex<Option<Instant>>,
     /// Bytes that may still wait or be written.
     room: Arc<Semaphore>,
     bytes_max: u32,
@@ -72,6 +75,7 @@ impl Committer {
         let queue = Arc::new(Queue {
             waiting: Mutex::default(),
             wake: Condvar::new(),
+            writing_since: Mutex::default(),
             room: Arc::new(Semaphore::new(
                 usize::try_from(bytes_max).unwrap_or(Semaphore::MAX_PERMITS),
             )),
@@ -132,6 +136,11 @@ impl Committer {
         answer.await.map_err(|_dropped| Rejected::Closed)
     }
 
+    /// How long the write has taken that is not over.
+    pub(super) fn writing_for(&self) -> Option<Duration> {
+        self.queue.lock_writing().map(|since| since.elapsed())
+    }
+
     /// Takes all room of the queue, for tests of what happens then.
     #[cfg(test)]
     pub(super) async fn hold_all_room(&self) -> OwnedSemaphorePermit {
@@ -162,6 +171,12 @@ impl Committer {
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().expect("nothing panics under this lock")
+    }
+
+    fn lock_writing(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.writing_since
+            .lock()
+            .expect("nothing panics under this lock")
     }
 
     /// What a request of this size takes of the room: one larger than all of it waits for all of it.
@@ -257,7 +272,9 @@ impl Writer<'_> {
                     Work::Unit { unit, reply } => self.stage(&mut group, unit, reply),
                 });
             }
+            *queue.lock_writing() = Some(Instant::now());
             self.write(group);
+            *queue.lock_writing() = None;
             drop(rooms);
             answers.into_iter().for_each(Answer::send);
         }

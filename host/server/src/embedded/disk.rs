@@ -14,11 +14,12 @@ const RESERVE_BYTES_MAX: u64 = 1 << 30;
 const UNITS_SHARE: u64 = 8;
 
 /// The disk below the data directory.
-struct DiskSpace {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
     /// Bytes that may still be written.
-    free: u64,
+    pub free: u64,
     /// Bytes of those that are left to commits and compaction.
-    reserve: u64,
+    pub reserve: u64,
 }
 
 pub(super) struct Disk {
@@ -72,6 +73,16 @@ impl Disk {
         answer
     }
 
+    /// Asks the file system.
+    pub(super) fn space(&self) -> std::io::Result<DiskSpace> {
+        let disk = rustix::fs::statvfs(&self.path)?;
+        let (free, total) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+        let reserve = self
+            .reserve
+            .unwrap_or_else(|| RESERVE_BYTES_MAX.min(total / 20));
+        Ok(DiskSpace { free, reserve })
+    }
+
     fn ask_units(&self) -> Result<(), String> {
         // Intake has stopped and said so when the file system does not answer; a commit may still succeed.
         let Ok(DiskSpace { free, reserve }) = self.space() else {
@@ -85,16 +96,6 @@ impl Disk {
             self.path.display(),
             free >> 20
         ))
-    }
-
-    /// Asks the file system.
-    fn space(&self) -> std::io::Result<DiskSpace> {
-        let disk = rustix::fs::statvfs(&self.path)?;
-        let (free, total) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
-        let reserve = self
-            .reserve
-            .unwrap_or_else(|| RESERVE_BYTES_MAX.min(total / 20));
-        Ok(DiskSpace { free, reserve })
     }
 
     fn ask(&self) -> Result<(), String> {

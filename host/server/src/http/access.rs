@@ -1,5 +1,6 @@
 //! Who may ask: the names under which this host is reached, and the tokens of tenants.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -10,7 +11,25 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
-use super::problem::Problem;
+use super::problem::{Problem, Refused};
+use super::signals::View;
+
+/// A bearer token and what it is good for.
+#[derive(Clone)]
+pub struct Token {
+    /// What the caller sends.
+    pub secret: String,
+    /// Whose events it brings and reads.
+    pub tenant: Arc<str>,
+    /// Whether it shows the whole host.
+    pub admin: bool,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({})", self.tenant)
+    }
+}
 
 /// The tenant of a request's token; none when the host has no tokens.
 #[derive(Clone, Debug)]
@@ -21,11 +40,11 @@ pub(super) struct Access {
     /// Lower case, IPv6 addresses without brackets.
     names: Vec<String>,
     /// Hashes, because comparing them takes the same time wherever they differ and whatever the token's length.
-    tokens: Vec<(blake3::Hash, Arc<str>)>,
+    tokens: Vec<(blake3::Hash, Token)>,
 }
 
 impl Access {
-    pub(super) fn new(names: &[String], tokens: &[(String, Arc<str>)]) -> Self {
+    pub(super) fn new(names: &[String], tokens: &[Token]) -> Self {
         Self {
             names: names
                 .iter()
@@ -33,14 +52,15 @@ impl Access {
                 .collect(),
             tokens: tokens
                 .iter()
-                .map(|(token, tenant)| (blake3::hash(token.as_bytes()), tenant.clone()))
+                .map(|token| (blake3::hash(token.secret.as_bytes()), token.clone()))
                 .collect(),
         }
     }
 
-    fn tenant(&self, headers: &HeaderMap) -> Result<Tenant, Problem> {
+    /// The token of a request; none when the host has no tokens.
+    fn token(&self, headers: &HeaderMap) -> Result<Option<&Token>, Problem> {
         if self.tokens.is_empty() {
-            return Ok(Tenant(None));
+            return Ok(None);
         }
         let given = headers
             .get(AUTHORIZATION)
@@ -53,15 +73,19 @@ impl Access {
         }
         let given = blake3::hash(token.trim().as_bytes());
         // All are compared, so that the time does not tell which one came close.
-        let found =
-            self.tokens.iter().fold(
-                None,
-                |found, (hash, tenant)| if *hash == given { Some(tenant) } else { found },
-            );
+        let found = self.tokens.iter().fold(
+            None,
+            |found, (hash, token)| if *hash == given { Some(token) } else { found },
+        );
         match found {
-            Some(tenant) => Ok(Tenant(Some(tenant.clone()))),
+            Some(token) => Ok(Some(token)),
             None => Err(Problem::unauthorized("the token is not known")),
         }
+    }
+
+    /// What a request may see.
+    pub(super) fn view(&self, headers: &HeaderMap) -> Result<View, Problem> {
+        Ok(view_of(self.token(headers)?))
     }
 
     fn check_host(&self, request: &Request) -> Result<(), Problem> {
@@ -89,6 +113,14 @@ impl Access {
     }
 }
 
+/// A tenant sees its own; an admin, and everybody where there are no tokens, sees everything.
+fn view_of(token: Option<&Token>) -> View {
+    match token {
+        Some(token) if !token.admin => View::of(token.tenant.clone()),
+        Some(_) | None => View::whole(),
+    }
+}
+
 /// An IPv6 address without its brackets; other names as they are.
 fn bare(name: &str) -> &str {
     name.strip_prefix('[')
@@ -96,27 +128,34 @@ fn bare(name: &str) -> &str {
         .unwrap_or(name)
 }
 
-/// Refuses requests that name another host, before anything else is looked at.
+/// Refuses requests that name another host, before anything else is looked at, and counts all refusals.
 pub(super) async fn require_host(
     State(state): State<AppState>,
     request: Request,
     next: Next,
 ) -> Response {
-    match state.access.check_host(&request) {
+    let response = match state.access.check_host(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
+    };
+    if let Some(Refused(code)) = response.extensions().get() {
+        state.traffic.refuse(code);
     }
+    response
 }
 
-/// Refuses requests without a known token where tokens are configured; leaves the tenant with the request.
+/// Refuses requests without a known token where tokens are configured; leaves with the request whose it is and
+/// what it may see.
 pub(super) async fn require_token(
     State(state): State<AppState>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match state.access.tenant(request.headers()) {
-        Ok(tenant) => {
+    match state.access.token(request.headers()) {
+        Ok(token) => {
+            let (tenant, view) = (Tenant(token.map(|one| one.tenant.clone())), view_of(token));
             request.extensions_mut().insert(tenant);
+            request.extensions_mut().insert(view);
             next.run(request).await
         }
         Err(problem) => problem.into_response(),

@@ -73,6 +73,7 @@ pub(super) async fn publish(
             }
         }
     }
+    state.traffic.accept(accepted);
     Ok((
         StatusCode::ACCEPTED,
         json_response(&json!({ "accepted": accepted })),

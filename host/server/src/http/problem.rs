@@ -29,6 +29,10 @@ pub(super) struct Problem {
     close: bool,
 }
 
+/// Left with the answer, so that refusals are counted in one place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused(pub(super) &'static str);
+
 /// What is wrong with one event of a request.
 #[derive(Debug, Serialize)]
 pub(super) struct EventFault {
@@ -129,7 +133,7 @@ impl Problem {
 
     pub(super) fn unknown_path() -> Self {
         let detail =
-            "there are /v1/topics, /v1/topics/{topic}/events, /v1/status, /livez and /readyz";
+            "there are /v1/topics, /v1/topics/{topic}/events, /v1/status, /metrics, /livez and /readyz";
         Self::new(
             StatusCode::NOT_FOUND,
             "unknown-path",
@@ -212,6 +216,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = json_response(&self);
         *response.status_mut() = self.status;
+        response.extensions_mut().insert(Refused(self.code));
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,

@@ -1,4 +1,5 @@
 mod memory_bus;
+mod signals;
 
 use std::net::Ipv4Addr;
 
@@ -10,6 +11,7 @@ use weir_core::event::Record;
 
 use self::memory_bus::{MemoryBus, Mood};
 use super::*;
+use crate::metrics::{Kind, Page};
 
 const TOPIC: &str = "dev.shop.public.orders.v1";
 const EVENTS: &str = "/v1/topics/dev.shop.public.orders.v1/events";
@@ -22,16 +24,34 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Status;
 
 impl StatusSource for Status {
-    fn status(&self) -> Value {
-        json!({ "handlers": [] })
+    fn status(&self, view: &View) -> Value {
+        let handlers = ["a", "b"].into_iter().filter(|tenant| view.sees(tenant));
+        json!({ "handlers": handlers.collect::<Vec<_>>() })
     }
 
-    fn live(&self) -> bool {
-        true
+    fn live(&self) -> Result<(), String> {
+        Ok(())
     }
 
-    fn ready(&self) -> Result<(), String> {
-        Err("restoring".to_owned())
+    fn readiness(&self) -> Readiness {
+        let one = |tenant: &str, reason: Option<&str>| SubscriptionReadiness {
+            tenant: tenant.into(),
+            handler: "count".into(),
+            ready: reason.is_none(),
+            state: if reason.is_none() { "ready" } else { "starting" },
+            reason: reason.map(str::to_owned),
+        };
+        Readiness {
+            host: Ok(()),
+            subscriptions: vec![one("a", None), one("b", Some("restoring"))],
+        }
+    }
+
+    fn metrics(&self, view: &View, page: &mut Page) {
+        let mut family = page.family("weir_lag_records", Kind::Gauge, "Lag.");
+        for tenant in ["a", "b"].into_iter().filter(|tenant| view.sees(tenant)) {
+            family.sample(&[("tenant", tenant)], 1);
+        }
     }
 }
 
@@ -50,6 +70,7 @@ fn config() -> HttpConfig {
         domain: "shop".to_owned(),
         tls: None,
         tokens: Vec::new(),
+        open_metrics: false,
         event_bytes_max: 1_000,
         body_bytes_max: 4_000,
         batch_events_max: 3,
@@ -267,7 +288,6 @@ async fn each_refusal_has_its_status() {
         (host.get(&format!("{EVENTS}?from=1&partition=0")).await, 400),
         (host.get(&format!("{EVENTS}?partition=4")).await, 400),
         (host.get(&format!("{EVENTS}?sort=up")).await, 400),
-        (host.get("/readyz").await, 503),
     ];
     for (answer, status) in cases {
         assert_eq!(answer.status, status, "{answer:?}");
@@ -374,9 +394,15 @@ async fn no_preflight_succeeds_and_no_answer_has_a_cors_header() {
 }
 
 fn with_tokens() -> HttpConfig {
+    let token = |secret: &str, tenant: &str, admin| Token {
+        secret: secret.to_owned(),
+        tenant: tenant.into(),
+        admin,
+    };
     let tokens = vec![
-        ("secret-of-a".to_owned(), "a".into()),
-        ("secret-of-b".to_owned(), "b".into()),
+        token("secret-of-a", "a", false),
+        token("secret-of-b", "b", false),
+        token("secret-of-admin", "ops", true),
     ];
     HttpConfig { tokens, ..config() }
 }

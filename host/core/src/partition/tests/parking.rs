@@ -64,7 +64,7 @@ impl Bench {
             Load::Letter(_, letter, _) => {
                 Loaded::Letter(stored.letters.get(letter).copied(), first)
             }
-            Load::Timer(..) | Load::Timers => panic!("{load:?}"),
+            Load::Timer(..) | Load::Timers(_) => panic!("{load:?}"),
         };
         self.machine.handle_loaded(self.now, load, loaded);
     }

@@ -1,4 +1,17 @@
+use std::io::Read as _;
+use std::net::TcpListener;
+
 use super::*;
+
+const STOPPED: &str = r#"{"version":"0.1.0","host_id":"h1","uptime_s":3725,"unknown":1,
+    "topics":[{"name":"a.v1","partitions":12,"records":7,"bytes":900},
+              {"name":"long.name.v1","partitions":3,"records":1234,"bytes":1572864}],
+    "handlers":[{"name":"billing","version":"1.0.0","state":"stopped","reason":"no key","lag":2,
+                 "fates":{"handled":5,"dead":1}}],
+    "alarms":[{"alarm":"handler-stopped","severity":"critical","site":"billing partition 3",
+               "since":"2026-01-02T03:04:05.000Z","meaning":"A partition stopped.","detail":"no key",
+               "remedy":"start it with `weir run`"}],
+    "store":{"data_dir":"/d","bytes":{"log":2048,"state":10},"disk_free_bytes":5368709120,"disk_reserve_bytes":1073741824}}"#;
 
 fn shown(json: &str) -> String {
     let mut out = Vec::new();
@@ -7,29 +20,54 @@ fn shown(json: &str) -> String {
 }
 
 #[test]
-fn topics_and_handlers_stand_in_columns_and_alarms_below() {
-    let text = shown(
-        r#"{"version":"0.1.0","host_id":"h1","data_dir":"/d","uptime_s":3725,"unknown":1,
-            "topics":[{"name":"a.v1","partitions":12,"records":7},{"name":"long.name.v1","partitions":3,"records":1234}],
-            "handlers":[{"name":"billing","version":"1.0.0","state":"stopped","reason":"no key","lag":2,
-                         "fates":{"handled":5,"dead":1}}],
-            "alarms":["no key","disk nearly full"]}"#,
-    );
+fn alarms_come_first_with_what_they_mean_and_what_to_do() {
+    let text = shown(STOPPED);
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(
-        lines[0],
-        "weir 0.1.0 at http://h, host h1, up 1 h 2 min, data in /d"
+        lines[..6],
+        [
+            "ALARM handler-stopped (critical), billing partition 3, since 2026-01-02T03:04:05.000Z",
+            "  A partition stopped.",
+            "  here: no key",
+            "  do: start it with `weir run`",
+            "",
+            "weir 0.1.0 at http://h, host h1, up 1 h 2 min",
+        ]
     );
-    assert_eq!(lines[2], "  topic         partitions  records");
-    assert_eq!(lines[3], "  a.v1                  12        7");
-    assert_eq!(lines[4], "  long.name.v1           3     1234");
+}
+
+#[test]
+fn handlers_topics_and_disk_stand_in_columns() {
+    let text = shown(STOPPED);
+    let lines: Vec<_> = text.lines().skip(7).collect();
     assert!(
-        lines[7].starts_with("  billing  1.0.0    stopped    2"),
+        lines[1].starts_with("  billing  1.0.0    stopped    2"),
         "{text}"
     );
     assert_eq!(
-        lines[8..],
-        ["billing is stopped: no key", "alarm: disk nearly full"]
+        lines[2..],
+        [
+            "what is counted from `failures` on is since this start of the host",
+            "billing is stopped: no key",
+            "",
+            "  topic         partitions  records  bytes",
+            "  a.v1                  12        7  900 B",
+            "  long.name.v1           3     1234  1.5 MiB",
+            "",
+            "data in /d; the disk has 5.0 GiB free, 1.0 GiB of it in reserve",
+            "  store  bytes",
+            "  log    2.0 KiB",
+            "  state  10 B",
+        ]
+    );
+}
+
+#[test]
+fn a_tenant_without_the_whole_view_sees_no_disk() {
+    let text = shown(r#"{"topics":[{"name":"a.v1","partitions":1,"records":7,"bytes":null}]}"#);
+    assert!(
+        !text.contains("bytes") && !text.contains("data in"),
+        "{text}"
     );
 }
 
@@ -40,6 +78,54 @@ fn an_empty_host_says_what_to_do_next() {
         text.contains("no topics: add [[topics]]") && text.contains("no handlers: put a folder"),
         "{text}"
     );
+}
+
+/// The result of the command at a host that answers `json`, and what it printed.
+fn asked(json: &'static str, as_json: bool) -> (Result<(), CliError>, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let host = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        assert!(stream.read(&mut request).unwrap() > 0);
+        let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length:";
+        write!(stream, "{head} {}\r\n\r\n{json}", json.len()).unwrap();
+    });
+    let args = StatusArgs {
+        json: as_json,
+        host: HostArgs {
+            url,
+            token_file: None,
+        },
+    };
+    let mut out = Vec::new();
+    let result = run(&args, &mut out);
+    host.join().unwrap();
+    (result, String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn the_command_exits_2_while_an_alarm_is_raised_and_0_else() {
+    for as_json in [false, true] {
+        let (result, text) = asked(STOPPED, as_json);
+        assert_eq!(result.unwrap_err().exit_code(), 2);
+        assert!(text.contains("handler-stopped"), "{text}");
+        let (result, _) = asked(r#"{"alarms":[]}"#, as_json);
+        assert!(result.is_ok());
+    }
+}
+
+#[test]
+fn sizes_are_shown_in_the_largest_unit() {
+    for (bytes, text) in [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1_572_864, "1.5 MiB"),
+        (5 << 40, "5.0 TiB"),
+    ] {
+        assert_eq!(size(bytes), text);
+    }
 }
 
 #[test]

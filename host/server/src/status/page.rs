@@ -1,0 +1,265 @@
+//! The host's figures as a page of metrics.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use weir_core::unit::Fate;
+
+use super::HostStatus;
+use super::subscription::{State, Summary};
+use crate::http::View;
+use crate::metrics::Kind::{self, Counter, Gauge};
+use crate::metrics::Page;
+
+/// Writes what `view` may see.
+pub(super) fn write(host: &HostStatus, view: &View, page: &mut Page) {
+    let handlers: Vec<Summary<'_>> = host.seen(view).map(|one| one.summary(&*host.bus)).collect();
+    write_host(host, page);
+    write_alarms(host, view, page);
+    write_fates(&handlers, page);
+    write_levels(&handlers, page);
+    write_topics(host, page);
+    if view.is_whole() {
+        write_disk(host, page);
+    }
+}
+
+fn write_host(host: &HostStatus, page: &mut Page) {
+    page.family(
+        "weir_build_info",
+        Gauge,
+        "Always 1; the labels say what runs.",
+    )
+    .sample(
+        &[
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("host_id", &host.host_id),
+        ],
+        1,
+    );
+    page.family("weir_uptime_seconds", Gauge, "Time since the host started.")
+        .sample(&[], host.started.elapsed().as_secs_f64());
+    page.family(
+        "weir_ready",
+        Gauge,
+        "1 while the host takes events, 0 while it starts or drains.",
+    )
+    .sample(&[], u8::from(host.ready.load(Ordering::Acquire)));
+}
+
+fn write_alarms(host: &HostStatus, view: &View, page: &mut Page) {
+    let mut family = page.family("weir_alarm", Gauge, "1 for each alarm that is raised.");
+    for raised in host.raised(view) {
+        let partition = raised.site.partition().map(|number| number.to_string());
+        let labels = [
+            ("alarm", raised.alarm.code()),
+            ("severity", raised.alarm.severity().name()),
+            ("tenant", raised.site.tenant().unwrap_or_default()),
+            ("handler", raised.site.handler().unwrap_or_default()),
+            ("partition", partition.as_deref().unwrap_or_default()),
+        ];
+        family.sample(&labels, 1);
+    }
+}
+
+fn write_fates(handlers: &[Summary<'_>], page: &mut Page) {
+    let mut family = page.family(
+        "weir_events_total",
+        Counter,
+        "Events by their fate, durable ones only.",
+    );
+    for one in handlers {
+        for fate in Fate::ALL {
+            family.sample(
+                &[
+                    ("tenant", one.tenant()),
+                    ("handler", one.handler()),
+                    ("fate", fate.name()),
+                ],
+                one.fates[fate as usize],
+            );
+        }
+    }
+    type Figure = (&'static str, &'static str, fn(&Summary<'_>) -> u64);
+    let figures: [Figure; 3] = [
+        ("weir_attempts_total", "Attempts started.", |one| {
+            one.attempts
+        }),
+        (
+            "weir_attempt_failures_total",
+            "Attempts that failed, traps and limits included.",
+            |one| one.failures,
+        ),
+        (
+            "weir_redelivered_records_total",
+            "Records that the bus delivered again.",
+            |one| one.redelivered,
+        ),
+    ];
+    for (name, help, of) in figures {
+        each(page, handlers, name, Counter, help, of);
+    }
+    let mut family = page.family(
+        "weir_commit_seconds",
+        Kind::Histogram,
+        "Time until the ledger answered a unit of work.",
+    );
+    for one in handlers {
+        family.histogram(
+            &[("tenant", one.tenant()), ("handler", one.handler())],
+            one.commits(),
+        );
+    }
+}
+
+fn write_levels(handlers: &[Summary<'_>], page: &mut Page) {
+    let mut family = page.family(
+        "weir_handler_info",
+        Gauge,
+        "Always 1; the labels say what is deployed.",
+    );
+    for one in handlers {
+        let labels = [
+            ("tenant", one.tenant()),
+            ("handler", one.handler()),
+            ("version", one.version()),
+            ("digest", &one.digest()),
+        ];
+        family.sample(&labels, 1);
+    }
+    let mut family = page.family(
+        "weir_subscription_state",
+        Gauge,
+        "1 for the state in which the subscription is.",
+    );
+    for one in handlers {
+        for state in State::NAMES {
+            family.sample(
+                &[
+                    ("tenant", one.tenant()),
+                    ("handler", one.handler()),
+                    ("state", state),
+                ],
+                u8::from(state == one.state.name()),
+            );
+        }
+    }
+    let mut family = page.family(
+        "weir_lag_records",
+        Gauge,
+        "Records that have no durable fate.",
+    );
+    for one in handlers {
+        for (topic, lag) in &one.lag {
+            family.sample(
+                &[
+                    ("tenant", one.tenant()),
+                    ("handler", one.handler()),
+                    ("topic", topic),
+                ],
+                lag,
+            );
+        }
+    }
+    type Figure = (&'static str, &'static str, fn(&Summary<'_>) -> u64);
+    let figures: [Figure; 5] = [
+        (
+            "weir_open_events",
+            "Events that were read and have no durable fate.",
+            |one| one.open,
+        ),
+        ("weir_running_attempts", "Attempts that run.", |one| {
+            one.running
+        }),
+        (
+            "weir_retrying_events",
+            "Events that wait for a retry.",
+            |one| one.retrying,
+        ),
+        (
+            "weir_open_span_positions",
+            "Positions from the first open one to the last admitted, of the partition where they are most.",
+            |one| one.span,
+        ),
+        ("weir_inbox_ids", "Ids in the inbox.", |one| one.inbox_ids),
+    ];
+    for (name, help, of) in figures {
+        each(page, handlers, name, Gauge, help, of);
+    }
+    let mut family = page.family(
+        "weir_inbox_window_seconds",
+        Gauge,
+        "How long the inbox keeps an id, in the partition where that is shortest.",
+    );
+    for one in handlers {
+        if let Some(window) = one
+            .inbox_window
+            .map(|window: Duration| window.as_secs_f64())
+        {
+            family.sample(
+                &[("tenant", one.tenant()), ("handler", one.handler())],
+                window,
+            );
+        }
+    }
+}
+
+fn write_topics(host: &HostStatus, page: &mut Page) {
+    let topics = host.bus.topics();
+    let mut family = page.family("weir_topic_records", Gauge, "Records that the topic keeps.");
+    for topic in &topics {
+        family.sample(&[("topic", &topic.name)], host.records(topic).0);
+    }
+}
+
+fn write_disk(host: &HostStatus, page: &mut Page) {
+    let usage = host.store.disk_usage();
+    let bytes_of =
+        |page: &mut Page, name, help, label, all: &mut dyn Iterator<Item = (&str, u64)>| {
+            let mut family = page.family(name, Gauge, help);
+            all.for_each(|(of, bytes)| family.sample(&[(label, of)], bytes));
+        };
+    let help = "Bytes of records that the topic keeps, before compression.";
+    let mut topics = usage.topics.iter().map(|(topic, bytes)| (&**topic, *bytes));
+    bytes_of(page, "weir_topic_bytes", help, "topic", &mut topics);
+    let help = "Bytes of the store on disk and in its buffers, by family of keys.";
+    bytes_of(
+        page,
+        "weir_store_bytes",
+        help,
+        "family",
+        &mut usage.families.into_iter(),
+    );
+    if let Ok(space) = host.store.disk_space() {
+        page.family(
+            "weir_disk_free_bytes",
+            Gauge,
+            "Free space of the disk below the data directory.",
+        )
+        .sample(&[], space.free);
+        page.family(
+            "weir_disk_reserve_bytes",
+            Gauge,
+            "Free space below which no events are taken in.",
+        )
+        .sample(&[], space.reserve);
+    }
+}
+
+/// One figure of every handler.
+fn each(
+    page: &mut Page,
+    handlers: &[Summary<'_>],
+    name: &'static str,
+    kind: Kind,
+    help: &str,
+    of: fn(&Summary<'_>) -> u64,
+) {
+    let mut family = page.family(name, kind, help);
+    for one in handlers {
+        family.sample(
+            &[("tenant", one.tenant()), ("handler", one.handler())],
+            of(one),
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! Looks for what nobody else would notice: partitions that get nowhere, and a disk that fills while nobody publishes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::HostStatus;
+use crate::alarm::{Alarm, Site};
+
+/// A partition that has work and does none for this long is stuck: attempts have a limit of 10 s, and retries wait
+/// for less before they are set aside.
+const STALL: Duration = Duration::from_secs(30);
+/// Between two looks.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Remembers how far each partition had come.
+pub struct Watchdog {
+    host: Arc<HostStatus>,
+    /// By subscription and partition: its progress, and since when it is that.
+    seen: HashMap<(usize, u32), ([u64; 3], Instant)>,
+}
+
+impl Watchdog {
+    /// Of this host.
+    #[must_use]
+    pub fn new(host: Arc<HostStatus>) -> Self {
+        Self {
+            host,
+            seen: HashMap::new(),
+        }
+    }
+
+    /// Raises and clears what only time tells.
+    pub fn look(&mut self, now: Instant) {
+        let host = &self.host;
+        host.alarms.set(
+            Alarm::IntakeStopped,
+            Site::Host,
+            host.store.check_intake().err(),
+        );
+        for (index, subscription) in host.subscriptions.iter().enumerate() {
+            for (partition, progress) in subscription.progress(&*host.bus) {
+                let seen = self.seen.entry((index, partition));
+                let (done, since) = seen.or_insert((progress.done, now));
+                if *done != progress.done || !progress.waiting {
+                    (*done, *since) = (progress.done, now);
+                }
+                let still = now.saturating_duration_since(*since);
+                subscription.set_stalled(partition, (still >= STALL).then_some(still));
+            }
+        }
+    }
+}
