@@ -31,6 +31,43 @@ impl Family {
     }
 }
 
+/// A kind of key that belongs to one subscription: after the kind's byte comes the subscription's number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupKind {
+    kind: u8,
+    pub(super) family: Family,
+    /// For people: what such entries are.
+    pub(super) name: &'static str,
+}
+
+/// All of them, but for the subscription itself: what deleting a subscription deletes. A test holds it against
+/// [`Key::group`].
+pub(super) const OF_GROUP: [GroupKind; 3] = [
+    GroupKind {
+        kind: 6,
+        family: Family::Ledger,
+        name: "progress",
+    },
+    GroupKind {
+        kind: 7,
+        family: Family::Ledger,
+        name: "inbox",
+    },
+    GroupKind {
+        kind: 8,
+        family: Family::State,
+        name: "state",
+    },
+];
+
+impl GroupKind {
+    /// What the keys of this subscription start with.
+    pub(super) fn prefix(self, group: u32) -> [u8; 5] {
+        let [a, b, c, d] = group.to_be_bytes();
+        [self.kind, a, b, c, d]
+    }
+}
+
 /// Every kind of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key<'a> {
@@ -84,6 +121,21 @@ impl<'a> Key<'a> {
             Self::Batch { .. } => Family::Log,
             Self::Progress { .. } | Self::InboxBlock { .. } => Family::Ledger,
             Self::State { .. } => Family::State,
+        }
+    }
+
+    /// The subscription that it belongs to.
+    #[cfg(test)]
+    fn group(&self) -> Option<u32> {
+        match *self {
+            Self::Topic { .. }
+            | Self::LogStart { .. }
+            | Self::BatchHeader { .. }
+            | Self::Batch { .. } => None,
+            Self::Group { group }
+            | Self::Progress { group, .. }
+            | Self::InboxBlock { group, .. }
+            | Self::State { group, .. } => Some(group),
         }
     }
 

@@ -104,3 +104,26 @@ fn the_schema_is_what_is_on_disks_already() {
         ]
     );
 }
+
+/// A kind that is missing there would survive `weir undeploy --purge`.
+#[test]
+fn every_kind_of_key_of_a_subscription_is_deleted_with_it() {
+    let mut kinds = 0;
+    for kind in 0..=u8::MAX {
+        // Zeros are numbers and empty texts; some length of them is a key of each kind.
+        let bytes: Vec<_> = (4..64)
+            .map(|length| [&[kind][..], &vec![0; length]].concat())
+            .collect();
+        let key = bytes.iter().find_map(|bytes| Key::decode(bytes).ok());
+        let Some(key) = key else { continue };
+        kinds += 1;
+        let listed = OF_GROUP.iter().find(|listed| listed.kind == kind);
+        let belongs = key.group().is_some() && !matches!(key, Key::Group { .. });
+        assert_eq!(listed.is_some(), belongs, "{key:?}");
+        if let Some(listed) = listed {
+            assert_eq!(listed.family, key.family(), "{key:?}");
+            assert!(key.encode().starts_with(&listed.prefix(0)), "{key:?}");
+        }
+    }
+    assert!(kinds >= 8, "only {kinds} kinds were tried");
+}
