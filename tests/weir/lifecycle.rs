@@ -1,14 +1,14 @@
 //! Start, stop and start again.
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
 use weir_tests::host::{self, Place};
 use weir_tests::purchases::{self, INVOICES, PAYMENTS};
 
-use crate::fixture::{SETTLE, Scratch, invoice};
+use crate::fixture::{SETTLE, Scratch, invoice, root};
 
 fn assert_refused(output: &Output, says: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
@@ -69,6 +69,54 @@ fn all_faults_of_a_configuration_are_told_at_once_with_their_places() {
     let output = scratch.place.run_command().output().unwrap();
     assert_refused(&output, &["weir.toml", "http.colour", "retention.age"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn address_that_is_taken_is_told_as_a_fault_of_the_configuration() {
+    let scratch = Scratch::new(&[], "");
+    let address = scratch.place.client().url().replace("http://", "");
+    let _taken = TcpListener::bind(&address).unwrap();
+    let output = scratch.place.run_command().output().unwrap();
+    assert_refused(
+        &output,
+        &["weir.toml: http.listen: ", &address, "write another port"],
+    );
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn state_over_topics_of_unequal_partition_counts_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let [built] = &host::handlers(root(), &["billing"]).unwrap()[..] else {
+        panic!("one handler was asked for");
+    };
+    let manifest = std::fs::read_to_string(built.join("handler.toml")).unwrap();
+    let manifest = manifest.replace(
+        "topics = [\"public.invoices.v1\"]",
+        "topics = [\"public.invoices.v1\", \"public.refunds.v1\"]",
+    );
+    std::fs::write(folder.path().join("handler.toml"), manifest).unwrap();
+    std::fs::copy(
+        built.join("billing.wasm"),
+        folder.path().join("billing.wasm"),
+    )
+    .unwrap();
+    let place = Place::new(
+        &host::binary().unwrap(),
+        &folder.path().join("place"),
+        &[folder.path().to_owned()],
+        "[[topics]]\nname = \"public.refunds.v1\"\npartitions = 6\n",
+    )
+    .unwrap();
+    let output = place.run_command().output().unwrap();
+    assert_refused(
+        &output,
+        &[
+            "handler.toml: subscribe.topics: ",
+            "public.invoices.v1 has 12 partitions",
+            "public.refunds.v1 has 6 partitions",
+        ],
+    );
 }
 
 #[test]

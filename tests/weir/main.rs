@@ -5,6 +5,8 @@
     reason = "what a test starts from either works or ends the test"
 )]
 
+mod data;
+mod dev;
 mod fixture;
 mod http;
 mod kills;

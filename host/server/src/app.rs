@@ -5,11 +5,12 @@ use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -17,10 +18,12 @@ use tokio_util::task::TaskTracker;
 use weir_core::partition::Partition;
 use weir_wasm::{Component, Sandbox, SandboxConfig};
 
+use crate::admin::HostAdmin;
 use crate::alarm::Alarms;
 use crate::bus::{Assignment, Bus};
 use crate::config::{Config, Faults, Tls, TlsFault};
 use crate::data_dir::DataDir;
+use crate::dev::{Redeployment, Watch};
 use crate::embedded::{Embedded, EmbeddedConfig};
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::{self, BindError, HttpConfig, HttpServer};
@@ -43,8 +46,20 @@ const INTERRUPTED: i32 = 130;
 /// # Errors
 /// What keeps it from starting: [`Faults`] of configuration, manifests and components, or of the data directory.
 pub fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
-    let deployments = handlers::deployments(&config)?;
-    let data_dir = DataDir::open(&data)?;
+    host(config, data, false)
+}
+
+/// Runs a host that follows changes of its handlers' folders.
+///
+/// # Errors
+/// As [`run`] has them, of the start; what changes later and does not work is told and not taken.
+pub fn run_watching(config: Config, data: PathBuf) -> anyhow::Result<()> {
+    host(config, data, true)
+}
+
+fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
+    let mut deployments = handlers::deployments(&config)?;
+    let data_dir = Arc::new(DataDir::open(&data)?);
     tracing::info!(path = %data_dir.path().display(), "data directory");
     if let Some(warning) = config.insecure_warning() {
         tracing::warn!("{warning}");
@@ -53,11 +68,39 @@ pub fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
     let workers = runtime("weir-handler")?;
     let io = runtime("weir-io")?;
     let result = io.block_on(async {
-        let app = App::build(config, &data_dir, deployments).await?;
-        app.run(&workers).await
+        let config = Arc::new(config);
+        let sandbox = Arc::new(sandbox(&data_dir)?);
+        let mut components = load(&sandbox, &deployments).await?;
+        let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
+        let end = loop {
+            let app = App::build(&config, &data_dir, &store, deployments, components).await?;
+            let next: BoxFuture<'_, Redeployment> = if watching {
+                let watch = Watch::new(&config, &sandbox, &app.subscriptions);
+                Box::pin(watch.next())
+            } else {
+                Box::pin(std::future::pending())
+            };
+            match app.run(&workers, next).await? {
+                End::Stopped => break Ok(()),
+                End::Redeploy(next) => (deployments, components) = next,
+            }
+        };
+        tokio::task::spawn_blocking(move || store.close())
+            .await
+            .context("close the store")?;
+        tracing::info!("stopped");
+        end
     });
     workers.shutdown_background();
     result
+}
+
+/// Why an [`App`] ended.
+enum End {
+    /// It was asked to.
+    Stopped,
+    /// These handlers are to run in its place, on the same store.
+    Redeploy(Redeployment),
 }
 
 fn runtime(name: &str) -> anyhow::Result<Runtime> {
@@ -68,6 +111,7 @@ fn runtime(name: &str) -> anyhow::Result<Runtime> {
         .context("start the runtime")
 }
 
+/// The handlers of one time; they change only when another follows it.
 struct App {
     config: Arc<Config>,
     store: Embedded,
@@ -79,13 +123,19 @@ struct App {
 
 impl App {
     async fn build(
-        config: Config,
-        data_dir: &DataDir,
+        config: &Arc<Config>,
+        data_dir: &Arc<DataDir>,
+        store: &Embedded,
         deployments: Vec<Deployment>,
+        components: Vec<Component>,
     ) -> anyhow::Result<Self> {
-        let components = load(&deployments, data_dir).await?;
-        let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
-        ensure_topics(&store, &config, &deployments)?;
+        ensure_topics(store, config, &deployments)?;
+        let admin = HostAdmin {
+            data_dir: Arc::clone(data_dir),
+            store: store.clone(),
+            environment: config.environment.clone(),
+            deployments: deployments.clone(),
+        };
         let bus: Arc<dyn Bus> = Arc::new(store.clone());
         let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
         if deployments.is_empty() {
@@ -125,33 +175,26 @@ impl App {
                 deployment,
             }));
         }
-        let status = Arc::new(HostStatus {
-            host_id: config
-                .host_id
-                .clone()
-                .unwrap_or_else(|| data_dir.host_id().to_owned()),
-            data_dir: data_dir.path().display().to_string(),
-            bus: Arc::clone(&bus),
-            store: store.clone(),
+        let host_id = config.host_id.clone();
+        let statuses = subscriptions.iter().map(|one| Arc::clone(&one.status));
+        let status = Arc::new(HostStatus::new(
+            host_id.unwrap_or_else(|| data_dir.host_id().to_owned()),
+            data_dir.path().display().to_string(),
+            store,
             alarms,
-            started: Instant::now(),
-            ready: AtomicBool::new(false),
-            beat: AtomicU64::new(0),
-            subscriptions: subscriptions
-                .iter()
-                .map(|one| Arc::clone(&one.status))
-                .collect(),
-        });
+            statuses.collect(),
+        ));
         let server = HttpServer::bind(
-            http_config(&config)?,
+            http_config(config)?,
             Arc::clone(&bus),
             Arc::clone(&status) as _,
+            Arc::new(admin),
         )
         .await
-        .map_err(|error| refused_address(&config, &error))?;
+        .map_err(|error| refused_address(config, &error))?;
         Ok(Self {
-            config: Arc::new(config),
-            store,
+            config: Arc::clone(config),
+            store: store.clone(),
             bus,
             subscriptions,
             status,
@@ -159,7 +202,12 @@ impl App {
         })
     }
 
-    async fn run(self, workers: &Runtime) -> anyhow::Result<()> {
+    /// Serves until the host is asked to stop or other handlers are to run, then drains.
+    async fn run(
+        self,
+        workers: &Runtime,
+        next: BoxFuture<'_, Redeployment>,
+    ) -> anyhow::Result<End> {
         let (intake, partitions) = (CancellationToken::new(), CancellationToken::new());
         let pipelines = TaskTracker::new();
         let count = self
@@ -195,8 +243,13 @@ impl App {
         self.status.ready.store(true, Ordering::Release);
 
         let mut signals = Signals::new()?;
-        signals.next().await;
-        tracing::info!("stopping: a second signal exits at once");
+        let end = tokio::select! {
+            () = signals.next() => {
+                tracing::info!("stopping: a second signal exits at once");
+                End::Stopped
+            }
+            next = next => End::Redeploy(next),
+        };
         self.status.ready.store(false, Ordering::Release);
         intake.cancel();
         others.close();
@@ -212,15 +265,12 @@ impl App {
             () = drain => {}
             () = tokio::time::sleep(DRAIN_DEADLINE) => {
                 tracing::warn!("the drain deadline has passed: what was not committed runs again at the next start");
+                // What still runs may not meet another machine of its partition.
+                return Ok(End::Stopped);
             }
             () = signals.next() => std::process::exit(INTERRUPTED),
         }
-        let store = self.store;
-        tokio::task::spawn_blocking(move || store.close())
-            .await
-            .context("close the store")?;
-        tracing::info!("stopped");
-        Ok(())
+        Ok(end)
     }
 }
 
@@ -334,8 +384,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("a panic without a message")
 }
 
-/// Compiles or loads all components; all faults at once.
-async fn load(deployments: &[Deployment], data_dir: &DataDir) -> anyhow::Result<Vec<Component>> {
+fn sandbox(data_dir: &DataDir) -> anyhow::Result<Sandbox> {
     let sandbox = Sandbox::new(SandboxConfig {
         cache_dir: data_dir.cache_path(),
         cache_key: *data_dir.cache_key(),
@@ -345,11 +394,16 @@ async fn load(deployments: &[Deployment], data_dir: &DataDir) -> anyhow::Result<
         component_bytes_max: SandboxConfig::COMPONENT_BYTES_MAX,
         memory_bytes_ceiling: SandboxConfig::MEMORY_BYTES_CEILING,
     })?;
+    Ok(sandbox)
+}
+
+/// Compiles or loads all components; all faults at once.
+async fn load(sandbox: &Sandbox, deployments: &[Deployment]) -> Result<Vec<Component>, Faults> {
     let mut faults = Faults::default();
     let mut components = Vec::new();
     for deployment in deployments {
         let start = Instant::now();
-        match deployment.load(&sandbox).await {
+        match deployment.load(sandbox).await {
             Ok(component) => {
                 let manifest = &deployment.manifest;
                 let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -2,12 +2,16 @@
 //!
 //! Results go to standard output, as a table or with `--json` as JSON; everything else goes to standard error.
 
+mod backup;
 mod client;
+mod dev;
 mod inspect;
+mod owner;
 mod publish;
 mod status;
 mod table;
 mod tail;
+mod undeploy;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +19,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use self::client::{Client, ClientError};
+pub use self::dev::DevArgs;
 use crate::config::{self, Config, Faults};
+use crate::data_dir::DataDirError;
+use crate::data_dir::backup::RestoreError;
+use crate::embedded::OpenError;
 use crate::handlers;
 
 /// Read when `weir run` names no other.
@@ -64,6 +72,14 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Show what a component imports and exports, or what a handler's folder becomes when it is deployed
     Inspect(inspect::InspectArgs),
+    /// Start a host for whoever writes a handler: on a scratch directory, following changes of the handlers' folders
+    Dev(dev::DevArgs),
+    /// Copy a host's data directory while it runs
+    Backup(backup::BackupArgs),
+    /// Make a data directory of such a copy
+    Restore(backup::RestoreArgs),
+    /// Tell what stays of a handler that is taken away; with --purge delete it
+    Undeploy(undeploy::UndeployArgs),
     /// The compiler's own process: reads a component, writes native code
     #[command(hide = true)]
     CompileComponent,
@@ -122,6 +138,18 @@ pub enum CliError {
         /// What it is.
         source: weir_wasm::DescribeError,
     },
+    /// The data directory cannot be opened.
+    #[error("{}", chain(.0))]
+    DataDir(#[from] DataDirError),
+    /// Its store cannot be opened.
+    #[error("{}", chain(.0))]
+    Store(#[from] OpenError),
+    /// No data directory was made of a copy.
+    #[error("{0}")]
+    Restore(#[from] RestoreError),
+    /// Work on a data directory failed.
+    #[error("{0}")]
+    Data(Box<dyn std::error::Error + Send + Sync>),
     /// A file could not be read or written.
     #[error("{what}: {source}")]
     File {
@@ -150,6 +178,10 @@ impl CliError {
             Self::Alarms { .. } => ALARMS,
             Self::Client(_)
             | Self::Input(_)
+            | Self::DataDir(_)
+            | Self::Store(_)
+            | Self::Restore(_)
+            | Self::Data(_)
             | Self::Component { .. }
             | Self::File { .. }
             | Self::Output(_) => 1,
@@ -236,6 +268,39 @@ pub fn status(args: &status::StatusArgs) -> Result<(), CliError> {
 /// The file is no component, or the handler would not be deployed; all reasons at once.
 pub fn inspect(args: &inspect::InspectArgs) -> Result<(), CliError> {
     inspect::run(args, &mut io::stdout().lock())
+}
+
+/// `weir backup`.
+///
+/// # Errors
+/// The target is not usable, or the host refused or failed.
+pub fn back_up(args: &backup::BackupArgs) -> Result<(), CliError> {
+    backup::back_up(args, &mut io::stdout().lock())
+}
+
+/// `weir restore`.
+///
+/// # Errors
+/// The copy is not whole, or the data directory not empty.
+pub fn restore(args: &backup::RestoreArgs) -> Result<(), CliError> {
+    backup::restore(args, &mut io::stdout().lock())
+}
+
+/// `weir undeploy`.
+///
+/// # Errors
+/// It was not confirmed, the handler is deployed, or nothing is known of it.
+pub fn undeploy(args: &undeploy::UndeployArgs) -> Result<(), CliError> {
+    undeploy::run(args, &mut io::stdout().lock())
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 impl HostArgs {

@@ -9,6 +9,8 @@
 //! | `store/` | RocksDB |
 //! | `cache/` | compiled components |
 
+pub mod backup;
+
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -72,6 +74,12 @@ pub enum DataDirError {
         /// The file.
         path: PathBuf,
     },
+    /// There is none.
+    #[error("there is no data directory {path}: name the host's by --data")]
+    Absent {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The file system said no.
     #[error("{what} {path}")]
     Io {
@@ -119,6 +127,18 @@ impl DataDir {
             cache_key,
             _lock: lock,
         })
+    }
+
+    /// Opens a directory that a host has made; makes none.
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Self, DataDirError> {
+        let path = path.as_ref();
+        if check_format(path)? {
+            Self::open(path)
+        } else {
+            Err(DataDirError::Absent {
+                path: path.to_owned(),
+            })
+        }
     }
 
     /// The directory itself, absolute.

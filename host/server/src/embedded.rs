@@ -17,6 +17,7 @@ mod letter;
 mod names;
 mod park;
 mod progress;
+mod purge;
 mod reader;
 mod reads;
 mod restore;
@@ -46,6 +47,7 @@ use committer::{Committer, Rejected};
 use disk::Disk;
 pub use disk::DiskSpace;
 use key::Family;
+pub use purge::{PurgeError, Purged};
 use reader::{EveryPartition, LogReader};
 use staging::Appender;
 use store::Store;
@@ -90,6 +92,11 @@ pub struct OpenError {
     remedy: &'static str,
     source: Box<dyn std::error::Error + Send + Sync>,
 }
+
+/// The store could not be copied.
+#[derive(Debug, thiserror::Error)]
+#[error("make a checkpoint of the store: {0}")]
+pub struct CheckpointError(Box<dyn std::error::Error + Send + Sync>);
 
 const DAMAGED: &str = "if it is damaged, restore the data directory from a backup";
 
@@ -189,6 +196,13 @@ impl Embedded {
     /// Retention stops to wait for this subscription, because it is no longer deployed. What it committed is kept.
     pub fn release_subscription(&self, group: &str) {
         self.inner.catalog.release_group(group);
+    }
+
+    /// Copies everything that is committed to `path`, which must not exist; by hard links on the same file system.
+    /// Commits go on meanwhile, and each is in the copy as a whole or not at all. Blocks.
+    pub fn checkpoint(&self, path: &Path) -> Result<(), CheckpointError> {
+        let made = self.inner.store.checkpoint(path);
+        made.map_err(|error| CheckpointError(error.into()))
     }
 
     /// What lies on the disk.

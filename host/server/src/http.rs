@@ -2,14 +2,14 @@
 //! status, health and metrics.
 //!
 //! This module owns the socket: it accepts, bounds and drains connections. What a request means is in [`ingress`],
-//! [`tail`] and [`signals`]; every refusal is a [`problem::Problem`]. Nothing a client sends ends in a 5xx or waits
-//! without a bound.
+//! [`tail`] and [`signals`]; every refusal is a [`problem::Problem`]. Nothing a client sends ends in a 5xx or waits without a bound.
 //!
 //! A web page in a browser on this machine must not reach the host. Three rules see to it: a `Host` that is not
 //! configured is refused (DNS rebinding), no answer carries a CORS header and `OPTIONS` is refused (no preflight
 //! succeeds), and events are taken only with content types or headers that need a preflight.
 
 mod access;
+mod admin;
 mod ingress;
 mod problem;
 mod signals;
@@ -40,6 +40,7 @@ use tracing::{debug, info, warn};
 
 use self::access::Access;
 pub use self::access::Token;
+pub use self::admin::{Admin, AdminError, AdminResult, Subject};
 use self::problem::{Problem, json_response};
 use self::signals::Traffic;
 pub use self::signals::{Readiness, StatusSource, SubscriptionReadiness, View};
@@ -104,6 +105,7 @@ pub struct HttpServer {
     config: Arc<HttpConfig>,
     bus: Arc<dyn Bus>,
     status: Arc<dyn StatusSource>,
+    admin: Arc<dyn Admin>,
 }
 
 impl HttpServer {
@@ -112,6 +114,7 @@ impl HttpServer {
         config: HttpConfig,
         bus: Arc<dyn Bus>,
         status: Arc<dyn StatusSource>,
+        admin: Arc<dyn Admin>,
     ) -> Result<Self, BindError> {
         let failed = |source| BindError {
             address: config.listen,
@@ -125,6 +128,7 @@ impl HttpServer {
             config: Arc::new(config),
             bus,
             status,
+            admin,
         })
     }
 
@@ -143,12 +147,14 @@ impl HttpServer {
             config,
             bus,
             status,
+            admin,
         } = self;
         let access = Arc::new(Access::new(&config.names, &config.tokens));
         let state = AppState {
             config: config.clone(),
             bus,
             status,
+            admin,
             access,
             traffic: Arc::default(),
             shutdown: shutdown.clone(),
@@ -184,6 +190,7 @@ struct AppState {
     config: Arc<HttpConfig>,
     bus: Arc<dyn Bus>,
     status: Arc<dyn StatusSource>,
+    admin: Arc<dyn Admin>,
     access: Arc<Access>,
     traffic: Arc<Traffic>,
     /// Ends answers that have no end of their own.
@@ -204,6 +211,7 @@ fn router(state: AppState) -> Router {
         )
         .route("/v1/topics", get(topics))
         .route("/v1/status", get(signals::status))
+        .merge(admin::router())
         .method_not_allowed_fallback(wrong_method)
         .route_layer(middleware::from_fn_with_state(
             state.clone(),

@@ -4,6 +4,7 @@
 //! [`ledger`] commits; [`embedded`] is the bus and the ledger in one data directory. [`app`] wires them.
 
 pub mod alarm;
+pub mod admin;
 pub mod app;
 pub mod bus;
 pub mod cli;
@@ -11,6 +12,7 @@ pub mod clock;
 pub mod cloudevents;
 pub mod config;
 pub mod data_dir;
+mod dev;
 pub mod embedded;
 pub mod handlers;
 pub mod http;

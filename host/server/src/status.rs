@@ -48,6 +48,28 @@ pub struct HostStatus {
 }
 
 impl HostStatus {
+    /// Of a host that starts now.
+    #[must_use]
+    pub fn new(
+        host_id: String,
+        data_dir: String,
+        store: &Embedded,
+        alarms: Arc<Alarms>,
+        subscriptions: Vec<Arc<SubscriptionStatus>>,
+    ) -> Self {
+        Self {
+            host_id,
+            data_dir,
+            bus: Arc::new(store.clone()),
+            store: store.clone(),
+            alarms,
+            started: Instant::now(),
+            ready: AtomicBool::new(false),
+            beat: AtomicU64::new(0),
+            subscriptions,
+        }
+    }
+
     /// Says that the runtime on which this is called works.
     pub fn beat(&self) {
         let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);

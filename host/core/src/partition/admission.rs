@@ -15,7 +15,7 @@ use crate::event::{Event, Record};
 use crate::gate::Gate;
 use crate::identity::{Hash128, inbox_mark};
 use crate::time::Millis;
-use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey, TimerSlot};
+use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey, Timer, TimerSlot};
 
 /// Crashes of the host in which an event ran alone before it is taken for the cause.
 pub(super) const CRASHES_MAX: u32 = 3;
@@ -274,9 +274,8 @@ impl Partition {
             }
             Work::Timer(key) | Work::Emission(key) if entry.event.is_none() => {
                 if lane.is_some_and(|lane| lane.changes_timer(key)) {
-                    // Cancelled or replaced by an earlier event of its sequence.
-                    self.tallies.remove(&item);
-                    self.forget_unfated(item);
+                    // Cancelled or replaced by an earlier event of its sequence, if that commits.
+                    entry.stage = Stage::Queued;
                     return Step::Next;
                 }
                 let load = Load::Timer(item, key.clone());
@@ -381,7 +380,7 @@ impl Partition {
     /// Why an event must not be attempted at all. It is asked of the holder of the id alone: a repeat is no second letter.
     fn refusal(&self, item: ItemId) -> Option<dead_letter::Cause> {
         let entry = self.entries.get(&item)?;
-        let crashes = self.tallies.get(&item).map_or(0, |tally| tally.crashes);
+        let crashes = self.attempts(item).crashes;
         let (class, code, message) = if crashes >= CRASHES_MAX {
             let message = format!("the host ended {crashes} times while this event ran alone");
             ("crash", "crash-suspect", message)
@@ -470,7 +469,9 @@ impl Partition {
             (Load::Parked(sequence), Loaded::Parked(None)) => self.park.vanished(&sequence),
             (Load::Parked(sequence), _) => self.park.postpone(&sequence, now + LOAD_BACK_OFF),
             (Load::Timer(item, _), Loaded::Timer(timer)) => {
-                let current = timer.filter(|(timer, _)| ItemId::Timer(timer.id) == item);
+                // The same setting may have been made again, for later.
+                let is_due = |timer: &Timer| ItemId::Timer(timer.id) == item && timer.due <= now;
+                let current = timer.filter(|(timer, _)| is_due(timer));
                 match current {
                     Some((timer, decoded)) => self.fire(now, item, timer, decoded),
                     None => {

@@ -286,7 +286,7 @@ impl Partition {
                 }
                 for (sequence, durable) in out.heads {
                     self.park.settle_durable(&sequence, durable);
-                    self.wake_command(&sequence);
+                    self.wake_waiting(&sequence);
                     self.wake_timers(&sequence);
                 }
             }
@@ -358,7 +358,7 @@ impl Partition {
             if lane.is_empty() {
                 self.lanes.remove(&entry.sequence);
             } else {
-                self.wake_command(&entry.sequence);
+                self.wake_waiting(&entry.sequence);
             }
         }
     }
@@ -378,11 +378,11 @@ impl Partition {
         }
     }
 
-    /// A command at the head of a lane may have waited for the commit.
-    fn wake_command(&mut self, sequence: &SequenceKey) {
+    /// A command or a timer at the head of a lane may have waited for the commit.
+    fn wake_waiting(&mut self, sequence: &SequenceKey) {
         let head = self.lanes.get(sequence).and_then(super::Lane::head);
         let entry = head.and_then(|head| self.entries.get(&head));
-        if entry.is_some_and(|entry| matches!(entry.work, Work::Command(_))) {
+        if entry.is_some_and(|entry| matches!(entry.work, Work::Command(_) | Work::Timer(_))) {
             self.wake_head(sequence);
         }
     }

@@ -405,7 +405,12 @@ fn delayed(sequence: &SequenceKey, id: &str, out: OutRecord, due: Millis) -> Tim
         sequence: sequence.clone(),
         slot: TimerSlot::Emission(id.into()),
     };
-    let id = crate::identity::hash_128("weir.delay.v1", &[out.topic.as_bytes(), id.as_bytes()]);
+    let whose: [&[u8]; 2] = match sequence {
+        SequenceKey::Keyed { tenant, key } => [tenant.as_bytes(), key],
+        SequenceKey::Alone(_) => [&[], &[]],
+    };
+    let fields = [whose[0], whose[1], out.topic.as_bytes(), id.as_bytes()];
+    let id = crate::identity::hash_128("weir.delay.v1", &fields);
     TimerChange {
         key,
         timer: Some(Timer { id, due, out }),

@@ -59,6 +59,10 @@ struct Parked {
     joining: u32,
     /// Its first event is being read, tried or committed.
     active: bool,
+    /// It is not read before: it could not be the last time.
+    not_before: Millis,
+    /// Its place in [`Park::due`].
+    queued: Option<Millis>,
 }
 
 impl Park {
@@ -73,6 +77,8 @@ impl Park {
                 head: durable.head,
                 joining: 0,
                 active: false,
+                not_before: Millis(0),
+                queued: None,
             };
             park.bytes += durable.bytes;
             park.events += durable.count;
@@ -142,6 +148,7 @@ impl Park {
         let (_, sequence) = self.due.pop_first()?;
         if let Some(parked) = self.sequences.get_mut(&sequence) {
             parked.active = true;
+            parked.queued = None;
         }
         Some(sequence)
     }
@@ -150,8 +157,9 @@ impl Park {
     pub(super) fn postpone(&mut self, sequence: &SequenceKey, at: Millis) {
         if let Some(parked) = self.sequences.get_mut(sequence) {
             parked.active = false;
-            self.due.insert((at, sequence.clone()));
+            parked.not_before = at;
         }
+        self.settle(sequence);
     }
 
     /// The ledger holds no event of a sequence that it calls parked.
@@ -219,15 +227,16 @@ impl Park {
 
     /// Puts a sequence where it belongs: gone, held, or waiting for its instant.
     fn settle(&mut self, sequence: &SequenceKey) {
-        let Some(parked) = self.sequences.get(sequence) else {
+        let Some(parked) = self.sequences.get_mut(sequence) else {
             return;
         };
+        if let Some(at) = parked.queued.take() {
+            self.due.remove(&(at, sequence.clone()));
+        }
+        self.held.retain(|_, held| held != sequence);
         let events = parked.durable.map_or(0, |durable| durable.count);
         if events == 0 && parked.joining == 0 && !parked.active {
-            if let Some(parked) = self.sequences.remove(sequence) {
-                self.due.remove(&(parked.head.due, sequence.clone()));
-            }
-            self.held.retain(|_, held| held != sequence);
+            self.sequences.remove(sequence);
             return;
         }
         let Head {
@@ -236,14 +245,13 @@ impl Park {
         match letter.filter(|_| held) {
             Some(letter) => {
                 self.held.insert(letter, sequence.clone());
-                self.due.remove(&(due, sequence.clone()));
             }
-            None => {
-                self.held.retain(|_, held| held != sequence);
-                if events > 0 && !parked.active {
-                    self.due.insert((due, sequence.clone()));
-                }
+            None if events > 0 && !parked.active => {
+                let due = due.max(parked.not_before);
+                parked.queued = Some(due);
+                self.due.insert((due, sequence.clone()));
             }
+            None => {}
         }
     }
 
@@ -366,6 +374,8 @@ impl Partition {
             head,
             joining: 0,
             active: false,
+            not_before: Millis(0),
+            queued: None,
         };
         self.park.sequences.insert(sequence.clone(), parked);
         Some(head)
@@ -428,7 +438,6 @@ impl Partition {
         let moot = event.is_none() && poison.is_none();
         let event: Option<Arc<Event>> = event;
         let record = Arc::new(parked.record.clone());
-        let due = self.park.head(&sequence).map_or(now, |head| head.due);
         let entry = Entry {
             tenant: super::admission::tenant(event.as_deref()),
             sequence,
@@ -436,7 +445,8 @@ impl Partition {
             record,
             event,
             mark: None,
-            admitted: due,
+            // Whatever was parked before the host ended may have been running then.
+            admitted: parked.parked_at,
             work: Work::Parked(Box::new(parked)),
             stage: Stage::Queued,
         };

@@ -57,13 +57,17 @@ impl Timers {
     pub(super) fn take(&mut self, page: TimerPage, fires: impl Fn(&Hash128) -> bool) {
         self.by_due.clear();
         self.due_of.clear();
-        let last = page.timers.last().map(|(_, due, _)| *due);
-        self.horizon = last.filter(|_| page.more);
-        let mut new = page.timers;
+        let (mut new, mut more) = (page.timers, page.more);
+        let mut last = new.last().map(|(_, due, _)| *due);
         new.retain(|(key, _, id)| {
             let asleep = self.asleep.get(&key.sequence);
             !asleep.is_some_and(|asleep| asleep.contains_key(key)) && !fires(id)
         });
+        if new.len() > self.resident_max {
+            new.truncate(self.resident_max);
+            (last, more) = (new.last().map(|(_, due, _)| *due), true);
+        }
+        self.horizon = last.filter(|_| more);
         // Others may be due at the instant of the last one. If all are new at that instant, they are taken without
         // those, or none of them would ever fire.
         let first = new.first().map(|(_, due, _)| *due);

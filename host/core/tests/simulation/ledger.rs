@@ -1,20 +1,29 @@
 //! The simulated ledger. It keeps everything that was ever committed, so that each unit can be judged when it comes.
 
+mod heads;
+mod judge;
+mod letters;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use weir_core::identity::emission_id;
-use weir_core::partition::StagedState;
+use weir_core::identity::Hash128;
+use weir_core::partition::{Load, Loaded, StagedState};
 use weir_core::time::Millis;
 use weir_core::unit::{
-    Completion, Cursor, Fate, InboxBlock, OpenAttempts, Position, Restore, SequenceKey, Unit,
+    Active, Completion, Cursor, Fate, Head, InboxBlock, ItemId, OpenAttempts, ParkedEvent,
+    ParkedSequence, Position, Restore, SequenceKey, Timer, TimerKey, TimerPage, Unit,
 };
 
-use crate::plan::{Identity, Item, Plan, mix};
-use crate::run::Bug;
+use crate::bug::Bug;
+use crate::handler::next_digest;
+use crate::plan::{Identity, Plan, decode};
+use crate::told::Told;
+
+pub(crate) use self::letters::Letter;
 
 /// An invariant that does not hold.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) invariant: &'static str,
     pub(crate) message: String,
@@ -44,55 +53,144 @@ struct Sequential {
 }
 
 impl Sequential {
-    fn handle(&mut self, position: Position) {
+    fn handle(&mut self, event: &weir_core::event::Event) {
         self.count += 1;
-        self.digest = next_digest(self.digest, position);
+        self.digest = next_digest(self.digest, event);
     }
-}
-
-pub(crate) fn next_digest(digest: u64, position: Position) -> u64 {
-    mix(digest ^ mix(position.offset << 16 | u64::from(position.topic)))
-}
-
-/// What the machine under test has been told in its epoch; judges units together with what is durable.
-#[derive(Default)]
-pub(crate) struct Told {
-    pub(crate) epoch: u64,
-    /// Keyed records in the order of their arrival.
-    pub(crate) arrivals: BTreeMap<SequenceKey, Vec<Position>>,
-    /// Counted failures of open events.
-    pub(crate) counted: BTreeMap<Position, u32>,
-    /// Epoch and serial of the latest attempt of each event.
-    pub(crate) runner: BTreeMap<Position, (u64, u64)>,
 }
 
 #[derive(Default)]
 pub(crate) struct Ledger {
     number: u64,
+    epoch: u64,
     cursors: Vec<Cursor>,
     open: Vec<OpenAttempts>,
     inbox: BTreeMap<u64, InboxBlock>,
-    stream_time: Millis,
+    pub(crate) stream_time: Millis,
     state: BTreeMap<SequenceKey, BTreeMap<String, Bytes>>,
+    pub(crate) timers: BTreeMap<TimerKey, Timer>,
+    pub(crate) park: BTreeMap<SequenceKey, BTreeMap<u64, ParkedEvent>>,
+    pub(crate) heads: BTreeMap<SequenceKey, ParkedSequence>,
+    pub(crate) letters: BTreeMap<Hash128, Letter>,
+    pub(crate) lease: Vec<u64>,
+    pub(crate) alone: Option<ItemId>,
+    alone_epoch: u64,
+    pub(crate) active: Active,
+    next_parked: u64,
     pub(crate) fates: BTreeMap<Position, Fate>,
+    /// Crashes by the rules: each mark that a new owner found, by the epoch that set it.
+    found: BTreeSet<(ItemId, u64)>,
     /// Stream time and wall clock of the unit that gave an identity its first fate.
     effects: BTreeMap<Identity, (Millis, Millis)>,
     sequential: BTreeMap<SequenceKey, Sequential>,
+    /// Timers that were removed: a ledger that brings them back is planted.
+    removed_timers: BTreeMap<TimerKey, Timer>,
+    /// Numbers that parked events were given.
+    numbers: BTreeSet<u64>,
 }
 
 impl Ledger {
-    pub(crate) fn restore(&self) -> Restore {
+    pub(crate) fn restore(&self, plan: &Plan, ends: Vec<u64>) -> Restore {
         Restore {
             unit: self.number,
             cursors: self.cursors.clone(),
             open: self.open.clone(),
+            parked: self.heads.iter().map(|(k, v)| (k.clone(), *v)).collect(),
+            timers: self.first_timers(plan.config.limits.timers_resident_max),
+            lease: self.lease.clone(),
+            alone: self.alone,
+            active: self.active,
+            next_parked: self.next_parked,
+            ends,
             inbox: self.inbox.values().cloned().collect(),
             stream_time: self.stream_time,
         }
     }
 
+    fn first_timers(&self, count: usize) -> TimerPage {
+        let mut timers: Vec<_> = self.timers.iter().collect();
+        timers.sort_by_key(|(key, timer)| (timer.due, (*key).clone()));
+        TimerPage {
+            more: timers.len() > count,
+            timers: timers
+                .into_iter()
+                .take(count)
+                .map(|(key, timer)| (key.clone(), timer.due, timer.id))
+                .collect(),
+        }
+    }
+
+    /// Whether this identity has an effect.
+    pub(crate) fn has_seen(&self, who: &Identity) -> bool {
+        self.effects.contains_key(who)
+    }
+
+    /// The epoch that committed last.
+    pub(crate) fn number_of_epoch(&self) -> u64 {
+        self.epoch
+    }
+
     pub(crate) fn open(&self) -> &[OpenAttempts] {
         &self.open
+    }
+
+    /// The first event of a parked sequence.
+    pub(crate) fn first(&self, sequence: &SequenceKey) -> Option<&ParkedEvent> {
+        self.park.get(sequence)?.values().next()
+    }
+
+    /// Whether this letter waits in its sequence.
+    pub(crate) fn is_parked_letter(&self, id: Hash128) -> bool {
+        let heads = self.heads.values().filter_map(|parked| parked.head.letter);
+        let events = self.park.values().flat_map(BTreeMap::values);
+        heads.chain(events.filter_map(|event| event.letter)).any(|letter| letter == id)
+    }
+
+    pub(crate) fn timer(&self, id: Hash128) -> Option<(&TimerKey, &Timer)> {
+        self.timers.iter().find(|(_, timer)| timer.id == id)
+    }
+
+    /// A mark of one that ran alone is found by a new owner.
+    pub(crate) fn find_mark(&mut self) {
+        if let Some(item) = self.alone {
+            self.found.insert((item, self.alone_epoch));
+        }
+    }
+
+    /// How often the host ended while this ran alone, as far as anybody may know.
+    pub(crate) fn crashes(&self, item: ItemId) -> usize {
+        self.found.iter().filter(|(found, _)| *found == item).count()
+    }
+
+    /// What the ledger holds.
+    pub(crate) fn load(&self, load: &Load, bug: Bug) -> Loaded {
+        match load {
+            Load::Parked(sequence) => {
+                let first = match bug {
+                    Bug::ReplayOutOfOrder => {
+                        let events = self.park.get(sequence);
+                        events.and_then(|events| events.values().next_back())
+                    }
+                    _ => self.first(sequence),
+                };
+                Loaded::Parked(first.map(|event| (event.clone(), decode(&event.record))))
+            }
+            Load::Timer(item, key) => {
+                let mut timer = self.timers.get(key);
+                if bug == Bug::CancelledTimer {
+                    let removed = self.removed_timers.get(key);
+                    timer = removed.filter(|timer| ItemId::Timer(timer.id) == *item).or(timer);
+                }
+                Loaded::Timer(timer.map(|timer| (timer.clone(), decode(&timer.out.record))))
+            }
+            Load::Timers(count) => Loaded::Timers(self.first_timers(*count)),
+            Load::Letter(_, letter, sequence) => {
+                let letter = self.letters.get(letter);
+                let status = letter.map(|letter| letter.status);
+                let status = status.filter(|_| bug != Bug::ForgottenLetter);
+                Loaded::Letter(status, self.first(sequence).cloned())
+            }
+        }
     }
 
     /// What a handler reads: staged writes over durable ones.
@@ -108,8 +206,25 @@ impl Ledger {
         })
     }
 
+    /// A unit is absent; a planted ledger removes its timers all the same.
+    pub(crate) fn abort(&mut self, unit: &Unit, bug: Bug) {
+        if bug != Bug::LostTimer {
+            return;
+        }
+        let outputs = unit.completions.iter().map(|done| &done.output);
+        for change in outputs.flat_map(|output| &output.timers) {
+            self.timers.remove(&change.key);
+        }
+    }
+
     /// Judges a unit, then makes it durable.
-    pub(crate) fn commit(&mut self, plan: &Plan, told: &Told, unit: &Unit, bug: Bug) -> Judged {
+    pub(crate) fn commit(
+        &mut self,
+        plan: &Plan,
+        told: &mut Told,
+        unit: &Unit,
+        bug: Bug,
+    ) -> Judged {
         check("I5", unit.number == self.number + 1, || {
             format!("unit {} after unit {}", unit.number, self.number)
         })?;
@@ -124,12 +239,38 @@ impl Ledger {
         };
         for completion in &unit.completions[..applied] {
             self.complete(plan, told, unit, completion, bug)?;
+            self.apply(told, completion);
         }
         self.number = unit.number;
+        self.epoch = unit.epoch;
         self.cursors.clone_from(&unit.cursors);
+        if bug == Bug::PassedRunning {
+            for cursor in &mut self.cursors {
+                if let Some((_, end)) = cursor.completed.pop() {
+                    (cursor.frontier, cursor.completed) = (end, Vec::new());
+                }
+            }
+        }
         self.open.clone_from(&unit.open);
+        self.lease.clone_from(&unit.lease);
+        if unit.alone != self.alone || unit.alone.is_some() {
+            self.alone_epoch = unit.epoch;
+        }
+        self.alone = unit.alone;
+        check("I7", unit.active >= self.active, || {
+            format!("the active clock goes back to {:?}", unit.active)
+        })?;
+        self.active = unit.active;
+        self.next_parked = unit.next_parked;
         self.stream_time = unit.stream_time;
         self.commit_inbox(unit);
+        for (sequence, head) in &unit.heads {
+            match head {
+                Some(head) => self.heads.insert(sequence.clone(), *head),
+                None => self.heads.remove(sequence),
+            };
+        }
+        self.judge_heads(unit)?;
         self.judge_cursors(plan)
     }
 
@@ -153,130 +294,39 @@ impl Ledger {
         }
     }
 
-    fn complete(
-        &mut self,
-        plan: &Plan,
-        told: &Told,
-        unit: &Unit,
-        completion: &Completion,
-        bug: Bug,
-    ) -> Judged {
-        let position = completion.position;
-        let Some(item) = plan.item(position) else {
-            return check("I12", false, || format!("{position:?} holds no record"));
-        };
-        check("I12", completion.sequence == item.sequence, || {
-            format!("{position:?} in {:?}", completion.sequence)
-        })?;
-        let earlier = told.arrivals.get(&item.sequence).into_iter().flatten();
-        for earlier in earlier.take_while(|earlier| **earlier != position) {
-            check("I3", self.fates.contains_key(earlier), || {
-                format!("{position:?} commits before {earlier:?}")
-            })?;
-        }
-        let fate = completion.fate;
-        let twice = self.fates.insert(position, fate);
-        check("I2", twice.is_none(), || {
-            format!("{position:?} is {fate:?} after {twice:?}")
-        })?;
-        self.judge_identity(plan, unit, item, fate)?;
-        match fate {
-            Fate::Handled => self.handled(plan, told, item, completion)?,
-            Fate::Dead => judge_letter(plan, told, item, completion, bug)?,
-            Fate::Duplicate | Fate::Filtered | Fate::Skipped | Fate::Parked => {
-                check("I2", completion.output == Default::default(), || {
-                    format!("{fate:?} {position:?} writes something")
-                })?;
+    /// Writes what a completion writes.
+    fn apply(&mut self, told: &mut Told, completion: &Completion) {
+        let Completion { item, sequence, output, .. } = completion;
+        for change in &output.timers {
+            if let Some(old) = self.timers.remove(&change.key) {
+                self.removed_timers.insert(change.key.clone(), old);
+            }
+            if let Some(timer) = &change.timer {
+                self.timers.insert(change.key.clone(), timer.clone());
             }
         }
-        Ok(())
-    }
-
-    /// An identity has one fate with an effect, as long as its mark is in the window.
-    fn judge_identity(&mut self, plan: &Plan, unit: &Unit, item: &Item, fate: Fate) -> Judged {
-        let (Some(identity), Some(inbox)) = (&item.identity, plan.config.inbox) else {
-            return Ok(());
-        };
-        let seen = self.effects.get(identity).copied();
-        if !matches!(fate, Fate::Handled | Fate::Dead) {
-            return Ok(());
+        let counted = told.counted.remove(item);
+        if let Some(parking) = &output.parking {
+            let park = self.park.entry(sequence.clone()).or_default();
+            if let Some((number, _)) = parking.leave {
+                park.remove(&number);
+                told.counted.remove(&ItemId::Parked(number));
+            }
+            if let Some(event) = &parking.join {
+                let parked = ItemId::Parked(event.number);
+                if park.is_empty() && completion.fate == Fate::Parked && parking.head.is_some() {
+                    told.counted.extend(counted.map(|counted| (parked, counted)));
+                    let found: Vec<_> = self.found.iter().filter(|(found, _)| found == item).copied().collect();
+                    self.found.extend(found.into_iter().map(|(_, epoch)| (parked, epoch)));
+                }
+                self.numbers.insert(event.number);
+                park.insert(event.number, event.clone());
+            }
+            if park.is_empty() {
+                self.park.remove(sequence);
+            }
         }
-        if let Some((stream_time, staged_at)) = seen {
-            let old = unit.stream_time.since(stream_time) >= inbox.window
-                && unit.staged_at.since(staged_at) >= inbox.window;
-            check("I2", old, || format!("{identity:?} has an effect twice"))?;
-        }
-        self.effects
-            .insert(identity.clone(), (unit.stream_time, unit.staged_at));
-        Ok(())
-    }
-
-    fn handled(
-        &mut self,
-        plan: &Plan,
-        told: &Told,
-        item: &Item,
-        completion: &Completion,
-    ) -> Judged {
-        let position = item.position;
-        let state = self.state.entry(item.sequence.clone()).or_default();
-        for write in &completion.output.state {
-            match &write.value {
-                Some(value) => state.insert(write.name.clone(), value.clone()),
-                None => state.remove(&write.name),
-            };
-        }
-        let model = self.sequential.entry(item.sequence.clone()).or_default();
-        model.handle(position);
-        let number = |name: &str| {
-            let bytes = state.get(name).and_then(|value| value.first_chunk::<8>());
-            bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
-        };
-        let left = Sequential {
-            count: number("count"),
-            digest: number("digest"),
-        };
-        let runner = (number("epoch"), number("serial"));
-        check("I4", told.runner.get(&position) == Some(&runner), || {
-            format!(
-                "{position:?} commits the result of {runner:?}, not {:?}",
-                told.runner.get(&position)
-            )
-        })?;
-        check("I2", left == *model, || {
-            format!("{position:?} leaves {left:?}, alone it would be {model:?}")
-        })?;
-        check(
-            "I2",
-            state.contains_key("odd") == (model.count % 2 == 1),
-            || format!("{position:?} left `odd` behind or lost it"),
-        )?;
-        let Some((tenant, source, id)) = &item.identity else {
-            return check("I12", false, || format!("{position:?} is no event"));
-        };
-        let handler = &plan.config.emit.handler;
-        let expected: Vec<String> = (0..item.emissions)
-            .map(|index| emission_id(tenant, handler, source, id, index))
-            .collect();
-        let emitted: Vec<String> = completion
-            .output
-            .records
-            .iter()
-            .filter_map(|out| out.record.header("ce_id"))
-            .map(|id| String::from_utf8_lossy(id).into_owned())
-            .collect();
-        check("I6", emitted == expected, || {
-            format!("{position:?} emits {emitted:?}, not {expected:?}")
-        })?;
-        let counted = model.count.to_le_bytes();
-        let data_agree = completion
-            .output
-            .records
-            .iter()
-            .all(|out| out.record.value.as_deref() == Some(&counted[..]));
-        check("I2", data_agree, || {
-            format!("{position:?} emits a count that is not durable")
-        })
+        told.forget(*item, sequence);
     }
 
     /// What a cursor calls completed has a fate, or never held a record.
@@ -300,101 +350,16 @@ impl Ledger {
         Ok(())
     }
 
-    /// Exactly the counted failures of events that stay open are in a unit when it is handed out.
-    pub(crate) fn judge_attempts(&self, told: &Told, unit: &Unit) -> Judged {
-        let given: BTreeMap<_, _> = unit
-            .open
-            .iter()
-            .map(|open| (open.position, open.attempts))
-            .collect();
-        let mut counted = told.counted.clone();
-        counted.retain(|_, attempts| *attempts > 0);
-        for completion in &unit.completions {
-            counted.remove(&completion.position);
-        }
-        check("I7", given == counted, || {
-            format!(
-                "unit {} holds attempts {given:?}, counted {counted:?}",
-                unit.number
-            )
-        })
+    /// Whether nothing waits any more but what is held.
+    pub(crate) fn is_settled(&self, plan: &Plan) -> bool {
+        let held = |sequence: &SequenceKey| self.heads.get(sequence).is_some_and(|p| p.head.held);
+        plan.items().all(|item| self.fates.contains_key(&item.position))
+            && self.park.keys().all(held)
+            && self.timers.keys().all(|key| held(&key.sequence))
     }
 
-    /// At the end: every record has a fate that fits it, and every identity an effect.
-    pub(crate) fn judge_end(&self, plan: &Plan) -> Judged {
-        let mut duplicates = BTreeSet::new();
-        let mut settled = BTreeSet::new();
-        for item in plan.items() {
-            let position = item.position;
-            let Some(fate) = self.fates.get(&position) else {
-                return check("I1", false, || format!("{position:?} has no fate"));
-            };
-            match fate {
-                Fate::Duplicate => duplicates.insert(item.identity.clone()),
-                Fate::Handled | Fate::Dead => settled.insert(item.identity.clone()),
-                Fate::Filtered | Fate::Skipped | Fate::Parked => false,
-            };
-        }
-        settled.extend(plan.compacted.iter().cloned());
-        let lost: Vec<_> = duplicates.difference(&settled).collect();
-        check("I1", lost.is_empty(), || {
-            format!("{lost:?} are duplicates of nothing")
-        })
+    /// The heads that a sequence may have: none that is due before it may be.
+    pub(crate) fn head(&self, sequence: &SequenceKey) -> Option<Head> {
+        self.heads.get(sequence).map(|parked| parked.head)
     }
-}
-
-/// A dead letter is the record itself, and died of a counted attempt or before any.
-fn judge_letter(
-    plan: &Plan,
-    told: &Told,
-    item: &Item,
-    completion: &Completion,
-    bug: Bug,
-) -> Judged {
-    let position = item.position;
-    let [letter] = completion.output.records.as_slice() else {
-        return check("I8", false, || format!("{position:?} has no single letter"));
-    };
-    let mut record = letter.record.clone();
-    if bug == Bug::ChangedLetter {
-        record.value = record.value.map(|value| value.slice(..value.len() / 2));
-    }
-    let topic = &plan.config.dead_letter_topics[usize::from(position.topic)];
-    let same = letter.topic == *topic
-        && letter.partition == Some(plan.config.partition)
-        && record.key == item.record.key
-        && record.value == item.record.value
-        && record.headers.starts_with(&item.record.headers);
-    check("I8", same, || {
-        format!("the letter of {position:?} is not its record")
-    })?;
-    let added = |name: &str| {
-        let own = record.headers[item.record.headers.len()..].iter();
-        own.filter(|(n, _)| n == name)
-            .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
-            .collect::<Vec<_>>()
-            .join(",")
-    };
-    let class = added("weir.dlq.class");
-    let counted = told.counted.get(&position).copied().unwrap_or(0);
-    check(
-        "I7",
-        added("weir.dlq.attempts") == counted.to_string(),
-        || {
-            format!(
-                "the letter of {position:?} says {} attempts, counted {counted}",
-                added("weir.dlq.attempts")
-            )
-        },
-    )?;
-    let before_any = matches!(class.as_str(), "poison" | "unkeyed");
-    check("I7", before_any || counted > 0, || {
-        format!("{position:?} died without an attempt: {class}")
-    })?;
-    let expected = item.identity.is_none() || item.refused_at_start;
-    check(
-        "I7",
-        class != "unavailable" && before_any == expected,
-        || format!("{position:?} died of {class}"),
-    )
 }

@@ -1,60 +1,25 @@
-//! What one seed means: the log, the bounds of the machine, and the temper of each event.
+//! What one seed means: the log, the bounds of the machine, and the habits of the handler.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use weir_core::breaker::{self, Breaker, WhileOpen};
+use weir_core::command::Command;
 use weir_core::event::{Event, Record};
-use weir_core::partition::{Config, DEFAULT_TENANT, Decoded, Limits};
-use weir_core::unit::{Position, SequenceKey};
-use weir_core::{dead_letter, emission, inbox, retry};
+use weir_core::gate::Gate;
+use weir_core::partition::{Config, DEFAULT_TENANT, Decoded, Limits, OnDead};
+use weir_core::rate::Rate;
+use weir_core::time::Millis;
+use weir_core::unit::{ItemId, Position, SequenceKey};
+use weir_core::{binding, dead_letter, emission, inbox, retry};
+
+use crate::handler::Habits;
+use crate::rng::Rng;
 
 /// Noon of some day: instants of a run are after it.
 pub(crate) const START_MS: u64 = 1_790_000_000_000;
-
-/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>).
-pub(crate) struct Rng(pub(crate) u64);
-
-impl Rng {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    /// Uniform enough in `0..bound`; zero for an empty range.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound.max(1)).unwrap_or(u64::MAX);
-        usize::try_from(self.next() % bound).unwrap_or(0)
-    }
-
-    pub(crate) fn between(&mut self, low: usize, high: usize) -> usize {
-        low + self.below(high - low + 1)
-    }
-
-    pub(crate) fn percent(&mut self, share: usize) -> bool {
-        self.below(100) < share
-    }
-}
-
-pub(crate) fn mix(seed: u64) -> u64 {
-    let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// How the handler takes an event, on every attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Temper {
-    /// Succeeds, and fails now and then while faults are on.
-    Steady,
-    /// Fails for good.
-    Permanent,
-    /// Traps on every attempt.
-    Traps,
-    /// Returns an emission that nobody granted.
-    Invalid,
-}
 
 /// Who an event is: tenant, source and id.
 pub(crate) type Identity = (String, String, String);
@@ -65,18 +30,36 @@ pub(crate) struct Item {
     pub(crate) position: Position,
     pub(crate) record: Arc<Record>,
     pub(crate) decoded: Decoded,
-    pub(crate) sequence: SequenceKey,
+    /// None for a command: it stands in the sequence that it is about.
+    pub(crate) sequence: Option<SequenceKey>,
     /// None for what no handler sees.
     pub(crate) identity: Option<Identity>,
-    pub(crate) temper: Temper,
-    pub(crate) emissions: u32,
     /// Dies before any attempt.
     pub(crate) refused_at_start: bool,
 }
 
+impl Item {
+    pub(crate) fn command(&self) -> Option<&Command> {
+        match &self.decoded {
+            Decoded::Command { command, .. } => Some(command),
+            Decoded::Event(_) | Decoded::Filtered | Decoded::Skipped | Decoded::Poison { .. } => None,
+        }
+    }
+
+    pub(crate) fn event(&self) -> Option<&Arc<Event>> {
+        match &self.decoded {
+            Decoded::Event(event) => Some(event),
+            Decoded::Command { .. } | Decoded::Filtered | Decoded::Skipped | Decoded::Poison { .. } => None,
+        }
+    }
+}
+
 pub(crate) struct Plan {
     pub(crate) config: Config,
-    /// Per topic, in the order of offsets; offsets are missing here and there.
+    pub(crate) breaker: breaker::Config,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) habits: Habits,
+    /// Per topic, in the order of offsets; offsets are missing here and there. The last one is that of the commands.
     pub(crate) log: Vec<BTreeMap<u64, Item>>,
     /// The widest run of missing offsets.
     pub(crate) gap_max: u64,
@@ -87,36 +70,74 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(rng: &mut Rng) -> Self {
-        let topics = rng.between(1, 3);
+        let topics = rng.between(1, 2);
         let config = config(rng, topics);
-        let mut known: Vec<Event> = Vec::new();
-        let mut log = vec![BTreeMap::new(); topics];
-        let gap_max = 3;
-        for (topic, items) in log.iter_mut().enumerate() {
-            let topic = u16::try_from(topic).unwrap_or(0);
+        let habits = Habits {
+            salt: rng.next(),
+            timers: config.emit.timers,
+            killers: rng.percent(40),
+        };
+        let breaker = breaker(rng, &config);
+        let rate = rng.percent(15).then(|| {
+            let tokens = |n| std::num::NonZeroU32::new(n).unwrap_or(std::num::NonZeroU32::MIN);
+            Rate::new(tokens(5), tokens(2))
+        });
+        let mut plan = Self {
+            config,
+            breaker,
+            rate,
+            habits,
+            log: vec![BTreeMap::new(); topics + 1],
+            gap_max: 3,
+            record_bytes_max: 0,
+            compacted: BTreeSet::new(),
+        };
+        let mut known = Vec::new();
+        for topic in 0..topics {
             let mut offset = 0;
             for _ in 0..rng.between(4, 40) {
                 if rng.percent(8) {
-                    offset += rng.next() % gap_max + 1;
+                    offset += rng.next() % plan.gap_max + 1;
                 }
-                let position = Position { topic, offset };
-                items.insert(offset, item(rng, &config, position, &mut known));
+                let topic = u16::try_from(topic).unwrap_or(0);
+                let item = item(rng, &plan.config, Position { topic, offset }, &mut known);
+                plan.append(item);
                 offset += 1;
             }
         }
-        let record_bytes_max = log
-            .iter()
-            .flat_map(BTreeMap::values)
-            .map(|item| item.record.bytes())
-            .max()
-            .unwrap_or(0);
-        Self {
-            config,
-            log,
-            gap_max,
-            record_bytes_max,
-            compacted: BTreeSet::new(),
-        }
+        plan
+    }
+
+    pub(crate) fn gate(&self, now: Millis) -> Gate {
+        Gate::new(Breaker::new(self.breaker, now), self.rate)
+    }
+
+    pub(crate) fn append(&mut self, item: Item) {
+        self.record_bytes_max = self.record_bytes_max.max(item.record.bytes());
+        let topic = usize::from(item.position.topic);
+        self.log[topic].insert(item.position.offset, item);
+    }
+
+    /// An operator says something about a letter whose record is this.
+    pub(crate) fn command(&mut self, command: Command, record: Record, tenant: &str) -> Position {
+        let topic = self.log.len() - 1;
+        let offset = self.log[topic].len() as u64;
+        let position = Position {
+            topic: u16::try_from(topic).unwrap_or(0),
+            offset,
+        };
+        self.append(Item {
+            position,
+            record: Arc::new(record),
+            decoded: Decoded::Command {
+                command: Box::new(command),
+                tenant: tenant.into(),
+            },
+            sequence: None,
+            identity: None,
+            refused_at_start: false,
+        });
+        position
     }
 
     pub(crate) fn compact(&mut self, position: Position) {
@@ -136,13 +157,39 @@ impl Plan {
     }
 }
 
+/// What an item that comes out of the ledger decodes to.
+pub(crate) fn decode(record: &Record) -> Decoded {
+    match binding::from_record(record) {
+        Ok(event) => Decoded::Event(Arc::new(event)),
+        Err(error) => Decoded::Poison {
+            code: error.code().into(),
+            message: error.to_string(),
+        },
+    }
+}
+
+pub(crate) fn identity(event: &Event) -> Identity {
+    (tenant(event), event.source.clone(), event.id.clone())
+}
+
+fn tenant(event: &Event) -> String {
+    let tenant = event.extension("tenantid");
+    tenant.unwrap_or(DEFAULT_TENANT).to_owned()
+}
+
 fn config(rng: &mut Rng, topics: usize) -> Config {
     let name = |prefix: &str| -> Arc<[Arc<str>]> {
-        (0..topics)
-            .map(|topic| format!("{prefix}{topic}").into())
-            .collect()
+        let names = (0..=topics).map(|topic| format!("{prefix}{topic}").into());
+        names.collect()
     };
-    let minutes = |n: usize| Duration::from_secs(60 * n as u64);
+    let rules = |handler: &str, timers| emission::Rules {
+        handler: handler.into(),
+        source: format!("/weir/{handler}").into(),
+        topics: vec![("out".into(), "out".into())],
+        timers,
+    };
+    let timers = rng.percent(60);
+    let parks = rng.percent(90) || timers;
     Config {
         source: dead_letter::Source {
             group: "weir.test.acme.ledger".into(),
@@ -152,31 +199,55 @@ fn config(rng: &mut Rng, topics: usize) -> Config {
         },
         partition: 7,
         topics: name("in-"),
+        commands: u16::try_from(topics).ok(),
         dead_letter_topics: name("dlq.in-"),
-        emit: emission::Rules {
-            handler: "ledger".into(),
-            source: "/weir/ledger".into(),
-            topics: vec![("out".into(), "out".into())],
+        on_dead: if parks && rng.percent(40) {
+            OnDead::Hold
+        } else {
+            OnDead::Release
         },
-        keyed_only: rng.percent(30),
+        emit: rules("ledger", timers),
+        fallback: rng.percent(30).then(|| rules("spare", false)),
+        keyed_only: timers || rng.percent(20),
+        parks,
         retry: retry::Config {
             attempts_max: u32::try_from(rng.between(2, 15)).unwrap_or(15),
             jitter_seed: rng.next(),
             ..retry::Config::default()
         },
         inbox: (!rng.percent(10)).then(|| inbox::Config {
-            window: minutes([1, 60, 24 * 60][rng.below(3)]),
+            window: Duration::from_secs([60, 3_600, 24 * 3_600][rng.below(3)]),
             ..inbox::Config::default()
         }),
-        limits: Limits {
-            in_flight_max: rng.between(1, 16),
-            running_max: rng.between(1, 8),
-            span_max: rng.between(4, 64) as u64,
-            bytes_max: rng.between(500, 20_000),
-            unit_events_max: rng.between(1, 12),
-            unit_bytes_max: rng.between(200, 5_000),
-            unit_linger: Duration::from_millis(rng.between(0, 5) as u64),
+        limits: limits(rng),
+    }
+}
+
+fn limits(rng: &mut Rng) -> Limits {
+    Limits {
+        in_flight_max: rng.between(1, 16),
+        running_max: rng.between(1, 8),
+        span_max: rng.between(4, 64) as u64,
+        bytes_max: rng.between(1_000, 40_000),
+        park_bytes_max: [2_000, 8_000, 1 << 30][rng.below(3)],
+        unit_events_max: rng.between(1, 12),
+        unit_bytes_max: rng.between(200, 5_000),
+        unit_linger: Duration::from_millis(rng.between(0, 5) as u64),
+        timers_resident_max: [3, 8, 10_000][rng.below(3)],
+        ..Limits::default()
+    }
+}
+
+fn breaker(rng: &mut Rng, config: &Config) -> breaker::Config {
+    breaker::Config {
+        while_open: match rng.below(3) {
+            0 if config.fallback.is_some() => WhileOpen::Fallback,
+            1 if config.parks => WhileOpen::Park,
+            _ => WhileOpen::Pause,
         },
+        row: rng.between(3, 10),
+        sequences_min: rng.between(1, 3),
+        ..breaker::Config::default()
     }
 }
 
@@ -186,58 +257,39 @@ fn item(rng: &mut Rng, config: &Config, position: Position, known: &mut Vec<Even
         count if rng.percent(20) => known[rng.below(count)].clone(),
         _ => new_event(rng, position),
     };
-    let kind = rng.below(100);
-    let decoded = match kind {
-        0..5 => Decoded::Poison {
+    let decoded = match rng.below(100) {
+        0..4 => Decoded::Poison {
             code: "not-a-cloudevent".into(),
             message: "no ce_id".into(),
         },
-        5..9 => Decoded::Filtered,
-        9..11 => Decoded::Skipped,
+        4..7 => Decoded::Filtered,
+        7..9 => Decoded::Skipped,
         _ => Decoded::Event(Arc::new(event.clone())),
     };
-    let key = (!rng.percent(15)).then(|| Bytes::from(format!("key-{}", rng.below(5))));
-    let record = Arc::new(Record {
-        key: key.clone(),
-        value: Some(Bytes::from(vec![b'x'; rng.below(200)])),
-        headers: vec![
-            ("ce_id".into(), Bytes::from(event.id.clone())),
-            ("weir.dlq.replays".into(), Bytes::from_static(b"forged")),
-        ],
-        timestamp_ms: START_MS + position.offset * 1_000 - rng.next() % 100_000,
-    });
+    let key = (!rng.percent(12)).then(|| Bytes::from(format!("key-{}", rng.below(5))));
+    let timestamp_ms = START_MS + position.offset * 1_000 - rng.next() % 100_000;
+    let mut record = binding::to_record(event.clone(), key.clone(), timestamp_ms);
+    let forged = ("weir.dlq.replays".into(), Bytes::from_static(b"forged"));
+    record.headers.push(forged);
     let is_event = matches!(decoded, Decoded::Event(_));
-    let tenant = event
-        .extension("tenantid")
-        .unwrap_or(DEFAULT_TENANT)
-        .to_owned();
     let sequence = match &key {
         Some(key) if is_event => SequenceKey::Keyed {
-            tenant: tenant.as_str().into(),
+            tenant: tenant(&event).into(),
             key: key.clone(),
         },
-        Some(_) | None => SequenceKey::Alone(position),
-    };
-    let temper = match mix(event.id.len() as u64 ^ rng.next()) % 100 {
-        0..4 => Temper::Permanent,
-        4..7 => Temper::Traps,
-        7..9 => Temper::Invalid,
-        _ => Temper::Steady,
+        Some(_) | None => SequenceKey::Alone(ItemId::Record(position)),
     };
     if is_event {
         known.push(event.clone());
     }
-    let refused_at_start =
-        emission::hops(&event) > emission::HOPS_MAX || (config.keyed_only && key.is_none());
+    let hops = emission::hops(&event) > emission::HOPS_MAX;
     Item {
         position,
-        record,
+        record: Arc::new(record),
         decoded,
-        sequence,
-        emissions: u32::try_from(event.id.bytes().map(usize::from).sum::<usize>() % 4).unwrap_or(0),
-        identity: is_event.then_some((tenant, event.source, event.id)),
-        temper,
-        refused_at_start: is_event && refused_at_start,
+        sequence: Some(sequence),
+        identity: is_event.then(|| identity(&event)),
+        refused_at_start: is_event && (hops || (config.keyed_only && key.is_none())),
     }
 }
 
@@ -254,6 +306,7 @@ fn new_event(rng: &mut Rng, position: Position) -> Event {
         source: "/till".into(),
         ty: "Sold".into(),
         extensions,
+        data: Some(Bytes::from(vec![b'x'; rng.below(200)])),
         ..Event::default()
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
-use weir::cli::{self, Cli, Command, RunArgs, USAGE};
+use weir::cli::{self, Cli, Command, DevArgs, RunArgs, USAGE};
 use weir::config::Faults;
 use weir::telemetry;
 
@@ -13,6 +13,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let (json_logs, level) = if let Some(Command::Run(args)) = &cli.command {
         (args.json_logs, LevelFilter::INFO)
+    } else if let Some(Command::Dev(_)) = &cli.command {
+        (false, LevelFilter::INFO)
     } else {
         (false, LevelFilter::WARN)
     };
@@ -20,10 +22,14 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         None => cli::first_steps(),
         Some(Command::Run(args)) => return run(args),
+        Some(Command::Dev(args)) => return dev(args),
         Some(Command::Publish(args)) => cli::publish(args),
         Some(Command::Tail(args)) => cli::tail(args),
         Some(Command::Status(args)) => cli::status(args),
         Some(Command::Inspect(args)) => cli::inspect(args),
+        Some(Command::Backup(args)) => cli::back_up(args),
+        Some(Command::Restore(args)) => cli::restore(args),
+        Some(Command::Undeploy(args)) => cli::undeploy(args),
         Some(Command::CompileComponent) => return weir_wasm::run_compiler(),
     };
     match result {
@@ -37,7 +43,18 @@ fn run(args: &RunArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(faults) => return fail_of(&faults),
     };
-    match weir::app::run(config, data) {
+    ended(weir::app::run(config, data))
+}
+
+fn dev(args: &DevArgs) -> ExitCode {
+    match args.load() {
+        Ok(dev) => ended(weir::app::run_watching(dev.config, dev.data.clone())),
+        Err(error) => fail(&format!("{error}"), error.exit_code()),
+    }
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<Faults>() {
             Some(faults) => fail_of(faults),

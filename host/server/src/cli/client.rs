@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
@@ -12,6 +13,8 @@ use crate::names::printable;
 
 /// A request that is answered at once takes no longer; the host's own limit is 30 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Copying a data directory to another disk takes as long as the disk does.
+const WORK_TIMEOUT: Duration = Duration::from_hours(24);
 /// A host on the network that does not answer in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -223,6 +226,28 @@ impl Client {
             .read_to_vec()
             .map_err(|error| self.failed(error))?;
         Ok(())
+    }
+
+    /// Has the host do something, which may take long; the answer is JSON.
+    pub(super) fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, ClientError> {
+        let request = self
+            .agent
+            .post(format!("{}{path}", self.url))
+            .content_type("application/json");
+        let request = request.config().timeout_global(Some(WORK_TIMEOUT)).build();
+        let mut answer = self.answer(self.authorized(request).send(body.to_string()))?;
+        let text = answer
+            .body_mut()
+            .read_to_string()
+            .map_err(|error| self.failed(error))?;
+        serde_json::from_str(&text).map_err(|error| ClientError::Answer {
+            url: self.url.clone(),
+            reason: error.to_string(),
+        })
     }
 
     fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {

@@ -3,6 +3,25 @@ use clap::CommandFactory;
 use super::*;
 
 #[test]
+fn faults_of_the_config_and_of_the_handlers_are_told_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, handler) = (folder.path().join("weir.toml"), folder.path().join("h"));
+    std::fs::write(&config, "colour = 1\nhandlers = [\"h\"]\n").unwrap();
+    std::fs::create_dir(&handler).unwrap();
+    std::fs::write(handler.join("handler.toml"), "nam = \"h\"\n").unwrap();
+    let args = RunArgs {
+        config: Some(config),
+        data: None,
+        json_logs: false,
+    };
+    let faults = args.load().unwrap_err().0;
+    let keys: Vec<_> = faults.iter().map(|fault| &*fault.key).collect();
+    for key in ["colour", "nam", "subscribe.topics"] {
+        assert!(keys.contains(&key), "{key} is not in {keys:?}");
+    }
+}
+
+#[test]
 fn the_command_line_is_consistent() {
     Cli::command().debug_assert();
 }

@@ -352,6 +352,25 @@ impl Catalog {
         group
     }
 
+    /// The number of the subscription of this name.
+    pub(super) fn group_id(&self, name: &str) -> Option<u32> {
+        self.groups.get(name).map(|group| group.id)
+    }
+
+    /// The names of all subscriptions, sorted.
+    pub(super) fn group_names(&self) -> Vec<String> {
+        let names = self.groups.iter().map(|group| group.name.to_string());
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The subscription is no longer in the store. Its number is not given again while the store is open, because what
+    /// is kept by number elsewhere would be taken for the new one's.
+    pub(super) fn forget_group(&self, name: &str) {
+        self.groups.remove(name);
+    }
+
     /// While it is held no subscription is made or deployed.
     pub(super) fn hold_subscriptions(&self) -> MutexGuard<'_, NextIds> {
         self.making()

@@ -111,10 +111,6 @@ impl Kind {
 
 /// A kind of key that belongs to one subscription: after the kind's byte comes the subscription's number.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "deleting a subscription comes apart")
-)]
 pub(super) struct GroupKind {
     kind: Kind,
     pub(super) family: Family,
@@ -123,10 +119,6 @@ pub(super) struct GroupKind {
 }
 
 /// All of them, but for the subscription itself: what deleting a subscription deletes.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "deleting a subscription comes apart")
-)]
 pub(super) const OF_GROUP: [GroupKind; 8] = [
     GroupKind::new(Kind::Progress, "progress"),
     GroupKind::new(Kind::InboxBlock, "inbox"),
@@ -148,10 +140,6 @@ impl GroupKind {
     }
 
     /// What the keys of this subscription start with.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "deleting a subscription comes apart")
-    )]
     pub(super) fn prefix(self, group: u32) -> [u8; 5] {
         let [a, b, c, d] = group.to_be_bytes();
         [self.kind as u8, a, b, c, d]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::compaction_filter::Decision;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
@@ -123,6 +124,22 @@ impl Store {
         if let Err(error) = self.db.write_opt(batch, &self.synced) {
             die("write to the store", &error);
         }
+    }
+
+    pub(super) fn delete(&self, batch: &mut WriteBatch, key: &Key) {
+        batch.delete_cf(self.family(key.family()), key.encode());
+    }
+
+    /// Deletes all keys that start with `prefix`.
+    pub(super) fn delete_prefix(&self, batch: &mut WriteBatch, family: Family, prefix: &[u8]) {
+        let end = rocksdb::IterateBounds::into_bounds(rocksdb::PrefixRange(prefix)).1;
+        let end = end.expect("no kind is the last byte of all");
+        batch.delete_range_cf(self.family(family), prefix, &end);
+    }
+
+    /// A copy of everything that was committed, in a directory that does not exist.
+    pub(super) fn checkpoint(&self, path: &Path) -> Result<(), rocksdb::Error> {
+        Checkpoint::new(&self.db)?.create_checkpoint(path)
     }
 
     /// Rewrites a family, so that what was deleted gives its disk space back.

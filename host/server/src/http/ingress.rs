@@ -182,7 +182,11 @@ fn mode(headers: &HeaderMap) -> Result<Mode, Problem> {
 }
 
 /// The whole body, bounded in bytes and time.
-async fn read_body(config: &HttpConfig, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+pub(super) async fn read_body(
+    config: &HttpConfig,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::too_large(
             format!("a body may have {} bytes", config.body_bytes_max),

@@ -131,9 +131,28 @@ impl Problem {
         }
     }
 
+    pub(super) fn unknown(detail: impl Into<String>) -> Self {
+        let title = "there is no such thing";
+        Self::new(StatusCode::NOT_FOUND, "unknown", title, detail)
+    }
+
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        let title = "this cannot be done as things stand";
+        Self::new(StatusCode::CONFLICT, "conflict", title, detail)
+    }
+
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        let title = "the token does not allow this";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", title, detail)
+    }
+
+    pub(super) fn failed(detail: impl Into<String>) -> Self {
+        let title = "the host tried and failed";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", title, detail)
+    }
+
     pub(super) fn unknown_path() -> Self {
-        let detail =
-            "there are /v1/topics, /v1/topics/{topic}/events, /v1/status, /metrics, /livez and /readyz";
+        let detail = "there are /v1/topics, /v1/topics/{topic}/events, /v1/status, /v1/admin/.., /metrics, /livez and /readyz";
         Self::new(
             StatusCode::NOT_FOUND,
             "unknown-path",

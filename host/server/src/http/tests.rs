@@ -1,3 +1,4 @@
+mod admin;
 mod memory_bus;
 mod signals;
 
@@ -9,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::task::JoinHandle;
 use weir_core::event::Record;
 
+use self::admin::Asked;
 use self::memory_bus::{MemoryBus, Mood};
 use super::*;
 use crate::metrics::{Kind, Page};
@@ -38,7 +40,11 @@ impl StatusSource for Status {
             tenant: tenant.into(),
             handler: "count".into(),
             ready: reason.is_none(),
-            state: if reason.is_none() { "ready" } else { "starting" },
+            state: if reason.is_none() {
+                "ready"
+            } else {
+                "starting"
+            },
             reason: reason.map(str::to_owned),
         };
         Readiness {
@@ -58,6 +64,7 @@ impl StatusSource for Status {
 struct Host {
     address: SocketAddr,
     bus: Arc<MemoryBus>,
+    asked: Arc<Asked>,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -82,7 +89,8 @@ fn config() -> HttpConfig {
 
 async fn start_with(config: HttpConfig) -> Host {
     let bus = Arc::new(MemoryBus::new(TOPIC, 4));
-    let server = HttpServer::bind(config, bus.clone(), Arc::new(Status))
+    let asked = Arc::new(Asked::default());
+    let server = HttpServer::bind(config, bus.clone(), Arc::new(Status), asked.clone())
         .await
         .unwrap();
     let (address, shutdown) = (server.local_addr(), CancellationToken::new());
@@ -90,6 +98,7 @@ async fn start_with(config: HttpConfig) -> Host {
     Host {
         address,
         bus,
+        asked,
         shutdown,
         running,
     }

@@ -17,6 +17,7 @@ pub(super) fn write(host: &HostStatus, view: &View, page: &mut Page) {
     write_host(host, page);
     write_alarms(host, view, page);
     write_fates(&handlers, page);
+    write_deployed(&handlers, page);
     write_levels(&handlers, page);
     write_topics(host, page);
     if view.is_whole() {
@@ -112,7 +113,7 @@ fn write_fates(handlers: &[Summary<'_>], page: &mut Page) {
     }
 }
 
-fn write_levels(handlers: &[Summary<'_>], page: &mut Page) {
+fn write_deployed(handlers: &[Summary<'_>], page: &mut Page) {
     let mut family = page.family(
         "weir_handler_info",
         Gauge,
@@ -144,6 +145,9 @@ fn write_levels(handlers: &[Summary<'_>], page: &mut Page) {
             );
         }
     }
+}
+
+fn write_levels(handlers: &[Summary<'_>], page: &mut Page) {
     let mut family = page.family(
         "weir_lag_records",
         Gauge,

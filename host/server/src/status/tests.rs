@@ -14,7 +14,6 @@ use weir_core::gate::Gate;
 use weir_core::identity::Hash128;
 use weir_core::inbox;
 use weir_core::partition::{Action, Decoded, Partition};
-use weir_core::time::Millis;
 use weir_core::unit::{
     CommitResult, Cursor, InboxBlock, LetterStatus, ParkedEvent, ParkedSequence, Position, Restore,
     SequenceKey, Timer, TimerKey, TimerPage, Unit,

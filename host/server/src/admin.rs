@@ -1,0 +1,109 @@
+//! What an operator has done to this host: the admin API's other side.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+
+use crate::data_dir::DataDir;
+use crate::data_dir::backup::BackupError;
+use crate::embedded::{Embedded, PurgeError};
+use crate::handlers::Deployment;
+use crate::http::{Admin, AdminError, AdminResult, Subject};
+use crate::names;
+
+/// A host on the embedded store.
+pub struct HostAdmin {
+    /// What is copied.
+    pub data_dir: Arc<DataDir>,
+    /// Bus and ledger.
+    pub store: Embedded,
+    /// First part of topic names and groups.
+    pub environment: String,
+    /// What is deployed.
+    pub deployments: Vec<Deployment>,
+}
+
+impl Admin for HostAdmin {
+    fn tenants_of(&self, handler: &str) -> Vec<Arc<str>> {
+        let named = self
+            .deployments
+            .iter()
+            .filter(|one| one.manifest.name == handler);
+        named
+            .map(|one| one.manifest.tenant.as_str().into())
+            .collect()
+    }
+
+    fn back_up(&self, target: PathBuf) -> BoxFuture<'static, AdminResult> {
+        let (data_dir, store) = (Arc::clone(&self.data_dir), self.store.clone());
+        blocking(move || back_up(&data_dir, &store, &target))
+    }
+
+    fn purge(&self, Subject { tenant, handler }: Subject) -> BoxFuture<'static, AdminResult> {
+        let group = names::group(&self.environment, &tenant, &handler);
+        if self
+            .deployments
+            .iter()
+            .any(|one| *one.scope.group == *group)
+        {
+            let message = format!(
+                "handler {handler} is deployed: take its folder out of `handlers` in the config, start the host anew, \
+                 and ask again"
+            );
+            return Box::pin(std::future::ready(Err(AdminError::Conflict(message))));
+        }
+        let store = self.store.clone();
+        blocking(move || purge(&store, &group))
+    }
+}
+
+/// Copies the directory and says what was copied. Blocks.
+///
+/// # Errors
+/// The target is not usable, or the disk failed.
+pub fn back_up(data_dir: &DataDir, store: &Embedded, target: &std::path::Path) -> AdminResult {
+    let start = Instant::now();
+    let made = data_dir.back_up(target, |path| store.checkpoint(path));
+    let made = made.map_err(|error| match &error {
+        BackupError::Relative { .. } | BackupError::Inside { .. } => {
+            AdminError::Invalid(error.to_string())
+        }
+        BackupError::NotEmpty { .. } => AdminError::Conflict(error.to_string()),
+        BackupError::Store { .. } | BackupError::Io { .. } => AdminError::Failed(error.to_string()),
+    })?;
+    let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(path = %target.display(), bytes = made.bytes, ms, "backup made");
+    Ok(json!({ "path": target, "backup": made, "ms": ms }))
+}
+
+/// Deletes a subscription and says how much it was. Blocks.
+///
+/// # Errors
+/// There is none, or the store failed.
+pub fn purge(store: &Embedded, group: &str) -> AdminResult {
+    let purged = store
+        .purge_subscription(group)
+        .map_err(|error| match &error {
+            PurgeError::Unknown { .. } => AdminError::Unknown(error.to_string()),
+            PurgeError::Read { source, .. } => AdminError::Failed(format!("{error}: {source}")),
+        })?;
+    tracing::info!(group, entries = ?purged.entries, "subscription deleted");
+    let entries = purged.entries.into_iter();
+    let entries: serde_json::Map<String, Value> = entries
+        .map(|(name, count)| (name.to_owned(), count.into()))
+        .collect();
+    Ok(json!({ "group": group, "deleted": entries }))
+}
+
+/// The store's work takes long for the runtime's own threads.
+fn blocking(
+    work: impl FnOnce() -> AdminResult + Send + 'static,
+) -> BoxFuture<'static, AdminResult> {
+    Box::pin(async move {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|error| Err(AdminError::Failed(error.to_string())))
+    })
+}

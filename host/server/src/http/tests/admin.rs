@@ -1,0 +1,140 @@
+//! Who may steer what, and what a web page cannot send.
+
+use futures_util::future::BoxFuture;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use super::*;
+
+/// Writes down what it was asked; knows one handler of `a`, and one name that two tenants use.
+#[derive(Default)]
+pub(super) struct Asked(Mutex<Vec<String>>);
+
+impl Asked {
+    fn note(&self, what: String) -> BoxFuture<'static, AdminResult> {
+        self.0.lock().unwrap().push(what.clone());
+        Box::pin(std::future::ready(match what.as_str() {
+            "back up /taken" => Err(AdminError::Conflict("/taken is not empty".to_owned())),
+            "back up /full" => Err(AdminError::Failed("the disk is full".to_owned())),
+            "purge default/nobody" => Err(AdminError::Unknown("there is none".to_owned())),
+            _ => Ok(json!({ "done": what })),
+        }))
+    }
+}
+
+impl Admin for Asked {
+    fn tenants_of(&self, handler: &str) -> Vec<Arc<str>> {
+        match handler {
+            "billing" => vec!["a".into()],
+            "both" => vec!["a".into(), "b".into()],
+            _ => Vec::new(),
+        }
+    }
+
+    fn back_up(&self, target: PathBuf) -> BoxFuture<'static, AdminResult> {
+        self.note(format!("back up {}", target.display()))
+    }
+
+    fn purge(&self, Subject { tenant, handler }: Subject) -> BoxFuture<'static, AdminResult> {
+        self.note(format!("purge {tenant}/{handler}"))
+    }
+}
+
+fn with_an_admin() -> HttpConfig {
+    let token = |secret: &str, tenant: &str, admin| Token {
+        secret: secret.to_owned(),
+        tenant: tenant.into(),
+        admin,
+    };
+    let tokens = vec![
+        token("secret-of-a", "a", false),
+        token("secret-of-b", "b", false),
+        token("secret-of-all", "c", true),
+    ];
+    HttpConfig { tokens, ..config() }
+}
+
+const JSON: &str = "content-type: application/json\r\n";
+
+async fn post(host: &Host, token: &str, path: &str, body: &str) -> Answer {
+    let authorization = if token.is_empty() {
+        String::new()
+    } else {
+        format!("authorization: Bearer {token}\r\n")
+    };
+    let headers = format!("{JSON}{authorization}");
+    host.request(&format!("POST /v1/admin/{path}"), &headers, body)
+        .await
+}
+
+#[tokio::test]
+async fn without_tokens_whoever_reaches_the_host_steers_it() {
+    let host = start().await;
+    let cases = [
+        ("backup", r#"{"path":"/x"}"#, 200, "back up /x"),
+        ("backup", r#"{"path":"/taken"}"#, 409, "/taken is not empty"),
+        ("backup", r#"{"path":"/full"}"#, 500, "the disk is full"),
+        ("backup", "{}", 400, "missing field `path`"),
+        ("handlers/billing/purge", "{}", 200, "purge a/billing"),
+        (
+            "handlers/billing/purge?tenant=b",
+            "{}",
+            200,
+            "purge b/billing",
+        ),
+        ("handlers/nobody/purge", "{}", 404, "there is none"),
+        ("handlers/both/purge", "{}", 400, "a and b have a handler"),
+        ("nothing", "{}", 404, "/v1/admin/.."),
+    ];
+    for (path, body, status, says) in cases {
+        let answer = post(&host, "", path, body).await;
+        assert_eq!(answer.status, status, "{path} {body}: {answer:?}");
+        assert!(answer.body.contains(says), "{path} {body}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_steers_its_tenants_handlers_and_an_admins_token_everything() {
+    let host = start_with(with_an_admin()).await;
+    let cases = [
+        ("", "handlers/billing/purge", 401),
+        ("secret-of-a", "handlers/billing/purge", 200),
+        ("secret-of-a", "handlers/billing/purge?tenant=a", 200),
+        ("secret-of-a", "handlers/billing/purge?tenant=b", 403),
+        ("secret-of-b", "handlers/billing/purge?tenant=a", 403),
+        ("secret-of-a", "backup", 403),
+        ("secret-of-all", "backup", 200),
+        ("secret-of-all", "handlers/billing/purge", 200),
+        ("secret-of-all", "handlers/both/purge?tenant=b", 200),
+    ];
+    for (token, path, status) in cases {
+        let answer = post(&host, token, path, r#"{"path":"/x"}"#).await;
+        assert_eq!(answer.status, status, "{token} {path}: {answer:?}");
+    }
+    // A name means the caller's own handler, whoever else has one.
+    let answer = post(&host, "secret-of-b", "handlers/billing/purge", "{}").await;
+    assert_eq!(answer.json()["done"], "purge b/billing");
+}
+
+#[tokio::test]
+async fn what_a_web_page_can_send_without_asking_steers_nothing() {
+    let host = start().await;
+    for content_type in [
+        "",
+        "content-type: text/plain\r\n",
+        "content-type: application/x-www-form-urlencoded\r\n",
+    ] {
+        for path in ["backup", "handlers/billing/purge"] {
+            let answer = host
+                .request(
+                    &format!("POST /v1/admin/{path}"),
+                    content_type,
+                    r#"{"path":"/x"}"#,
+                )
+                .await;
+            assert_eq!(answer.status, 415, "{content_type} {path}: {answer:?}");
+        }
+    }
+    assert!(host.asked.0.lock().unwrap().is_empty());
+}

@@ -1,0 +1,183 @@
+//! `weir dev`: handlers change while events flow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use weir_tests::host;
+use weir_tests::http::Client;
+use weir_tests::publisher::Publisher;
+use weir_tests::purchases::{INVOICES, PAYMENTS};
+use weir_tests::wait;
+
+use crate::fixture::{SETTLE, Scratch, root};
+
+const EVENTS: u32 = 4_000;
+
+/// A program that runs; killed when dropped.
+struct Dev {
+    child: Child,
+    client: Client,
+    log: PathBuf,
+}
+
+impl Dev {
+    fn start(scratch: &Scratch, folder: &Path) -> Self {
+        let log = scratch.write("dev.log", "");
+        let file = File::options().append(true).open(&log).unwrap();
+        let mut command = scratch.place.weir(&["dev", "--config"]);
+        command.arg(scratch.place.config()).arg(folder);
+        command.stdout(file.try_clone().unwrap()).stderr(file);
+        Self {
+            child: command.spawn().unwrap(),
+            client: scratch.place.client(),
+            log,
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until the status says this of the only handler.
+    fn wait_for(&self, field: &str, value: &str) {
+        let look = || {
+            let status = self.client.status()?;
+            Ok((status["handlers"][0][field] == value).then_some(()))
+        };
+        wait::until(&format!("{field} to be {value}"), SETTLE, look)
+            .unwrap_or_else(|error| panic!("{error:#}: {}", self.log()));
+    }
+
+    fn wait_for_log(&self, says: &str) {
+        let look = || Ok(self.log().contains(says).then_some(()));
+        wait::until(&format!("the log to say {says:?}"), SETTLE, look)
+            .unwrap_or_else(|error| panic!("{error:#}: {}", self.log()));
+    }
+
+    fn publish(&self, events: &[String]) {
+        let look = || Ok((self.client.publish(INVOICES, events)?.status == 202).then_some(()));
+        wait::until("the events to be taken", SETTLE, look).unwrap();
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // Either may fail because the process is gone, which is what is wanted.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// An event that `billing` and `notification` both understand.
+fn purchase(id: u32) -> String {
+    format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"/tests","type":"InvoiceCreated","datacontenttype":"application/json","partitionkey":"{customer}","data":{{"invoiceId":"{id}","customerId":"{customer}","quantity":1,"amount":"1.00","amountCents":100,"currency":"USD"}}}}"#,
+        customer = id % 40
+    )
+}
+
+/// In one step, as build tools do.
+fn replace(from: &Path, to: &Path) {
+    let new = to.with_extension("new");
+    fs::copy(from, &new).unwrap();
+    fs::rename(new, to).unwrap();
+}
+
+/// What each key emitted, in order, as one letter an event; and the events that caused it.
+fn effects(client: &Client) -> (BTreeMap<String, String>, BTreeSet<u32>) {
+    let (mut keys, mut causes) = (BTreeMap::<String, String>::new(), BTreeSet::new());
+    client
+        .each_event(PAYMENTS, |record| {
+            let event = &record["event"];
+            let key = record["key"].as_str().unwrap().to_owned();
+            keys.entry(key)
+                .or_default()
+                .push_str(match event["type"].as_str().unwrap() {
+                    "PaymentReceived" => "o",
+                    "NotificationRequested" => "n",
+                    other => panic!("{other}"),
+                });
+            let cause = event["causationid"].as_str().unwrap().parse().unwrap();
+            assert!(causes.insert(cause), "event {cause} had two effects");
+            Ok(())
+        })
+        .unwrap();
+    (keys, causes)
+}
+
+#[test]
+fn component_that_changes_while_events_flow_takes_over_without_loss_or_repeat() {
+    let scratch = Scratch::new(&[], "");
+    let [billing, notification] = ["billing", "notification"].map(|name| {
+        let folder = host::handlers(root(), &[name]).unwrap().remove(0);
+        folder.join(format!("{name}.wasm"))
+    });
+    let folder = scratch.place.data().with_file_name("handler");
+    fs::create_dir(&folder).unwrap();
+    let (component, manifest) = (folder.join("billing.wasm"), folder.join("handler.toml"));
+    fs::copy(&billing, &component).unwrap();
+    fs::copy(billing.with_file_name("handler.toml"), &manifest).unwrap();
+
+    let started = Instant::now();
+    let mut dev = Dev::start(&scratch, &folder);
+    let events = Arc::new((0..EVENTS).map(purchase).collect());
+    let publisher = Publisher::spawn(dev.client.clone(), INVOICES, events, 8);
+    wait::until("the first effect", SETTLE, || {
+        Ok((dev.client.records(PAYMENTS)? > 0).then_some(()))
+    })
+    .unwrap();
+    eprintln!("first effect after {:?}", started.elapsed());
+    let old = dev.client.status().unwrap()["handlers"][0]["digest"].clone();
+    replace(&notification, &component);
+    dev.wait_for_log("handler swapped");
+    publisher.finish().unwrap();
+    dev.publish(&(EVENTS..EVENTS + 40).map(purchase).collect::<Vec<_>>());
+    dev.client.settle(SETTLE).unwrap();
+    let status = dev.client.status().unwrap();
+    assert_ne!(status["handlers"][0]["digest"], old);
+    let (keys, causes) = effects(&dev.client);
+    assert_eq!(causes, (0..EVENTS + 40).collect());
+    assert_eq!(keys.len(), 40);
+    for (key, letters) in &keys {
+        // Event after event, then the flip, and never back.
+        assert!(letters.ends_with('n'), "{key}: {letters}");
+        assert!(!letters.contains("no"), "{key}: {letters}");
+    }
+    assert!(keys.values().any(|letters| letters.starts_with('o')));
+
+    // What does not load changes nothing.
+    fs::write(&component, "no component").unwrap();
+    dev.wait_for_log("this is not WebAssembly");
+    dev.publish(&[purchase(EVENTS + 40)]);
+    dev.client.settle(SETTLE).unwrap();
+
+    // What is fixed for a subscription is refused with its reason.
+    let text = fs::read_to_string(&manifest).unwrap();
+    replace(&billing, &component);
+    fs::write(&manifest, text.replace("invoices", "bills")).unwrap();
+    dev.wait_for_log("[subscribe] topics differs");
+
+    // Any other change of the manifest takes over, and what was handled stays so.
+    fs::write(&manifest, text.replace("0.1.0", "0.2.0")).unwrap();
+    dev.wait_for("version", "0.2.0");
+    dev.publish(&[purchase(EVENTS + 40), purchase(EVENTS + 41)]);
+    dev.client.settle(SETTLE).unwrap();
+    let (keys, causes) = effects(&dev.client);
+    assert_eq!(causes, (0..EVENTS + 42).collect());
+    assert!(keys[&((EVENTS + 41) % 40).to_string()].ends_with("no"));
+
+    let data = status["store"]["data_dir"]
+        .as_str()
+        .map(PathBuf::from)
+        .unwrap();
+    assert!(data.is_dir());
+    kill_process(Pid::from_child(&dev.child), Signal::INT).unwrap();
+    let ended = wait::until("the end", SETTLE, || Ok(dev.child.try_wait()?)).unwrap();
+    assert!(ended.success(), "{ended}: {}", dev.log());
+    assert!(!data.exists());
+}
