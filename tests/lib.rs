@@ -5,5 +5,6 @@
 pub mod host;
 pub mod http;
 pub mod publisher;
+pub mod puppets;
 pub mod purchases;
 pub mod wait;

@@ -12,5 +12,6 @@ mod http;
 mod kills;
 mod lifecycle;
 mod publishing;
+mod rules;
 mod signals;
 mod tidy;
