@@ -327,8 +327,10 @@ impl Partition {
                 return Step::Next;
             }
             refused => {
-                // A mark says that it runs; nobody knows when that will be.
-                self.commits.give_up(now, item);
+                // A mark says that it runs, and nobody knows when that will be.
+                if gate.is_open(now) {
+                    self.commits.give_up(now, item);
+                }
                 return Step::Refused(match refused {
                     Permit::Wait(until) => until,
                     Permit::Go(_) | Permit::Park | Permit::Fallback => None,

@@ -91,8 +91,28 @@ fn a_timer_that_is_cancelled_before_its_attempt_starts_does_not_run() {
     let unit = bench.unit();
     assert_eq!(fates(&unit), [(record(1), Fate::Handled)]);
     bench.committed(&unit);
+    bench.answer_timer(None);
     assert!(bench.poll().is_none());
     assert_eq!(bench.machine.gauges(NOW).open, 0);
+}
+
+#[test]
+fn a_timer_fires_when_its_cancellation_is_withdrawn() {
+    let (mut bench, timer) = with_timer();
+    bench.feed(1, Some("k"), "1");
+    let cancelling = bench.attempt().id;
+    bench.now = NOW + Duration::from_secs(61);
+    assert!(bench.poll().is_none(), "it waits behind the running event");
+    bench.outcome(cancelling, cancels("expire"));
+    let unit = bench.unit();
+    let refused = CommitResult::Refused {
+        item: record(1),
+        code: "too-large".into(),
+        message: "no".into(),
+    };
+    bench.answer(unit.number, refused);
+    bench.answer_timer(Some(&timer));
+    assert_eq!(bench.attempt().id.item, ItemId::Timer(timer.id));
 }
 
 #[test]
