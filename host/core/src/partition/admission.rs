@@ -326,14 +326,8 @@ impl Partition {
                 self.set_aside(now, item);
                 return Step::Next;
             }
-            refused => {
-                // A mark says that it runs; nobody knows when that will be.
-                self.commits.give_up(now, item);
-                return Step::Refused(match refused {
-                    Permit::Wait(until) => until,
-                    Permit::Go(_) | Permit::Park | Permit::Fallback => None,
-                });
-            }
+            Permit::Wait(until) => return self.refused(now, gate, item, until),
+            Permit::Park | Permit::Fallback => return self.refused(now, gate, item, None),
         };
         let due = self.entries.get(&item).map_or(now, |entry| entry.admitted);
         if self.suspects.contains(item, due) && !(self.commits.is_alone(item) && self.running == 0)
@@ -345,6 +339,14 @@ impl Partition {
             return Step::Wait;
         }
         self.start(item, ticket)
+    }
+
+    /// A mark says that an item runs; while the gate is open nobody knows when that will be.
+    fn refused(&mut self, now: Millis, gate: &Gate, item: ItemId, until: Option<Millis>) -> Step {
+        if gate.is_open(now) {
+            self.commits.give_up(now, item);
+        }
+        Step::Refused(until)
     }
 
     /// A mark of one that will not run soon is taken back: the end of the host would be held against it.

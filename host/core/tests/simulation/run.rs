@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use weir_core::event::Outcome;
 use weir_core::gate::Gate;
-use weir_core::partition::{Action, Attempt, AttemptId, Load, Loaded, Partition, StagedState};
+use weir_core::partition::{
+    Action, Attempt, AttemptId, Config, Load, Loaded, Partition, StagedState,
+};
 use weir_core::time::Millis;
 use weir_core::unit::{CommitResult, ItemId, Position, SequenceKey, Unit};
 
@@ -68,6 +70,14 @@ pub(crate) fn shrink(broken: Box<Broken>, bug: Bug) -> Box<Broken> {
     shortest
 }
 
+/// A machine that is not to ask the inbox has none: the shell asks it.
+fn machine_config(plan: &Plan, bug: Bug) -> Config {
+    Config {
+        inbox: plan.config.inbox.filter(|_| bug != Bug::EarlyInbox),
+        ..plan.config.clone()
+    }
+}
+
 /// An attempt that the shell is running, and what it has read so far.
 struct Flight {
     attempt: Attempt,
@@ -116,7 +126,7 @@ impl Simulation {
         Self {
             bug,
             rng,
-            machine: Partition::new(plan.config.clone(), 1, restore),
+            machine: Partition::new(machine_config(&plan, bug), 1, restore),
             gate: plan.gate(now),
             blind: plan.gate(now),
             plan,
@@ -161,7 +171,7 @@ impl Simulation {
             self.step()?;
         }
         let gauges = self.machine.gauges(self.now);
-        check("I1", false, || self.still_open(&format!("{gauges:?} DBG {:?}", self.machine)))
+        check("I1", false, || self.still_open(&format!("{gauges:?}")))
     }
 
     fn step(&mut self) -> Judged {
@@ -227,7 +237,15 @@ impl Simulation {
         Ok(())
     }
 
-    fn hand_over(&mut self, item: Item) {
+    fn hand_over(&mut self, mut item: Item) {
+        let seen = item
+            .identity
+            .as_ref()
+            .is_some_and(|who| self.ledger.has_seen(who));
+        if self.bug == Bug::EarlyInbox && seen && !self.ledger.fates.contains_key(&item.position) {
+            item.forget_event();
+            self.plan.append(item.clone());
+        }
         let (position, id) = (item.position, ItemId::Record(item.position));
         self.note(|| format!("record {position:?}"));
         let fresh = !self.ledger.fates.contains_key(&position) && self.admitted.insert(position);
@@ -236,16 +254,13 @@ impl Simulation {
         }
         let passed = |at: Position| at.topic == position.topic && at.offset < position.offset;
         let plan = &self.plan;
-        let exists = |at: &ItemId| at.position().is_none_or(|at| !passed(at) || plan.item(at).is_some());
+        let exists = |at: &ItemId| {
+            at.position()
+                .is_none_or(|at| !passed(at) || plan.item(at).is_some())
+        };
         self.told.counted.retain(|at, _| exists(at));
-        let mut decoded = item.decoded;
-        if self.bug == Bug::EarlyInbox
-            && let Some(who) = &item.identity
-            && self.ledger.has_seen(who)
-        {
-            decoded = weir_core::partition::Decoded::Skipped;
-        }
-        self.machine.handle_record(self.now, position, item.record, decoded);
+        self.machine
+            .handle_record(self.now, position, item.record, item.decoded);
     }
 
     /// The ledger answers for the unit that is out.
@@ -273,7 +288,8 @@ impl Simulation {
             }
             16..20 if self.bug == Bug::EarlyAcknowledgement => CommitResult::Committed,
             _ => {
-                self.ledger.commit(&self.plan, &mut self.told, &unit, self.bug)?;
+                self.ledger
+                    .commit(&self.plan, &mut self.told, &unit, self.bug)?;
                 if fault < 24 {
                     self.note(|| format!("unit {number} committed, its answer is lost"));
                     return self.take_over(false);
@@ -283,7 +299,11 @@ impl Simulation {
             }
         };
         self.note(|| format!("unit {number} {result:?}"));
-        let gate = if self.is_blind() { &mut self.blind } else { &mut self.gate };
+        let gate = if self.is_blind() {
+            &mut self.blind
+        } else {
+            &mut self.gate
+        };
         self.machine.handle_commit(self.now, gate, number, result);
         Ok(())
     }
@@ -292,7 +312,8 @@ impl Simulation {
     fn refusable(&mut self, unit: &Unit) -> Option<ItemId> {
         let with_output = unit.completions.iter();
         let with_output = with_output.filter(|completion| completion.output != Default::default());
-        self.rng.any(with_output.map(|completion| completion.item).collect())
+        self.rng
+            .any(with_output.map(|completion| completion.item).collect())
     }
 
     fn pass_time(&mut self) {
@@ -324,8 +345,12 @@ impl Simulation {
     fn take_actions(&mut self) -> Judged {
         for _ in 0..ACTIONS_MAX {
             let blind = self.is_blind()
-                && (self.bug == Bug::IgnoredBreaker || self.flights.len() % 2 == 0);
-            let gate = if blind { &mut self.blind } else { &mut self.gate };
+                && (self.bug == Bug::IgnoredBreaker || self.flights.len().is_multiple_of(2));
+            let gate = if blind {
+                &mut self.blind
+            } else {
+                &mut self.gate
+            };
             match self.machine.poll_action(self.now, gate) {
                 None => return Ok(()),
                 Some(Action::Attempt(attempt)) => self.start(*attempt)?,
@@ -353,7 +378,10 @@ impl Simulation {
         self.ledger.judge_attempts(&self.told, &unit)?;
         let active_max = self.ledger.active.0.max(self.told.active_base) + self.closed_ms;
         check("I7", unit.active.0 <= active_max, || {
-            format!("{:?} of activity in unit {}, closed {active_max}", unit.active, unit.number)
+            format!(
+                "{:?} of activity in unit {}, closed {active_max}",
+                unit.active, unit.number
+            )
         })?;
         let fates = unit.completions.iter();
         let fates: Vec<_> = fates.map(|c| (c.item, c.fate)).collect();
