@@ -117,7 +117,11 @@ fn state_with_a_ttl_is_gone_after_it() {
         wait::pause(Duration::from_millis(400));
         publish(
             client,
-            &[order(&format!("again-{tried}"), "a", &json!({ "ttlMs": 300 }))],
+            &[order(
+                &format!("again-{tried}"),
+                "a",
+                &json!({ "ttlMs": 300 }),
+            )],
         );
         let deeds = told(client, tried + 1);
         let last = deeds["a"].last().map(|deed| deed.count);
@@ -243,5 +247,8 @@ fn an_order_is_paid_reserved_and_shipped_by_the_process_manager() {
     })
     .unwrap();
     assert_eq!(outcome["type"], "OrderCompleted");
-    assert_eq!(outcome["correlationid"], "placed", "one process from its first event to its last");
+    assert_eq!(
+        outcome["correlationid"], "placed",
+        "one process from its first event to its last"
+    );
 }

@@ -145,8 +145,8 @@ impl Embedded {
                 source,
             }
         };
-        let store = Store::open(path)
-            .map_err(|source| error(remedy(source.as_ref()))(source.into()))?;
+        let store =
+            Store::open(path).map_err(|source| error(remedy(source.as_ref()))(source.into()))?;
         let store = Arc::new(store);
         let catalog = Catalog::load(&store).map_err(|source| error(DAMAGED)(source.into()))?;
         let committer = Committer::spawn(Arc::clone(&store), &config).map_err(|source| {
