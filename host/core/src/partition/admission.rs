@@ -15,7 +15,7 @@ use crate::event::{Event, Record};
 use crate::gate::Gate;
 use crate::identity::{Hash128, inbox_mark};
 use crate::time::Millis;
-use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey, Timer, TimerSlot};
+use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey, TimerSlot};
 
 /// Crashes of the host in which an event ran alone before it is taken for the cause.
 pub(super) const CRASHES_MAX: u32 = 3;
@@ -470,18 +470,17 @@ impl Partition {
             }
             (Load::Parked(sequence), Loaded::Parked(None)) => self.park.vanished(&sequence),
             (Load::Parked(sequence), _) => self.park.postpone(&sequence, now + LOAD_BACK_OFF),
-            (Load::Timer(item, _), Loaded::Timer(timer)) => {
-                // The same setting may have been made again, for later.
-                let is_due = |timer: &Timer| ItemId::Timer(timer.id) == item && timer.due <= now;
-                let current = timer.filter(|(timer, _)| is_due(timer));
-                match current {
-                    Some((timer, decoded)) => self.fire(now, item, timer, decoded),
-                    None => {
-                        self.tallies.remove(&item);
-                        self.forget_unfated(item);
-                    }
+            (Load::Timer(item, _), Loaded::Timer(timer)) => match timer {
+                Some((timer, decoded)) if ItemId::Timer(timer.id) == item && timer.due <= now => {
+                    self.fire(now, item, timer, decoded);
                 }
-            }
+                // The same setting was made again, for later.
+                Some((timer, _)) if ItemId::Timer(timer.id) == item => self.forget_unfated(item),
+                Some(_) | None => {
+                    self.tallies.remove(&item);
+                    self.forget_unfated(item);
+                }
+            },
             (Load::Letter(item, ..), Loaded::Letter(status, head)) => {
                 self.obey(now, item, status, head);
             }

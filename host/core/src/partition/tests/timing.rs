@@ -254,7 +254,7 @@ fn more_timers_at_one_instant_than_fit_in_memory_are_all_read() {
     let mut config = config();
     config.limits.timers_resident_max = 2;
     let due = NOW + Duration::from_secs(60);
-    let timer = |name: &str| {
+    let timer = |name: &str, id: u8| {
         let key = TimerKey {
             sequence: SequenceKey::Keyed {
                 tenant: DEFAULT_TENANT.into(),
@@ -262,11 +262,11 @@ fn more_timers_at_one_instant_than_fit_in_memory_are_all_read() {
             },
             slot: TimerSlot::Named(name.into()),
         };
-        (key, due, Hash128([name.len() as u8; 16]))
+        (key, due, Hash128([id; 16]))
     };
     let restore = Restore {
         timers: crate::unit::TimerPage {
-            timers: vec![timer("a"), timer("bb")],
+            timers: vec![timer("a", 1), timer("b", 2)],
             more: true,
         },
         ..Restore::default()
@@ -283,7 +283,7 @@ fn more_timers_at_one_instant_than_fit_in_memory_are_all_read() {
     };
     assert!(count >= 4, "two that fire and two more");
     let page = crate::unit::TimerPage {
-        timers: vec![timer("a"), timer("bb"), timer("ccc")],
+        timers: vec![timer("a", 1), timer("b", 2), timer("c", 3)],
         more: false,
     };
     let load = Load::Timers(count);

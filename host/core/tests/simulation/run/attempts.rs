@@ -18,7 +18,12 @@ use crate::told::Expected;
 impl Simulation {
     pub(super) fn start(&mut self, attempt: Attempt) -> Judged {
         let item = attempt.id.item;
-        self.note(|| format!("attempt {:?} number {}", attempt.id, attempt.number));
+        let by = if attempt.fallback {
+            " by the fallback"
+        } else {
+            ""
+        };
+        self.note(|| format!("attempt {:?} number {}{by}", attempt.id, attempt.number));
         check("I4", !self.revoked, || {
             "an attempt starts after the revocation".into()
         })?;

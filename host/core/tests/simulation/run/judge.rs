@@ -149,7 +149,10 @@ pub(crate) fn tally(trace: &[String]) -> BTreeMap<&'static str, usize> {
         "item: Timer(",
         "(Timer(",
         "(Parked(",
-        "Timers",
+        "Timers(",
+        "by the fallback",
+        "operator: force open",
+        "restored at",
         "Letter(",
         "alone Some",
     ];
