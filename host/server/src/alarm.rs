@@ -117,7 +117,7 @@ impl Alarm {
         let handler = site.handler().unwrap_or("HANDLER");
         match self {
             Self::PositionLost => format!(
-                "restore the data directory from a backup with `weir restore`, or start anew at the manifest's `from` with `weir undeploy {handler} --purge`, which deletes the handler's state"
+                "restore the data directory from a backup with `weir restore`, or start anew where the manifest's [subscribe] from says with `weir undeploy {handler} --purge`, which deletes the handler's state"
             ),
             Self::TopicGrown => format!(
                 "give the topic its former number of partitions, or start anew with `weir undeploy {handler} --purge`, which deletes the handler's state"
