@@ -7,10 +7,12 @@
 
 mod data;
 mod dev;
+mod dlq;
 mod fixture;
 mod http;
 mod kills;
 mod lifecycle;
+mod manual;
 mod publishing;
 mod rules;
 mod signals;
