@@ -134,15 +134,7 @@ impl App {
         let bus: Arc<dyn Bus> = Arc::new(store.clone());
         let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
         if deployments.is_empty() {
-            let folders = config
-                .handlers
-                .iter()
-                .map(|folder| folder.display().to_string());
-            let folders = folders.collect::<Vec<_>>().join(", ");
-            tracing::warn!(
-                folders,
-                "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
-            );
+            warn_of_no_handlers(config);
         }
         let table = Arc::new(Handlers::default());
         let alarms = Arc::new(Alarms::default());
@@ -299,6 +291,15 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+fn warn_of_no_handlers(config: &Config) {
+    let folders = config.handlers.iter();
+    let folders: Vec<_> = folders.map(|folder| folder.display().to_string()).collect();
+    tracing::warn!(
+        folders = folders.join(", "),
+        "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
+    );
 }
 
 /// Joins the subscription and serves the partitions it is given.

@@ -149,10 +149,7 @@ impl Selection {
         let is = |wanted: &Option<String>, own: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| Some(wanted) == own)
         };
-        let named = || {
-            let id = letter.id.to_uuid();
-            self.letters.iter().any(|wanted| *wanted == id)
-        };
+        let named = || self.letters.contains(&letter.id.to_uuid());
         let age = now.since(letter.dead_at).as_secs();
         is(&self.code, Some(&letter.code))
             && is(&self.class, Some(&letter.class))

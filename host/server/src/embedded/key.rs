@@ -397,6 +397,10 @@ impl<'a> Key<'a> {
         Self::parse(bytes).ok_or(DecodeError::Malformed("key"))
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each kind of key, as in the enum"
+    )]
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (&kind, mut rest) = bytes.split_first()?;
         let kind = Kind::ALL.into_iter().find(|known| *known as u8 == kind)?;
