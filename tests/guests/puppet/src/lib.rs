@@ -83,7 +83,9 @@ impl Orders {
         let now = context::now().duration_since(SystemTime::UNIX_EPOCH);
         let now_ms = now.map_or(0, |now| now.as_millis());
         self.fail.is_some()
-            && self.attempts.is_none_or(|first| context::attempt() <= first)
+            && self
+                .attempts
+                .is_none_or(|first| context::attempt() <= first)
             && self.until_ms.is_none_or(|until| now_ms < u128::from(until))
     }
 
