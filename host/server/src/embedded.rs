@@ -15,6 +15,7 @@ mod key;
 mod ledger;
 mod letter;
 mod names;
+mod operate;
 mod park;
 mod progress;
 mod purge;
@@ -24,6 +25,7 @@ mod restore;
 mod retention;
 mod staging;
 mod state;
+mod steering;
 mod store;
 mod timer;
 mod writes;
@@ -145,8 +147,8 @@ impl Embedded {
                 source,
             }
         };
-        let store = Store::open(path)
-            .map_err(|source| error(remedy(source.as_ref()))(source.into()))?;
+        let store =
+            Store::open(path).map_err(|source| error(remedy(source.as_ref()))(source.into()))?;
         let store = Arc::new(store);
         let catalog = Catalog::load(&store).map_err(|source| error(DAMAGED)(source.into()))?;
         let committer = Committer::spawn(Arc::clone(&store), &config).map_err(|source| {

@@ -17,6 +17,7 @@ use crate::handlers::{Deployment, chain};
 use crate::http::SubscriptionReadiness;
 use crate::metrics::Histogram;
 use crate::pipeline::PipelineError;
+use crate::steering::Steering;
 
 /// What one partition last reported.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,8 @@ pub(super) enum State {
     Ready,
     /// Partitions restore what their ledger holds.
     Starting,
+    /// An operator lets events wait.
+    Paused,
     /// A partition serves and gets nowhere.
     Stalled,
     /// A partition serves no more, for this reason.
@@ -44,14 +47,15 @@ pub(super) enum State {
 
 impl State {
     /// All names, for metrics.
-    pub(super) const NAMES: [&str; 4] = ["ready", "starting", "stalled", "stopped"];
+    pub(super) const NAMES: [&str; 5] = ["ready", "starting", "paused", "stalled", "stopped"];
 
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Ready => Self::NAMES[0],
             Self::Starting => Self::NAMES[1],
-            Self::Stalled => Self::NAMES[2],
-            Self::Stopped(_) => Self::NAMES[3],
+            Self::Paused => Self::NAMES[2],
+            Self::Stalled => Self::NAMES[3],
+            Self::Stopped(_) => Self::NAMES[4],
         }
     }
 
@@ -59,6 +63,7 @@ impl State {
         match self {
             Self::Ready => None,
             Self::Starting => Some("partitions restore what the ledger holds".to_owned()),
+            Self::Paused => Some("paused".to_owned()),
             Self::Stalled => Some(Alarm::Stalled.meaning().to_owned()),
             Self::Stopped(reason) => Some(reason.clone()),
         }
@@ -80,6 +85,7 @@ pub struct SubscriptionStatus {
     partitions: Mutex<BTreeMap<u32, PartitionStatus>>,
     stopped: Mutex<Stops>,
     commits: Histogram,
+    steering: Mutex<Steering>,
 }
 
 impl SubscriptionStatus {
@@ -96,6 +102,7 @@ impl SubscriptionStatus {
             partitions: Mutex::default(),
             stopped: Mutex::default(),
             commits: Histogram::default(),
+            steering: Mutex::default(),
         }
     }
 
@@ -103,6 +110,29 @@ impl SubscriptionStatus {
     pub fn deploy(&self, digest: &str) {
         let mut own = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
         digest.clone_into(&mut own);
+    }
+
+    /// An operator has commanded this.
+    pub fn steer(&self, steering: Steering) {
+        *self.lock_steering() = steering;
+    }
+
+    /// What an operator has commanded.
+    #[must_use]
+    pub fn steering(&self) -> Steering {
+        *self.lock_steering()
+    }
+
+    fn lock_steering(&self) -> MutexGuard<'_, Steering> {
+        self.steering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first position of the command topic in a partition that was not obeyed; none before it serves.
+    #[must_use]
+    pub fn obeyed(&self, partition: u32) -> Option<u64> {
+        let topic = usize::from(self.deployment.command_topic());
+        let partitions = self.partitions();
+        partitions.get(&partition)?.frontiers.get(topic).copied()
     }
 
     /// Takes over what a partition's machine says.
@@ -192,6 +222,7 @@ impl SubscriptionStatus {
     /// What the watchdog compares, of each partition that serves: progress so far, and whether something waits that
     /// nobody works on.
     pub(super) fn progress(&self, bus: &dyn Bus) -> Vec<(u32, Progress)> {
+        let held = self.steering().holds();
         let stops = self.stops();
         let partitions = self.partitions();
         let serving = partitions
@@ -204,7 +235,7 @@ impl SubscriptionStatus {
                 status.counters.failures,
             ],
             // What waits for a retry is worked on: its time will come.
-            waiting: lag > 0 && status.gauges.running == 0 && status.gauges.retrying == 0,
+            waiting: !held && lag > 0 && status.gauges.running == 0 && status.gauges.retrying == 0,
         };
         serving
             .map(|(partition, status)| {
@@ -233,7 +264,8 @@ impl SubscriptionStatus {
         SubscriptionReadiness {
             tenant: Arc::clone(&self.tenant),
             handler: Arc::clone(&self.handler),
-            ready: state == State::Ready,
+            // A load balancer sends nobody away because an operator lets one handler's events wait.
+            ready: matches!(state, State::Ready | State::Paused),
             state: state.name(),
             reason: state.reason(),
         }
@@ -246,6 +278,8 @@ impl SubscriptionStatus {
             State::Starting
         } else if partitions.values().any(|status| status.stalled) {
             State::Stalled
+        } else if self.steering().paused {
+            State::Paused
         } else {
             State::Ready
         }
@@ -383,6 +417,7 @@ impl Summary<'_> {
             "topics": self.status.deployment.source_topics().iter().map(|topic| &**topic).collect::<Vec<_>>(),
             "state": self.state.name(),
             "reason": self.state.reason(),
+            "breaker_command": self.status.steering().breaker.name(),
             "lag": self.lag.iter().map(|(_, lag)| lag).sum::<u64>(),
             "lag_by_topic": lag,
             "fates": fates,
