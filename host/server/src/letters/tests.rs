@@ -85,6 +85,7 @@ fn letter() -> Letter {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one line for each case of a table")]
 fn a_selection_means_the_letters_that_fit_everything_it_says() {
     let some = |text: &str| Some(text.to_owned());
     let id = letter().id.to_uuid();
