@@ -1,6 +1,7 @@
 //! What an operator has done to this host: the admin API's other side.
 
 mod letters;
+mod replay;
 mod steer;
 
 use std::path::PathBuf;
@@ -9,11 +10,13 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use crate::data_dir::DataDir;
 use crate::data_dir::backup::BackupError;
 use crate::embedded::{Embedded, PurgeError};
 use crate::handlers::Deployment;
+use crate::jobs::Jobs;
 use crate::http::{Admin, AdminError, AdminResult, Letters, Steer, Subject};
 use crate::names;
 use crate::pipeline::Subscription;
@@ -30,6 +33,10 @@ pub struct HostAdmin {
     pub deployments: Vec<Deployment>,
     /// Those of them that read topics.
     pub subscriptions: Vec<Arc<Subscription>>,
+    /// Replays of their letters.
+    pub jobs: Arc<Jobs>,
+    /// Where handlers run.
+    pub workers: Handle,
 }
 
 impl HostAdmin {
@@ -89,7 +96,8 @@ impl Admin for HostAdmin {
 
     fn letters(&self, subject: Subject, asked: Letters) -> BoxFuture<'static, AdminResult> {
         let subscription = self.subscription(&subject);
-        Box::pin(async move { letters::answer(&*subscription?, asked).await })
+        let (jobs, workers) = (Arc::clone(&self.jobs), self.workers.clone());
+        Box::pin(async move { letters::answer(&subscription?, &jobs, &workers, asked).await })
     }
 }
 
