@@ -361,7 +361,9 @@ impl Replay {
     }
 
     fn start(&self, sequence: usize) -> usize {
-        sequence.checked_sub(1).map_or(0, |before| self.ends[before])
+        sequence
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before])
     }
 }
 

@@ -5,7 +5,7 @@ mod replay;
 mod steer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
@@ -16,8 +16,8 @@ use crate::data_dir::DataDir;
 use crate::data_dir::backup::BackupError;
 use crate::embedded::{Embedded, PurgeError};
 use crate::handlers::Deployment;
-use crate::jobs::Jobs;
 use crate::http::{Admin, AdminError, AdminResult, Letters, Steer, Subject};
+use crate::jobs::Jobs;
 use crate::names;
 use crate::pipeline::Subscription;
 
@@ -37,6 +37,8 @@ pub struct HostAdmin {
     pub jobs: Arc<Jobs>,
     /// Where handlers run.
     pub workers: Handle,
+    /// Held while a handler is steered: a command changes one thing and leaves the others as they are.
+    pub steering: Arc<Mutex<()>>,
 }
 
 impl HostAdmin {
@@ -91,7 +93,11 @@ impl Admin for HostAdmin {
 
     fn steer(&self, subject: Subject, steer: Steer) -> BoxFuture<'static, AdminResult> {
         let (store, subscription) = (self.store.clone(), self.subscription(&subject));
-        blocking(move || steer::steer(&store, &*subscription?, steer))
+        let steering = Arc::clone(&self.steering);
+        blocking(move || {
+            let _one_at_a_time = steering.lock().unwrap_or_else(PoisonError::into_inner);
+            steer::steer(&store, &*subscription?, steer)
+        })
     }
 
     fn letters(&self, subject: Subject, asked: Letters) -> BoxFuture<'static, AdminResult> {

@@ -74,8 +74,15 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
         let mut components = load(&sandbox, &deployments).await?;
         let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
         let end = loop {
-            let app = App::build(&config, &data_dir, &store, deployments, components, workers.handle())
-                .await?;
+            let app = App::build(
+                &config,
+                &data_dir,
+                &store,
+                deployments,
+                components,
+                workers.handle(),
+            )
+            .await?;
             let next: BoxFuture<'_, Redeployment> = if watching {
                 let watch = Watch::new(&config, &sandbox, &app.subscriptions);
                 Box::pin(watch.next())
@@ -136,7 +143,6 @@ impl App {
         ensure_topics(store, config, &deployments)?;
         let all = deployments.clone();
         let bus: Arc<dyn Bus> = Arc::new(store.clone());
-        let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
         if deployments.is_empty() {
             let folders = config
                 .handlers
@@ -148,38 +154,13 @@ impl App {
                 "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
             );
         }
-        let table = Arc::new(Handlers::default());
         let alarms = Arc::new(Alarms::default());
-        let mut subscriptions = Vec::new();
-        for (deployment, component) in deployments.into_iter().zip(components) {
-            if deployment.manifest.topics.is_empty() {
-                // Another handler's fallback: it is called and has no cursor.
-                table.deploy(Arc::clone(&deployment.scope.group), component);
-                continue;
-            }
-            store.register_subscription(&deployment.scope)?;
-            let status = Arc::new(SubscriptionStatus::new(
-                deployment.clone(),
-                component.digest(),
-                deployment.partitions(&*bus),
-                Arc::clone(&alarms),
-            ));
-            table.deploy(Arc::clone(&deployment.scope.group), component);
-            let subscription = Arc::new(Subscription {
-                handlers: Arc::clone(&table),
-                bus: Arc::clone(&bus),
-                ledger: Arc::clone(&ledger),
-                gate: deployment.gate(),
-                status,
-                deployment,
-            });
-            subscription.steer(store.steering(&subscription.deployment.scope)?);
-            subscriptions.push(subscription);
-        }
+        let subscriptions = subscriptions(store, deployments, components, &alarms)?;
         let jobs = Arc::new(Jobs::load(store, &subscriptions)?);
         let admin = HostAdmin {
             jobs: Arc::clone(&jobs),
             workers: workers.clone(),
+            steering: Arc::default(),
             data_dir: Arc::clone(data_dir),
             store: store.clone(),
             environment: config.environment.clone(),
@@ -286,6 +267,46 @@ impl App {
         }
         Ok(end)
     }
+}
+
+/// Puts all components into one table, and makes the subscriptions of those that read topics, which obey what operators
+/// commanded before.
+fn subscriptions(
+    store: &Embedded,
+    deployments: Vec<Deployment>,
+    components: Vec<Component>,
+    alarms: &Arc<Alarms>,
+) -> anyhow::Result<Vec<Arc<Subscription>>> {
+    let bus: Arc<dyn Bus> = Arc::new(store.clone());
+    let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
+    let table = Arc::new(Handlers::default());
+    let mut subscriptions = Vec::new();
+    for (deployment, component) in deployments.into_iter().zip(components) {
+        let digest = component.digest().to_owned();
+        table.deploy(Arc::clone(&deployment.scope.group), component);
+        if deployment.manifest.topics.is_empty() {
+            // Another handler's fallback: it is called and has no cursor.
+            continue;
+        }
+        store.register_subscription(&deployment.scope)?;
+        let status = Arc::new(SubscriptionStatus::new(
+            deployment.clone(),
+            &digest,
+            deployment.partitions(&*bus),
+            Arc::clone(alarms),
+        ));
+        let subscription = Arc::new(Subscription {
+            handlers: Arc::clone(&table),
+            bus: Arc::clone(&bus),
+            ledger: Arc::clone(&ledger),
+            gate: deployment.gate(),
+            status,
+            deployment,
+        });
+        subscription.steer(store.steering(&subscription.deployment.scope)?);
+        subscriptions.push(subscription);
+    }
+    Ok(subscriptions)
 }
 
 /// SIGTERM and SIGINT.

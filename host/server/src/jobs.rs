@@ -27,7 +27,7 @@ use crate::pipeline::Subscription;
 /// Letters of one job: what is kept of them in memory while it runs is some megabytes.
 pub const LETTERS_MAX: usize = 100_000;
 /// Jobs of a handler that can be looked at: the oldest that are over make room.
-const KEPT: usize = 100;
+const KEPT: usize = 20;
 
 /// What a job is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,14 +65,14 @@ pub struct Progress {
 /// Why there is no job.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// Nothing is to be replayed.
-    #[error("no dead letter of handler {0} fits: nothing is to be replayed")]
-    Nothing(String),
-    /// More than one job takes.
+    /// Nothing can be done about any of them.
     #[error(
-        "more than {LETTERS_MAX} dead letters fit: choose fewer with --code, --class or --since"
+        "no letter of handler {0} that is dead fits: `weir dlq list {0}` shows what became of each"
     )]
-    TooMany,
+    Nothing(String),
+    /// More than this takes at once.
+    #[error("more than {0} dead letters fit: choose fewer with --code, --class or --since")]
+    TooMany(usize),
     /// Letters could not be read.
     #[error(transparent)]
     Letters(#[from] LettersError),
@@ -99,7 +99,8 @@ impl Plan {
         }
         let mut sequences: Vec<_> = sequences.into_values().collect();
         for letters in &mut sequences {
-            letters.sort_by_key(|letter| (letter.place.topic, letter.origin.offset, letter.dead_at));
+            letters
+                .sort_by_key(|letter| (letter.place.topic, letter.origin.offset, letter.dead_at));
         }
         sequences.sort_by_key(|letters| letters[0].dead_at);
         let planned = |letter: &Found| Planned {
@@ -135,9 +136,13 @@ pub struct Job {
     /// Counts from 1 in each subscription.
     id: u64,
     subscription: Arc<Subscription>,
-    plan: Plan,
-    /// All letters of the plan.
+    created: Millis,
+    per_second: NonZeroU32,
+    selection: String,
+    /// In the order of the plan; none of a job that was over when the host started.
     letters: Vec<Planned>,
+    /// Letters of each sequence.
+    lengths: Vec<usize>,
     store: Embedded,
     now: Mutex<Now>,
     /// An operator said something.
@@ -276,7 +281,7 @@ pub(crate) async fn find(
     };
     let listing = letters::find(subscription, &selection, now, max).await?;
     if listing.more {
-        return Err(JobError::TooMany);
+        return Err(JobError::TooMany(max));
     }
     if listing.letters.is_empty() {
         let handler = subscription.deployment.manifest.name.clone();
@@ -311,16 +316,23 @@ impl Job {
             steps,
             commands,
         } = progress;
+        let lengths = plan.lengths();
+        let replay = Replay::new(&lengths, plan.per_second, state, steps);
+        let letters = if replay.is_settled() {
+            Vec::new()
+        } else {
+            plan.sequences.concat()
+        };
         Self {
             id,
             subscription: Arc::clone(subscription),
-            letters: plan.sequences.concat(),
+            created: plan.created,
+            per_second: plan.per_second,
+            selection: plan.selection,
+            letters,
+            lengths,
             store: store.clone(),
-            now: Mutex::new(Now {
-                replay: Replay::new(&plan.lengths(), plan.per_second, state, steps),
-                commands,
-            }),
-            plan,
+            now: Mutex::new(Now { replay, commands }),
             changed: Notify::new(),
             writing: tokio::sync::Mutex::new(()),
         }
@@ -391,10 +403,10 @@ impl Job {
             "id": self.id,
             "handler": self.subscription.deployment.manifest.name,
             "state": replay.state().name(),
-            "selection": self.plan.selection,
-            "created": self.plan.created.to_rfc3339(),
-            "rate": self.plan.per_second,
-            "letters": self.letters.len(),
+            "selection": self.selection,
+            "created": self.created.to_rfc3339(),
+            "rate": self.per_second,
+            "letters": replay.steps().len(),
             "sent": sent,
             "done": done,
             "dead": dead,

@@ -192,16 +192,12 @@ impl Selection {
         let is = |wanted: &Option<String>, own: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| Some(wanted) == own)
         };
-        let named = || {
-            let id = letter.id.to_uuid();
-            self.letters.iter().any(|wanted| *wanted == id)
-        };
         let age = now.since(letter.dead_at).as_secs();
         is(&self.code, Some(&letter.code))
             && is(&self.class, Some(&letter.class))
             && is(&self.sequence, letter.sequence.as_deref())
             && self.within_s.is_none_or(|within| age <= within)
-            && (self.letters.is_empty() || named())
+            && (self.letters.is_empty() || self.letters.contains(&letter.id.to_uuid()))
     }
 }
 

@@ -15,9 +15,9 @@ use crate::cloudevents;
 use crate::handlers::chain;
 use crate::http::{AdminError, AdminResult};
 use crate::jobs::{self, Job, JobCommand, JobError, Jobs, Plan};
-use crate::letters::{self, Place, Selection};
-use crate::pipeline::dry_run::{self, Rehearsed, Trial};
+use crate::letters::{self, Place, Selection, Status};
 use crate::pipeline::Subscription;
+use crate::pipeline::dry_run::{self, Rehearsed, Trial};
 
 /// Letters of one command: they are published together.
 const COMMANDS_MAX: usize = 1_000;
@@ -33,6 +33,14 @@ pub(super) async fn command(
     selection: Selection,
 ) -> AdminResult {
     check(&selection)?;
+    let selection = match kind {
+        // Others hold nothing.
+        Kind::Release => Selection {
+            status: Some(Status::Held),
+            ..selection
+        },
+        Kind::Drop | Kind::Replay => selection,
+    };
     let now = clock::now();
     let found = jobs::find(subscription, selection, now, COMMANDS_MAX).await;
     let found = found.map_err(refused)?;
@@ -186,7 +194,7 @@ fn check(selection: &Selection) -> Result<(), AdminError> {
 
 fn refused(error: JobError) -> AdminError {
     match error {
-        JobError::Nothing(_) | JobError::TooMany => AdminError::Conflict(error.to_string()),
+        JobError::Nothing(_) | JobError::TooMany(_) => AdminError::Conflict(error.to_string()),
         JobError::Letters(_) | JobError::Ledger(_) => AdminError::Failed(chain(&error)),
     }
 }

@@ -186,7 +186,7 @@ impl Job {
         }
         let mut now = self.lock();
         let state = now.replay.state();
-        let replay = Replay::new(&self.plan.lengths(), self.plan.per_second, state, steps);
+        let replay = Replay::new(&self.lengths, self.per_second, state, steps);
         *now = Now {
             replay,
             commands: ends,

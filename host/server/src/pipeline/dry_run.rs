@@ -102,8 +102,12 @@ async fn attempt(
         let message = "an event without a key has neither state nor timers";
         return Outcome::Failed(failure(FailureKind::Permanent, "unkeyed", message));
     }
-    let state = grants.state.then(|| Box::new(stage.clone()) as Box<dyn StateView>);
-    let timers = grants.timers.then(|| Box::new(stage.clone()) as Box<dyn TimersView>);
+    let state = grants
+        .state
+        .then(|| Box::new(stage.clone()) as Box<dyn StateView>);
+    let timers = grants
+        .timers
+        .then(|| Box::new(stage.clone()) as Box<dyn TimersView>);
     component
         .call(weir_wasm::Attempt {
             event: Arc::clone(event),
@@ -140,7 +144,13 @@ fn conclude(
     };
     let emitted = match emission::to_records(&rules, cause, clock::now(), effects.emissions) {
         Ok(emitted) => emitted,
-        Err(invalid) => return refused("invalid-emission", invalid.code.to_owned(), invalid.to_string()),
+        Err(invalid) => {
+            return refused(
+                "invalid-emission",
+                invalid.code.to_owned(),
+                invalid.to_string(),
+            );
+        }
     };
     let mut held = stage.lock();
     let state = effects.state.into_iter().map(|write| {

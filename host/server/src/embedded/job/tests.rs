@@ -77,7 +77,9 @@ fn version_1_is_what_is_on_disks_already() {
             },
         }]],
     };
-    let head = [1, 5, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 3, b'a', b'l', b'l', 1, 1, 1, 2, 0xac, 2];
+    let head = [
+        1, 5, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 3, b'a', b'l', b'l', 1, 1, 1, 2, 0xac, 2,
+    ];
     assert_eq!(encode_plan(&plan), [&head[..], &[7; 16]].concat());
     let progress = Progress {
         state: State::FailedCanary,
