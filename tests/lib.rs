@@ -5,6 +5,7 @@
 pub mod host;
 pub mod http;
 pub mod publisher;
-pub mod puppets;
+pub mod scripteds;
 pub mod purchases;
+pub mod scripted;
 pub mod wait;

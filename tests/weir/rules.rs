@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weir_tests::http::Client;
-use weir_tests::puppets::{DEEDS, Deed, ORDERS, deeds, order};
+use weir_tests::scripteds::{DEEDS, Deed, ORDERS, deeds, order};
 use weir_tests::wait;
 
 use crate::fixture::{SETTLE, Scratch};
@@ -14,7 +14,7 @@ fn publish(client: &Client, orders: &[String]) {
     assert_eq!(answer.status, 202, "{}", answer.body);
 }
 
-/// Waits until puppets told this many things, and gives them.
+/// Waits until scripteds told this many things, and gives them.
 fn told(client: &Client, count: u64) -> std::collections::BTreeMap<String, Vec<Deed>> {
     wait::until("the deeds", SETTLE, || {
         Ok((client.records(DEEDS)? >= count).then_some(()))
@@ -33,7 +33,7 @@ fn nothing() -> Value {
 
 #[test]
 fn a_key_that_fails_is_parked_over_a_kill_and_keeps_its_order_while_others_go_on() {
-    let scratch = Scratch::new(&["puppet"], "");
+    let scratch = Scratch::new(&["scripted"], "");
     let host = scratch.place.start().unwrap();
     let client = host.client();
     let failing = json!({ "fail": "transient", "attempts": 6 });
@@ -42,7 +42,7 @@ fn a_key_that_fails_is_parked_over_a_kill_and_keeps_its_order_while_others_go_on
     orders.extend((0..20).map(|n| order(&format!("b-{n}"), "b", &nothing())));
     publish(client, &orders);
     wait::until("the failing key to be parked", SETTLE, || {
-        Ok((client.fate("puppet", "parked")? > 0).then_some(()))
+        Ok((client.fate("scripted", "parked")? > 0).then_some(()))
     })
     .unwrap();
     host.kill().unwrap();
@@ -55,12 +55,12 @@ fn a_key_that_fails_is_parked_over_a_kill_and_keeps_its_order_while_others_go_on
         assert_eq!(counts, (1..=20).collect::<Vec<_>>());
     }
     assert_eq!(told["a"][0].attempt, 7, "attempts survive a restart");
-    assert_eq!(host.client().fate("puppet", "dead").unwrap(), 0);
+    assert_eq!(host.client().fate("scripted", "dead").unwrap(), 0);
 }
 
 #[test]
 fn a_timer_fires_once_over_a_kill_and_a_cancelled_one_never() {
-    let scratch = Scratch::new(&["puppet"], "");
+    let scratch = Scratch::new(&["scripted"], "");
     let host = scratch.place.start().unwrap();
     let started = Instant::now();
     publish(
@@ -88,7 +88,7 @@ fn a_timer_fires_once_over_a_kill_and_a_cancelled_one_never() {
 
 #[test]
 fn a_delayed_emission_comes_once_and_not_before_its_time() {
-    let scratch = Scratch::new(&["puppet"], "");
+    let scratch = Scratch::new(&["scripted"], "");
     let host = scratch.place.start().unwrap();
     let started = Instant::now();
     publish(
@@ -106,7 +106,7 @@ fn a_delayed_emission_comes_once_and_not_before_its_time() {
 
 #[test]
 fn state_with_a_ttl_is_gone_after_it() {
-    let scratch = Scratch::new(&["puppet"], "");
+    let scratch = Scratch::new(&["scripted"], "");
     let host = scratch.place.start().unwrap();
     let client = host.client();
     publish(client, &[order("first", "a", &json!({ "ttlMs": 300 }))]);
@@ -132,7 +132,7 @@ fn state_with_a_ttl_is_gone_after_it() {
 
 #[test]
 fn an_outage_opens_the_breaker_costs_no_attempt_and_kills_nothing() {
-    let scratch = Scratch::new(&["puppet"], "");
+    let scratch = Scratch::new(&["scripted"], "");
     let host = scratch.place.start().unwrap();
     let client = host.client();
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
@@ -145,7 +145,7 @@ fn an_outage_opens_the_breaker_costs_no_attempt_and_kills_nothing() {
     let told = told(client, 200);
     assert_eq!(told.len(), 200);
     assert!(told.values().flatten().all(|deed| deed.attempt == 1));
-    assert_eq!(client.fate("puppet", "dead").unwrap(), 0);
+    assert_eq!(client.fate("scripted", "dead").unwrap(), 0);
     let status = client.status().unwrap();
     let attempts = status["handlers"][0]["attempts"].as_u64().unwrap();
     assert!(
@@ -156,7 +156,7 @@ fn an_outage_opens_the_breaker_costs_no_attempt_and_kills_nothing() {
 
 #[test]
 fn a_permanent_failure_and_three_traps_are_dead_letters_with_their_original() {
-    let scratch = Scratch::new(&["puppet"], "");
+    let scratch = Scratch::new(&["scripted"], "");
     let host = scratch.place.start().unwrap();
     let client = host.client();
     publish(
@@ -169,11 +169,11 @@ fn a_permanent_failure_and_three_traps_are_dead_letters_with_their_original() {
     );
     assert_eq!(ids(&told(client, 1)["a"]), ["fine"]);
     wait::until("both to be dead", SETTLE, || {
-        Ok((client.fate("puppet", "dead")? == 2).then_some(()))
+        Ok((client.fate("scripted", "dead")? == 2).then_some(()))
     })
     .unwrap();
     let mut letters = std::collections::BTreeMap::new();
-    let topic = format!("dlq.weir.dev.default.puppet.{ORDERS}");
+    let topic = format!("dlq.weir.dev.default.scripted.{ORDERS}");
     client
         .each_event(&format!("={topic}"), |record| {
             let id = record["event"]["id"].as_str().unwrap_or_default();
@@ -182,7 +182,7 @@ fn a_permanent_failure_and_three_traps_are_dead_letters_with_their_original() {
         })
         .unwrap();
     let [refused, trapped] = ["refused", "trapped"].map(|id| letters[id].as_str());
-    assert!(refused.contains("puppet-permanent"), "{refused}");
+    assert!(refused.contains("scripted-permanent"), "{refused}");
     assert!(trapped.contains("\"3\""), "three attempts: {trapped}");
     assert!(trapped.contains("\"fail\":\"trap\""), "{trapped}");
 }

@@ -1,5 +1,7 @@
 use super::*;
 
+type Headers = Vec<(&'static str, &'static [u8])>;
+
 fn origin() -> Origin {
     Origin {
         topic: "dev.local.public.orders.v1".into(),
@@ -63,7 +65,6 @@ fn record(headers: &[(&'static str, &'static [u8])]) -> Record {
 
 #[test]
 fn a_letter_gives_back_the_record_that_died_byte_for_byte() {
-    type Headers = Vec<(&'static str, &'static [u8])>;
     let of_an_earlier_death: Headers = vec![
         ("__dlq.errors.topic", b"another"),
         ("weir.dlq.id", b"another"),

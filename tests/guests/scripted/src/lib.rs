@@ -92,10 +92,10 @@ impl Orders {
     fn failure(&self) -> Failure {
         let message = "as the event wants it";
         let failure = match self.fail.as_deref() {
-            Some("transient") => Failure::transient("puppet-transient", message),
-            Some("unavailable") => Failure::unavailable("puppet-unavailable", message),
+            Some("transient") => Failure::transient("scripted-transient", message),
+            Some("unavailable") => Failure::unavailable("scripted-unavailable", message),
             Some("trap") => panic!("{message}"),
-            Some(_) | None => Failure::permanent("puppet-permanent", message),
+            Some(_) | None => Failure::permanent("scripted-permanent", message),
         };
         match self.retry_after_ms {
             Some(wait) => failure.retry_after(Duration::from_millis(wait)),

@@ -1,4 +1,4 @@
-//! Events for the handler `puppet`, which does what they say, and what it told.
+//! Events for the handler `scripted`, which does what they say, and what it told.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use crate::http::Client;
 
-/// Where puppets take their orders.
-pub const ORDERS: &str = "dev.local.public.orders-to-puppets.v1";
+/// Where scripteds take their orders.
+pub const ORDERS: &str = "dev.local.public.orders-to-scripteds.v1";
 /// Where they tell what they did.
 pub const DEEDS: &str = "dev.local.public.deeds.v1";
 
-/// An event of this key with what to do; see `tests/guests/puppet`.
+/// An event of this key with what to do; see `tests/guests/scripted`.
 #[must_use]
 pub fn order(id: &str, key: &str, what: &Value) -> String {
     json!({
@@ -26,7 +26,7 @@ pub fn order(id: &str, key: &str, what: &Value) -> String {
     .to_string()
 }
 
-/// One thing that a puppet told.
+/// One thing that a scripted told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deed {
     /// `Done`, `Fired` or `Later`.
@@ -39,7 +39,7 @@ pub struct Deed {
     pub attempt: u64,
 }
 
-/// What puppets told, by key in order.
+/// What scripteds told, by key in order.
 ///
 /// # Errors
 /// The host did not answer.
