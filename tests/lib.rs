@@ -5,7 +5,6 @@
 pub mod host;
 pub mod http;
 pub mod publisher;
-pub mod scripteds;
 pub mod purchases;
 pub mod scripted;
 pub mod wait;

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::http::Client;
 
-/// Where scripteds take their orders.
-pub const ORDERS: &str = "dev.local.public.orders-to-scripteds.v1";
-/// Where they tell what they did.
+/// Where it takes its orders.
+pub const ORDERS: &str = "dev.local.public.scripts.v1";
+/// Where it tells what it did.
 pub const DEEDS: &str = "dev.local.public.deeds.v1";
 
 /// An event of this key with what to do; see `tests/guests/scripted`.
@@ -26,7 +26,7 @@ pub fn order(id: &str, key: &str, what: &Value) -> String {
     .to_string()
 }
 
-/// One thing that a scripted told.
+/// One thing that it told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deed {
     /// `Done`, `Fired` or `Later`.
@@ -39,7 +39,7 @@ pub struct Deed {
     pub attempt: u64,
 }
 
-/// What scripteds told, by key in order.
+/// What it told, by key in order.
 ///
 /// # Errors
 /// The host did not answer.

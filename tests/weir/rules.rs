@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weir_tests::http::Client;
-use weir_tests::scripteds::{DEEDS, Deed, ORDERS, deeds, order};
+use weir_tests::scripted::{DEEDS, Deed, ORDERS, deeds, order};
 use weir_tests::wait;
 
 use crate::fixture::{SETTLE, Scratch};
@@ -14,7 +14,7 @@ fn publish(client: &Client, orders: &[String]) {
     assert_eq!(answer.status, 202, "{}", answer.body);
 }
 
-/// Waits until scripteds told this many things, and gives them.
+/// Waits until it told this many things, and gives them.
 fn told(client: &Client, count: u64) -> std::collections::BTreeMap<String, Vec<Deed>> {
     wait::until("the deeds", SETTLE, || {
         Ok((client.records(DEEDS)? >= count).then_some(()))
