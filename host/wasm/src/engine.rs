@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tracing::warn;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -27,6 +27,8 @@ const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 const INSTANCES_MAX: u32 = 2_000;
 /// Tried when the address space of the first does not exist (a low `ulimit -v`, a small virtual machine).
 const INSTANCES_FEW: u32 = 64;
+/// The part of them that attempts of one component may hold, so that none takes them all.
+const SHARE_OF_INSTANCES: u32 = 4;
 
 /// Where the sandbox keeps compiled code, how it compiles, and what it accepts.
 #[derive(Clone, Debug)]
@@ -43,6 +45,8 @@ pub struct SandboxConfig {
     pub component_bytes_max: usize,
     /// The most memory that any handler may ask for.
     pub memory_bytes_ceiling: usize,
+    /// Threads that attempts run on: so many go on at a time of those that need longer than a tick.
+    pub threads: usize,
 }
 
 impl SandboxConfig {
@@ -86,6 +90,10 @@ pub(crate) struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<Host>,
     pub(crate) ticker: Ticker,
+    /// Who has one may run on after its first tick.
+    pub(crate) slots: Arc<Semaphore>,
+    /// Attempts of one component that hold an instance.
+    pub(crate) pending_max: usize,
 }
 
 impl Sandbox {
@@ -99,7 +107,8 @@ impl Sandbox {
             path: config.cache_dir.clone(),
             source,
         })?;
-        let engine = build(config.memory_bytes_ceiling).map_err(SandboxError::Engine)?;
+        let (engine, instances) =
+            build(config.memory_bytes_ceiling).map_err(SandboxError::Engine)?;
         let linker = host::linker(&engine).map_err(SandboxError::Engine)?;
         let ticker = Ticker::spawn(engine.clone()).map_err(SandboxError::Ticker)?;
         let engine_hash = hash(&engine);
@@ -107,6 +116,8 @@ impl Sandbox {
             engine,
             linker,
             ticker,
+            slots: Arc::new(Semaphore::new(config.threads.max(1))),
+            pending_max: (instances / SHARE_OF_INSTANCES) as usize,
         });
         Ok(Self {
             config,
@@ -138,8 +149,8 @@ pub(crate) fn settings() -> Config {
     config
 }
 
-/// An engine with pooled instances; with fewer, or without a pool, where the address space is short.
-pub(crate) fn build(memory_bytes_ceiling: usize) -> Result<Engine, wasmtime::Error> {
+/// An engine and how many instances it may have: pooled; fewer, or without a pool, where the address space is short.
+fn build(memory_bytes_ceiling: usize) -> Result<(Engine, u32), wasmtime::Error> {
     for instances in [INSTANCES_MAX, INSTANCES_FEW] {
         let mut config = settings();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
@@ -147,7 +158,7 @@ pub(crate) fn build(memory_bytes_ceiling: usize) -> Result<Engine, wasmtime::Err
             memory_bytes_ceiling,
         )));
         match Engine::new(&config) {
-            Ok(engine) => return Ok(engine),
+            Ok(engine) => return Ok((engine, instances)),
             Err(error) => warn!(
                 instances,
                 error = format!("{error:#}"),
@@ -156,7 +167,7 @@ pub(crate) fn build(memory_bytes_ceiling: usize) -> Result<Engine, wasmtime::Err
         }
     }
     warn!("instances are not pooled: a fresh instance costs several times as much");
-    Engine::new(&settings())
+    Ok((Engine::new(&settings())?, INSTANCES_FEW))
 }
 
 fn pool(instances: u32, memory_bytes_ceiling: usize) -> PoolingAllocationConfig {
