@@ -16,6 +16,9 @@ pub(crate) const TURN: Duration = Duration::from_millis(50);
 /// would only hold memory.
 const WAITING_PER_SLOT: usize = 2;
 
+/// The part of the host's instances that one component may hold, so that none takes them all.
+const SHARE_OF_INSTANCES: usize = 4;
+
 /// The attempts of a component that did not end at their first poll.
 pub(crate) struct Crowd {
     /// Shared by all components of a host.
@@ -25,20 +28,26 @@ pub(crate) struct Crowd {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Load {
+pub(crate) struct Load {
     /// Attempts that have begun and not ended: each holds an instance.
-    pending: usize,
+    pub(crate) pending: usize,
     /// Those of them that wait for a slot.
-    waiting: usize,
+    pub(crate) waiting: usize,
+}
+
+impl Load {
+    /// The most that one component may have on a host with so many slots and instances.
+    pub(crate) fn max(slots: usize, instances: usize) -> Self {
+        Self {
+            pending: instances / SHARE_OF_INSTANCES,
+            waiting: slots * WAITING_PER_SLOT,
+        }
+    }
 }
 
 impl Crowd {
-    /// A component may have `pending_max` attempts at work that did not end at once.
-    pub(crate) fn new(slots: Arc<Semaphore>, pending_max: usize) -> Self {
-        let max = Load {
-            pending: pending_max,
-            waiting: slots.available_permits().max(1) * WAITING_PER_SLOT,
-        };
+    /// Nothing at work yet.
+    pub(crate) fn new(slots: Arc<Semaphore>, max: Load) -> Self {
         Self {
             slots,
             max,

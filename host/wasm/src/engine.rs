@@ -11,6 +11,7 @@ use tracing::warn;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::crowd::Load;
 use crate::host::{self, Host};
 use crate::ticker::Ticker;
 
@@ -27,8 +28,6 @@ const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 const INSTANCES_MAX: u32 = 2_000;
 /// Tried when the address space of the first does not exist (a low `ulimit -v`, a small virtual machine).
 const INSTANCES_FEW: u32 = 64;
-/// The part of them that attempts of one component may hold, so that none takes them all.
-const SHARE_OF_INSTANCES: u32 = 4;
 
 /// Where the sandbox keeps compiled code, how it compiles, and what it accepts.
 #[derive(Clone, Debug)]
@@ -92,8 +91,8 @@ pub(crate) struct Runtime {
     pub(crate) ticker: Ticker,
     /// Who has one may run on after its first tick.
     pub(crate) slots: Arc<Semaphore>,
-    /// Attempts of one component that hold an instance.
-    pub(crate) pending_max: usize,
+    /// What each component may have at work.
+    pub(crate) crowd_max: Load,
 }
 
 impl Sandbox {
@@ -112,12 +111,13 @@ impl Sandbox {
         let linker = host::linker(&engine).map_err(SandboxError::Engine)?;
         let ticker = Ticker::spawn(engine.clone()).map_err(SandboxError::Ticker)?;
         let engine_hash = hash(&engine);
+        let threads = config.threads.max(1);
         let runtime = Arc::new(Runtime {
             engine,
             linker,
             ticker,
-            slots: Arc::new(Semaphore::new(config.threads.max(1))),
-            pending_max: (instances / SHARE_OF_INSTANCES) as usize,
+            slots: Arc::new(Semaphore::new(threads)),
+            crowd_max: Load::max(threads, instances as usize),
         });
         Ok(Self {
             config,

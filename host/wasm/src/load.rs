@@ -142,7 +142,7 @@ impl Sandbox {
             grants: options.grants.clone(),
             limits: options.limits.clone(),
             clock: Arc::clone(&self.runtime.ticker.clock),
-            crowd: Crowd::new(Arc::clone(&self.runtime.slots), self.runtime.pending_max),
+            crowd: Crowd::new(Arc::clone(&self.runtime.slots), self.runtime.crowd_max),
         });
         Ok(Component::new(
             digest,

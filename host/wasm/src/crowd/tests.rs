@@ -8,13 +8,14 @@ fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
     matches!(pin!(future).poll(&mut context), Poll::Pending)
 }
 
-fn crowd(slots: usize, pending_max: usize) -> Crowd {
-    Crowd::new(Arc::new(Semaphore::new(slots)), pending_max)
+/// On a host with one slot.
+fn crowd(instances: usize) -> Crowd {
+    Crowd::new(Arc::new(Semaphore::new(1)), Load::max(1, instances))
 }
 
 #[tokio::test]
 async fn a_component_at_its_share_of_instances_is_full_until_an_attempt_ends() {
-    let crowd = crowd(1, 3);
+    let crowd = crowd(3 * SHARE_OF_INSTANCES);
     let first = crowd.enter();
     let others = [crowd.enter(), crowd.enter()];
     assert!(crowd.is_full());
@@ -27,7 +28,7 @@ async fn a_component_at_its_share_of_instances_is_full_until_an_attempt_ends() {
 
 #[tokio::test]
 async fn slots_are_given_in_the_order_of_asking() {
-    let crowd = crowd(1, 9);
+    let crowd = crowd(100);
     let held = crowd.free_slot().unwrap();
     let (mut first, mut second) = (Box::pin(crowd.slot()), Box::pin(crowd.slot()));
     assert!(is_pending(&mut first));
@@ -40,7 +41,7 @@ async fn slots_are_given_in_the_order_of_asking() {
 
 #[tokio::test]
 async fn a_component_with_more_than_a_few_that_wait_for_a_slot_is_full_until_one_gets_it() {
-    let crowd = crowd(1, 9);
+    let crowd = crowd(100);
     let held = crowd.free_slot().unwrap();
     let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(crowd.slot())).collect();
     for one in &mut waiting[..2] {

@@ -4,7 +4,7 @@ use std::task::{Context, Waker};
 
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, Load};
 use crate::limits::{Grants, Limits};
 use crate::ticker::Clock;
 
@@ -20,7 +20,7 @@ fn shared(wall: Duration) -> Shared {
             ..Limits::default()
         },
         clock: Arc::new(Clock::default()),
-        crowd: Crowd::new(Arc::new(Semaphore::new(1)), 10),
+        crowd: Crowd::new(Arc::new(Semaphore::new(1)), Load::max(1, 100)),
     }
 }
 
