@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +27,7 @@ use crate::dev::{Redeployment, Watch};
 use crate::embedded::{Embedded, EmbeddedConfig};
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::{self, BindError, HttpConfig, HttpServer};
+use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::pipeline::{self, Subscription};
 use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, SubscriptionStatus, Watchdog};
@@ -73,7 +74,15 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
         let mut components = load(&sandbox, &deployments).await?;
         let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
         let end = loop {
-            let app = App::build(&config, &data_dir, &store, deployments, components).await?;
+            let app = App::build(
+                &config,
+                &data_dir,
+                &store,
+                deployments,
+                components,
+                workers.handle(),
+            )
+            .await?;
             let next: BoxFuture<'_, Redeployment> = if watching {
                 let watch = Watch::new(&config, &sandbox, &app.subscriptions);
                 Box::pin(watch.next())
@@ -117,6 +126,7 @@ struct App {
     store: Embedded,
     bus: Arc<dyn Bus>,
     subscriptions: Vec<Arc<Subscription>>,
+    jobs: Arc<Jobs>,
     status: Arc<HostStatus>,
     server: HttpServer,
 }
@@ -128,11 +138,11 @@ impl App {
         store: &Embedded,
         deployments: Vec<Deployment>,
         components: Vec<Component>,
+        workers: &Handle,
     ) -> anyhow::Result<Self> {
         ensure_topics(store, config, &deployments)?;
         let all = deployments.clone();
         let bus: Arc<dyn Bus> = Arc::new(store.clone());
-        let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
         if deployments.is_empty() {
             let folders = config
                 .handlers
@@ -144,35 +154,13 @@ impl App {
                 "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
             );
         }
-        let table = Arc::new(Handlers::default());
         let alarms = Arc::new(Alarms::default());
-        let mut subscriptions = Vec::new();
-        for (deployment, component) in deployments.into_iter().zip(components) {
-            if deployment.manifest.topics.is_empty() {
-                // Another handler's fallback: it is called and has no cursor.
-                table.deploy(Arc::clone(&deployment.scope.group), component);
-                continue;
-            }
-            store.register_subscription(&deployment.scope)?;
-            let status = Arc::new(SubscriptionStatus::new(
-                deployment.clone(),
-                component.digest(),
-                deployment.partitions(&*bus),
-                Arc::clone(&alarms),
-            ));
-            table.deploy(Arc::clone(&deployment.scope.group), component);
-            let subscription = Arc::new(Subscription {
-                handlers: Arc::clone(&table),
-                bus: Arc::clone(&bus),
-                ledger: Arc::clone(&ledger),
-                gate: deployment.gate(),
-                status,
-                deployment,
-            });
-            subscription.steer(store.steering(&subscription.deployment.scope)?);
-            subscriptions.push(subscription);
-        }
+        let subscriptions = subscriptions(store, deployments, components, &alarms)?;
+        let jobs = Arc::new(Jobs::load(store, &subscriptions)?);
         let admin = HostAdmin {
+            jobs: Arc::clone(&jobs),
+            workers: workers.clone(),
+            steering: Arc::default(),
             data_dir: Arc::clone(data_dir),
             store: store.clone(),
             environment: config.environment.clone(),
@@ -201,6 +189,7 @@ impl App {
             store: store.clone(),
             bus,
             subscriptions,
+            jobs,
             status,
             server,
         })
@@ -244,6 +233,7 @@ impl App {
         let serving = others.spawn(essential(self.server.run(intake.clone())));
         others.spawn(essential(sweep(self.store.clone(), intake.clone())));
         others.spawn(essential(watch(Arc::clone(&self.status), intake.clone())));
+        self.jobs.start();
         self.status.ready.store(true, Ordering::Release);
 
         let mut signals = Signals::new()?;
@@ -260,6 +250,7 @@ impl App {
         let drain = async {
             // Requests that have begun bring their last events; the server bounds how long it waits for them.
             drop(serving.await);
+            self.jobs.close().await;
             partitions.cancel();
             pipelines.close();
             pipelines.wait().await;
@@ -276,6 +267,46 @@ impl App {
         }
         Ok(end)
     }
+}
+
+/// Puts all components into one table, and makes the subscriptions of those that read topics, which obey what operators
+/// commanded before.
+fn subscriptions(
+    store: &Embedded,
+    deployments: Vec<Deployment>,
+    components: Vec<Component>,
+    alarms: &Arc<Alarms>,
+) -> anyhow::Result<Vec<Arc<Subscription>>> {
+    let bus: Arc<dyn Bus> = Arc::new(store.clone());
+    let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
+    let table = Arc::new(Handlers::default());
+    let mut subscriptions = Vec::new();
+    for (deployment, component) in deployments.into_iter().zip(components) {
+        let digest = component.digest().to_owned();
+        table.deploy(Arc::clone(&deployment.scope.group), component);
+        if deployment.manifest.topics.is_empty() {
+            // Another handler's fallback: it is called and has no cursor.
+            continue;
+        }
+        store.register_subscription(&deployment.scope)?;
+        let status = Arc::new(SubscriptionStatus::new(
+            deployment.clone(),
+            &digest,
+            deployment.partitions(&*bus),
+            Arc::clone(alarms),
+        ));
+        let subscription = Arc::new(Subscription {
+            handlers: Arc::clone(&table),
+            bus: Arc::clone(&bus),
+            ledger: Arc::clone(&ledger),
+            gate: deployment.gate(),
+            status,
+            deployment,
+        });
+        subscription.steer(store.steering(&subscription.deployment.scope)?);
+        subscriptions.push(subscription);
+    }
+    Ok(subscriptions)
 }
 
 /// SIGTERM and SIGINT.

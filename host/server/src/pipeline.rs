@@ -3,6 +3,7 @@
 
 mod components;
 mod decode;
+pub mod dry_run;
 mod gate;
 mod views;
 
