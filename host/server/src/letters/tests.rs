@@ -91,7 +91,6 @@ fn fits(query: serde_json::Value, fits: bool) {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one line for each case of a table")]
 fn a_selection_means_the_letters_that_fit_everything_it_says() {
     use serde_json::json;
     let id = letter().id.to_uuid();
