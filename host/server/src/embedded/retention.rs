@@ -9,6 +9,7 @@ use super::batch::BatchHeader;
 use super::catalog::{Catalog, TopicLog};
 use super::key::{Family, Key, PARTITION_PREFIX};
 use super::store::{ReadError, Store};
+use crate::names::is_dlq_topic;
 
 /// Beyond this the log is compacted after a sweep, so that the disk space comes back: what one blob file holds. Less
 /// leaves with RocksDB's own compactions.
@@ -48,8 +49,13 @@ fn sweep_partition(
     // A subscription that starts meanwhile would be told a start that is about to go.
     let held = catalog.hold_subscriptions();
     let floor = catalog.floor(topic, partition, log);
-    let oldest = (now - config.retention_age).0;
-    let bytes_max = config.retention_bytes_per_partition.unwrap_or(u64::MAX);
+    let (age, bytes_max) = if is_dlq_topic(&topic.name) {
+        (config.retention_age.max(config.dead_letter_age), u64::MAX)
+    } else {
+        let bytes_max = config.retention_bytes_per_partition;
+        (config.retention_age, bytes_max.unwrap_or(u64::MAX))
+    };
+    let oldest = (now - age).0;
     let (start, bytes) = (log.start(), log.bytes());
     let (mut cut, mut cut_bytes) = (start, 0);
     let prefix = Key::BatchHeader {
