@@ -17,7 +17,7 @@ use weir_core::event::{Record, StateWrite};
 use weir_core::identity::hash_128;
 use weir_core::time::Millis;
 use weir_core::unit::{
-    CommitResult, Completion, Cursor, Fate, OutRecord, Output, Position, SequenceKey, Unit,
+    CommitResult, Completion, Cursor, Fate, ItemId, OutRecord, Output, Position, SequenceKey, Unit,
 };
 
 const PARTITIONS: u32 = 12;
@@ -149,7 +149,7 @@ fn completion(event: u64, offset: u64, emission: &Bytes) -> Arc<Completion> {
         ttl_ms: None,
     };
     Arc::new(Completion {
-        position: Position { topic: 0, offset },
+        item: ItemId::Record(Position { topic: 0, offset }),
         sequence: SequenceKey::Keyed {
             tenant: "default".into(),
             key: Bytes::from(format!("customer-{}", event % 10_000)),
@@ -159,6 +159,7 @@ fn completion(event: u64, offset: u64, emission: &Bytes) -> Arc<Completion> {
         output: Output {
             records: vec![out],
             state: vec![total],
+            ..Output::default()
         },
     })
 }
@@ -172,10 +173,9 @@ fn unit(number: u64, frontier: u64, completions: Vec<Arc<Completion>>) -> Unit {
             frontier,
             completed: Vec::new(),
         }],
-        open: Vec::new(),
         stream_time: Millis(number),
         staged_at: Millis(number),
-        expired_blocks: Vec::new(),
+        ..Unit::default()
     }
 }
 

@@ -23,8 +23,8 @@ use crate::alarm::Alarms;
 use crate::bus::{Assignment, Bus};
 use crate::config::{Config, Faults, Tls, TlsFault};
 use crate::data_dir::DataDir;
-use crate::dev::{Redeployment, Watch};
-use crate::embedded::{Embedded, EmbeddedConfig};
+use crate::dev::{Redeployment, Running, Watch};
+use crate::embedded::{Embedded, EmbeddedConfig, RegisterError};
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::{self, BindError, HttpConfig, HttpServer};
 use crate::ledger::Ledger;
@@ -73,9 +73,17 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
         let mut components = load(&sandbox, &deployments).await?;
         let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
         let end = loop {
+            let deployed = deployments.clone();
             let app = App::build(&config, &data_dir, &store, deployments, components).await?;
             let next: BoxFuture<'_, Redeployment> = if watching {
-                let watch = Watch::new(&config, &sandbox, &app.subscriptions);
+                let watch = Watch::new(Running {
+                    config: Arc::clone(&config),
+                    sandbox: Arc::clone(&sandbox),
+                    deployments: deployed,
+                    handlers: Arc::clone(&app.handlers),
+                    subscriptions: app.subscriptions.clone(),
+                    alarms: Arc::clone(&app.status.alarms),
+                });
                 Box::pin(watch.next())
             } else {
                 Box::pin(std::future::pending())
@@ -116,6 +124,7 @@ struct App {
     config: Arc<Config>,
     store: Embedded,
     bus: Arc<dyn Bus>,
+    handlers: Arc<Handlers>,
     subscriptions: Vec<Arc<Subscription>>,
     status: Arc<HostStatus>,
     server: HttpServer,
@@ -139,38 +148,36 @@ impl App {
         let bus: Arc<dyn Bus> = Arc::new(store.clone());
         let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
         if deployments.is_empty() {
-            let folders = config
-                .handlers
-                .iter()
-                .map(|folder| folder.display().to_string());
-            let folders = folders.collect::<Vec<_>>().join(", ");
-            tracing::warn!(
-                folders,
-                "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
-            );
+            warn_of_no_handlers(config);
         }
         let table = Arc::new(Handlers::default());
         let alarms = Arc::new(Alarms::default());
         let mut subscriptions = Vec::new();
         for (deployment, component) in deployments.into_iter().zip(components) {
+            let digest = component.digest().to_owned();
+            table.deploy(Arc::clone(&deployment.scope.group), component);
             if deployment.manifest.topics.is_empty() {
                 // Another handler's fallback: it is called and has no cursor.
-                table.deploy(Arc::clone(&deployment.scope.group), component);
                 continue;
             }
-            store.register_subscription(&deployment.scope)?;
+            match store.register_subscription(&deployment.scope) {
+                // It is refused by name when it joins, and the others run.
+                Ok(()) | Err(RegisterError::Partitions { .. }) => {}
+                Err(error @ RegisterError::Topics { .. }) => return Err(error.into()),
+            }
+            let gate = Arc::new(deployment.gate());
             let status = Arc::new(SubscriptionStatus::new(
                 deployment.clone(),
-                component.digest(),
+                &digest,
                 deployment.partitions(&*bus),
+                Arc::clone(&gate),
                 Arc::clone(&alarms),
             ));
-            table.deploy(Arc::clone(&deployment.scope.group), component);
             subscriptions.push(Arc::new(Subscription {
                 handlers: Arc::clone(&table),
                 bus: Arc::clone(&bus),
                 ledger: Arc::clone(&ledger),
-                gate: deployment.gate(),
+                gate,
                 status,
                 deployment,
             }));
@@ -196,6 +203,7 @@ impl App {
             config: Arc::clone(config),
             store: store.clone(),
             bus,
+            handlers: table,
             subscriptions,
             status,
             server,
@@ -298,7 +306,7 @@ impl Signals {
 }
 
 /// Joins the subscription and serves the partitions it is given.
-async fn serve(
+pub(crate) async fn serve(
     subscription: Arc<Subscription>,
     config: Arc<Config>,
     partitions: usize,
@@ -309,7 +317,7 @@ async fn serve(
     let scope = &subscription.deployment.scope;
     let mut membership = match subscription.bus.subscribe(&scope.group, &scope.topics) {
         Ok(membership) => membership,
-        Err(error) => return subscription.status.stop(error.to_string()),
+        Err(error) => return subscription.status.refuse(&error),
     };
     let digest = subscription
         .handlers
@@ -416,6 +424,15 @@ async fn load(sandbox: &Sandbox, deployments: &[Deployment]) -> Result<Vec<Compo
     }
     faults.check()?;
     Ok(components)
+}
+
+fn warn_of_no_handlers(config: &Config) {
+    let folders = config.handlers.iter();
+    let folders: Vec<_> = folders.map(|folder| folder.display().to_string()).collect();
+    tracing::warn!(
+        folders = folders.join(", "),
+        "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
+    );
 }
 
 /// Makes the topics that are missing, unless anything about their numbers of partitions is wrong.

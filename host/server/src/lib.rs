@@ -3,8 +3,8 @@
 //! A [`bus`] delivers records, a [`pipeline`] per partition decides by `weir_core` and runs handlers by `weir_wasm`, a
 //! [`ledger`] commits; [`embedded`] is the bus and the ledger in one data directory. [`app`] wires them.
 
-pub mod alarm;
 pub mod admin;
+pub mod alarm;
 pub mod app;
 pub mod bus;
 pub mod cli;

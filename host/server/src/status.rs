@@ -179,7 +179,11 @@ impl StatusSource for HostStatus {
             } else {
                 Err("the host starts or stops".to_owned())
             },
-            subscriptions: self.subscriptions.iter().map(|one| one.readiness()).collect(),
+            subscriptions: self
+                .subscriptions
+                .iter()
+                .map(|one| one.readiness())
+                .collect(),
         }
     }
 

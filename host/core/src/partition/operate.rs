@@ -7,7 +7,9 @@ use super::{Entry, Partition, Stage, Work};
 use crate::command::{Command, Kind};
 use crate::event::Record;
 use crate::time::Millis;
-use crate::unit::{Fate, ItemId, LetterStatus, Output, ParkedEvent, Parking, Position, SequenceKey};
+use crate::unit::{
+    Fate, ItemId, LetterStatus, Output, ParkedEvent, Parking, Position, SequenceKey,
+};
 
 impl Partition {
     /// A command stands in the lane of the sequence that it is about, so that it and the sequence's events follow one

@@ -195,7 +195,7 @@ impl Partition {
         code: String,
         message: String,
     ) {
-        self.counters.failures += 1;
+        self.counters.fail(FailureKind::Permanent);
         let at = self.at(now);
         let mut attempts = self.attempts(item);
         retry::count_attempt(at, &mut attempts);
@@ -209,7 +209,7 @@ impl Partition {
 
     /// Counts a failure and does what follows; true when the event dies of it.
     fn handle_failure(&mut self, now: Millis, item: ItemId, failure: Failure) -> bool {
-        self.counters.failures += 1;
+        self.counters.fail(failure.kind);
         let at = self.at(now);
         let mut attempts = self.attempts(item);
         let counted = attempts.counted;
@@ -302,10 +302,8 @@ impl Partition {
         };
         // What no handler can see blocks no sequence, nor does what was refused behind a parked one: that has a first.
         let is_first = self.is_parked_item(item) || !self.park.contains(&entry.sequence);
-        let held = on_dead == OnDead::Hold
-            && entry.event.is_some()
-            && self.config.parks
-            && is_first;
+        let held =
+            on_dead == OnDead::Hold && entry.event.is_some() && self.config.parks && is_first;
         let sequence = entry.sequence.clone();
         let (letter, record) = self.letter(now, item, entry, held, &cause);
         let mut output = Output {
@@ -366,9 +364,7 @@ impl Partition {
                 let timer = event.filter(|_| *origin.topic == *self.ledger_topic());
                 timer
                     .and_then(|event| Hash128::from_uuid(&event.id))
-                    .unwrap_or_else(|| {
-                        dead_letter::letter_id(&self.config.source.group, &origin)
-                    })
+                    .unwrap_or_else(|| dead_letter::letter_id(&self.config.source.group, &origin))
             }
         });
         let deceased = Deceased {

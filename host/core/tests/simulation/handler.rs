@@ -64,7 +64,11 @@ impl Script {
             _ => Temper::Steady,
         };
         let emissions = u32::try_from(share(2, 4)).unwrap_or(0);
-        let after = |place| Duration::from_millis([20, 2_000, 900_000, 20_000_000][usize::try_from(share(place, 4)).unwrap_or(0)]);
+        let after = |place| {
+            Duration::from_millis(
+                [20, 2_000, 900_000, 20_000_000][usize::try_from(share(place, 4)).unwrap_or(0)],
+            )
+        };
         let mut timers = Vec::new();
         if habits.timers {
             match share(3, 100) {
@@ -78,13 +82,18 @@ impl Script {
                 _ => {}
             }
             let left = event.data.as_ref().and_then(|data| data.first().copied());
-            if let (true, Some(name), Some(left @ 1..)) = (fires, event.extension(TIMER_NAME), left) {
+            if let (true, Some(name), Some(left @ 1..)) = (fires, event.extension(TIMER_NAME), left)
+            {
                 timers = vec![(name.to_owned(), Some((after(6), left - 1)))];
             }
         }
         Self {
             temper,
-            emissions: if temper == Temper::Invalid { emissions.max(1) } else { emissions },
+            emissions: if temper == Temper::Invalid {
+                emissions.max(1)
+            } else {
+                emissions
+            },
             delay: (habits.timers && share(7, 4) == 0).then(|| after(8)),
             timers,
         }
@@ -101,14 +110,18 @@ impl Script {
         let count = read.count + 1;
         let digest = next_digest(read.digest, event);
         let odd = (count % 2 == 1).then(|| Bytes::from_static(b"odd"));
-        let timers = self.timers.iter().zip(0..).map(|((name, set), call)| TimerWrite {
-            name: name.clone(),
-            call,
-            set: set.map(|(after, left)| TimerSet {
-                due: now + after,
-                data: Some(Bytes::copy_from_slice(&[left])),
-            }),
-        });
+        let timers = self
+            .timers
+            .iter()
+            .zip(0..)
+            .map(|((name, set), call)| TimerWrite {
+                name: name.clone(),
+                call,
+                set: set.map(|(after, left)| TimerSet {
+                    due: now + after,
+                    data: Some(Bytes::copy_from_slice(&[left])),
+                }),
+            });
         Effects {
             emissions: self.emissions(&number(count)),
             state: vec![

@@ -143,7 +143,9 @@ impl Ledger {
     pub(crate) fn is_parked_letter(&self, id: Hash128) -> bool {
         let heads = self.heads.values().filter_map(|parked| parked.head.letter);
         let events = self.park.values().flat_map(BTreeMap::values);
-        heads.chain(events.filter_map(|event| event.letter)).any(|letter| letter == id)
+        heads
+            .chain(events.filter_map(|event| event.letter))
+            .any(|letter| letter == id)
     }
 
     pub(crate) fn timer(&self, id: Hash128) -> Option<(&TimerKey, &Timer)> {
@@ -159,7 +161,10 @@ impl Ledger {
 
     /// How often the host ended while this ran alone, as far as anybody may know.
     pub(crate) fn crashes(&self, item: ItemId) -> usize {
-        self.found.iter().filter(|(found, _)| *found == item).count()
+        self.found
+            .iter()
+            .filter(|(found, _)| *found == item)
+            .count()
     }
 
     /// What the ledger holds.
@@ -179,7 +184,9 @@ impl Ledger {
                 let mut timer = self.timers.get(key);
                 if bug == Bug::CancelledTimer {
                     let removed = self.removed_timers.get(key);
-                    timer = removed.filter(|timer| ItemId::Timer(timer.id) == *item).or(timer);
+                    timer = removed
+                        .filter(|timer| ItemId::Timer(timer.id) == *item)
+                        .or(timer);
                 }
                 Loaded::Timer(timer.map(|timer| (timer.clone(), decode(&timer.out.record))))
             }
@@ -218,13 +225,7 @@ impl Ledger {
     }
 
     /// Judges a unit, then makes it durable.
-    pub(crate) fn commit(
-        &mut self,
-        plan: &Plan,
-        told: &mut Told,
-        unit: &Unit,
-        bug: Bug,
-    ) -> Judged {
+    pub(crate) fn commit(&mut self, plan: &Plan, told: &mut Told, unit: &Unit, bug: Bug) -> Judged {
         check("I5", unit.number == self.number + 1, || {
             format!("unit {} after unit {}", unit.number, self.number)
         })?;
@@ -296,7 +297,12 @@ impl Ledger {
 
     /// Writes what a completion writes.
     fn apply(&mut self, told: &mut Told, completion: &Completion) {
-        let Completion { item, sequence, output, .. } = completion;
+        let Completion {
+            item,
+            sequence,
+            output,
+            ..
+        } = completion;
         for change in &output.timers {
             if let Some(old) = self.timers.remove(&change.key) {
                 self.removed_timers.insert(change.key.clone(), old);
@@ -315,9 +321,16 @@ impl Ledger {
             if let Some(event) = &parking.join {
                 let parked = ItemId::Parked(event.number);
                 if park.is_empty() && completion.fate == Fate::Parked && parking.head.is_some() {
-                    told.counted.extend(counted.map(|counted| (parked, counted)));
-                    let found: Vec<_> = self.found.iter().filter(|(found, _)| found == item).copied().collect();
-                    self.found.extend(found.into_iter().map(|(_, epoch)| (parked, epoch)));
+                    told.counted
+                        .extend(counted.map(|counted| (parked, counted)));
+                    let found: Vec<_> = self
+                        .found
+                        .iter()
+                        .filter(|(found, _)| found == item)
+                        .copied()
+                        .collect();
+                    self.found
+                        .extend(found.into_iter().map(|(_, epoch)| (parked, epoch)));
                 }
                 self.numbers.insert(event.number);
                 park.insert(event.number, event.clone());
@@ -353,7 +366,8 @@ impl Ledger {
     /// Whether nothing waits any more but what is held.
     pub(crate) fn is_settled(&self, plan: &Plan) -> bool {
         let held = |sequence: &SequenceKey| self.heads.get(sequence).is_some_and(|p| p.head.held);
-        plan.items().all(|item| self.fates.contains_key(&item.position))
+        plan.items()
+            .all(|item| self.fates.contains_key(&item.position))
             && self.park.keys().all(held)
             && self.timers.keys().all(|key| held(&key.sequence))
     }

@@ -38,7 +38,10 @@ fn seeds() -> std::ops::Range<u64> {
 /// The end of the shortest run that breaks the same invariant.
 fn describe(broken: Box<Broken>, bug: Bug) -> String {
     let broken = shrink(broken, bug);
-    let from = broken.trace.len().saturating_sub(setting("WEIR_SIM_LINES").map_or(60, |n| n as usize));
+    let from = broken
+        .trace
+        .len()
+        .saturating_sub(setting("WEIR_SIM_LINES").map_or(60, |n| n as usize));
     let Broken {
         seed,
         steps,
@@ -89,8 +92,14 @@ fn survey() {
         match run(seed, Bug::None, FAULTY_STEPS) {
             Err(broken) => {
                 let m = &broken.violation.message;
-                let m: String = m.chars().filter(|c| !c.is_ascii_digit()).take(110).collect();
-                let e = kinds.entry(format!("{} {m}", broken.violation.invariant)).or_insert((0, seed));
+                let m: String = m
+                    .chars()
+                    .filter(|c| !c.is_ascii_digit())
+                    .take(110)
+                    .collect();
+                let e = kinds
+                    .entry(format!("{} {m}", broken.violation.invariant))
+                    .or_insert((0, seed));
                 e.0 += 1;
             }
             Ok(trace) => steps += trace.len(),

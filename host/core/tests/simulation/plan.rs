@@ -42,14 +42,19 @@ impl Item {
     pub(crate) fn command(&self) -> Option<&Command> {
         match &self.decoded {
             Decoded::Command { command, .. } => Some(command),
-            Decoded::Event(_) | Decoded::Filtered | Decoded::Skipped | Decoded::Poison { .. } => None,
+            Decoded::Event(_) | Decoded::Filtered | Decoded::Skipped | Decoded::Poison { .. } => {
+                None
+            }
         }
     }
 
     pub(crate) fn event(&self) -> Option<&Arc<Event>> {
         match &self.decoded {
             Decoded::Event(event) => Some(event),
-            Decoded::Command { .. } | Decoded::Filtered | Decoded::Skipped | Decoded::Poison { .. } => None,
+            Decoded::Command { .. }
+            | Decoded::Filtered
+            | Decoded::Skipped
+            | Decoded::Poison { .. } => None,
         }
     }
 }

@@ -161,7 +161,9 @@ impl Simulation {
             self.step()?;
         }
         let gauges = self.machine.gauges(self.now);
-        check("I1", false, || self.still_open(&format!("{gauges:?} DBG {:?}", self.machine)))
+        check("I1", false, || {
+            self.still_open(&format!("{gauges:?} DBG {:?}", self.machine))
+        })
     }
 
     fn step(&mut self) -> Judged {
@@ -236,7 +238,10 @@ impl Simulation {
         }
         let passed = |at: Position| at.topic == position.topic && at.offset < position.offset;
         let plan = &self.plan;
-        let exists = |at: &ItemId| at.position().is_none_or(|at| !passed(at) || plan.item(at).is_some());
+        let exists = |at: &ItemId| {
+            at.position()
+                .is_none_or(|at| !passed(at) || plan.item(at).is_some())
+        };
         self.told.counted.retain(|at, _| exists(at));
         let mut decoded = item.decoded;
         if self.bug == Bug::EarlyInbox
@@ -245,7 +250,8 @@ impl Simulation {
         {
             decoded = weir_core::partition::Decoded::Skipped;
         }
-        self.machine.handle_record(self.now, position, item.record, decoded);
+        self.machine
+            .handle_record(self.now, position, item.record, decoded);
     }
 
     /// The ledger answers for the unit that is out.
@@ -273,7 +279,8 @@ impl Simulation {
             }
             16..20 if self.bug == Bug::EarlyAcknowledgement => CommitResult::Committed,
             _ => {
-                self.ledger.commit(&self.plan, &mut self.told, &unit, self.bug)?;
+                self.ledger
+                    .commit(&self.plan, &mut self.told, &unit, self.bug)?;
                 if fault < 24 {
                     self.note(|| format!("unit {number} committed, its answer is lost"));
                     return self.take_over(false);
@@ -283,7 +290,11 @@ impl Simulation {
             }
         };
         self.note(|| format!("unit {number} {result:?}"));
-        let gate = if self.is_blind() { &mut self.blind } else { &mut self.gate };
+        let gate = if self.is_blind() {
+            &mut self.blind
+        } else {
+            &mut self.gate
+        };
         self.machine.handle_commit(self.now, gate, number, result);
         Ok(())
     }
@@ -292,7 +303,8 @@ impl Simulation {
     fn refusable(&mut self, unit: &Unit) -> Option<ItemId> {
         let with_output = unit.completions.iter();
         let with_output = with_output.filter(|completion| completion.output != Default::default());
-        self.rng.any(with_output.map(|completion| completion.item).collect())
+        self.rng
+            .any(with_output.map(|completion| completion.item).collect())
     }
 
     fn pass_time(&mut self) {
@@ -323,9 +335,13 @@ impl Simulation {
 
     fn take_actions(&mut self) -> Judged {
         for _ in 0..ACTIONS_MAX {
-            let blind = self.is_blind()
-                && (self.bug == Bug::IgnoredBreaker || self.flights.len() % 2 == 0);
-            let gate = if blind { &mut self.blind } else { &mut self.gate };
+            let blind =
+                self.is_blind() && (self.bug == Bug::IgnoredBreaker || self.flights.len() % 2 == 0);
+            let gate = if blind {
+                &mut self.blind
+            } else {
+                &mut self.gate
+            };
             match self.machine.poll_action(self.now, gate) {
                 None => return Ok(()),
                 Some(Action::Attempt(attempt)) => self.start(*attempt)?,
@@ -353,7 +369,10 @@ impl Simulation {
         self.ledger.judge_attempts(&self.told, &unit)?;
         let active_max = self.ledger.active.0.max(self.told.active_base) + self.closed_ms;
         check("I7", unit.active.0 <= active_max, || {
-            format!("{:?} of activity in unit {}, closed {active_max}", unit.active, unit.number)
+            format!(
+                "{:?} of activity in unit {}, closed {active_max}",
+                unit.active, unit.number
+            )
         })?;
         let fates = unit.completions.iter();
         let fates: Vec<_> = fates.map(|c| (c.item, c.fate)).collect();

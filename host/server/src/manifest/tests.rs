@@ -129,10 +129,7 @@ fn all_faults_of_a_manifest_are_reported_at_once_with_key_and_remedy() {
 #[test]
 fn what_this_release_does_not_have_is_refused_as_such() {
     let refused = "is not in this release";
-    check(
-        &format!("{SMALL}[self_test]\n"),
-        &[("self_test", refused)],
-    );
+    check(&format!("{SMALL}[self_test]\n"), &[("self_test", refused)]);
     check(
         &format!("ordering = \"none\"\n{SMALL}"),
         &[("ordering", refused)],

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use weir_core::event::{Event, Record};
 use weir_core::emission;
+use weir_core::event::{Event, Record};
 use weir_core::identity::Hash128;
 use weir_core::partition::Decoded;
 use weir_core::unit::{
@@ -44,7 +44,9 @@ impl Original {
             refused_at_start: unkeyed || event.as_ref().is_some_and(loops),
             record: Arc::new(record.clone()),
             origin,
-            tenant: identity.as_ref().map_or("default".into(), |who| who.0.clone()),
+            tenant: identity
+                .as_ref()
+                .map_or("default".into(), |who| who.0.clone()),
             event,
             identity,
             letter: None,
@@ -92,7 +94,10 @@ impl Ledger {
             Fate::Parked => self.set_aside(plan, &original, completion),
             Fate::Duplicate | Fate::Filtered | Fate::Skipped => {
                 check("I2", completion.output == Output::default(), || {
-                    format!("{:?} {:?} writes something", completion.fate, completion.item)
+                    format!(
+                        "{:?} {:?} writes something",
+                        completion.fate, completion.item
+                    )
                 })
             }
         }
@@ -108,18 +113,31 @@ impl Ledger {
     ) -> Judged<Original> {
         let item = &plan.log[usize::from(position.topic)][&position.offset];
         let fate = completion.fate;
-        check("I12", Some(&completion.sequence) == item.sequence.as_ref(), || {
-            format!("{position:?} in {:?}", completion.sequence)
-        })?;
-        let earlier = told.arrivals.get(&completion.sequence).into_iter().flatten();
+        check(
+            "I12",
+            Some(&completion.sequence) == item.sequence.as_ref(),
+            || format!("{position:?} in {:?}", completion.sequence),
+        )?;
+        let earlier = told
+            .arrivals
+            .get(&completion.sequence)
+            .into_iter()
+            .flatten();
         for earlier in earlier.take_while(|earlier| **earlier != completion.item) {
-            let done = earlier.position().is_none_or(|at| self.fates.contains_key(&at));
-            check("I3", done, || format!("{position:?} commits before {earlier:?}"))?;
+            let done = earlier
+                .position()
+                .is_none_or(|at| self.fates.contains_key(&at));
+            check("I3", done, || {
+                format!("{position:?} commits before {earlier:?}")
+            })?;
         }
-        let ran = matches!(fate, Fate::Handled | Fate::Dead) && !told.refused.contains(&completion.item);
-        check("I3", !ran || !self.park.contains_key(&completion.sequence), || {
-            format!("{position:?} is {fate:?} while its sequence is parked")
-        })?;
+        let ran =
+            matches!(fate, Fate::Handled | Fate::Dead) && !told.refused.contains(&completion.item);
+        check(
+            "I3",
+            !ran || !self.park.contains_key(&completion.sequence),
+            || format!("{position:?} is {fate:?} while its sequence is parked"),
+        )?;
         if let (Some(who), Some(inbox), Fate::Handled | Fate::Dead | Fate::Parked) =
             (&item.identity, plan.config.inbox, fate)
         {
@@ -160,7 +178,10 @@ impl Ledger {
         let sequence = &completion.sequence;
         let first = self.first(sequence).filter(|first| first.number == number);
         let Some(first) = first else {
-            let has = self.park.get(sequence).map(|park| park.keys().collect::<Vec<_>>());
+            let has = self
+                .park
+                .get(sequence)
+                .map(|park| park.keys().collect::<Vec<_>>());
             return Err(super::Violation {
                 invariant: "I3",
                 message: format!("parked {number} is {:?} before {has:?}", completion.fate),
@@ -168,35 +189,60 @@ impl Ledger {
         };
         let head = self.head(sequence);
         check("I3", head.is_some_and(|head| !head.held), || {
-            format!("parked {number} is {:?} though its sequence is held", completion.fate)
+            format!(
+                "parked {number} is {:?} though its sequence is held",
+                completion.fate
+            )
         })?;
         let parking = completion.output.parking.as_deref();
         let leave = parking.and_then(|parking| parking.leave);
-        let stays = parking.and_then(|parking| parking.head).is_some_and(|head| head.held);
-        check("I3", stays || leave == Some((number, first.bytes())), || {
-            format!("parked {number} leaves {parking:?}")
-        })?;
+        let stays = parking
+            .and_then(|parking| parking.head)
+            .is_some_and(|head| head.held);
+        check(
+            "I3",
+            stays || leave == Some((number, first.bytes())),
+            || format!("parked {number} leaves {parking:?}"),
+        )?;
         Ok(Original::parked(plan, first))
     }
 
     /// A timer fires once, as it was set, and not before it is due.
-    fn firing(&self, plan: &Plan, told: &Told, id: Hash128, unit: &Unit, completion: &Completion) -> Judged<Original> {
+    fn firing(
+        &self,
+        plan: &Plan,
+        told: &Told,
+        id: Hash128,
+        unit: &Unit,
+        completion: &Completion,
+    ) -> Judged<Original> {
         let Some((key, timer)) = self.timer(id) else {
             return Err(super::Violation {
                 invariant: "I2",
                 message: format!("timer {id:?} is {:?} and not set", completion.fate),
             });
         };
-        check("I2", timer.due <= unit.staged_at, || format!("{key:?} fires early"))?;
+        check("I2", timer.due <= unit.staged_at, || {
+            format!("{key:?} fires early")
+        })?;
         let refused = told.refused.contains(&completion.item);
         let ran = matches!(completion.fate, Fate::Handled | Fate::Dead) && !refused;
         let named = matches!(key.slot, TimerSlot::Named(_));
-        check("I3", !named || !ran || !self.park.contains_key(&completion.sequence), || {
-            format!("{key:?} is {:?} while its sequence is parked", completion.fate)
-        })?;
+        check(
+            "I3",
+            !named || !ran || !self.park.contains_key(&completion.sequence),
+            || {
+                format!(
+                    "{key:?} is {:?} while its sequence is parked",
+                    completion.fate
+                )
+            },
+        )?;
         let changes = completion.output.timers.iter();
         let of_it = changes.filter(|change| change.key == *key).count();
-        check("I2", of_it == 1, || format!("{key:?} is changed {of_it} times by its firing"))?;
+        check("I2", of_it == 1, || {
+            format!("{key:?} is changed {of_it} times by its firing")
+        })?;
         let origin = Origin {
             topic: format!("_weir.{}.ledger", plan.config.source.group).into(),
             partition: plan.config.partition,
@@ -225,15 +271,26 @@ impl Ledger {
                 && !self.numbers.contains(&event.number)
                 && park.is_none_or(|park| park.keys().all(|earlier| *earlier < event.number))
         });
-        let freed: Vec<_> = original.timer.iter().map(|key| TimerChange {
-            key: key.clone(),
-            timer: None,
-        }).collect();
+        let freed: Vec<_> = original
+            .timer
+            .iter()
+            .map(|key| TimerChange {
+                key: key.clone(),
+                timer: None,
+            })
+            .collect();
         let clean = output.records.is_empty() && output.state.is_empty() && output.letter.is_none();
-        let agrees = plan.config.parks && joins && clean && output.timers == freed && parking.leave.is_none();
+        let agrees = plan.config.parks
+            && joins
+            && clean
+            && output.timers == freed
+            && parking.leave.is_none();
         check("I5", agrees, || format!("{item:?} is parked as {output:?}"))?;
         check("I3", parking.head.is_none() || first, || {
-            format!("{item:?} joins {:?} and says what is next: {:?}", completion.sequence, parking.head)
+            format!(
+                "{item:?} joins {:?} and says what is next: {:?}",
+                completion.sequence, parking.head
+            )
         })
     }
 
@@ -246,17 +303,27 @@ impl Ledger {
     ) -> Judged {
         let item = completion.item;
         let output = &completion.output;
-        if let Some(TimerKey { slot: TimerSlot::Emission(_), .. }) = original.timer {
+        if let Some(TimerKey {
+            slot: TimerSlot::Emission(_),
+            ..
+        }) = original.timer
+        {
             let published = output.records.first().map(|out| &out.record);
             let same = output.records.len() == 1 && published == Some(&*original.record);
-            return check("I6", same, || format!("{item:?} publishes {:?}", output.records));
+            return check("I6", same, || {
+                format!("{item:?} publishes {:?}", output.records)
+            });
         }
         self.finish_letter(original, completion)?;
         let Some(expected) = told.expected.get(&item) else {
-            return check("I4", false, || format!("{item:?} commits the result of no attempt"));
+            return check("I4", false, || {
+                format!("{item:?} commits the result of no attempt")
+            });
         };
         if expected.fallback {
-            check("I2", output.state.is_empty(), || "the fallback writes state".into())?;
+            check("I2", output.state.is_empty(), || {
+                "the fallback writes state".into()
+            })?;
             return judge_emissions(plan, original, completion, expected);
         }
         let write = |name: &str| {
@@ -265,7 +332,10 @@ impl Ledger {
         };
         let runner = (write("epoch"), write("serial"));
         check("I4", told.runner.get(&item) == Some(&runner), || {
-            format!("{item:?} commits the result of {runner:?}, not {:?}", told.runner.get(&item))
+            format!(
+                "{item:?} commits the result of {runner:?}, not {:?}",
+                told.runner.get(&item)
+            )
         })?;
         judge_emissions(plan, original, completion, expected)?;
         judge_timers(original, completion, expected)?;
@@ -294,13 +364,17 @@ impl Ledger {
         check("I2", left == *model, || {
             format!("{item:?} leaves {left:?}, alone it would be {model:?}")
         })?;
-        check("I2", state.contains_key("odd") == (model.count % 2 == 1), || {
-            format!("{item:?} left `odd` behind or lost it")
-        })?;
+        check(
+            "I2",
+            state.contains_key("odd") == (model.count % 2 == 1),
+            || format!("{item:?} left `odd` behind or lost it"),
+        )?;
         let counted = model.count.to_le_bytes();
         let mut records = completion.output.records.iter();
         let agree = records.all(|out| out.record.value.as_deref() == Some(&counted[..]));
-        check("I2", agree, || format!("{item:?} emits a count that is not durable"))
+        check("I2", agree, || {
+            format!("{item:?} emits a count that is not durable")
+        })
     }
 }
 
@@ -311,7 +385,9 @@ fn judge_emissions(
     expected: &Expected,
 ) -> Judged {
     let id = |record: &Record| {
-        let id = record.header("ce_id").map(|id| String::from_utf8_lossy(id).into_owned());
+        let id = record
+            .header("ce_id")
+            .map(|id| String::from_utf8_lossy(id).into_owned());
         id.unwrap_or_default()
     };
     let records = completion.output.records.iter();
@@ -327,23 +403,33 @@ fn judge_emissions(
         }
     }
     check("I6", delayed == expected.delayed, || {
-        format!("{:?} emits {delayed:?} later, not {:?}", completion.item, expected.delayed)
+        format!(
+            "{:?} emits {delayed:?} later, not {:?}",
+            completion.item, expected.delayed
+        )
     })?;
-    check("I6", original.identity.is_some() || emitted.is_empty(), || {
-        format!("{} emits without an event", plan.config.emit.handler)
-    })
+    check(
+        "I6",
+        original.identity.is_some() || emitted.is_empty(),
+        || format!("{} emits without an event", plan.config.emit.handler),
+    )
 }
 
 /// Timers are set, replaced and cancelled as the attempt said, and nothing else but what fired.
 fn judge_timers(original: &Original, completion: &Completion, expected: &Expected) -> Judged {
     let mut set = Vec::new();
     for change in &completion.output.timers {
-        let TimerSlot::Named(name) = &change.key.slot else { continue };
+        let TimerSlot::Named(name) = &change.key.slot else {
+            continue;
+        };
         let timer = change.timer.as_ref().map(|timer| (timer.id, timer.due));
         set.push((name.to_string(), timer));
     }
     let mut wanted = expected.timers.clone();
-    if let Some(TimerKey { slot: TimerSlot::Named(name), .. }) = &original.timer
+    if let Some(TimerKey {
+        slot: TimerSlot::Named(name),
+        ..
+    }) = &original.timer
         && !wanted.iter().any(|(set, _)| **set == **name)
     {
         wanted.push((name.to_string(), None));

@@ -53,7 +53,10 @@ impl Ledger {
             && record.value == original.record.value
             && record.headers.starts_with(&original.record.headers);
         check("I8", same, || {
-            format!("the letter of {item:?} is not its record: {record:?}, {:?}", original.record)
+            format!(
+                "the letter of {item:?} is not its record: {record:?}, {:?}",
+                original.record
+            )
         })?;
         let ours = &record.headers[original.record.headers.len()..];
         let added = |name: &str| {
@@ -64,20 +67,36 @@ impl Ledger {
         self.judge_cause(told, original, completion, &added)?;
         let known = self.known_letter(original, completion);
         let Some((id, LetterStatus::Dead)) = completion.output.letter else {
-            return check("I8", false, || format!("the letter of {item:?} has no status"));
+            return check("I8", false, || {
+                format!("the letter of {item:?} has no status")
+            });
         };
         check("I8", added("weir.dlq.id") == id.to_uuid(), || {
-            format!("the letter of {item:?} is {}, not {id:?}", added("weir.dlq.id"))
+            format!(
+                "the letter of {item:?} is {}, not {id:?}",
+                added("weir.dlq.id")
+            )
         })?;
         check("I8", known.is_none_or(|known| known == id), || {
             format!("{item:?} was letter {known:?} and is {id:?}")
         })?;
         // A timer that is set by an event twice, after the window of the inbox, is the same letter.
-        let again = matches!(item, ItemId::Timer(_)) || original.timer.is_some() || original.origin.topic.starts_with('_');
+        let again = matches!(item, ItemId::Timer(_))
+            || original.timer.is_some()
+            || original.origin.topic.starts_with('_');
         let new = known.is_some() || again || !self.letters.contains_key(&id);
-        check("I8", new, || format!("{item:?} takes the name of another letter, {id:?}"))?;
-        let holds = self.judge_hold(plan, original, completion, added("weir.dlq.disposition") == "held")?;
-        let replays = known.and_then(|known| self.letters.get(&known)).map_or(0, |letter| letter.replays);
+        check("I8", new, || {
+            format!("{item:?} takes the name of another letter, {id:?}")
+        })?;
+        let holds = self.judge_hold(
+            plan,
+            original,
+            completion,
+            added("weir.dlq.disposition") == "held",
+        )?;
+        let replays = known
+            .and_then(|known| self.letters.get(&known))
+            .map_or(0, |letter| letter.replays);
         let letter = Letter {
             status: LetterStatus::Dead,
             record: (*original.record).clone(),
@@ -102,10 +121,14 @@ impl Ledger {
         let item = completion.item;
         let class = added("weir.dlq.class");
         let counted = told.counted.get(&item).copied().unwrap_or(0);
-        check("I7", added("weir.dlq.attempts") == counted.to_string(), || {
-            let says = added("weir.dlq.attempts");
-            format!("the letter of {item:?} says {says} attempts, counted {counted}")
-        })?;
+        check(
+            "I7",
+            added("weir.dlq.attempts") == counted.to_string(),
+            || {
+                let says = added("weir.dlq.attempts");
+                format!("the letter of {item:?} says {says} attempts, counted {counted}")
+            },
+        )?;
         let before_any = matches!(class.as_str(), "poison" | "unkeyed");
         let crashed = class == "crash";
         check("I7", before_any || crashed || counted > 0, || {
@@ -116,9 +139,11 @@ impl Ledger {
         })?;
         let expected = original.event.is_none() || original.refused_at_start;
         let refused = told.refused.contains(&item);
-        check("I7", class != "unavailable" && (before_any == expected || refused), || {
-            format!("{item:?} died of {class}")
-        })
+        check(
+            "I7",
+            class != "unavailable" && (before_any == expected || refused),
+            || format!("{item:?} died of {class}"),
+        )
     }
 
     /// Whether the sequence waits for an operator from here on.
@@ -146,15 +171,21 @@ impl Ledger {
         if holds {
             let parking = parking.cloned().unwrap_or_default();
             let joins = parking.join.map(|event| event.record) == Some((*original.record).clone());
-            check("I3", parking.leave.is_none() && (joins || is_parked), || {
-                format!("{item:?} does not hold its sequence itself")
-            })?;
+            check(
+                "I3",
+                parking.leave.is_none() && (joins || is_parked),
+                || format!("{item:?} does not hold its sequence itself"),
+            )?;
         }
         Ok(holds)
     }
 
     /// The letter that a parked event is.
-    pub(super) fn known_letter(&self, original: &Original, completion: &Completion) -> Option<Hash128> {
+    pub(super) fn known_letter(
+        &self,
+        original: &Original,
+        completion: &Completion,
+    ) -> Option<Hash128> {
         let ItemId::Parked(_) = completion.item else {
             return None;
         };
@@ -167,10 +198,15 @@ impl Ledger {
         let known = self.known_letter(original, completion);
         let expected = known.map(|id| (id, LetterStatus::Done));
         check("I2", completion.output.letter == expected, || {
-            format!("{:?} leaves letter {:?}, not {expected:?}", completion.item, completion.output.letter)
+            format!(
+                "{:?} leaves letter {:?}, not {expected:?}",
+                completion.item, completion.output.letter
+            )
         })?;
         let Some(letter) = known.and_then(|id| self.letters.get_mut(&id)) else {
-            return check("I2", known.is_none(), || format!("{known:?} was never dead"));
+            return check("I2", known.is_none(), || {
+                format!("{known:?} was never dead")
+            });
         };
         check("I2", letter.status == LetterStatus::Replaying, || {
             format!("{known:?} runs and is {:?}", letter.status)
@@ -189,13 +225,19 @@ impl Ledger {
     ) -> Judged {
         let output = &completion.output;
         let id = command.letter;
-        let status = self.letters.get(&id).map_or(LetterStatus::Dead, |letter| letter.status);
+        let status = self
+            .letters
+            .get(&id)
+            .map_or(LetterStatus::Dead, |letter| letter.status);
         if status != LetterStatus::Dead || told.refused.contains(&completion.item) {
             return check("I2", *output == Output::default(), || {
                 format!("{command:?} changes a letter that is {status:?}: {output:?}")
             });
         }
-        let holds = self.letters.get(&id).and_then(|letter| letter.holds.clone());
+        let holds = self
+            .letters
+            .get(&id)
+            .and_then(|letter| letter.holds.clone());
         let held = holds.is_some();
         let parking = output.parking.as_deref().cloned().unwrap_or_default();
         let (letter, leaves, joins) = match command.kind {
@@ -204,7 +246,9 @@ impl Ledger {
             Kind::Release => (None, held, false),
         };
         let first = holds.as_ref().and_then(|sequence| self.first(sequence));
-        let left = first.filter(|_| leaves).map(|first| (first.number, first.bytes()));
+        let left = first
+            .filter(|_| leaves)
+            .map(|first| (first.number, first.bytes()));
         let moves = holds.is_some() || joins;
         let agrees = output.letter == letter
             && output.records.is_empty()
@@ -213,7 +257,9 @@ impl Ledger {
             && parking.head.is_none_or(|head| !head.held)
             && (output.parking.is_some() == moves)
             && holds.is_none_or(|sequence| sequence == completion.sequence);
-        check("I2", agrees, || format!("{command:?} held {held} does {output:?}"))?;
+        check("I2", agrees, || {
+            format!("{command:?} held {held} does {output:?}")
+        })?;
         if let Some(event) = &parking.join {
             let same = event.letter == Some(id) && event.record == **record;
             check("I8", same, || format!("{command:?} puts {event:?} back"))?;

@@ -19,18 +19,28 @@ impl Simulation {
     pub(super) fn start(&mut self, attempt: Attempt) -> Judged {
         let item = attempt.id.item;
         self.note(|| format!("attempt {:?} number {}", attempt.id, attempt.number));
-        check("I4", !self.revoked, || "an attempt starts after the revocation".into())?;
+        check("I4", !self.revoked, || {
+            "an attempt starts after the revocation".into()
+        })?;
         let counted = self.told.counted.get(&item).copied().unwrap_or(0);
         check("I7", attempt.number == counted + 1, || {
-            format!("{item:?} runs as number {}, counted {counted}", attempt.number)
+            format!(
+                "{item:?} runs as number {}, counted {counted}",
+                attempt.number
+            )
         })?;
         self.judge_gate(&attempt)?;
         match item {
             ItemId::Record(_) => self.judge_record(&attempt)?,
             ItemId::Parked(number) => self.judge_parked(&attempt, number)?,
             ItemId::Timer(id) => {
-                let set = self.ledger.timer(id).is_some_and(|(_, timer)| timer.due <= self.now);
-                check("I2", set, || format!("{item:?} runs and is not set, or not due"))?;
+                let set = self
+                    .ledger
+                    .timer(id)
+                    .is_some_and(|(_, timer)| timer.due <= self.now);
+                check("I2", set, || {
+                    format!("{item:?} runs and is not set, or not due")
+                })?;
             }
         }
         let parked = self.ledger.park.contains_key(&attempt.sequence);
@@ -40,33 +50,62 @@ impl Simulation {
         self.judge_alone(&attempt)?;
         let runner = (self.told.epoch, attempt.id.serial);
         let twice = self.told.runner.insert(item, runner);
-        check("I4", twice.is_none(), || format!("{item:?} starts while {twice:?} runs"))?;
+        check("I4", twice.is_none(), || {
+            format!("{item:?} starts while {twice:?} runs")
+        })?;
         self.flights.push(Flight {
             attempt,
             read: None,
         });
-        let running = self.flights.iter().filter(|flight| self.is_live(flight)).count();
-        check("I10", running <= self.plan.config.limits.running_max, || {
-            format!("{running} attempts are running")
-        })
+        let running = self
+            .flights
+            .iter()
+            .filter(|flight| self.is_live(flight))
+            .count();
+        check(
+            "I10",
+            running <= self.plan.config.limits.running_max,
+            || format!("{running} attempts are running"),
+        )
     }
 
     fn judge_gate(&self, attempt: &Attempt) -> Judged {
         let state = self.gate.breaker.state(self.now);
         let open = matches!(state, State::Open { .. } | State::ForcedOpen);
-        check("I7", !self.gate.paused && (!open || attempt.fallback), || {
-            format!("{:?} starts, the gate is {state:?}, paused {}", attempt.id, self.gate.paused)
-        })?;
-        check("I7", !attempt.fallback || self.gate.is_open(self.now), || {
-            format!("{:?} goes to the fallback while the breaker is {state:?}", attempt.id)
-        })
+        check(
+            "I7",
+            !self.gate.paused && (!open || attempt.fallback),
+            || {
+                format!(
+                    "{:?} starts, the gate is {state:?}, paused {}",
+                    attempt.id, self.gate.paused
+                )
+            },
+        )?;
+        check(
+            "I7",
+            !attempt.fallback || self.gate.is_open(self.now),
+            || {
+                format!(
+                    "{:?} goes to the fallback while the breaker is {state:?}",
+                    attempt.id
+                )
+            },
+        )
     }
 
     fn judge_record(&self, attempt: &Attempt) -> Judged {
         let item = attempt.id.item;
-        let done = item.position().is_some_and(|at| self.ledger.fates.contains_key(&at));
+        let done = item
+            .position()
+            .is_some_and(|at| self.ledger.fates.contains_key(&at));
         check("I2", !done, || format!("{item:?} runs after its fate"))?;
-        let earlier = self.told.arrivals.get(&attempt.sequence).into_iter().flatten();
+        let earlier = self
+            .told
+            .arrivals
+            .get(&attempt.sequence)
+            .into_iter()
+            .flatten();
         for earlier in earlier.take_while(|at| **at != item) {
             check("I3", self.may_have_settled(*earlier), || {
                 format!("{item:?} starts while {earlier:?} is open")
@@ -75,32 +114,47 @@ impl Simulation {
         let position = item.position();
         let lease = position.map(|at| (at.offset, self.ledger.lease.get(usize::from(at.topic))));
         let allowed = lease.is_some_and(|(offset, lease)| lease.is_some_and(|end| offset < *end));
-        check("I7", allowed, || format!("{item:?} starts beyond the lease {:?}", self.ledger.lease))
+        check("I7", allowed, || {
+            format!("{item:?} starts beyond the lease {:?}", self.ledger.lease)
+        })
     }
 
     fn judge_parked(&self, attempt: &Attempt, number: u64) -> Judged {
         let sequence = &attempt.sequence;
-        let first = self.ledger.first(sequence).filter(|first| first.number == number);
+        let first = self
+            .ledger
+            .first(sequence)
+            .filter(|first| first.number == number);
         check("I3", first.is_some(), || {
             format!("parked {number} starts and is not the first of {sequence:?}")
         })?;
         let head = self.ledger.head(sequence);
-        check("I3", head.is_some_and(|head| !head.held && head.due <= self.now), || {
-            format!("parked {number} starts, its head is {head:?}")
-        })?;
-        let letter = first.and_then(|first| first.letter).or(head.and_then(|head| head.letter));
+        check(
+            "I3",
+            head.is_some_and(|head| !head.held && head.due <= self.now),
+            || format!("parked {number} starts, its head is {head:?}"),
+        )?;
+        let letter = first
+            .and_then(|first| first.letter)
+            .or(head.and_then(|head| head.letter));
         let status = letter.map(|id| self.ledger.letters.get(&id).map(|letter| letter.status));
-        check("I2", status.is_none_or(|status| status == Some(LetterStatus::Replaying)), || {
-            format!("parked {number} is letter {letter:?}, which is {status:?}")
-        })?;
-        check("I7", !self.ledger.lease.is_empty(), || "an attempt without a lease".into())
+        check(
+            "I2",
+            status.is_none_or(|status| status == Some(LetterStatus::Replaying)),
+            || format!("parked {number} is letter {letter:?}, which is {status:?}"),
+        )?;
+        check("I7", !self.ledger.lease.is_empty(), || {
+            "an attempt without a lease".into()
+        })
     }
 
     /// One of a sequence runs at a time, and nothing beside what may have ended the host.
     fn judge_alone(&self, attempt: &Attempt) -> Judged {
         let item = attempt.id.item;
         let crashes = self.ledger.crashes(item);
-        check("I7", crashes < 3, || format!("{item:?} runs after {crashes} crashes"))?;
+        check("I7", crashes < 3, || {
+            format!("{item:?} runs after {crashes} crashes")
+        })?;
         let suspect = self.told.suspects.contains(&item);
         check("I7", !suspect || self.ledger.alone == Some(item), || {
             format!("{item:?} may have ended the host and runs without a mark")
@@ -110,9 +164,11 @@ impl Simulation {
             check("I3", flight.attempt.sequence != attempt.sequence, || {
                 format!("{item:?} starts while {other:?} runs")
             })?;
-            check("I7", !suspect && !self.told.suspects.contains(&other), || {
-                format!("{item:?} starts beside {other:?}, one of them may have ended the host")
-            })?;
+            check(
+                "I7",
+                !suspect && !self.told.suspects.contains(&other),
+                || format!("{item:?} starts beside {other:?}, one of them may have ended the host"),
+            )?;
         }
         Ok(())
     }
@@ -129,7 +185,11 @@ impl Simulation {
         }
         if self.rng.percent(40) {
             // Time passes while attempts run, and nobody looks at the clock before one ends.
-            let step = if self.rng.percent(4) { 50_000_000 } else { self.rng.next() % 200 };
+            let step = if self.rng.percent(4) {
+                50_000_000
+            } else {
+                self.rng.next() % 200
+            };
             self.advance(Duration::from_millis(step));
         }
         let at = self.rng.below(self.flights.len());
@@ -157,7 +217,11 @@ impl Simulation {
         if self.rng.percent(20) {
             self.stale.push((id, outcome.clone()));
         }
-        let gate = if self.is_blind() { &mut self.blind } else { &mut self.gate };
+        let gate = if self.is_blind() {
+            &mut self.blind
+        } else {
+            &mut self.gate
+        };
         self.machine.handle_outcome(self.now, gate, id, outcome);
         Ok(())
     }
@@ -170,7 +234,10 @@ impl Simulation {
         let nothing = Default::default();
         let staged = match self.bug {
             Bug::ForgottenStagedReads => &nothing,
-            Bug::WithdrawnState => self.withdrawn.get(&attempt.sequence).unwrap_or(&attempt.staged),
+            Bug::WithdrawnState => self
+                .withdrawn
+                .get(&attempt.sequence)
+                .unwrap_or(&attempt.staged),
             _ => &attempt.staged,
         };
         Read::new(|name| self.ledger.read(staged, &attempt.sequence, name))
@@ -194,7 +261,8 @@ impl Simulation {
                 if let (Bug::UnstableIds, Some(first)) = (self.bug, effects.emissions.first_mut()) {
                     first.id = Some(salt.to_string());
                 }
-                if let (Bug::ReusedIndex, [_, second, ..]) = (self.bug, &mut effects.emissions[..]) {
+                if let (Bug::ReusedIndex, [_, second, ..]) = (self.bug, &mut effects.emissions[..])
+                {
                     let (tenant, source, id) = identity(&attempt.event);
                     second.id = Some(emission_id(&tenant, "ledger", &source, &id, 0));
                     effects.emissions.remove(0);
@@ -302,7 +370,8 @@ impl Simulation {
             let in_lane = !matches!(flight.attempt.id.item, ItemId::Parked(_));
             if in_lane && flight.attempt.sequence == sequence {
                 self.told.runner.remove(&flight.attempt.id.item);
-                self.withdrawn.insert(sequence.clone(), flight.attempt.staged.clone());
+                self.withdrawn
+                    .insert(sequence.clone(), flight.attempt.staged.clone());
             }
         }
     }

@@ -36,7 +36,9 @@ impl Simulation {
             .map(|item| item.record.bytes())
             .sum();
         let bound = limits.bytes_max + self.plan.record_bytes_max;
-        check("I10", bytes <= bound, || format!("{bytes} bytes are open, over {bound}"))?;
+        check("I10", bytes <= bound, || {
+            format!("{bytes} bytes are open, over {bound}")
+        })?;
         let gauges = self.machine.gauges(self.now);
         let resident = gauges.timers;
         check("I10", resident <= limits.timers_resident_max, || {
@@ -45,15 +47,29 @@ impl Simulation {
         let counters = self.machine.counters();
         let counted = counters.fates.iter().chain(&counters.later).sum::<u64>() + counters.commands;
         check("I12", counted == self.acknowledged, || {
-            format!("{counted} fates are counted, {} are acknowledged", self.acknowledged)
+            format!(
+                "{counted} fates are counted, {} are acknowledged",
+                self.acknowledged
+            )
         })
     }
 
     pub(super) fn still_open(&self, gauges: &str) -> String {
         let open = self.plan.items().map(|item| item.position);
-        let open: Vec<_> = open.filter(|at| !self.ledger.fates.contains_key(at)).collect();
-        let parked: Vec<_> = self.ledger.heads.iter().filter(|(_, p)| !p.head.held).collect();
-        let timers = self.ledger.timers.iter().map(|(key, timer)| (key, timer.id, timer.due));
+        let open: Vec<_> = open
+            .filter(|at| !self.ledger.fates.contains_key(at))
+            .collect();
+        let parked: Vec<_> = self
+            .ledger
+            .heads
+            .iter()
+            .filter(|(_, p)| !p.head.held)
+            .collect();
+        let timers = self
+            .ledger
+            .timers
+            .iter()
+            .map(|(key, timer)| (key, timer.id, timer.due));
         let timers: Vec<_> = timers.collect();
         let capacity = self.machine.has_capacity();
         format!(
@@ -81,19 +97,25 @@ impl Simulation {
         }
         settled.extend(self.plan.compacted.iter().cloned());
         let lost: Vec<_> = duplicates.difference(&settled).collect();
-        check("I1", lost.is_empty(), || format!("{lost:?} are duplicates of nothing"))?;
+        check("I1", lost.is_empty(), || {
+            format!("{lost:?} are duplicates of nothing")
+        })?;
         for (id, letter) in &self.ledger.letters {
             let waits = self.ledger.is_parked_letter(*id);
-            check("I1", letter.status != LetterStatus::Replaying || waits, || {
-                format!("letter {id:?} was put back and is nowhere")
-            })?;
+            check(
+                "I1",
+                letter.status != LetterStatus::Replaying || waits,
+                || format!("letter {id:?} was put back and is nowhere"),
+            )?;
         }
         for open in self.ledger.open() {
             let is_open = match open.item {
                 ItemId::Record(position) => !self.ledger.fates.contains_key(&position),
-                ItemId::Parked(number) => {
-                    self.ledger.park.values().any(|park| park.contains_key(&number))
-                }
+                ItemId::Parked(number) => self
+                    .ledger
+                    .park
+                    .values()
+                    .any(|park| park.contains_key(&number)),
                 ItemId::Timer(id) => self.ledger.timer(id).is_some(),
             };
             check("I10", is_open, || format!("{open:?} is kept for ever"))?;

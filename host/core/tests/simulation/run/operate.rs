@@ -51,14 +51,23 @@ impl Simulation {
 
     /// An operator says something about a letter, which may have changed since, or about one that nobody knows.
     pub(super) fn command(&mut self) {
-        let commands = self.plan.log.last().map_or(0, std::collections::BTreeMap::len);
+        let commands = self
+            .plan
+            .log
+            .last()
+            .map_or(0, std::collections::BTreeMap::len);
         if self.calm && !self.machine.has_capacity() {
             return self.make_room();
         }
-        if !self.plan.config.parks || commands >= COMMANDS_MAX || (self.calm && self.rng.percent(90)) {
+        if !self.plan.config.parks
+            || commands >= COMMANDS_MAX
+            || (self.calm && self.rng.percent(90))
+        {
             return;
         }
-        let kind = self.rng.any(vec![Kind::Replay, Kind::Replay, Kind::Drop, Kind::Release]);
+        let kind = self
+            .rng
+            .any(vec![Kind::Replay, Kind::Replay, Kind::Drop, Kind::Release]);
         let Some(kind) = kind else { return };
         let dead = self.rng.percent(60);
         let letters = self.ledger.letters.iter();

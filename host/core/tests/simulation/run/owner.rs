@@ -21,7 +21,10 @@ impl Simulation {
         let (mut id, outcome) = self.stale.swap_remove(at);
         self.note(|| format!("stale outcome {id:?}"));
         if self.bug == Bug::StaleOutcome {
-            let current = self.flights.iter().find(|flight| flight.attempt.id.item == id.item);
+            let current = self
+                .flights
+                .iter()
+                .find(|flight| flight.attempt.id.item == id.item);
             if let (Some(flight), Outcome::Done(_)) = (current, &outcome) {
                 id = flight.attempt.id;
                 let expected = self.expected(&flight.attempt, &self.script(flight));
@@ -29,7 +32,8 @@ impl Simulation {
                 self.told.expected.insert(id.item, expected);
             }
         }
-        self.machine.handle_outcome(self.now, &mut self.gate, id, outcome);
+        self.machine
+            .handle_outcome(self.now, &mut self.gate, id, outcome);
     }
 
     pub(super) fn crash(&mut self) -> Judged {
@@ -41,7 +45,8 @@ impl Simulation {
             && self.rng.percent(50)
         {
             self.note(|| format!("unit {} was committed all the same", unit.number));
-            self.ledger.commit(&self.plan, &mut self.told, &unit, self.bug)?;
+            self.ledger
+                .commit(&self.plan, &mut self.told, &unit, self.bug)?;
         }
         self.take_over(false)
     }
@@ -80,7 +85,10 @@ impl Simulation {
             self.stale.push((flight.attempt.id, outcome));
         }
         self.ledger.find_mark();
-        let running = flights.iter().map(|flight| flight.attempt.id.item).collect();
+        let running = flights
+            .iter()
+            .map(|flight| flight.attempt.id.item)
+            .collect();
         self.restore(&running);
         self.told.suspects = suspects;
         if !orderly {
@@ -104,8 +112,15 @@ impl Simulation {
         match self.bug {
             Bug::ForgottenInbox => restore.inbox.clear(),
             Bug::OneClockInbox => {
-                let window = self.plan.config.inbox.map(|inbox| inbox.window).unwrap_or_default();
-                restore.inbox.retain(|block| self.now.since(block.staged_at) < window);
+                let window = self
+                    .plan
+                    .config
+                    .inbox
+                    .map(|inbox| inbox.window)
+                    .unwrap_or_default();
+                restore
+                    .inbox
+                    .retain(|block| self.now.since(block.staged_at) < window);
             }
             Bug::ForgottenAttempts => restore.open.clear(),
             Bug::CountedCrash => restore.alone = restore.alone.or(running.first().copied()),
@@ -113,7 +128,10 @@ impl Simulation {
             Bug::ForgottenLease => restore.lease.clear(),
             Bug::ForgottenPark => drop(restore.parked.pop()),
             Bug::ForgottenHold => {
-                restore.parked.iter_mut().for_each(|(_, parked)| parked.head.held = false);
+                restore
+                    .parked
+                    .iter_mut()
+                    .for_each(|(_, parked)| parked.head.held = false);
             }
             Bug::EarlyTimer => {
                 let timers = restore.timers.timers.iter_mut();
@@ -121,7 +139,11 @@ impl Simulation {
             }
             _ => {}
         }
-        let open = self.ledger.open().iter().map(|open| (open.item, open.attempts.counted));
+        let open = self
+            .ledger
+            .open()
+            .iter()
+            .map(|open| (open.item, open.attempts.counted));
         let mut counted: std::collections::BTreeMap<_, _> = open
             .filter(|(item, counted)| *counted > 0 && !matches!(item, ItemId::Parked(_)))
             .collect();
@@ -152,17 +174,24 @@ impl Simulation {
             self.machine.abandon_running(self.now, &mut self.gate);
             for id in self.flights.iter().map(|flight| flight.attempt.id) {
                 let runner = (id.epoch, id.serial);
-                self.told.runner.retain(|at, latest| (*at, *latest) != (id.item, runner));
+                self.told
+                    .runner
+                    .retain(|at, latest| (*at, *latest) != (id.item, runner));
             }
         }
         if !self.machine.is_drained() {
             return Ok(());
         }
-        check("I5", self.out.is_none(), || "drained, and a unit is out".into())?;
+        check("I5", self.out.is_none(), || {
+            "drained, and a unit is out".into()
+        })?;
         let ran = self.ledger.number_of_epoch() == self.told.epoch;
         let clean = self.ledger.lease.is_empty() && self.ledger.alone.is_none();
         check("I7", clean || !ran, || {
-            format!("drained, and the ledger says {:?} may run", self.ledger.alone)
+            format!(
+                "drained, and the ledger says {:?} may run",
+                self.ledger.alone
+            )
         })?;
         self.note(|| "drained".into());
         self.take_over(clean)

@@ -268,4 +268,3 @@ fn every_kind_of_key_of_a_subscription_is_deleted_with_it() {
         }
     }
 }
-
