@@ -11,6 +11,7 @@ mod fixture;
 mod http;
 mod kills;
 mod lifecycle;
+mod manual;
 mod publishing;
 mod signals;
 mod tidy;

@@ -167,25 +167,45 @@ fn no_test_is_switched_off_and_nothing_is_left_undone() {
 
 #[test]
 fn links_of_the_documents_lead_somewhere() {
-    check("links to files exist", |file| {
+    check("links to files and their headings exist", |file| {
         if !file.is("md") {
             return Vec::new();
         }
         let folder = root().join(&file.path).parent().unwrap().to_path_buf();
         links(&file.text)
-            .filter(|link| !folder.join(link).exists())
+            .filter(|link| !leads_somewhere(&folder, file, link))
             .map(|link| format!("no {link}"))
             .collect()
     });
 }
 
-/// Targets of `[text](target)` within the repository, without their fragments.
+/// Targets of `[text](target)` within the repository.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     text.split("](").skip(1).filter_map(|rest| {
-        let target = rest.split([')', '#']).next()?;
-        (!target.is_empty() && !target.contains("://") && !target.starts_with("mailto:"))
-            .then_some(target)
+        let target = rest.split(')').next()?;
+        (!target.contains("://") && !target.starts_with("mailto:")).then_some(target)
     })
+}
+
+/// Whether the link's file exists, and the heading in it that its fragment names. Without a file it means its own.
+fn leads_somewhere(folder: &Path, file: &File, link: &str) -> bool {
+    let (target, fragment) = link.split_once('#').unwrap_or((link, ""));
+    let target = folder.join(target);
+    if fragment.is_empty() || link.starts_with('#') {
+        return target.exists() && (fragment.is_empty() || has_heading(&file.text, fragment));
+    }
+    std::fs::read_to_string(target).is_ok_and(|text| has_heading(&text, fragment))
+}
+
+/// Whether a heading has this anchor: its text in lower case, with `-` for spaces and without punctuation.
+fn has_heading(text: &str, anchor: &str) -> bool {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let mut anchors = headings.map(|line| {
+        let text = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = text.replace(' ', "-");
+        kept.replace(|c: char| !c.is_alphanumeric() && c != '-' && c != '_', "")
+    });
+    anchors.any(|found| found == anchor)
 }
 
 #[test]
