@@ -94,3 +94,19 @@ fn a_handler_that_is_undeployed_leaves_no_alarms() {
         .collect();
     assert_eq!(handlers, [Some("b".to_owned()), None, Some("b".to_owned())]);
 }
+
+#[test]
+fn the_manual_has_every_alarm_as_it_is() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    for alarm in Alarm::ALL {
+        let row = format!(
+            "| `{}` | {} | {} | {} |",
+            alarm.code(),
+            alarm.severity().name(),
+            alarm.meaning(),
+            alarm.remedy(&Site::Host)
+        );
+        assert!(page.lines().any(|line| line == row), "no line {row}");
+    }
+}
