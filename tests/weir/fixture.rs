@@ -19,9 +19,13 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// A place for a host with these handlers; `config` goes to the end of its `weir.toml`.
     pub(crate) fn new(handlers: &[&str], config: &str) -> Self {
+        Self::in_folders(&host::handlers(root(), handlers).unwrap(), config)
+    }
+
+    /// The same with handlers in these folders.
+    pub(crate) fn in_folders(handlers: &[PathBuf], config: &str) -> Self {
         let folder = TempDir::with_prefix("weir-").unwrap();
-        let handlers = host::handlers(root(), handlers).unwrap();
-        let place = Place::new(&host::binary().unwrap(), folder.path(), &handlers, config).unwrap();
+        let place = Place::new(&host::binary().unwrap(), folder.path(), handlers, config).unwrap();
         Self { place, folder }
     }
 

@@ -7,6 +7,7 @@
 
 mod data;
 mod dev;
+mod dlq;
 mod fixture;
 mod http;
 mod kills;

@@ -1,5 +1,7 @@
 //! Dead letters: the source record, byte for byte, and why it died.
 
+mod letter;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,8 +11,14 @@ use crate::identity::{Hash128, hash_128};
 use crate::time::Millis;
 use crate::unit::{Attempts, Origin, OutRecord, SequenceKey};
 
+pub use self::letter::{Letter, NotALetter, from_record};
+
 /// The header that names a dead letter.
 pub const ID: &str = "weir.dlq.id";
+/// The first of our headers: the source topic.
+const FIRST: &str = "__dlq.errors.topic";
+/// The disposition of a letter whose sequence waits for an operator.
+const HELD: &str = "held";
 
 /// Header prefixes that a dead letter adds. Incoming headers with them are kept and never interpreted.
 pub const PREFIXES: [&str; 2] = ["__dlq.errors.", "weir.dlq."];
@@ -135,6 +143,17 @@ pub fn letter_id(group: &str, origin: &Origin) -> Hash128 {
     .as_uuid()
 }
 
+/// A sequence as people may see it; none for an event without a key.
+#[must_use]
+pub fn sequence_id(sequence: &SequenceKey) -> Option<String> {
+    match sequence {
+        SequenceKey::Keyed { tenant, key } => {
+            Some(hash_128("weir.sequence.v1", &[tenant.as_bytes(), key]).to_string())
+        }
+        SequenceKey::Alone(_) => None,
+    }
+}
+
 /// The dead letter of a record for `topic`: same partition, key, value and headers, then the vocabulary of KIP-1191 and
 /// ours.
 #[must_use]
@@ -151,14 +170,14 @@ pub fn to_record(
     let mut add = |name: &'static str, value: &str| {
         headers.push((name.into(), Bytes::copy_from_slice(value.as_bytes())))
     };
-    add("__dlq.errors.topic", &origin.topic);
+    add(FIRST, &origin.topic);
     add("__dlq.errors.partition", &origin.partition.to_string());
     add("__dlq.errors.offset", &origin.offset.to_string());
     add("__dlq.errors.group", &source.group);
     add("__dlq.errors.delivery.count", &attempts);
     add("__dlq.errors.message", &cause.message);
     add(ID, &deceased.letter.to_uuid());
-    let disposition = if deceased.held { "held" } else { "released" };
+    let disposition = if deceased.held { HELD } else { "released" };
     add("weir.dlq.disposition", disposition);
     add("weir.dlq.stage", cause.stage.name());
     add("weir.dlq.class", cause.class);
@@ -174,9 +193,8 @@ pub fn to_record(
     }
     add("weir.dlq.dead-at", &now.to_rfc3339());
     add("weir.dlq.attempts", &attempts);
-    if let Some(SequenceKey::Keyed { tenant, key }) = deceased.sequence {
-        let sequence = hash_128("weir.sequence.v1", &[tenant.as_bytes(), key]);
-        add("weir.dlq.sequence", &sequence.to_string());
+    if let Some(sequence) = deceased.sequence.and_then(sequence_id) {
+        add("weir.dlq.sequence", &sequence);
     }
     add("weir.dlq.replays", &deceased.replays.to_string());
     if let Some(traceparent) = deceased.traceparent {
@@ -193,3 +211,6 @@ pub fn to_record(
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

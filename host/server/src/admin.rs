@@ -1,5 +1,8 @@
 //! What an operator has done to this host: the admin API's other side.
 
+mod letters;
+mod steer;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,8 +14,9 @@ use crate::data_dir::DataDir;
 use crate::data_dir::backup::BackupError;
 use crate::embedded::{Embedded, PurgeError};
 use crate::handlers::Deployment;
-use crate::http::{Admin, AdminError, AdminResult, Subject};
+use crate::http::{Admin, AdminError, AdminResult, Letters, Steer, Subject};
 use crate::names;
+use crate::pipeline::Subscription;
 
 /// A host on the embedded store.
 pub struct HostAdmin {
@@ -24,6 +28,25 @@ pub struct HostAdmin {
     pub environment: String,
     /// What is deployed.
     pub deployments: Vec<Deployment>,
+    /// Those of them that read topics.
+    pub subscriptions: Vec<Arc<Subscription>>,
+}
+
+impl HostAdmin {
+    /// The subscription of a handler that is deployed and reads topics.
+    fn subscription(&self, subject: &Subject) -> Result<Arc<Subscription>, AdminError> {
+        let Subject { tenant, handler } = subject;
+        let is_it = |one: &&Arc<Subscription>| {
+            let manifest = &one.deployment.manifest;
+            manifest.name == *handler && *manifest.tenant == **tenant
+        };
+        let found = self.subscriptions.iter().find(is_it);
+        found.map(Arc::clone).ok_or_else(|| {
+            AdminError::Unknown(format!(
+                "no handler {handler} of tenant {tenant} reads topics here: `weir status` lists those that do"
+            ))
+        })
+    }
 }
 
 impl Admin for HostAdmin {
@@ -57,6 +80,16 @@ impl Admin for HostAdmin {
         }
         let store = self.store.clone();
         blocking(move || purge(&store, &group))
+    }
+
+    fn steer(&self, subject: Subject, steer: Steer) -> BoxFuture<'static, AdminResult> {
+        let (store, subscription) = (self.store.clone(), self.subscription(&subject));
+        blocking(move || steer::steer(&store, &*subscription?, steer))
+    }
+
+    fn letters(&self, subject: Subject, asked: Letters) -> BoxFuture<'static, AdminResult> {
+        let subscription = self.subscription(&subject);
+        Box::pin(async move { letters::answer(&*subscription?, asked).await })
     }
 }
 

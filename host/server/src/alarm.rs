@@ -74,8 +74,8 @@ macro_rules! alarms {
 }
 
 alarms! {
-    /// The committed position is not in the log any more: the records from there on are lost, and the partition waits
-    /// for the operator to choose where it goes on.
+    /// The committed position is not in the log any more: the records from there on are lost, and the partition stands
+    /// still.
     PositionLost = "position-lost", Critical;
     /// A topic has another number of partitions than when the subscription first started: keys would move, so it is
     /// stopped.
@@ -117,7 +117,7 @@ impl Alarm {
         let handler = site.handler().unwrap_or("HANDLER");
         match self {
             Self::PositionLost => format!(
-                "choose with `weir resume {handler} --from earliest` or `weir resume {handler} --from latest`"
+                "restore the data directory from a backup with `weir restore`, or start anew where the manifest's [subscribe] from says with `weir undeploy {handler} --purge`, which deletes the handler's state"
             ),
             Self::TopicGrown => format!(
                 "give the topic its former number of partitions, or start anew with `weir undeploy {handler} --purge`, which deletes the handler's state"

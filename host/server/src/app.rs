@@ -139,12 +139,7 @@ impl App {
         components: Vec<Component>,
     ) -> anyhow::Result<Self> {
         ensure_topics(store, config, &deployments)?;
-        let admin = HostAdmin {
-            data_dir: Arc::clone(data_dir),
-            store: store.clone(),
-            environment: config.environment.clone(),
-            deployments: deployments.clone(),
-        };
+        let all = deployments.clone();
         let bus: Arc<dyn Bus> = Arc::new(store.clone());
         let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
         if deployments.is_empty() {
@@ -173,15 +168,24 @@ impl App {
                 Arc::clone(&gate),
                 Arc::clone(&alarms),
             ));
-            subscriptions.push(Arc::new(Subscription {
+            let subscription = Arc::new(Subscription {
                 handlers: Arc::clone(&table),
                 bus: Arc::clone(&bus),
                 ledger: Arc::clone(&ledger),
                 gate,
                 status,
                 deployment,
-            }));
+            });
+            subscription.steer(store.steering(&subscription.deployment.scope)?);
+            subscriptions.push(subscription);
         }
+        let admin = HostAdmin {
+            data_dir: Arc::clone(data_dir),
+            store: store.clone(),
+            environment: config.environment.clone(),
+            deployments: all,
+            subscriptions: subscriptions.clone(),
+        };
         let host_id = config.host_id.clone();
         let statuses = subscriptions.iter().map(|one| Arc::clone(&one.status));
         let status = Arc::new(HostStatus::new(

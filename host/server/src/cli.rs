@@ -5,10 +5,12 @@
 mod backup;
 mod client;
 mod dev;
+mod dlq;
 mod inspect;
 mod owner;
 mod publish;
 mod status;
+mod steer;
 mod table;
 mod tail;
 mod undeploy;
@@ -72,6 +74,14 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Show what a component imports and exports, or what a handler's folder becomes when it is deployed
     Inspect(inspect::InspectArgs),
+    /// Let the events of a handler wait, until it is resumed
+    Pause(steer::SteerArgs),
+    /// Let the events of a paused handler go on
+    Resume(steer::SteerArgs),
+    /// Hold a handler's circuit breaker open or closed, or let it decide by itself
+    Breaker(steer::BreakerArgs),
+    /// Look at dead letters and parked sequences
+    Dlq(dlq::DlqArgs),
     /// Start a host for whoever writes a handler: on a scratch directory, following changes of the handlers' folders
     Dev(dev::DevArgs),
     /// Copy a host's data directory while it runs
@@ -292,6 +302,38 @@ pub fn restore(args: &backup::RestoreArgs) -> Result<(), CliError> {
 /// It was not confirmed, the handler is deployed, or nothing is known of it.
 pub fn undeploy(args: &undeploy::UndeployArgs) -> Result<(), CliError> {
     undeploy::run(args, &mut io::stdout().lock())
+}
+
+/// `weir pause`.
+///
+/// # Errors
+/// The host refused: no such handler reads topics there.
+pub fn pause(args: &steer::SteerArgs) -> Result<(), CliError> {
+    steer::pause(args, &mut io::stdout().lock())
+}
+
+/// `weir resume`.
+///
+/// # Errors
+/// As [`pause`].
+pub fn resume(args: &steer::SteerArgs) -> Result<(), CliError> {
+    steer::resume(args, &mut io::stdout().lock())
+}
+
+/// `weir breaker`.
+///
+/// # Errors
+/// As [`pause`].
+pub fn breaker(args: &steer::BreakerArgs) -> Result<(), CliError> {
+    steer::breaker(args, &mut io::stdout().lock())
+}
+
+/// `weir dlq`.
+///
+/// # Errors
+/// The host refused: no such handler, letter or job.
+pub fn dlq(args: &dlq::DlqArgs) -> Result<(), CliError> {
+    dlq::run(args, &mut io::stdout().lock())
 }
 
 /// An error and its causes in one line.

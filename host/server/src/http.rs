@@ -40,7 +40,7 @@ use tracing::{debug, info, warn};
 
 use self::access::Access;
 pub use self::access::Token;
-pub use self::admin::{Admin, AdminError, AdminResult, Subject};
+pub use self::admin::{Admin, AdminError, AdminResult, Letters, Steer, Subject};
 use self::problem::{Problem, json_response};
 use self::signals::Traffic;
 pub use self::signals::{Readiness, StatusSource, SubscriptionReadiness, View};

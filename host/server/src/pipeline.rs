@@ -30,6 +30,7 @@ use crate::handlers::{Deployment, Handlers, chain};
 use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::From;
 use crate::status::SubscriptionStatus;
+use crate::steering::Steering;
 
 /// Bytes asked of the bus at a time: some hundred events of 1 kB, a fraction of a partition's budget.
 const FETCH_BYTES: usize = 256 << 10;
@@ -52,6 +53,14 @@ pub struct Subscription {
     pub gate: Arc<SharedGate>,
     /// What `weir status` shows.
     pub status: Arc<SubscriptionStatus>,
+}
+
+impl Subscription {
+    /// Obeys an operator.
+    pub fn steer(&self, steering: Steering) {
+        steering.apply(clock::now(), &self.gate);
+        self.status.steer(steering);
+    }
 }
 
 /// Why a partition stopped before it was asked to.

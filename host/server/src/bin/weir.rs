@@ -30,6 +30,10 @@ fn main() -> ExitCode {
         Some(Command::Backup(args)) => cli::back_up(args),
         Some(Command::Restore(args)) => cli::restore(args),
         Some(Command::Undeploy(args)) => cli::undeploy(args),
+        Some(Command::Pause(args)) => cli::pause(args),
+        Some(Command::Resume(args)) => cli::resume(args),
+        Some(Command::Breaker(args)) => cli::breaker(args),
+        Some(Command::Dlq(args)) => cli::dlq(args),
         Some(Command::CompileComponent) => return weir_wasm::run_compiler(),
     };
     match result {

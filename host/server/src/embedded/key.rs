@@ -15,7 +15,7 @@ use parts::{array_off, field_off, put_field, u32_off, u64_off};
 /// A column family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
-    /// Topics, subscriptions, batch headers: small, read when the store opens.
+    /// Topics, subscriptions and what operators asked of them, batch headers: small, read when the store opens.
     Meta,
     /// Record batches, in blob files.
     Log,
@@ -68,10 +68,13 @@ pub(super) enum Kind {
     Timer = 11,
     Due = 12,
     Letter = 13,
+    Steering = 14,
+    Job = 15,
+    JobProgress = 16,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::Topic,
         Self::Group,
         Self::LogStart,
@@ -85,12 +88,21 @@ impl Kind {
         Self::Timer,
         Self::Due,
         Self::Letter,
+        Self::Steering,
+        Self::Job,
+        Self::JobProgress,
     ];
 
     /// Where keys of this kind are kept.
     pub(super) const fn family(self) -> Family {
         match self {
-            Self::Topic | Self::Group | Self::LogStart | Self::BatchHeader => Family::Meta,
+            Self::Topic
+            | Self::Group
+            | Self::LogStart
+            | Self::BatchHeader
+            | Self::Steering
+            | Self::Job
+            | Self::JobProgress => Family::Meta,
             Self::Batch => Family::Log,
             Self::Progress | Self::InboxBlock | Self::Letter => Family::Ledger,
             Self::State => Family::State,
@@ -119,7 +131,7 @@ pub(super) struct GroupKind {
 }
 
 /// All of them, but for the subscription itself: what deleting a subscription deletes.
-pub(super) const OF_GROUP: [GroupKind; 8] = [
+pub(super) const OF_GROUP: [GroupKind; 11] = [
     GroupKind::new(Kind::Progress, "progress"),
     GroupKind::new(Kind::InboxBlock, "inbox"),
     GroupKind::new(Kind::State, "state"),
@@ -128,6 +140,9 @@ pub(super) const OF_GROUP: [GroupKind; 8] = [
     GroupKind::new(Kind::Timer, "timers"),
     GroupKind::new(Kind::Due, "due times"),
     GroupKind::new(Kind::Letter, "letters"),
+    GroupKind::new(Kind::Steering, "steering"),
+    GroupKind::new(Kind::Job, "jobs"),
+    GroupKind::new(Kind::JobProgress, "progress of jobs"),
 ];
 
 impl GroupKind {
@@ -216,6 +231,12 @@ pub(super) enum Key<'a> {
         partition: u32,
         id: Hash128,
     },
+    /// To an operator's pause and command to the breaker.
+    Steering { group: u32 },
+    /// To what a replay job is to do; written once.
+    Job { group: u32, job: u64 },
+    /// To how far it is.
+    JobProgress { group: u32, job: u64 },
 }
 
 /// Length of the common prefix of all keys of one partition: kind, topic or group, partition.
@@ -242,13 +263,20 @@ impl<'a> Key<'a> {
             Self::Timer { .. } => Kind::Timer,
             Self::Due { .. } => Kind::Due,
             Self::Letter { .. } => Kind::Letter,
+            Self::Steering { .. } => Kind::Steering,
+            Self::Job { .. } => Kind::Job,
+            Self::JobProgress { .. } => Kind::JobProgress,
         }
     }
 
     /// The number of the topic or subscription, and of the partition.
     fn place(&self) -> (u32, Option<u32>) {
         match *self {
-            Self::Topic { topic: id } | Self::Group { group: id } => (id, None),
+            Self::Topic { topic: id }
+            | Self::Group { group: id }
+            | Self::Steering { group: id }
+            | Self::Job { group: id, .. }
+            | Self::JobProgress { group: id, .. } => (id, None),
             Self::LogStart {
                 topic: id,
                 partition,
@@ -323,10 +351,13 @@ impl<'a> Key<'a> {
             Self::Topic { .. }
             | Self::Group { .. }
             | Self::LogStart { .. }
-            | Self::Progress { .. } => {}
+            | Self::Progress { .. }
+            | Self::Steering { .. } => {}
             Self::BatchHeader { base: number, .. }
             | Self::Batch { base: number, .. }
-            | Self::InboxBlock { unit: number, .. } => {
+            | Self::InboxBlock { unit: number, .. }
+            | Self::Job { job: number, .. }
+            | Self::JobProgress { job: number, .. } => {
                 out.extend_from_slice(&number.to_be_bytes());
             }
             Self::State {
@@ -430,6 +461,15 @@ impl<'a> Key<'a> {
                 group: id,
                 partition: u32_off(&mut rest)?,
                 id: Hash128(array_off(&mut rest)?),
+            },
+            Kind::Steering => Self::Steering { group: id },
+            Kind::Job => Self::Job {
+                group: id,
+                job: u64_off(&mut rest)?,
+            },
+            Kind::JobProgress => Self::JobProgress {
+                group: id,
+                job: u64_off(&mut rest)?,
             },
         };
         rest.is_empty().then_some(key)

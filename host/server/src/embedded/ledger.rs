@@ -214,7 +214,7 @@ impl Embedded {
     }
 }
 
-fn failed(
+pub(super) fn failed(
     what: &'static str,
     scope: &Scope,
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -4,8 +4,10 @@
 //! tenant or by one with `admin = true`, and the host as a whole by the latter alone; and whatever changes something
 //! is sent as `application/json`, which a web page cannot send to another site without asking first.
 //!
-//! A new route is a line in [`router`], a method of [`Admin`], and a function whose argument is [`Operator`] or
+//! A new route is a line in [`router`] (those of a handler in [`handler`]), a method of [`Admin`], and a function whose argument is [`Operator`] or
 //! [`Subject`]: the argument is the permission.
+
+mod handler;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use super::ingress::{TENANT_DEFAULT, read_body};
 use super::problem::{Problem, json_response};
 use super::signals::View;
 use super::{AppState, HttpConfig};
+pub use handler::{Letters, Steer};
 
 /// What an operator can have done.
 pub trait Admin: Send + Sync + 'static {
@@ -38,6 +41,10 @@ pub trait Admin: Send + Sync + 'static {
     fn back_up(&self, target: PathBuf) -> BoxFuture<'static, AdminResult>;
     /// Deletes everything that is kept of a handler that is not deployed; answers how much it was.
     fn purge(&self, handler: Subject) -> BoxFuture<'static, AdminResult>;
+    /// Lets a deployed handler wait or go on; answers what holds from then on.
+    fn steer(&self, handler: Subject, steer: Steer) -> BoxFuture<'static, AdminResult>;
+    /// Shows the letters and parked events of a deployed handler.
+    fn letters(&self, handler: Subject, asked: Letters) -> BoxFuture<'static, AdminResult>;
 }
 
 /// What is answered, as JSON.
@@ -98,6 +105,7 @@ pub(super) fn router() -> Router<AppState> {
     Router::new()
         .route("/v1/admin/backup", post(back_up))
         .route("/v1/admin/handlers/{handler}/purge", post(purge))
+        .merge(handler::routes())
         .route_layer(middleware::from_fn(require_json))
 }
 

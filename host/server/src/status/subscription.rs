@@ -18,6 +18,7 @@ use crate::handlers::{Deployment, chain};
 use crate::http::SubscriptionReadiness;
 use crate::metrics::Histogram;
 use crate::pipeline::{PipelineError, SharedGate};
+use crate::steering::Steering;
 
 /// What one partition last reported.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +96,7 @@ pub struct SubscriptionStatus {
     partitions: Mutex<BTreeMap<u32, PartitionStatus>>,
     stopped: Mutex<Stops>,
     commits: Histogram,
+    steering: Mutex<Steering>,
 }
 
 impl SubscriptionStatus {
@@ -118,6 +120,7 @@ impl SubscriptionStatus {
             partitions: Mutex::default(),
             stopped: Mutex::default(),
             commits: Histogram::default(),
+            steering: Mutex::default(),
         }
     }
 
@@ -125,6 +128,29 @@ impl SubscriptionStatus {
     pub fn deploy(&self, digest: &str) {
         let mut own = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
         digest.clone_into(&mut own);
+    }
+
+    /// An operator has commanded this.
+    pub fn steer(&self, steering: Steering) {
+        *self.lock_steering() = steering;
+    }
+
+    /// What an operator has commanded.
+    #[must_use]
+    pub fn steering(&self) -> Steering {
+        *self.lock_steering()
+    }
+
+    fn lock_steering(&self) -> MutexGuard<'_, Steering> {
+        self.steering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first position of the command topic in a partition that was not obeyed; none before it serves.
+    #[must_use]
+    pub fn obeyed(&self, partition: u32) -> Option<u64> {
+        let topic = usize::from(self.deployment.command_topic());
+        let partitions = self.partitions();
+        partitions.get(&partition)?.frontiers.get(topic).copied()
     }
 
     /// Takes over what a partition's machine says.

@@ -70,6 +70,15 @@ fn numbered(kind: Kind, id: u32, partition: u32, number: u64) -> Option<Key<'sta
             partition,
             id: Hash128([7; 16]),
         },
+        Kind::Steering => Key::Steering { group: id },
+        Kind::Job => Key::Job {
+            group: id,
+            job: number,
+        },
+        Kind::JobProgress => Key::JobProgress {
+            group: id,
+            job: number,
+        },
         Kind::State | Kind::ParkedEvent | Kind::ParkedHead | Kind::Timer => return None,
     })
 }
@@ -248,7 +257,10 @@ fn belongs_to_a_group(kind: Kind) -> bool {
         | Kind::ParkedHead
         | Kind::Timer
         | Kind::Due
-        | Kind::Letter => true,
+        | Kind::Letter
+        | Kind::Steering
+        | Kind::Job
+        | Kind::JobProgress => true,
     }
 }
 

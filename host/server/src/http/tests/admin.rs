@@ -39,6 +39,16 @@ impl Admin for Asked {
     fn purge(&self, Subject { tenant, handler }: Subject) -> BoxFuture<'static, AdminResult> {
         self.note(format!("purge {tenant}/{handler}"))
     }
+
+    fn steer(&self, subject: Subject, steer: Steer) -> BoxFuture<'static, AdminResult> {
+        let Subject { tenant, handler } = subject;
+        self.note(format!("{steer:?} {tenant}/{handler}"))
+    }
+
+    fn letters(&self, subject: Subject, asked: Letters) -> BoxFuture<'static, AdminResult> {
+        let Subject { tenant, handler } = subject;
+        self.note(format!("{asked:?} {tenant}/{handler}"))
+    }
 }
 
 fn with_an_admin() -> HttpConfig {
@@ -85,6 +95,15 @@ async fn without_tokens_whoever_reaches_the_host_steers_it() {
         ),
         ("handlers/nobody/purge", "{}", 404, "there is none"),
         ("handlers/both/purge", "{}", 400, "a and b have a handler"),
+        ("handlers/billing/pause", "{}", 200, "Pause a/billing"),
+        ("handlers/billing/resume", "{}", 200, "Resume a/billing"),
+        (
+            "handlers/billing/breaker",
+            r#"{"command":"open"}"#,
+            200,
+            "Breaker(Open) a/billing",
+        ),
+        ("handlers/billing/breaker", "{}", 400, "missing field"),
         ("nothing", "{}", 404, "/v1/admin/.."),
     ];
     for (path, body, status, says) in cases {
@@ -103,6 +122,8 @@ async fn a_token_steers_its_tenants_handlers_and_an_admins_token_everything() {
         ("secret-of-a", "handlers/billing/purge?tenant=a", 200),
         ("secret-of-a", "handlers/billing/purge?tenant=b", 403),
         ("secret-of-b", "handlers/billing/purge?tenant=a", 403),
+        ("secret-of-b", "handlers/billing/pause?tenant=a", 403),
+        ("secret-of-a", "handlers/billing/pause", 200),
         ("secret-of-a", "backup", 403),
         ("secret-of-all", "backup", 200),
         ("secret-of-all", "handlers/billing/purge", 200),
@@ -125,7 +146,7 @@ async fn what_a_web_page_can_send_without_asking_steers_nothing() {
         "content-type: text/plain\r\n",
         "content-type: application/x-www-form-urlencoded\r\n",
     ] {
-        for path in ["backup", "handlers/billing/purge"] {
+        for path in ["backup", "handlers/billing/purge", "handlers/billing/pause"] {
             let answer = host
                 .request(
                     &format!("POST /v1/admin/{path}"),
@@ -137,4 +158,57 @@ async fn what_a_web_page_can_send_without_asking_steers_nothing() {
         }
     }
     assert!(host.asked.0.lock().unwrap().is_empty());
+}
+
+async fn get(host: &Host, token: &str, path: &str) -> Answer {
+    let authorization = if token.is_empty() {
+        String::new()
+    } else {
+        format!("authorization: Bearer {token}\r\n")
+    };
+    host.request(&format!("GET /v1/admin/{path}"), &authorization, "")
+        .await
+}
+
+#[tokio::test]
+async fn letters_are_asked_for_by_what_they_have_in_common() {
+    let host = start().await;
+    let billing = |rest: &str| format!("handlers/billing/{rest}");
+    for (path, status, says) in [
+        ("letters", 200, "all: false, code: None"),
+        (
+            "letters?code=a&class=b&limit=7",
+            200,
+            "code: Some(\\\"a\\\"), class: Some(\\\"b\\\")",
+        ),
+        (
+            "letters?within_s=60&status=held",
+            200,
+            "within_s: Some(60), status: Some(Held)",
+        ),
+        ("letters?status=lost", 400, "unknown variant"),
+        ("letters?limit=0", 400, "write 1 to 10000"),
+        ("letters/abc", 200, "Show(\\\"abc\\\") a/billing"),
+        ("parked?limit=3", 200, "Parked(3) a/billing"),
+    ] {
+        let answer = get(&host, "", &billing(path)).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert!(answer.body.contains(says), "{path}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn letters_are_shown_to_those_who_may_steer_the_handler() {
+    let host = start_with(with_an_admin()).await;
+    for (token, path, status) in [
+        ("", "handlers/billing/letters", 401),
+        ("secret-of-a", "handlers/billing/letters", 200),
+        ("secret-of-b", "handlers/billing/letters?tenant=a", 403),
+        ("secret-of-b", "handlers/billing/letters/x?tenant=a", 403),
+        ("secret-of-b", "handlers/billing/parked?tenant=a", 403),
+        ("secret-of-all", "handlers/billing/parked", 200),
+    ] {
+        let answer = get(&host, token, path).await;
+        assert_eq!(answer.status, status, "{token} {path}: {answer:?}");
+    }
 }

@@ -132,6 +132,7 @@ impl Summary<'_> {
             "reason": self.state.reason(),
             "paused": self.gate.paused,
             "breaker": self.gate.breaker.name(),
+            "breaker_command": self.status.steering().breaker.name(),
             "breaker_cause": self.gate.cause.map(weir_core::breaker::Cause::name),
             "lag": self.lag.iter().map(|(_, lag)| lag).sum::<u64>(),
             "lag_by_topic": lag,

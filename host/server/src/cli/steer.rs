@@ -1,0 +1,163 @@
+//! `weir pause`, `weir resume`, `weir breaker`: a handler waits or goes on.
+
+use std::io::Write;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Client, ClientError, segment};
+use super::{CliError, HostArgs};
+use crate::names::printable;
+use crate::steering::BreakerCommand;
+
+/// Which handler of which host.
+#[derive(Clone, Debug, Args)]
+pub(super) struct HandlerArgs {
+    /// The handler's name
+    pub(super) handler: String,
+    /// Who owns it; needed where several tenants have a handler of this name
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    host: HostArgs,
+}
+
+/// Arguments of `weir pause` and `weir resume`.
+#[derive(Debug, Args)]
+pub struct SteerArgs {
+    #[command(flatten)]
+    handler: HandlerArgs,
+}
+
+/// Arguments of `weir breaker`.
+#[derive(Debug, Args)]
+pub struct BreakerArgs {
+    #[command(flatten)]
+    handler: HandlerArgs,
+    /// open: no attempts; close: attempts whatever fails; auto: as their outcomes tell
+    #[arg(value_enum)]
+    command: BreakerCommand,
+}
+
+impl HandlerArgs {
+    /// The host.
+    pub(super) fn client(&self) -> Result<Client, CliError> {
+        self.host.client()
+    }
+
+    /// The path of this handler's `rest`, which may have a query.
+    pub(super) fn path(&self, rest: &str, query: &[(&str, String)]) -> String {
+        let handler = segment(&self.handler);
+        let mut path = format!("/v1/admin/handlers/{handler}/{rest}");
+        let tenant = self.tenant.iter().map(|tenant| ("tenant", tenant.clone()));
+        let mut mark = '?';
+        for (name, value) in query.iter().cloned().chain(tenant) {
+            path.push(mark);
+            path += &format!("{name}={}", segment(&value));
+            mark = '&';
+        }
+        path
+    }
+
+    /// Reads what the host says.
+    pub(super) fn get(&self, rest: &str, query: &[(&str, String)]) -> Result<Value, CliError> {
+        let client = self.client()?;
+        let text = client.get(&self.path(rest, query))?;
+        understand(&client, serde_json::from_str(&text))
+    }
+
+    /// Has the host do something.
+    pub(super) fn post(&self, rest: &str, body: &Value) -> Result<Value, CliError> {
+        Ok(self.client()?.ask(&self.path(rest, &[]), body)?)
+    }
+
+    /// What is used of an answer.
+    pub(super) fn read<T: for<'a> Deserialize<'a>>(&self, answer: Value) -> Result<T, CliError> {
+        understand(&self.client()?, serde_json::from_value(answer))
+    }
+}
+
+fn understand<T>(client: &Client, read: serde_json::Result<T>) -> Result<T, CliError> {
+    Ok(read.map_err(|error| ClientError::Answer {
+        url: client.url().to_owned(),
+        reason: error.to_string(),
+    })?)
+}
+
+/// What holds from then on.
+#[derive(Deserialize)]
+struct Steered {
+    paused: bool,
+    was_paused: bool,
+    breaker: String,
+}
+
+pub(super) fn pause(args: &SteerArgs, out: &mut dyn Write) -> Result<(), CliError> {
+    let handler = &args.handler;
+    let name = printable(&handler.handler);
+    steer(handler, "pause", &json!({}), out, |was| {
+        if was.was_paused {
+            format!("{name} was paused already")
+        } else {
+            format!(
+                "{name} is paused: attempts that run finish, events wait; `weir resume {name}` lets them go on"
+            )
+        }
+    })
+}
+
+pub(super) fn resume(args: &SteerArgs, out: &mut dyn Write) -> Result<(), CliError> {
+    let handler = &args.handler;
+    let name = printable(&handler.handler);
+    steer(handler, "resume", &json!({}), out, |was| {
+        let before = if was.was_paused {
+            "goes on"
+        } else {
+            "was not paused"
+        };
+        let breaker = if was.breaker == BreakerCommand::Open.name() {
+            format!("; its breaker is held open: `weir breaker {name} auto` lets it close")
+        } else {
+            String::new()
+        };
+        format!("{name} {before}{breaker}")
+    })
+}
+
+pub(super) fn breaker(args: &BreakerArgs, out: &mut dyn Write) -> Result<(), CliError> {
+    let handler = &args.handler;
+    let name = printable(&handler.handler);
+    let body = json!({ "command": args.command.name() });
+    steer(handler, "breaker", &body, out, |is| {
+        let what = match args.command {
+            BreakerCommand::Auto => "opens and closes as outcomes tell",
+            BreakerCommand::Open => "is held open: no attempts start",
+            BreakerCommand::Close => "is held closed: attempts start whatever fails",
+        };
+        let paused = if is.paused {
+            ", and the handler is paused"
+        } else {
+            ""
+        };
+        format!("the breaker of {name} {what}{paused}")
+    })
+}
+
+fn steer(
+    handler: &HandlerArgs,
+    rest: &str,
+    body: &Value,
+    out: &mut dyn Write,
+    say: impl FnOnce(Steered) -> String,
+) -> Result<(), CliError> {
+    let answer = handler.post(rest, body)?;
+    if handler.json {
+        return Ok(writeln!(out, "{answer}")?);
+    }
+    let steered = handler.read(answer)?;
+    Ok(writeln!(out, "{}", say(steered))?)
+}

@@ -1,0 +1,131 @@
+//! Letters and parked sequences as JSON.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use weir_core::dead_letter::{Letter, sequence_id};
+use weir_core::event::{HeaderName, Record};
+use weir_core::identity::Hash128;
+use weir_core::unit::SequenceKey;
+
+use super::{Found, Listing};
+use crate::ledger::LedgerError;
+use crate::pipeline::Subscription;
+
+/// Data beyond this are cut: the answer is for people, and `weir tail` shows the topic.
+const DATA_BYTES_MAX: usize = 64 << 10;
+
+impl Found {
+    /// For the command line and other programs.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut json = json!({
+            "id": self.id.to_uuid(),
+            "status": self.status.name(),
+            "dead_at": self.dead_at.to_rfc3339(),
+            "topic": &*self.origin.topic,
+            "partition": self.origin.partition,
+            "offset": self.origin.offset,
+            "sequence": self.sequence,
+            "class": self.class,
+            "code": self.code,
+            "message": self.message,
+            "attempts": self.attempts,
+            "replays": self.replays,
+        });
+        if let (Some(fields), Some(key)) = (json.as_object_mut(), &self.key) {
+            put(fields, "key", key);
+        }
+        json
+    }
+}
+
+impl Listing {
+    /// For the command line and other programs.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "letters": self.letters.iter().map(Found::to_json).collect::<Vec<_>>(),
+            "more": self.more,
+        })
+    }
+}
+
+/// Everything of one letter: `found` is what its list shows, `letter` and `original` what its record holds.
+#[must_use]
+pub fn page_of(found: &Found, letter: &Letter, original: &Record) -> Value {
+    let mut page = found.to_json();
+    let Some(fields) = page.as_object_mut() else {
+        return page;
+    };
+    fields.insert("message".to_owned(), letter.message.as_str().into());
+    fields.insert("letter_headers".to_owned(), headers(&letter.headers));
+    fields.insert("headers".to_owned(), headers(&original.headers));
+    if let Some(key) = &original.key {
+        put(fields, "key", key);
+    }
+    if let Some(value) = &original.value {
+        let end = value.len().min(DATA_BYTES_MAX);
+        // A cut within a character would make text of any language look like bytes.
+        let whole = str::from_utf8(value).map_or(end, |text| text.floor_char_boundary(end));
+        put(fields, "data", &value.slice(..whole));
+        fields.insert("data_bytes".to_owned(), value.len().into());
+    }
+    page
+}
+
+/// Parked sequences of all partitions, at most `max`.
+pub fn parked(subscription: &Subscription, max: usize) -> Result<Value, LedgerError> {
+    let deployment = &subscription.deployment;
+    let mut sequences = Vec::new();
+    let mut more = false;
+    for partition in 0..deployment.partitions(&*subscription.bus) {
+        // One more than there is room for, to know whether there are more.
+        let room = max - sequences.len();
+        let mut parked = subscription
+            .ledger
+            .parked(&deployment.scope, partition, room + 1)?;
+        more |= parked.len() > room;
+        parked.truncate(room);
+        for (key, sequence) in parked {
+            let head = &sequence.head;
+            let mut json = json!({
+                "partition": partition,
+                "sequence": sequence_id(&key),
+                "events": sequence.count,
+                "bytes": sequence.bytes,
+                "attempts": head.attempts.counted,
+                "failures": head.attempts.failures,
+                "held": head.held,
+                "letter": head.letter.map(Hash128::to_uuid),
+                "next": (!head.held).then(|| head.due.to_rfc3339()),
+            });
+            if let (Some(fields), SequenceKey::Keyed { tenant, key }) = (json.as_object_mut(), &key)
+            {
+                fields.insert("tenant".to_owned(), (&**tenant).into());
+                put(fields, "key", key);
+            }
+            sequences.push(json);
+        }
+    }
+    Ok(json!({ "sequences": sequences, "more": more }))
+}
+
+fn headers(headers: &[(HeaderName, Bytes)]) -> Value {
+    let one = |(name, value): &(HeaderName, Bytes)| {
+        let mut fields = Map::new();
+        fields.insert("name".to_owned(), (&**name).into());
+        put(&mut fields, "value", value);
+        Value::Object(fields)
+    };
+    headers.iter().map(one).collect()
+}
+
+/// Text as it is, other bytes in base64 under a name that says so.
+fn put(fields: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+    match str::from_utf8(bytes) {
+        Ok(text) => fields.insert(name.to_owned(), text.into()),
+        Err(_) => fields.insert(format!("{name}_base64"), BASE64.encode(bytes).into()),
+    };
+}

@@ -1,0 +1,177 @@
+use super::*;
+
+fn found(id: u8, dead_at: u64) -> Found {
+    Found {
+        id: Hash128([id; 16]),
+        place: Place {
+            topic: 0,
+            partition: 0,
+            offset: 0,
+        },
+        origin: Origin {
+            topic: "t".into(),
+            partition: 0,
+            offset: 0,
+        },
+        key: None,
+        sequence: None,
+        class: "transient".to_owned(),
+        code: "c".to_owned(),
+        message: String::new(),
+        attempts: 1,
+        replays: 0,
+        dead_at: Millis(dead_at),
+        status: Status::Dead,
+    }
+}
+
+/// Takes records of (letter, time, whether it fits) and compares the letters that are kept.
+fn check(max: usize, records: &[(u8, u64, bool)], kept: &[(u8, u64)], more: bool) {
+    let mut latest = Latest::new(max);
+    for &(id, at, fits) in records {
+        latest.take(Hash128([id; 16]), fits.then(|| found(id, at)));
+    }
+    let listing = latest.finish();
+    let letters: Vec<_> = listing
+        .letters
+        .iter()
+        .map(|one| (one.id.0[0], one.dead_at.0))
+        .collect();
+    assert_eq!(letters, kept, "{records:?}");
+    assert_eq!(listing.more, more, "{records:?}");
+}
+
+#[test]
+fn a_letter_is_listed_once_by_its_latest_record() {
+    check(9, &[(1, 5, true), (2, 6, true)], &[(1, 5), (2, 6)], false);
+    check(
+        9,
+        &[(1, 5, true), (2, 6, true), (1, 7, true)],
+        &[(2, 6), (1, 7)],
+        false,
+    );
+    // It died of something else the second time.
+    check(9, &[(1, 5, true), (1, 7, false)], &[], false);
+}
+
+#[test]
+fn those_that_died_last_are_kept_and_a_cut_list_says_so() {
+    let records = [(1, 5, true), (2, 9, true), (3, 7, true)];
+    check(2, &records, &[(3, 7), (2, 9)], true);
+    check(3, &records, &[(1, 5), (3, 7), (2, 9)], false);
+    // What was pushed out is not taken for what comes later.
+    check(
+        1,
+        &[(1, 5, true), (2, 9, true), (1, 10, true)],
+        &[(1, 10)],
+        true,
+    );
+}
+
+fn letter() -> Letter {
+    Letter {
+        id: Hash128([7; 16]).as_uuid(),
+        origin: found(7, 0).origin,
+        held: false,
+        class: "permanent".to_owned(),
+        code: "bad-amount".to_owned(),
+        message: "m".to_owned(),
+        attempts: 1,
+        replays: 0,
+        sequence: Some("abc".to_owned()),
+        dead_at: Millis(10_000),
+        headers: Vec::new(),
+    }
+}
+
+#[test]
+fn a_selection_means_the_letters_that_fit_everything_it_says() {
+    let some = |text: &str| Some(text.to_owned());
+    let id = letter().id.to_uuid();
+    let any = Selection::default();
+    for (selection, fits) in [
+        (Selection::default(), true),
+        (
+            Selection {
+                code: some("bad-amount"),
+                ..any.clone()
+            },
+            true,
+        ),
+        (
+            Selection {
+                code: some("other"),
+                ..any.clone()
+            },
+            false,
+        ),
+        (
+            Selection {
+                class: some("permanent"),
+                ..any.clone()
+            },
+            true,
+        ),
+        (
+            Selection {
+                class: some("trap"),
+                code: some("bad-amount"),
+                ..any.clone()
+            },
+            false,
+        ),
+        (
+            Selection {
+                sequence: some("abc"),
+                ..any.clone()
+            },
+            true,
+        ),
+        (
+            Selection {
+                sequence: some("abd"),
+                ..any.clone()
+            },
+            false,
+        ),
+        (
+            Selection {
+                letters: vec!["x".to_owned(), id.clone()],
+                ..any.clone()
+            },
+            true,
+        ),
+        (
+            Selection {
+                letters: vec!["x".to_owned()],
+                ..any.clone()
+            },
+            false,
+        ),
+        (
+            Selection {
+                letters: vec![id],
+                code: some("other"),
+                ..any.clone()
+            },
+            false,
+        ),
+        (
+            Selection {
+                within_s: Some(5),
+                ..any.clone()
+            },
+            true,
+        ),
+        (
+            Selection {
+                within_s: Some(4),
+                ..any.clone()
+            },
+            false,
+        ),
+    ] {
+        let now = Millis(15_000);
+        assert_eq!(selection.admits(now, &letter()), fits, "{selection:?}");
+    }
+}
