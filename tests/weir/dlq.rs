@@ -1,5 +1,6 @@
 //! Dead letters and handlers in an operator's hands, by the commands that an operator types.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 use weir_tests::host::{self, Host};
 use weir_tests::http::Client;
 use weir_tests::purchases::{INVOICES, PAYMENTS};
+use weir_tests::wait;
 
 use crate::fixture::{SETTLE, Scratch, root};
 
@@ -24,7 +26,7 @@ impl Billing {
         fs::copy(built.join("billing.wasm"), folder.join("billing.wasm")).unwrap();
         let manifest = fs::read_to_string(built.join("handler.toml")).unwrap();
         fs::write(folder.join("handler.toml"), manifest + more).unwrap();
-        let scratch = Scratch::in_folders(&[folder.clone()], "");
+        let scratch = Scratch::in_folders(std::slice::from_ref(&folder), "");
         Self { scratch, folder }
     }
 
@@ -75,15 +77,27 @@ impl Billing {
         listing["letters"].as_array().unwrap().clone()
     }
 
-    /// Status by the event's offset and partition, sorted.
-    fn statuses(&self) -> Vec<String> {
-        let mut statuses: Vec<_> = self
-            .letters()
-            .iter()
-            .map(|letter| letter["status"].as_str().unwrap().to_owned())
-            .collect();
-        statuses.sort();
-        statuses
+    /// The status of the letter of an event, by its customer, which has one.
+    fn status_of(&self, customer: &str) -> String {
+        let letters = self.letters();
+        let letter = letters.iter().find(|letter| letter["key"] == customer);
+        letter.unwrap()["status"].as_str().unwrap().to_owned()
+    }
+
+    fn id_of(&self, customer: &str) -> String {
+        let letters = self.letters();
+        let letter = letters.iter().find(|letter| letter["key"] == customer);
+        letter.unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the job says this of itself.
+    fn wait_for_job(&self, job: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        wait::until(&format!("job {job} to be {what}"), SETTLE, || {
+            let told = self.weir(&["dlq", "job", "billing", job]);
+            anyhow::ensure!(is(&told), "{told}");
+            Ok(Some(told))
+        })
+        .unwrap()
     }
 }
 
@@ -249,4 +263,226 @@ fn breaker_that_is_held_open_lets_nothing_pass_until_it_may_decide() {
     billing.weir(&["breaker", "billing", "auto"]);
     host.client().settle(SETTLE).unwrap();
     assert_eq!(effects(host.client()), ["a"]);
+}
+
+/// How often each event had an effect.
+fn times(client: &Client) -> BTreeMap<String, usize> {
+    let mut times = BTreeMap::new();
+    for cause in effects(client) {
+        *times.entry(cause).or_default() += 1;
+    }
+    times
+}
+
+#[test]
+fn replayed_letters_have_their_effects_once_and_dropped_ones_none() {
+    let billing = Billing::new("");
+    let host = billing.start();
+    publish(
+        host.client(),
+        &[bad("a", "1"), bad("b", "2"), bad("c", "3")],
+    );
+    host.client().settle(SETTLE).unwrap();
+    let dropped = billing.id_of("2");
+    let answer = billing.weir(&["dlq", "drop", "billing", &dropped]);
+    assert_eq!(answer["letters"], json!([dropped]));
+    assert_eq!(answer["obeyed"], true);
+    assert_eq!(billing.status_of("2"), "dropped");
+
+    // The cause is still there: the letters die again, under their ids.
+    let ids = [billing.id_of("1"), billing.id_of("3")];
+    let job = billing.weir(&["dlq", "replay", "billing", "--all", "--rate", "100"]);
+    assert_eq!((&job["id"], &job["letters"]), (&json!(1), &json!(2)));
+    let job = billing.wait_for_job("1", "done", |job| job["state"] == "done");
+    assert_eq!(
+        (&job["dead"], &job["done"]),
+        (&json!(2), &json!(0)),
+        "{job}"
+    );
+    assert_eq!([billing.id_of("1"), billing.id_of("3")], ids);
+    for letter in billing.letters() {
+        let replays = u64::from(letter["id"] != dropped);
+        assert_eq!(letter["replays"], replays, "{letter}");
+    }
+    assert_eq!(effects(host.client()), Vec::<String>::new());
+
+    host.drain().unwrap();
+    billing.correct();
+    let host = billing.start();
+    billing.weir(&["dlq", "replay", "billing", "--code", "bad-amount"]);
+    let job = billing.wait_for_job("2", "done", |job| job["state"] == "done");
+    assert_eq!(
+        (&job["dead"], &job["done"]),
+        (&json!(0), &json!(2)),
+        "{job}"
+    );
+    let once = BTreeMap::from([("a".to_owned(), 1), ("c".to_owned(), 1)]);
+    assert_eq!(times(host.client()), once);
+    assert_eq!(billing.status_of("1"), "done");
+    assert_eq!(billing.status_of("2"), "dropped");
+
+    // What is done or dropped never runs again.
+    for id in [&ids[0], &dropped] {
+        let (code, _, said) = billing.try_weir(&["dlq", "replay", "billing", id]);
+        assert_eq!(code, Some(1));
+        assert!(said.contains("that is dead fits"), "{said}");
+    }
+    let jobs = billing.weir(&["dlq", "jobs", "billing"]);
+    assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(2));
+    let (_, _, said) = billing.try_weir(&["dlq", "job", "billing", "2", "pause"]);
+    assert!(said.contains("is over"), "{said}");
+    let (code, _, said) = billing.try_weir(&["dlq", "replay", "billing"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert_eq!(times(host.client()), once);
+}
+
+#[test]
+fn held_sequence_waits_for_its_letter_to_be_released() {
+    let billing = Billing::new("[dead_letter]\non_dead = \"hold\"\n");
+    let host = billing.start();
+    let client = host.client();
+    publish(
+        client,
+        &[bad("a", "1"), good("b", "1"), bad("c", "2"), good("d", "2")],
+    );
+    let held = |count: usize| {
+        wait::until("sequences to be held", SETTLE, || {
+            let parked = billing.weir(&["dlq", "list", "billing", "--parked"]);
+            let sequences = parked["sequences"].as_array().unwrap();
+            let is = |one: &&Value| one["held"] == true && one["events"] == 2;
+            let held = sequences.iter().filter(is).count();
+            anyhow::ensure!(held == count, "{parked}");
+            Ok(Some(()))
+        })
+        .unwrap();
+    };
+    held(2);
+    assert_eq!(billing.status_of("1"), "held");
+    assert_eq!(effects(client), Vec::<String>::new());
+    billing.weir(&["dlq", "release", "billing", &billing.id_of("1")]);
+    wait::until("the sequence to go on", SETTLE, || {
+        Ok((effects(client) == ["b"]).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(billing.status_of("1"), "dead");
+    assert_eq!(billing.status_of("2"), "held");
+    let (_, _, said) = billing.try_weir(&["dlq", "release", "billing", "--sequence", "none"]);
+    assert!(said.contains("that is dead fits"), "{said}");
+    held(1);
+    // Dropped, the letter holds nothing either.
+    billing.weir(&["dlq", "drop", "billing", "--sequence", &{
+        let letters = billing.letters();
+        let letter = letters.iter().find(|letter| letter["key"] == "2");
+        letter.unwrap()["sequence"].as_str().unwrap().to_owned()
+    }]);
+    wait::until("the other sequence to go on", SETTLE, || {
+        Ok((effects(client) == ["b", "d"]).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(billing.status_of("2"), "dropped");
+}
+
+#[test]
+fn job_goes_on_after_its_host_was_killed_and_runs_every_letter_once() {
+    const LETTERS: usize = 60;
+    let billing = Billing::new("");
+    let host = billing.start();
+    // Two letters for each customer.
+    let events: Vec<_> = (0..LETTERS)
+        .map(|n| bad(&n.to_string(), &(n % (LETTERS / 2)).to_string()))
+        .collect();
+    publish(host.client(), &events);
+    host.client().settle(SETTLE).unwrap();
+    host.drain().unwrap();
+    billing.correct();
+    let mut host = billing.start();
+    billing.weir(&["dlq", "replay", "billing", "--all", "--rate", "20"]);
+    for sent in [5, 23, 41] {
+        billing.wait_for_job("1", "under way", |job| {
+            job["sent"].as_u64().unwrap() >= sent
+        });
+        host.kill().unwrap();
+        host = billing.start();
+    }
+    // A pause outlives the host as well.
+    let job = billing.weir(&["dlq", "job", "billing", "1", "pause"]);
+    assert_eq!(job["state"], "paused");
+    host.kill().unwrap();
+    let host = billing.start();
+    let job = billing.weir(&["dlq", "job", "billing", "1"]);
+    assert_eq!(job["state"], "paused", "{job}");
+    billing.weir(&["dlq", "job", "billing", "1", "resume"]);
+    let job = billing.wait_for_job("1", "done", |job| job["state"] == "done");
+    assert_eq!(job["done"], LETTERS, "{job}");
+    let times = times(host.client());
+    assert_eq!(times.len(), LETTERS);
+    assert!(times.values().all(|times| *times == 1), "{times:?}");
+    // Each customer's in their order.
+    for pair in effects(host.client()).chunks(2) {
+        let [first, second] = [&pair[0], &pair[1]].map(|id| id.parse::<usize>().unwrap());
+        assert_eq!(first + LETTERS / 2, second);
+    }
+}
+
+#[test]
+fn job_whose_first_sequences_die_again_leaves_the_others_as_they_are() {
+    let billing = Billing::new("");
+    let host = billing.start();
+    let events: Vec<_> = (0..30)
+        .map(|n| bad(&n.to_string(), &n.to_string()))
+        .collect();
+    publish(host.client(), &events);
+    host.client().settle(SETTLE).unwrap();
+    billing.weir(&["dlq", "replay", "billing", "--all", "--rate", "500"]);
+    let job = billing.wait_for_job("1", "over", |job| {
+        job["state"] == "failed-canary" && job["waiting"] == 0
+    });
+    let dead = job["dead"].as_u64().unwrap();
+    assert!((2..=20).contains(&dead), "{job}");
+    assert_eq!(job["left"], 30 - dead, "{job}");
+    let replayed = billing
+        .letters()
+        .iter()
+        .filter(|one| one["replays"] == 1)
+        .count();
+    assert_eq!(replayed as u64, dead);
+    let shown = billing.shown(&["dlq", "job", "billing", "1"]);
+    assert!(shown.contains("correct the cause"), "{shown}");
+}
+
+#[test]
+fn dry_run_shows_what_would_be_emitted_and_changes_nothing() {
+    let billing = Billing::new("");
+    let host = billing.start();
+    publish(
+        host.client(),
+        &[good("a", "1"), bad("b", "1"), bad("c", "2")],
+    );
+    host.client().settle(SETTLE).unwrap();
+    let run = billing.weir(&["dlq", "replay", "billing", "--all", "--dry-run"]);
+    for letter in run["letters"].as_array().unwrap() {
+        assert_eq!(letter["outcome"], "failed", "{run}");
+        assert_eq!(letter["code"], "bad-amount", "{run}");
+    }
+    host.drain().unwrap();
+    billing.correct();
+    let host = billing.start();
+    let before = (billing.letters(), times(host.client()));
+    let run = billing.weir(&["dlq", "replay", "billing", "--all", "--dry-run"]);
+    let letters = run["letters"].as_array().unwrap();
+    assert_eq!(letters.len(), 2);
+    for letter in letters {
+        assert_eq!(letter["outcome"], "handled", "{run}");
+        let emission = &letter["emissions"][0];
+        assert_eq!(emission["topic"], PAYMENTS, "{run}");
+        assert_eq!(emission["event"]["type"], "NotificationRequested", "{run}");
+        assert!(emission["event"]["correlationid"].is_string(), "{run}");
+    }
+    let shown = billing.shown(&["dlq", "replay", "billing", "--all", "--dry-run"]);
+    assert!(shown.contains("would emit to"), "{shown}");
+    assert!(shown.ends_with("nothing was done\n"), "{shown}");
+    assert_eq!((billing.letters(), times(host.client())), before);
+    assert_eq!(billing.weir(&["dlq", "jobs", "billing"])["jobs"], json!([]));
+    let status = host.client().status().unwrap();
+    assert_eq!(status["handlers"][0]["attempts"], 0);
 }

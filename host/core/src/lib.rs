@@ -21,6 +21,7 @@ pub mod identity;
 pub mod inbox;
 pub mod partition;
 pub mod rate;
+pub mod replay;
 pub mod retry;
 pub mod time;
 pub mod unit;

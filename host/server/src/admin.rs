@@ -1,20 +1,23 @@
 //! What an operator has done to this host: the admin API's other side.
 
 mod letters;
+mod replay;
 mod steer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use crate::data_dir::DataDir;
 use crate::data_dir::backup::BackupError;
 use crate::embedded::{Embedded, PurgeError};
 use crate::handlers::Deployment;
 use crate::http::{Admin, AdminError, AdminResult, Letters, Steer, Subject};
+use crate::jobs::Jobs;
 use crate::names;
 use crate::pipeline::Subscription;
 
@@ -30,6 +33,12 @@ pub struct HostAdmin {
     pub deployments: Vec<Deployment>,
     /// Those of them that read topics.
     pub subscriptions: Vec<Arc<Subscription>>,
+    /// Replays of their letters.
+    pub jobs: Arc<Jobs>,
+    /// Where handlers run.
+    pub workers: Handle,
+    /// Held while a handler is steered: a command changes one thing and leaves the others as they are.
+    pub steering: Arc<Mutex<()>>,
 }
 
 impl HostAdmin {
@@ -84,12 +93,17 @@ impl Admin for HostAdmin {
 
     fn steer(&self, subject: Subject, steer: Steer) -> BoxFuture<'static, AdminResult> {
         let (store, subscription) = (self.store.clone(), self.subscription(&subject));
-        blocking(move || steer::steer(&store, &*subscription?, steer))
+        let steering = Arc::clone(&self.steering);
+        blocking(move || {
+            let _one_at_a_time = steering.lock().unwrap_or_else(PoisonError::into_inner);
+            steer::steer(&store, &*subscription?, steer)
+        })
     }
 
     fn letters(&self, subject: Subject, asked: Letters) -> BoxFuture<'static, AdminResult> {
         let subscription = self.subscription(&subject);
-        Box::pin(async move { letters::answer(&*subscription?, asked).await })
+        let (jobs, workers) = (Arc::clone(&self.jobs), self.workers.clone());
+        Box::pin(async move { letters::answer(&subscription?, &jobs, &workers, asked).await })
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +27,7 @@ use crate::dev::{Redeployment, Running, Watch};
 use crate::embedded::{Embedded, EmbeddedConfig, RegisterError};
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::{self, BindError, HttpConfig, HttpServer};
+use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::pipeline::{self, Subscription};
 use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, SubscriptionStatus, Watchdog};
@@ -74,7 +75,15 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
         let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
         let end = loop {
             let deployed = deployments.clone();
-            let app = App::build(&config, &data_dir, &store, deployments, components).await?;
+            let app = App::build(
+                &config,
+                &data_dir,
+                &store,
+                deployments,
+                components,
+                workers.handle(),
+            )
+            .await?;
             let next: BoxFuture<'_, Redeployment> = if watching {
                 let watch = Watch::new(Running {
                     config: Arc::clone(&config),
@@ -126,6 +135,7 @@ struct App {
     bus: Arc<dyn Bus>,
     handlers: Arc<Handlers>,
     subscriptions: Vec<Arc<Subscription>>,
+    jobs: Arc<Jobs>,
     status: Arc<HostStatus>,
     server: HttpServer,
 }
@@ -137,49 +147,22 @@ impl App {
         store: &Embedded,
         deployments: Vec<Deployment>,
         components: Vec<Component>,
+        workers: &Handle,
     ) -> anyhow::Result<Self> {
         ensure_topics(store, config, &deployments)?;
         let all = deployments.clone();
         let bus: Arc<dyn Bus> = Arc::new(store.clone());
-        let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
         if deployments.is_empty() {
             warn_of_no_handlers(config);
         }
-        let table = Arc::new(Handlers::default());
         let alarms = Arc::new(Alarms::default());
-        let mut subscriptions = Vec::new();
-        for (deployment, component) in deployments.into_iter().zip(components) {
-            let digest = component.digest().to_owned();
-            table.deploy(Arc::clone(&deployment.scope.group), component);
-            if deployment.manifest.topics.is_empty() {
-                // Another handler's fallback: it is called and has no cursor.
-                continue;
-            }
-            match store.register_subscription(&deployment.scope) {
-                // It is refused by name when it joins, and the others run.
-                Ok(()) | Err(RegisterError::Partitions { .. }) => {}
-                Err(error @ RegisterError::Topics { .. }) => return Err(error.into()),
-            }
-            let gate = Arc::new(deployment.gate());
-            let status = Arc::new(SubscriptionStatus::new(
-                deployment.clone(),
-                &digest,
-                deployment.partitions(&*bus),
-                Arc::clone(&gate),
-                Arc::clone(&alarms),
-            ));
-            let subscription = Arc::new(Subscription {
-                handlers: Arc::clone(&table),
-                bus: Arc::clone(&bus),
-                ledger: Arc::clone(&ledger),
-                gate,
-                status,
-                deployment,
-            });
-            subscription.steer(store.steering(&subscription.deployment.scope)?);
-            subscriptions.push(subscription);
-        }
+        let handlers = Arc::new(Handlers::default());
+        let subscriptions = subscriptions(store, deployments, components, &handlers, &alarms)?;
+        let jobs = Arc::new(Jobs::load(store, &subscriptions)?);
         let admin = HostAdmin {
+            jobs: Arc::clone(&jobs),
+            workers: workers.clone(),
+            steering: Arc::default(),
             data_dir: Arc::clone(data_dir),
             store: store.clone(),
             environment: config.environment.clone(),
@@ -207,8 +190,9 @@ impl App {
             config: Arc::clone(config),
             store: store.clone(),
             bus,
-            handlers: table,
+            handlers,
             subscriptions,
+            jobs,
             status,
             server,
         })
@@ -252,6 +236,7 @@ impl App {
         let serving = others.spawn(essential(self.server.run(intake.clone())));
         others.spawn(essential(sweep(self.store.clone(), intake.clone())));
         others.spawn(essential(watch(Arc::clone(&self.status), intake.clone())));
+        self.jobs.start();
         self.status.ready.store(true, Ordering::Release);
 
         let mut signals = Signals::new()?;
@@ -268,6 +253,7 @@ impl App {
         let drain = async {
             // Requests that have begun bring their last events; the server bounds how long it waits for them.
             drop(serving.await);
+            self.jobs.close().await;
             partitions.cancel();
             pipelines.close();
             pipelines.wait().await;
@@ -284,6 +270,52 @@ impl App {
         }
         Ok(end)
     }
+}
+
+/// Puts all components into one table, and makes the subscriptions of those that read topics, which obey what operators
+/// commanded before.
+fn subscriptions(
+    store: &Embedded,
+    deployments: Vec<Deployment>,
+    components: Vec<Component>,
+    handlers: &Arc<Handlers>,
+    alarms: &Arc<Alarms>,
+) -> anyhow::Result<Vec<Arc<Subscription>>> {
+    let bus: Arc<dyn Bus> = Arc::new(store.clone());
+    let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
+    let mut subscriptions = Vec::new();
+    for (deployment, component) in deployments.into_iter().zip(components) {
+        let digest = component.digest().to_owned();
+        handlers.deploy(Arc::clone(&deployment.scope.group), component);
+        if deployment.manifest.topics.is_empty() {
+            // Another handler's fallback: it is called and has no cursor.
+            continue;
+        }
+        match store.register_subscription(&deployment.scope) {
+            // It is refused by name when it joins, and the others run.
+            Ok(()) | Err(RegisterError::Partitions { .. }) => {}
+            Err(error @ RegisterError::Topics { .. }) => return Err(error.into()),
+        }
+        let gate = Arc::new(deployment.gate());
+        let status = Arc::new(SubscriptionStatus::new(
+            deployment.clone(),
+            &digest,
+            deployment.partitions(&*bus),
+            Arc::clone(&gate),
+            Arc::clone(alarms),
+        ));
+        let subscription = Arc::new(Subscription {
+            handlers: Arc::clone(handlers),
+            bus: Arc::clone(&bus),
+            ledger: Arc::clone(&ledger),
+            gate,
+            status,
+            deployment,
+        });
+        subscription.steer(store.steering(&subscription.deployment.scope)?);
+        subscriptions.push(subscription);
+    }
+    Ok(subscriptions)
 }
 
 /// SIGTERM and SIGINT.

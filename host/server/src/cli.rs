@@ -80,7 +80,7 @@ pub enum Command {
     Resume(steer::SteerArgs),
     /// Hold a handler's circuit breaker open or closed, or let it decide by itself
     Breaker(steer::BreakerArgs),
-    /// Look at dead letters and parked sequences
+    /// Look at dead letters and parked sequences, replay, drop or release them
     Dlq(dlq::DlqArgs),
     /// Start a host for whoever writes a handler: on a scratch directory, following changes of the handlers' folders
     Dev(dev::DevArgs),

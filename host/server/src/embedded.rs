@@ -11,6 +11,7 @@ mod codec;
 mod committer;
 mod disk;
 mod inbox;
+mod job;
 mod key;
 mod ledger;
 mod letter;

@@ -108,7 +108,7 @@ impl Deployment {
     }
 
     /// What it may emit.
-    fn emit(&self) -> emission::Rules {
+    pub(crate) fn emit(&self) -> emission::Rules {
         let manifest = &self.manifest;
         let topics = manifest.emit_topics.iter();
         emission::Rules {

@@ -3,6 +3,7 @@
 //! A letter is what its latest record says; what became of it is in the ledger. Topics are read as a stream, one
 //! partition after the other, and only so many letters are kept: those that died last.
 
+mod command;
 mod latest;
 mod page;
 
@@ -16,9 +17,10 @@ use weir_core::identity::Hash128;
 use weir_core::time::Millis;
 use weir_core::unit::{LetterStatus, Origin, Position};
 
+pub use self::command::{command, wait_obeyed};
 use self::latest::Latest;
 pub use self::page::{page_of, parked};
-use crate::bus::{FetchError, Reader, SubscribeError};
+use crate::bus::{FetchError, PublishError, Reader, SubscribeError};
 use crate::ledger::LedgerError;
 use crate::pipeline::Subscription;
 
@@ -48,6 +50,9 @@ pub struct Selection {
     pub within_s: Option<u64>,
     /// In this status.
     pub status: Option<Status>,
+    /// That an operator can do something about: dead, and not on its way.
+    #[serde(skip)]
+    pub dead_only: bool,
 }
 
 /// What became of a letter, for people.
@@ -138,27 +143,61 @@ pub enum LettersError {
     /// The bus failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A command was not taken.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     /// The ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
 
 impl Selection {
+    /// Whether nothing is said, which would mean every letter.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// For people, in the words of the command line.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut words = Vec::new();
+        if !self.letters.is_empty() {
+            words.push(format!("{} letter(s) by id", self.letters.len()));
+        }
+        if self.all {
+            words.push("--all".to_owned());
+        }
+        let within = self.within_s.map(|seconds| format!("{seconds}s"));
+        for (name, value) in [
+            ("code", &self.code),
+            ("class", &self.class),
+            ("sequence", &self.sequence),
+            ("since", &within),
+        ] {
+            if let Some(value) = value {
+                words.push(format!("--{name} {value}"));
+            }
+        }
+        words.join(" ")
+    }
+
+    fn admits_status(&self, status: Status) -> bool {
+        let is_dead = matches!(status, Status::Dead | Status::Held);
+        (is_dead || !self.dead_only) && self.status.is_none_or(|wanted| wanted == status)
+    }
+
     /// Whether the letter fits, its status apart.
     fn admits(&self, now: Millis, letter: &Letter) -> bool {
         let is = |wanted: &Option<String>, own: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| Some(wanted) == own)
-        };
-        let named = || {
-            let id = letter.id.to_uuid();
-            self.letters.iter().any(|wanted| *wanted == id)
         };
         let age = now.since(letter.dead_at).as_secs();
         is(&self.code, Some(&letter.code))
             && is(&self.class, Some(&letter.class))
             && is(&self.sequence, letter.sequence.as_deref())
             && self.within_s.is_none_or(|within| age <= within)
-            && (self.letters.is_empty() || named())
+            && (self.letters.is_empty() || self.letters.contains(&letter.id.to_uuid()))
     }
 }
 
@@ -196,9 +235,7 @@ pub async fn find(
                     };
                     let found = found.map(|found| with_status(subscription, found, &held));
                     let found = found.transpose()?;
-                    let wanted = |found: &Found| {
-                        selection.status.is_none_or(|status| status == found.status)
-                    };
+                    let wanted = |found: &Found| selection.admits_status(found.status);
                     latest.take(id, found.filter(wanted));
                 }
                 tokio::task::yield_now().await;
@@ -238,7 +275,7 @@ pub async fn open(
 }
 
 /// The next records; what retention takes meanwhile is passed over.
-async fn fetch(
+pub(crate) async fn fetch(
     reader: &mut dyn Reader,
     next: &mut u64,
 ) -> Result<Vec<(Position, Record)>, FetchError> {

@@ -16,6 +16,7 @@ mod dev;
 pub mod embedded;
 pub mod handlers;
 pub mod http;
+pub mod jobs;
 pub mod ledger;
 pub mod letters;
 pub mod manifest;

@@ -2,6 +2,7 @@
 //! commits the units it hands out. All decisions are the machine's (`weir_core::partition`).
 
 mod decode;
+pub mod dry_run;
 mod gate;
 mod views;
 

@@ -1,5 +1,7 @@
 use super::*;
 
+type Headers = Vec<(&'static str, &'static [u8])>;
+
 fn origin() -> Origin {
     Origin {
         topic: "dev.local.public.orders.v1".into(),
@@ -63,12 +65,12 @@ fn record(headers: &[(&'static str, &'static [u8])]) -> Record {
 
 #[test]
 fn a_letter_gives_back_the_record_that_died_byte_for_byte() {
-    let of_an_earlier_death: Vec<(&'static str, &'static [u8])> = vec![
+    let of_an_earlier_death: Headers = vec![
         ("__dlq.errors.topic", b"another"),
         ("weir.dlq.id", b"another"),
         ("weir.dlq.replays", b"77"),
     ];
-    let cases: [(&str, Vec<(&'static str, &'static [u8])>); 5] = [
+    let cases: [(&str, Headers); 5] = [
         ("nothing", vec![]),
         ("an event", vec![("ce_id", b"1"), ("ce_source", b"/s")]),
         ("forged headers", of_an_earlier_death),

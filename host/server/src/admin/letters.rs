@@ -1,12 +1,24 @@
 //! Dead letters and parked sequences, for the admin API.
 
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use weir_core::command::Kind;
+
+use super::replay;
 use crate::clock;
 use crate::handlers::chain;
 use crate::http::{AdminError, AdminResult, Letters};
+use crate::jobs::Jobs;
 use crate::letters::{self, LettersError, Selection};
 use crate::pipeline::Subscription;
 
-pub(super) async fn answer(subscription: &Subscription, asked: Letters) -> AdminResult {
+pub(super) async fn answer(
+    subscription: &Arc<Subscription>,
+    jobs: &Jobs,
+    workers: &Handle,
+    asked: Letters,
+) -> AdminResult {
     match asked {
         Letters::List(selection, limit) => {
             let listing = letters::find(subscription, &selection, clock::now(), limit).await;
@@ -16,6 +28,22 @@ pub(super) async fn answer(subscription: &Subscription, asked: Letters) -> Admin
         Letters::Parked(max) => {
             letters::parked(subscription, max).map_err(|error| failed(error.into()))
         }
+        Letters::Drop(selection) => replay::command(subscription, Kind::Drop, selection).await,
+        Letters::Release(selection) => {
+            replay::command(subscription, Kind::Release, selection).await
+        }
+        Letters::Replay(selection, rate) => {
+            replay::replay(jobs, subscription, selection, rate).await
+        }
+        Letters::DryRun(selection) => {
+            let subscription = Arc::clone(subscription);
+            // A handler burns CPU where no request waits for it.
+            let run = workers.spawn(async move { replay::dry_run(&subscription, selection).await });
+            run.await
+                .unwrap_or_else(|error| Err(AdminError::Failed(error.to_string())))
+        }
+        Letters::Jobs => Ok(replay::list(jobs, subscription)),
+        Letters::Job(id, command) => replay::job(jobs, subscription, id, command).await,
     }
 }
 

@@ -397,6 +397,16 @@ impl<'a> Key<'a> {
         Self::parse(bytes).ok_or(DecodeError::Malformed("key"))
     }
 
+    fn parse_state(group: u32, rest: &mut &'a [u8]) -> Option<Self> {
+        Some(Self::State {
+            group,
+            partition: u32_off(rest)?,
+            tenant: str::from_utf8(field_off(rest)?).ok()?,
+            key: field_off(rest)?,
+            name: str::from_utf8(std::mem::take(rest)).ok()?,
+        })
+    }
+
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (&kind, mut rest) = bytes.split_first()?;
         let kind = Kind::ALL.into_iter().find(|known| *known as u8 == kind)?;
@@ -427,13 +437,7 @@ impl<'a> Key<'a> {
                 partition: u32_off(&mut rest)?,
                 unit: u64_off(&mut rest)?,
             },
-            Kind::State => Self::State {
-                group: id,
-                partition: u32_off(&mut rest)?,
-                tenant: str::from_utf8(field_off(&mut rest)?).ok()?,
-                key: field_off(&mut rest)?,
-                name: str::from_utf8(std::mem::take(&mut rest)).ok()?,
-            },
+            Kind::State => Self::parse_state(id, &mut rest)?,
             Kind::ParkedEvent => Self::ParkedEvent {
                 group: id,
                 partition: u32_off(&mut rest)?,

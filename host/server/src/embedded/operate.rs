@@ -4,9 +4,11 @@
 
 use rocksdb::WriteBatch;
 
-use super::key::Key;
+use super::key::{Key, Kind};
 use super::ledger::failed;
-use super::{Embedded, steering};
+use super::store::ReadError;
+use super::{Embedded, job, steering};
+use crate::jobs::{Plan, Progress};
 use crate::ledger::{LedgerError, Scope};
 use crate::steering::Steering;
 
@@ -14,7 +16,7 @@ impl Embedded {
     /// What an operator has commanded of the subscription.
     pub fn steering(&self, scope: &Scope) -> Result<Steering, LedgerError> {
         let group = self.group_of("steering", scope)?;
-        let read = || -> Result<Steering, super::store::ReadError> {
+        let read = || -> Result<Steering, ReadError> {
             let stored = self.inner.store.get(&Key::Steering { group })?;
             Ok(stored
                 .map(|value| steering::decode(&value))
@@ -32,6 +34,75 @@ impl Embedded {
         self.inner
             .store
             .put(&mut batch, &Key::Steering { group }, &value);
+        self.inner.store.write_synced(batch);
+        Ok(())
+    }
+
+    /// The replay jobs that are kept of the subscription, by number.
+    pub fn jobs(&self, scope: &Scope) -> Result<Vec<(u64, Plan, Progress)>, LedgerError> {
+        let group = self.group_of("jobs", scope)?;
+        let store = &self.inner.store;
+        let read = || -> Result<_, ReadError> {
+            let mut jobs = Vec::new();
+            let prefix = [&[Kind::Job as u8][..], &group.to_be_bytes()].concat();
+            store.scan(Kind::Job.family(), &prefix, |key, value| {
+                if let Key::Job { job: id, .. } = key {
+                    let progress = store.get(&Key::JobProgress { group, job: id })?;
+                    let plan = job::decode_plan(value)?;
+                    // Both are written together, and go together.
+                    if let Some(progress) = progress {
+                        jobs.push((id, plan, job::decode_progress(&progress)?));
+                    }
+                }
+                Ok::<_, ReadError>(true)
+            })?;
+            Ok(jobs)
+        };
+        read().map_err(|error| failed("jobs", scope, error))
+    }
+
+    /// Keeps a new replay job, and forgets an old one. Blocks until it is durable.
+    pub fn keep_job(
+        &self,
+        scope: &Scope,
+        id: u64,
+        plan: &Plan,
+        progress: &Progress,
+        forget: Option<u64>,
+    ) -> Result<(), LedgerError> {
+        let group = self.group_of("jobs", scope)?;
+        let store = &self.inner.store;
+        let mut batch = WriteBatch::default();
+        store.put(
+            &mut batch,
+            &Key::Job { group, job: id },
+            &job::encode_plan(plan),
+        );
+        store.put(
+            &mut batch,
+            &Key::JobProgress { group, job: id },
+            &job::encode_progress(progress),
+        );
+        if let Some(job) = forget {
+            store.delete(&mut batch, &Key::Job { group, job });
+            store.delete(&mut batch, &Key::JobProgress { group, job });
+        }
+        store.write_synced(batch);
+        Ok(())
+    }
+
+    /// Keeps how far a replay job is. Blocks until it is durable.
+    pub fn keep_progress(
+        &self,
+        scope: &Scope,
+        id: u64,
+        progress: &Progress,
+    ) -> Result<(), LedgerError> {
+        let group = self.group_of("jobs", scope)?;
+        let mut batch = WriteBatch::default();
+        let key = Key::JobProgress { group, job: id };
+        let value = job::encode_progress(progress);
+        self.inner.store.put(&mut batch, &key, &value);
         self.inner.store.write_synced(batch);
         Ok(())
     }

@@ -84,94 +84,35 @@ fn letter() -> Letter {
     }
 }
 
+/// What a query says means the letter above, or does not.
+fn fits(query: serde_json::Value, fits: bool) {
+    let selection: Selection = serde_json::from_value(query.clone()).unwrap();
+    assert_eq!(selection.admits(Millis(15_000), &letter()), fits, "{query}");
+}
+
 #[test]
 fn a_selection_means_the_letters_that_fit_everything_it_says() {
-    let some = |text: &str| Some(text.to_owned());
+    use serde_json::json;
     let id = letter().id.to_uuid();
+    fits(json!({}), true);
+    fits(json!({ "code": "bad-amount" }), true);
+    fits(json!({ "code": "other" }), false);
+    fits(json!({ "class": "permanent" }), true);
+    fits(json!({ "class": "trap", "code": "bad-amount" }), false);
+    fits(json!({ "sequence": "abc" }), true);
+    fits(json!({ "sequence": "abd" }), false);
+    fits(json!({ "letters": ["x", id] }), true);
+    fits(json!({ "letters": ["x"] }), false);
+    fits(json!({ "letters": [id], "code": "other" }), false);
+    fits(json!({ "within_s": 5 }), true);
+    fits(json!({ "within_s": 4 }), false);
+}
+
+#[test]
+fn a_selection_that_says_nothing_is_told_from_one_that_says_all() {
     let any = Selection::default();
-    for (selection, fits) in [
-        (Selection::default(), true),
-        (
-            Selection {
-                code: some("bad-amount"),
-                ..any.clone()
-            },
-            true,
-        ),
-        (
-            Selection {
-                code: some("other"),
-                ..any.clone()
-            },
-            false,
-        ),
-        (
-            Selection {
-                class: some("permanent"),
-                ..any.clone()
-            },
-            true,
-        ),
-        (
-            Selection {
-                class: some("trap"),
-                code: some("bad-amount"),
-                ..any.clone()
-            },
-            false,
-        ),
-        (
-            Selection {
-                sequence: some("abc"),
-                ..any.clone()
-            },
-            true,
-        ),
-        (
-            Selection {
-                sequence: some("abd"),
-                ..any.clone()
-            },
-            false,
-        ),
-        (
-            Selection {
-                letters: vec!["x".to_owned(), id.clone()],
-                ..any.clone()
-            },
-            true,
-        ),
-        (
-            Selection {
-                letters: vec!["x".to_owned()],
-                ..any.clone()
-            },
-            false,
-        ),
-        (
-            Selection {
-                letters: vec![id],
-                code: some("other"),
-                ..any.clone()
-            },
-            false,
-        ),
-        (
-            Selection {
-                within_s: Some(5),
-                ..any.clone()
-            },
-            true,
-        ),
-        (
-            Selection {
-                within_s: Some(4),
-                ..any.clone()
-            },
-            false,
-        ),
-    ] {
-        let now = Millis(15_000);
-        assert_eq!(selection.admits(now, &letter()), fits, "{selection:?}");
-    }
+    assert!(any.is_empty());
+    let all = Selection { all: true, ..any };
+    assert!(!all.is_empty());
+    assert_eq!(all.describe(), "--all");
 }

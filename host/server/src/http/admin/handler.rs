@@ -1,5 +1,7 @@
 //! What an operator does to one handler: its pause, its breaker, its dead letters.
 
+use std::num::NonZeroU32;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -7,10 +9,12 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::{Subject, read};
 use crate::http::AppState;
 use crate::http::problem::{Problem, json_response};
+use crate::jobs::JobCommand;
 use crate::letters::{Selection, Status};
 use crate::steering::BreakerCommand;
 
@@ -18,6 +22,9 @@ use crate::steering::BreakerCommand;
 const LETTERS: usize = 100;
 /// What a list may ask for.
 const LETTERS_MAX: usize = 10_000;
+
+/// Each letter is a commit of its own: more a second would wait for the disk.
+const RATE_MAX: NonZeroU32 = NonZeroU32::new(1_000).expect("a thousand is not zero");
 
 /// Lets a handler wait or go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +46,18 @@ pub enum Letters {
     Show(String),
     /// Parked sequences, at most so many.
     Parked(usize),
+    /// Give letters up.
+    Drop(Selection),
+    /// Let the sequences go on that letters hold.
+    Release(Selection),
+    /// Replay letters, so many a second.
+    Replay(Selection, NonZeroU32),
+    /// Tell what their replay would do.
+    DryRun(Selection),
+    /// All replay jobs.
+    Jobs,
+    /// One of them, after it has obeyed.
+    Job(u64, Option<JobCommand>),
 }
 
 /// Which letters a list shows.
@@ -62,6 +81,29 @@ struct LetterPath {
     letter: String,
 }
 
+/// Which letters are meant.
+#[derive(Deserialize)]
+struct Which {
+    selection: Selection,
+}
+
+#[derive(Deserialize)]
+struct Replay {
+    selection: Selection,
+    /// Letters a second.
+    rate: Option<NonZeroU32>,
+}
+
+#[derive(Deserialize)]
+struct JobPath {
+    job: u64,
+}
+
+#[derive(Deserialize)]
+struct OfJob {
+    command: JobCommand,
+}
+
 #[derive(Deserialize)]
 struct Breaker {
     command: BreakerCommand,
@@ -77,6 +119,11 @@ pub(super) fn routes() -> Router<AppState> {
         .route(&path("letters"), get(list))
         .route(&path("letters/{letter}"), get(show))
         .route(&path("parked"), get(parked))
+        .route(&path("letters/drop"), post(drop_letters))
+        .route(&path("letters/release"), post(release))
+        .route(&path("dry-run"), post(dry_run))
+        .route(&path("jobs"), get(jobs).post(replay))
+        .route(&path("jobs/{job}"), get(job).post(command_job))
 }
 
 async fn pause(subject: Subject, State(state): State<AppState>) -> Result<Response, Problem> {
@@ -97,7 +144,7 @@ async fn breaker(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Breaker { command } = read(&state.config, &headers, body).await?;
+    let Breaker { command } = body_of(&state, &headers, body).await?;
     let steer = Steer::Breaker(command);
     Ok(json_response(&state.admin.steer(subject, steer).await?))
 }
@@ -134,6 +181,83 @@ async fn parked(
 ) -> Result<Response, Problem> {
     let limit = limit(asked)?;
     answer(&state, subject, Letters::Parked(limit)).await
+}
+
+async fn drop_letters(
+    subject: Subject,
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Which { selection } = body_of(&state, &headers, body).await?;
+    answer(&state, subject, Letters::Drop(selection)).await
+}
+
+async fn release(
+    subject: Subject,
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Which { selection } = body_of(&state, &headers, body).await?;
+    answer(&state, subject, Letters::Release(selection)).await
+}
+
+async fn dry_run(
+    subject: Subject,
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Which { selection } = body_of(&state, &headers, body).await?;
+    answer(&state, subject, Letters::DryRun(selection)).await
+}
+
+async fn replay(
+    subject: Subject,
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Replay { selection, rate } = body_of(&state, &headers, body).await?;
+    let rate = rate.unwrap_or(weir_core::replay::RATE);
+    if rate > RATE_MAX {
+        return Err(Problem::malformed(format!(
+            "rate {rate}: at most {RATE_MAX} letters a second"
+        )));
+    }
+    answer(&state, subject, Letters::Replay(selection, rate)).await
+}
+
+async fn jobs(subject: Subject, State(state): State<AppState>) -> Result<Response, Problem> {
+    answer(&state, subject, Letters::Jobs).await
+}
+
+async fn job(
+    subject: Subject,
+    State(state): State<AppState>,
+    Path(JobPath { job }): Path<JobPath>,
+) -> Result<Response, Problem> {
+    answer(&state, subject, Letters::Job(job, None)).await
+}
+
+async fn command_job(
+    subject: Subject,
+    State(state): State<AppState>,
+    Path(JobPath { job }): Path<JobPath>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let OfJob { command } = body_of(&state, &headers, body).await?;
+    answer(&state, subject, Letters::Job(job, Some(command))).await
+}
+
+async fn body_of<T: DeserializeOwned>(
+    state: &AppState,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    read(&state.config, headers, body).await
 }
 
 async fn answer(state: &AppState, subject: Subject, asked: Letters) -> Result<Response, Problem> {

@@ -160,6 +160,60 @@ async fn what_a_web_page_can_send_without_asking_steers_nothing() {
     assert!(host.asked.0.lock().unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn what_is_done_about_letters_says_which_ones() {
+    let host = start().await;
+    let cases = [
+        (
+            "handlers/billing/letters/drop",
+            r#"{"selection":{"code":"c"}}"#,
+            200,
+            "Drop(Selection",
+        ),
+        (
+            "handlers/billing/letters/release",
+            r#"{"selection":{"colour":"c"}}"#,
+            400,
+            "unknown field `colour`",
+        ),
+        (
+            "handlers/billing/jobs",
+            r#"{"selection":{"all":true}}"#,
+            200,
+            "}, 10) a/billing",
+        ),
+        (
+            "handlers/billing/jobs",
+            r#"{"selection":{"all":true},"rate":1001}"#,
+            400,
+            "at most 1000 letters a second",
+        ),
+        (
+            "handlers/billing/jobs",
+            r#"{"selection":{"all":true},"rate":0}"#,
+            400,
+            "nonzero",
+        ),
+        (
+            "handlers/billing/jobs/7",
+            r#"{"command":"cancel"}"#,
+            200,
+            "Job(7, Some(Cancel)) a/billing",
+        ),
+        (
+            "handlers/billing/dry-run",
+            r#"{"selection":{"letters":["x"]}}"#,
+            200,
+            "DryRun(Selection",
+        ),
+    ];
+    for (path, body, status, says) in cases {
+        let answer = post(&host, "", path, body).await;
+        assert_eq!(answer.status, status, "{path} {body}: {answer:?}");
+        assert!(answer.body.contains(says), "{path} {body}: {answer:?}");
+    }
+}
+
 async fn get(host: &Host, token: &str, path: &str) -> Answer {
     let authorization = if token.is_empty() {
         String::new()
@@ -190,6 +244,9 @@ async fn letters_are_asked_for_by_what_they_have_in_common() {
         ("letters?limit=0", 400, "write 1 to 10000"),
         ("letters/abc", 200, "Show(\\\"abc\\\") a/billing"),
         ("parked?limit=3", 200, "Parked(3) a/billing"),
+        ("jobs", 200, "Jobs a/billing"),
+        ("jobs/7", 200, "Job(7, None) a/billing"),
+        ("jobs/seven", 400, "seven"),
     ] {
         let answer = get(&host, "", &billing(path)).await;
         assert_eq!(answer.status, status, "{path}: {answer:?}");

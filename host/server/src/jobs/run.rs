@@ -1,0 +1,231 @@
+//! A job at work: sends what is next, hears what became of what was sent, and writes how far it is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use weir_core::command::{self, Kind};
+use weir_core::replay::{Fate, Next, Replay, Step};
+use weir_core::unit::LetterStatus;
+
+use super::{Job, Now, Planned, command_ends};
+use crate::clock;
+use crate::handlers::chain;
+use crate::letters::{self, LettersError};
+use crate::names;
+
+/// Between two looks at what became of letters.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Between two writes of how far the job is; what was sent since is found in the command topic.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// After a failure of the bus or the ledger.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+/// Goes on with a job of an earlier start.
+pub(super) async fn resume(job: Arc<Job>, stop: CancellationToken) {
+    while let Err(error) = job.find_sent().await {
+        job.tell(&error);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(BACK_OFF) => {}
+        }
+    }
+    run(job, stop).await;
+}
+
+/// Works until everything has ended, or the host stops.
+pub(super) async fn run(job: Arc<Job>, stop: CancellationToken) {
+    // What was sent before a restart is before the ends of this moment.
+    let ends = command_ends(&job.subscription);
+    let end = |letter: &Planned| ends.get(letter.place.partition as usize).copied();
+    let mut worker = Worker {
+        sent_before: job
+            .letters
+            .iter()
+            .map(|letter| end(letter).unwrap_or(0))
+            .collect(),
+        kept: Instant::now(),
+        is_kept: true,
+    };
+    loop {
+        let wait = worker.work(&job).await.unwrap_or_else(|error| {
+            job.tell(&error);
+            BACK_OFF
+        });
+        if !worker.is_kept && (worker.kept.elapsed() >= KEEP_EVERY || job.is_settled()) {
+            match job.keep().await {
+                Ok(()) => (worker.kept, worker.is_kept) = (Instant::now(), true),
+                Err(error) => job.tell(&error),
+            }
+        }
+        if job.is_settled() && worker.is_kept {
+            let state = job.lock().replay.state().name();
+            tracing::info!(job = job.id, state, "replay ended");
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {
+                if let Err(error) = job.keep().await {
+                    job.tell(&error);
+                }
+                return;
+            }
+            () = job.changed.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+struct Worker {
+    /// By letter, an end of the command topic that its command stands before.
+    sent_before: Vec<u64>,
+    kept: Instant,
+    is_kept: bool,
+}
+
+impl Worker {
+    /// Does what can be done; answers when to look again.
+    async fn work(&mut self, job: &Job) -> Result<Duration, LettersError> {
+        self.hear(job)?;
+        loop {
+            let now = clock::now();
+            let next = job.lock().replay.poll(now);
+            match next {
+                Next::Wait(None) => return Ok(LOOK_EVERY),
+                Next::Wait(Some(at)) => return Ok(at.since(now).min(LOOK_EVERY)),
+                Next::Send(letter) => {
+                    let done = self.send(job, letter).await;
+                    if done.is_err() {
+                        job.lock().replay.handle_unsent(letter);
+                    }
+                    done?;
+                }
+            }
+        }
+    }
+
+    /// Takes the fates of letters that were sent.
+    fn hear(&mut self, job: &Job) -> Result<(), LettersError> {
+        let waiting: Vec<_> = job.lock().replay.waiting().collect();
+        for letter in waiting {
+            if let Some(fate) = job.fate(letter, self.sent_before[letter])? {
+                job.lock().replay.handle_fate(letter, fate);
+                self.is_kept = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a letter whose turn has come, unless it is not dead any more.
+    async fn send(&mut self, job: &Job, letter: usize) -> Result<(), LettersError> {
+        let planned = job.letters[letter];
+        self.is_kept = false;
+        let fate = match job.status(planned)? {
+            LetterStatus::Dead => None,
+            LetterStatus::Done => Some(Fate::Done),
+            LetterStatus::Dropped => Some(Fate::Dropped),
+            LetterStatus::Replaying => {
+                // Somebody else has sent it: its fate is the same.
+                job.lock().replay.handle_sent(letter);
+                return Ok(());
+            }
+        };
+        if let Some(fate) = fate {
+            job.lock().replay.handle_fate(letter, fate);
+            return Ok(());
+        }
+        let opened = letters::open(&job.subscription, planned.place).await?;
+        let Some((found, record)) = opened.filter(|(found, _)| found.id == planned.id) else {
+            job.lock().replay.handle_fate(letter, Fate::Missing);
+            return Ok(());
+        };
+        let partition = planned.place.partition;
+        let commands = vec![(partition, Kind::Replay, found, record)];
+        letters::command(&job.subscription, commands).await?;
+        let end = command_ends(&job.subscription);
+        let end = end.get(partition as usize).copied().unwrap_or(0);
+        self.sent_before[letter] = end;
+        let mut now = job.lock();
+        now.replay.handle_sent(letter);
+        if let Some(known) = now.commands.get_mut(partition as usize) {
+            *known = end;
+        }
+        Ok(())
+    }
+}
+
+impl Job {
+    /// Marks what was sent after progress was last written.
+    async fn find_sent(&self) -> Result<(), LettersError> {
+        let (mut steps, from) = {
+            let now = self.lock();
+            (now.replay.steps().to_vec(), now.commands.clone())
+        };
+        let by_id: HashMap<_, _> = self.letters.iter().map(|one| one.id).zip(0..).collect();
+        let topic = names::commands_topic(&self.subscription.deployment.scope.group);
+        let ends = command_ends(&self.subscription);
+        for ((partition, mut next), end) in (0..).zip(from).zip(&ends) {
+            if next >= *end {
+                continue;
+            }
+            let mut reader = self.subscription.bus.reader(&topic, partition, next)?;
+            while next < *end {
+                for (_, record) in letters::fetch(&mut *reader, &mut next).await? {
+                    let Ok((command, _)) = command::from_record(record) else {
+                        continue;
+                    };
+                    let known: Option<&usize> = by_id.get(&command.letter);
+                    if let Some(letter) = known.filter(|_| command.kind == Kind::Replay)
+                        && steps[*letter] == Step::Left
+                    {
+                        steps[*letter] = Step::Sent;
+                    }
+                }
+            }
+        }
+        let mut now = self.lock();
+        let state = now.replay.state();
+        let replay = Replay::new(&self.lengths, self.per_second, state, steps);
+        *now = Now {
+            replay,
+            commands: ends,
+        };
+        Ok(())
+    }
+
+    /// What became of a letter whose command stands before `end`; none while it has no fate.
+    fn fate(&self, letter: usize, end: u64) -> Result<Option<Fate>, LettersError> {
+        let planned = self.letters[letter];
+        let obeyed = self.subscription.status.obeyed(planned.place.partition);
+        // Asked before the status: a letter that is dead after its command was obeyed has died again.
+        if obeyed.is_none_or(|obeyed| obeyed < end) {
+            return Ok(None);
+        }
+        Ok(match self.status(planned)? {
+            LetterStatus::Replaying => None,
+            LetterStatus::Done => Some(Fate::Done),
+            LetterStatus::Dropped => Some(Fate::Dropped),
+            LetterStatus::Dead => Some(Fate::Dead),
+        })
+    }
+
+    fn status(&self, planned: Planned) -> Result<LetterStatus, LettersError> {
+        let scope = &self.subscription.deployment.scope;
+        let partition = planned.place.partition;
+        let status = self
+            .subscription
+            .ledger
+            .letter(scope, partition, planned.id)?;
+        Ok(status.unwrap_or(LetterStatus::Dead))
+    }
+
+    fn is_settled(&self) -> bool {
+        self.lock().replay.is_settled()
+    }
+
+    fn tell(&self, error: &(dyn std::error::Error + 'static)) {
+        let handler = &self.subscription.deployment.manifest.name;
+        tracing::warn!(%handler, job = self.id, error = chain(error), "replay is held up, trying again");
+    }
+}

@@ -1,0 +1,62 @@
+//! Commands about letters, to the owners of their partitions.
+
+use std::time::Duration;
+
+use weir_core::command::{self, Command, Kind};
+use weir_core::dead_letter::Letter;
+use weir_core::event::Record;
+
+use super::LettersError;
+use crate::bus::Publish;
+use crate::clock;
+use crate::names;
+use crate::pipeline::Subscription;
+
+/// Between two looks at whether a command was obeyed.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Publishes commands, each about a letter of a partition with the record that died; all of them or none.
+pub async fn command(
+    subscription: &Subscription,
+    commands: Vec<(u32, Kind, Letter, Record)>,
+) -> Result<(), LettersError> {
+    let topic = names::commands_topic(&subscription.deployment.scope.group);
+    let now = clock::now();
+    let records = commands
+        .into_iter()
+        .map(|(partition, kind, letter, original)| {
+            let command = Command {
+                kind,
+                letter: letter.id,
+                replays: letter.replays,
+                origin: letter.origin,
+            };
+            Publish {
+                // Modulo the number of partitions it is the partition itself.
+                partition_hash: partition,
+                record: command::to_record(&command, original, now.0),
+            }
+        });
+    Ok(subscription.bus.publish(&topic, records.collect()).await?)
+}
+
+/// Waits until the owners of these partitions have obeyed all that was published before; false when they have not in
+/// this time.
+pub async fn wait_obeyed(subscription: &Subscription, partitions: &[u32], time: Duration) -> bool {
+    let topic = names::commands_topic(&subscription.deployment.scope.group);
+    let end = |partition: &u32| {
+        let bounds = subscription.bus.bounds(&topic, *partition);
+        (*partition, bounds.map_or(0, |(_, end)| end))
+    };
+    let ends: Vec<_> = partitions.iter().map(end).collect();
+    let is_obeyed = |(partition, end): &(u32, u64)| {
+        let obeyed = subscription.status.obeyed(*partition);
+        obeyed.is_some_and(|obeyed| obeyed >= *end)
+    };
+    let all = async {
+        while !ends.iter().all(is_obeyed) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(time, all).await.is_ok()
+}
