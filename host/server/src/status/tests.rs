@@ -341,8 +341,8 @@ async fn what_an_operator_the_breaker_or_the_rate_limit_holds_back_does_not_stal
             gate.rate = Some(rate);
         });
     };
-    let cases: [(&dyn Fn(&Fixture), &str, &str); 3] = [
-        (&paused, "paused", "an operator"),
+    let cases = [
+        (&paused as &dyn Fn(&Fixture), "paused", "an operator"),
         (&open, "ready", "because of unavailable"),
         (&slow, "ready", ""),
     ];

@@ -25,11 +25,7 @@ async fn bring_about(alarm: Alarm) -> Vec<Raised> {
             host.alarms()
         }
         Alarm::HandlerStopped => {
-            let ledger = Arc::new(Ailing {
-                store: host.store.clone(),
-                restores: false,
-                well,
-            });
+            let ledger = ailing(&host, false, &well);
             let reader = host.store.reader(TOPIC, PARTITION, 0).unwrap();
             host.serve(ledger, reader, CancellationToken::new()).await;
             host.alarms()
@@ -40,11 +36,7 @@ async fn bring_about(alarm: Alarm) -> Vec<Raised> {
         }
         Alarm::CommitFailing => {
             host.publish(1, Duration::ZERO).await;
-            let ledger = Arc::new(Ailing {
-                store: host.store.clone(),
-                restores: true,
-                well: Arc::clone(&well),
-            });
+            let ledger = ailing(&host, true, &well);
             let reader = host.store.reader(TOPIC, PARTITION, 0).unwrap();
             host.serve_through(alarm, ledger, reader, &well).await
         }
@@ -87,6 +79,15 @@ async fn bring_about(alarm: Alarm) -> Vec<Raised> {
         }
         Alarm::ReloadFailed => fail_to_reload(&host).await,
     }
+}
+
+/// The host's ledger, which takes no commits until it is well, and reads nothing unless it restores.
+fn ailing(host: &Fixture, restores: bool, well: &Arc<AtomicBool>) -> Arc<Ailing> {
+    Arc::new(Ailing {
+        store: host.store.clone(),
+        restores,
+        well: Arc::clone(well),
+    })
 }
 
 /// What is raised at a level of this machine; it is over when the level is.
