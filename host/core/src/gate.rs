@@ -1,5 +1,5 @@
-//! What an attempt must pass before it starts: the operator's pause, the breaker, the rate limit. And what the
-//! partitions of a subscription share besides: the storage of its parked events.
+//! What an attempt must pass before it starts: the operator's pause, the breaker, a crowded component, the rate limit.
+//! And what the partitions of a subscription share besides: the storage of its parked events.
 //!
 //! One for each subscription on a host, shared by its partitions.
 
@@ -18,10 +18,21 @@ pub struct Gate {
     pub rate: Option<Rate>,
     /// An operator's pause: events wait, whatever the breaker would do with them.
     pub paused: bool,
+    /// Whose attempts would wait for the host. Who sets it tells the partitions when it is over.
+    pub crowded: Crowded,
     /// Grows when whoever waits should ask again.
     turns: u64,
     /// Bytes of parked events by partition.
     parked: BTreeMap<u32, u64>,
+}
+
+/// Components with as much at work as the host gives them. It passes by itself and soon, so events age meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crowded {
+    /// That of the handler.
+    pub own: bool,
+    /// That of its fallback.
+    pub fallback: bool,
 }
 
 impl Gate {
@@ -32,6 +43,7 @@ impl Gate {
             breaker,
             rate,
             paused: false,
+            crowded: Crowded::default(),
             turns: 0,
             parked: BTreeMap::new(),
         }
@@ -43,6 +55,14 @@ impl Gate {
             return Permit::Wait(None);
         }
         let permit = self.breaker.permit(now, sequence);
+        match permit {
+            Permit::Go(ticket) if self.crowded.own => {
+                self.breaker.abandoned(now, ticket);
+                return Permit::Wait(None);
+            }
+            Permit::Fallback if self.crowded.fallback => return Permit::Wait(None),
+            Permit::Go(_) | Permit::Fallback | Permit::Park | Permit::Wait(_) => {}
+        }
         // Asked last, because tokens cannot be given back and the breaker's ticket can.
         if let (Permit::Go(ticket), Some(rate)) = (permit, &mut self.rate)
             && let Err(at) = rate.take(now)

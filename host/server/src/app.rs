@@ -70,7 +70,7 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
     let io = runtime("weir-io")?;
     let result = io.block_on(async {
         let config = Arc::new(config);
-        let sandbox = Arc::new(sandbox(&data_dir)?);
+        let sandbox = Arc::new(sandbox(&data_dir, workers.metrics().num_workers())?);
         let mut components = load(&sandbox, &deployments).await?;
         let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
         let end = loop {
@@ -428,7 +428,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("a panic without a message")
 }
 
-fn sandbox(data_dir: &DataDir) -> anyhow::Result<Sandbox> {
+fn sandbox(data_dir: &DataDir, threads: usize) -> anyhow::Result<Sandbox> {
     let sandbox = Sandbox::new(SandboxConfig {
         cache_dir: data_dir.cache_path(),
         cache_key: *data_dir.cache_key(),
@@ -437,6 +437,7 @@ fn sandbox(data_dir: &DataDir) -> anyhow::Result<Sandbox> {
         compiler_args: vec!["compile-component".into()],
         component_bytes_max: SandboxConfig::COMPONENT_BYTES_MAX,
         memory_bytes_ceiling: SandboxConfig::MEMORY_BYTES_CEILING,
+        threads,
     })?;
     Ok(sandbox)
 }

@@ -1,6 +1,7 @@
 //! One partition of one subscription at work: feeds its state machine from the bus, runs the attempts it asks for,
 //! commits the units it hands out. All decisions are the machine's (`weir_core::partition`).
 
+mod components;
 mod decode;
 pub mod dry_run;
 mod gate;
@@ -17,11 +18,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_core::event::{Outcome, Record};
+use weir_core::gate::Crowded;
 use weir_core::partition::{Action, Attempt, AttemptId, Load, Loaded, Partition};
 use weir_core::time::Millis;
 use weir_core::unit::{CommitResult, Cursor, Position, Restore, Unit};
 use weir_wasm::{StateView, TimersView};
 
+use self::components::Components;
 pub use self::gate::{GateStatus, SharedGate};
 use self::views::SequenceView;
 use crate::alarm::Alarm;
@@ -96,6 +99,10 @@ struct Worker {
     fetched: VecDeque<(Position, Record)>,
     running: FuturesUnordered<Run>,
     commit: Option<Commit>,
+    /// The components that held attempts back when the machine was last asked.
+    crowded: Components,
+    /// When the bus may be read again, after it could not be.
+    fetch_at: Option<tokio::time::Instant>,
 }
 
 /// Serves the partition until `stop`, then drains it.
@@ -121,6 +128,8 @@ pub async fn run(
         fetched: VecDeque::new(),
         running: FuturesUnordered::new(),
         commit: None,
+        crowded: Components::default(),
+        fetch_at: None,
     };
     worker.serve(reader.as_mut(), &stop).await?;
     worker.drain().await;
@@ -163,10 +172,14 @@ impl Worker {
     ) -> Result<(), PipelineError> {
         loop {
             self.feed();
-            self.work();
+            let is_cut_short = self.work();
             self.report();
+            if is_cut_short {
+                tokio::task::yield_now().await;
+            }
             let hungry = self.fetched.is_empty() && self.machine.has_capacity();
             let timeout = self.machine.poll_timeout();
+            let fetch_at = self.fetch_at;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -174,8 +187,9 @@ impl Worker {
                     self.committed(number, result, time);
                 }
                 Some((id, outcome)) = self.running.next() => self.ended(id, outcome),
-                records = reader.fetch(FETCH_BYTES), if hungry => match records {
+                records = fetch(reader, fetch_at), if hungry => match records {
                     Ok(records) => {
+                        self.fetch_at = None;
                         self.subscription.status.clear(Alarm::ReadFailing, Some(self.partition));
                         self.fetched.extend(records);
                     }
@@ -183,11 +197,13 @@ impl Worker {
                     Err(error @ FetchError::Store { .. }) => {
                         tracing::debug!(error = &error as &dyn std::error::Error, "read failed, trying again");
                         self.subscription.status.raise(Alarm::ReadFailing, Some(self.partition), chain(&error));
-                        tokio::time::sleep(FETCH_BACK_OFF).await;
+                        self.fetch_at = Some(tokio::time::Instant::now() + FETCH_BACK_OFF);
                     }
                 },
                 Ok(()) = self.turns.changed() => {}
+                () = self.crowded.relieved() => {}
                 () = sleep_until(timeout) => self.machine.handle_timeout(clock::now()),
+                () = std::future::ready(()), if is_cut_short => {}
             }
         }
     }
@@ -240,17 +256,22 @@ impl Worker {
         }
     }
 
-    /// Does all that the machine asks for. An attempt that ends at its first poll, as most do, costs no queueing.
-    fn work(&mut self) {
+    /// Does what the machine asks for. An attempt that ends at its first poll, as most do, costs no queueing. One that
+    /// does not may have used up its tick, and cuts the work short: true then, so that other partitions come first.
+    fn work(&mut self) -> bool {
         let waker = futures_util::task::noop_waker();
         let mut context = std::task::Context::from_waker(&waker);
-        while let Some(action) = self.next_action() {
+        let components = Components::of(&self.subscription);
+        while let Some(action) = self.next_action(&components) {
             match action {
                 Action::Attempt(attempt) => {
-                    let mut run = self.attempt(*attempt);
+                    let mut run = self.attempt(*attempt, &components);
                     match run.as_mut().poll(&mut context) {
                         std::task::Poll::Ready((id, outcome)) => self.ended(id, outcome),
-                        std::task::Poll::Pending => self.running.push(run),
+                        std::task::Poll::Pending => {
+                            self.running.push(run);
+                            return true;
+                        }
                     }
                 }
                 Action::Load(load) => {
@@ -272,12 +293,20 @@ impl Worker {
                 }
             }
         }
+        false
     }
 
-    fn next_action(&mut self) -> Option<Action> {
+    fn next_action(&mut self, components: &Components) -> Option<Action> {
+        self.crowded = components.crowded();
+        let crowded = Crowded {
+            own: self.crowded.own.is_some(),
+            fallback: self.crowded.fallback.is_some(),
+        };
         let machine = &mut self.machine;
-        let gate = &self.subscription.gate;
-        gate.with(|gate| machine.poll_action(clock::now(), gate))
+        self.subscription.gate.with(|gate| {
+            gate.crowded = crowded;
+            machine.poll_action(clock::now(), gate)
+        })
     }
 
     fn ended(&mut self, id: AttemptId, outcome: Outcome) {
@@ -324,18 +353,13 @@ impl Worker {
         })
     }
 
-    fn attempt(&self, attempt: Attempt) -> Run {
-        let Subscription {
-            deployment,
-            handlers,
-            ..
-        } = &*self.subscription;
-        let manifest = &deployment.manifest;
-        let group = match &deployment.fallback {
-            Some(fallback) if attempt.fallback => &fallback.group,
-            Some(_) | None => &deployment.scope.group,
+    fn attempt(&self, attempt: Attempt, components: &Components) -> Run {
+        let manifest = &self.subscription.deployment.manifest;
+        let component = if attempt.fallback {
+            components.fallback.clone()
+        } else {
+            components.own.clone()
         };
-        let component = handlers.component(group);
         let view = SequenceView {
             subscription: Arc::clone(&self.subscription),
             partition: self.partition,
@@ -396,6 +420,16 @@ impl Worker {
             .status
             .update(self.partition, &self.machine);
     }
+}
+
+async fn fetch(
+    reader: &mut dyn Reader,
+    at: Option<tokio::time::Instant>,
+) -> Result<Vec<(Position, Record)>, FetchError> {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
+    }
+    reader.fetch(FETCH_BYTES).await
 }
 
 async fn sleep_until(at: Option<Millis>) {

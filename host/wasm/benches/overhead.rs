@@ -47,6 +47,7 @@ async fn measure(guest: &[u8]) {
         compiler_args: Vec::new(),
         component_bytes_max: SandboxConfig::COMPONENT_BYTES_MAX,
         memory_bytes_ceiling: SandboxConfig::MEMORY_BYTES_CEILING,
+        threads: 1,
     })
     .expect("a sandbox");
     let warm = load(&sandbox, guest, Isolation::default()).await;

@@ -132,6 +132,18 @@ impl Component {
         self.0.idle.len()
     }
 
+    /// Whether it has so much at work that another attempt would wait and not run: attempts that wait for a turn of
+    /// CPU, or instances. Attempts that start nevertheless are served, and fail only when the host has no instance left.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.0.shared.crowd.is_full()
+    }
+
+    /// Waits until it is not crowded.
+    pub async fn relieved(&self) {
+        self.0.shared.crowd.relieved().await;
+    }
+
     /// A new instance, in which nothing has run yet.
     pub(crate) fn instance(&self) -> Instance {
         Instance::new(self.0.pre.instance_pre(), &self.0.shared)
@@ -160,12 +172,8 @@ impl Component {
         .unwrap_or_else(|| self.instance());
         instance.store.data_mut().begin(attempt);
         instance.store.set_epoch_deadline(1);
-        let returned = govern(
-            handle(&mut instance, pre, &event),
-            &shared.clock,
-            &shared.limits,
-        )
-        .await;
+        let turn = Arc::clone(&instance.turn);
+        let returned = govern(handle(&mut instance, pre, &event), &turn, shared).await;
         let host = instance.store.data_mut();
         let changes = host.end();
         let returned = match returned {

@@ -6,11 +6,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tracing::warn;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::crowd::Load;
 use crate::host::{self, Host};
 use crate::ticker::Ticker;
 
@@ -43,6 +44,8 @@ pub struct SandboxConfig {
     pub component_bytes_max: usize,
     /// The most memory that any handler may ask for.
     pub memory_bytes_ceiling: usize,
+    /// Threads that attempts run on: so many go on at a time of those that need longer than a tick.
+    pub threads: usize,
 }
 
 impl SandboxConfig {
@@ -86,6 +89,10 @@ pub(crate) struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<Host>,
     pub(crate) ticker: Ticker,
+    /// Who has one may run on after its first tick.
+    pub(crate) slots: Arc<Semaphore>,
+    /// What each component may have at work.
+    pub(crate) crowd_max: Load,
 }
 
 impl Sandbox {
@@ -99,14 +106,18 @@ impl Sandbox {
             path: config.cache_dir.clone(),
             source,
         })?;
-        let engine = build(config.memory_bytes_ceiling).map_err(SandboxError::Engine)?;
+        let (engine, instances) =
+            build(config.memory_bytes_ceiling).map_err(SandboxError::Engine)?;
         let linker = host::linker(&engine).map_err(SandboxError::Engine)?;
         let ticker = Ticker::spawn(engine.clone()).map_err(SandboxError::Ticker)?;
         let engine_hash = hash(&engine);
+        let threads = config.threads.max(1);
         let runtime = Arc::new(Runtime {
             engine,
             linker,
             ticker,
+            slots: Arc::new(Semaphore::new(threads)),
+            crowd_max: Load::max(threads, instances as usize),
         });
         Ok(Self {
             config,
@@ -138,8 +149,8 @@ pub(crate) fn settings() -> Config {
     config
 }
 
-/// An engine with pooled instances; with fewer, or without a pool, where the address space is short.
-pub(crate) fn build(memory_bytes_ceiling: usize) -> Result<Engine, wasmtime::Error> {
+/// An engine and how many instances it may have: pooled; fewer, or without a pool, where the address space is short.
+fn build(memory_bytes_ceiling: usize) -> Result<(Engine, u32), wasmtime::Error> {
     for instances in [INSTANCES_MAX, INSTANCES_FEW] {
         let mut config = settings();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
@@ -147,7 +158,7 @@ pub(crate) fn build(memory_bytes_ceiling: usize) -> Result<Engine, wasmtime::Err
             memory_bytes_ceiling,
         )));
         match Engine::new(&config) {
-            Ok(engine) => return Ok(engine),
+            Ok(engine) => return Ok((engine, instances)),
             Err(error) => warn!(
                 instances,
                 error = format!("{error:#}"),
@@ -156,7 +167,7 @@ pub(crate) fn build(memory_bytes_ceiling: usize) -> Result<Engine, wasmtime::Err
         }
     }
     warn!("instances are not pooled: a fresh instance costs several times as much");
-    Engine::new(&settings())
+    Ok((Engine::new(&settings())?, INSTANCES_FEW))
 }
 
 fn pool(instances: u32, memory_bytes_ceiling: usize) -> PoolingAllocationConfig {

@@ -1,101 +1,187 @@
-//! Keeps an attempt within its CPU and wall time.
+//! Keeps an attempt within its CPU and wall time, and the threads of the host for everybody.
 //!
-//! Guest code yields at every epoch tick (10 ms), so this future regains control at least that often and may drop the
-//! attempt there, which unwinds its stack. CPU time is read from the executing thread's clock around each poll: epochs
-//! alone are wall clock, and a busy host would stop the innocent.
+//! Guest code is suspended at every epoch tick (10 ms), so this future regains control at least that often and may drop
+//! the attempt there, which unwinds its stack. CPU time is read from the executing thread's clock around each poll:
+//! epochs alone are wall clock, and a busy host would stop the innocent. For the same reason wall time counts only while
+//! the attempt runs or a host call is pending: the time in which it waits for its turn is the host's.
 //!
-//! Reading that clock is a system call, dearer than all else the host does for a small event. An attempt that is
+//! Reading the thread's clock is a system call, dearer than all else the host does for a small event. An attempt that is
 //! finished by its first poll needs no reading: it has run for at most one tick. Measuring starts with the second
 //! poll, so an attempt may use one tick more than its limit.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Sleep;
+use wasmtime::UpdateDeadline;
 
 use crate::classify::Stop;
-use crate::limits::Limits;
-use crate::ticker::{Clock, TICK};
+use crate::crowd::TURN;
+use crate::host::Shared;
+use crate::ticker::TICK;
 
-/// Runs `work` to its end or to a limit.
-pub(crate) async fn govern<F: Future>(
-    work: F,
-    clock: &Clock,
-    limits: &Limits,
-) -> Result<F::Output, Stop> {
-    let started = clock.now();
-    let mut work = pin!(work);
-    let mut watch: Option<Watch> = None;
-    poll_fn(|context| match &mut watch {
-        None => match work.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => watch
-                .insert(Watch::new(started))
-                .poll_wall(context, clock, limits)
-                .map(Err),
-        },
-        Some(watch) => {
-            let before = thread_cpu_time();
-            let polled = work.as_mut().poll(context);
-            watch.cpu_used += thread_cpu_time().saturating_sub(before);
-            match polled {
-                Poll::Ready(output) => Poll::Ready(Ok(output)),
-                Poll::Pending if watch.cpu_used > limits.cpu => {
-                    Poll::Ready(Err(Stop::Cpu(limits.cpu)))
-                }
-                Poll::Pending => watch.poll_wall(context, clock, limits).map(Err),
-            }
-        }
-    })
-    .await
+/// What the epoch callback of an instance and the governor of its attempts tell each other.
+#[derive(Default)]
+pub(crate) struct Turn {
+    /// The guest is suspended because its tick was over, not because a host call is pending.
+    is_over: AtomicBool,
+    /// The guest goes on after a host call: the epoch may have ended long ago.
+    has_resumed: AtomicBool,
 }
 
-/// What is known about an attempt that was not finished by its first poll.
-struct Watch {
-    started: Duration,
+impl Turn {
+    /// The epoch has ended while the guest ran: suspends it until it is polled again.
+    pub(crate) fn tick(&self) -> UpdateDeadline {
+        if self.has_resumed.swap(false, Ordering::Relaxed) {
+            return UpdateDeadline::Continue(1);
+        }
+        self.is_over.store(true, Ordering::Relaxed);
+        UpdateDeadline::YieldCustom(1, Box::pin(until_next_poll()))
+    }
+
+    fn begin(&self) {
+        self.has_resumed.store(false, Ordering::Relaxed);
+    }
+
+    fn resume(&self) {
+        self.has_resumed.store(true, Ordering::Relaxed);
+    }
+
+    fn take_over(&self) -> bool {
+        self.is_over.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Runs `work`, whose instance ticks `turn`, to its end or to a limit.
+pub(crate) async fn govern<F: Future>(
+    work: F,
+    turn: &Turn,
+    shared: &Shared,
+) -> Result<F::Output, Stop> {
+    let mut work = pin!(work);
+    turn.begin();
+    let started = shared.clock.now();
+    if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+        return Ok(output);
+    }
+    let _counted = shared.crowd.enter();
+    let mut meter = Meter::new(shared, started);
+    loop {
+        meter.check()?;
+        if turn.take_over() {
+            meter.wait_for_turn().await;
+        } else {
+            meter.wait_for_host_call().await;
+            turn.resume();
+        }
+        if let Poll::Ready(output) = meter.poll(work.as_mut()).await {
+            return Ok(output);
+        }
+    }
+}
+
+/// What an attempt that was not finished by its first poll has used, and holds.
+struct Meter<'a> {
+    shared: &'a Shared,
     cpu_used: Duration,
+    wall_used: Duration,
+    /// `cpu_used` at which others go first.
+    turn_ends: Duration,
+    slot: Option<SemaphorePermit<'a>>,
     /// Wakes the attempt when its wall time may be over, however long a host call waits.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-impl Watch {
-    fn new(started: Duration) -> Self {
+impl<'a> Meter<'a> {
+    fn new(shared: &'a Shared, started: Duration) -> Self {
         Self {
-            started,
+            shared,
             cpu_used: Duration::ZERO,
+            wall_used: shared.clock.now().saturating_sub(started),
+            turn_ends: Duration::ZERO,
+            slot: None,
             alarm: None,
         }
     }
 
-    /// Ready when the wall time is spent; else sets the alarm.
-    fn poll_wall(
-        &mut self,
-        context: &mut Context<'_>,
-        clock: &Clock,
-        limits: &Limits,
-    ) -> Poll<Stop> {
-        loop {
-            let left = limits
-                .wall
-                .saturating_sub(clock.now().saturating_sub(self.started));
-            if left.is_zero() {
-                return Poll::Ready(Stop::Wall(limits.wall));
-            }
-            let alarm = self
-                .alarm
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
-            if alarm.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            // The host's clock runs behind while the host is short of CPU; a tick more keeps this from spinning.
-            alarm
-                .as_mut()
-                .reset(tokio::time::Instant::now() + left + TICK);
+    fn check(&self) -> Result<(), Stop> {
+        let limits = &self.shared.limits;
+        if self.cpu_used > limits.cpu {
+            return Err(Stop::Cpu(limits.cpu));
         }
+        if self.wall_used >= limits.wall {
+            return Err(Stop::Wall(limits.wall));
+        }
+        Ok(())
     }
+
+    async fn poll<F: Future>(&mut self, mut work: Pin<&mut F>) -> Poll<F::Output> {
+        poll_fn(|context| {
+            let (cpu, wall) = (thread_cpu_time(), self.shared.clock.now());
+            let polled = work.as_mut().poll(context);
+            self.cpu_used += thread_cpu_time().saturating_sub(cpu);
+            self.wall_used += self.shared.clock.now().saturating_sub(wall);
+            Poll::Ready(polled)
+        })
+        .await
+    }
+
+    /// Lets others run; no time passes for the attempt.
+    async fn wait_for_turn(&mut self) {
+        let crowd = &self.shared.crowd;
+        if self.cpu_used >= self.turn_ends {
+            self.slot = None;
+        }
+        if self.slot.is_none() {
+            self.turn_ends = self.cpu_used + TURN;
+            self.slot = crowd.free_slot();
+            if self.slot.is_none() {
+                self.slot = crowd.slot().await;
+                return;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+
+    /// Waits for whatever wakes the attempt: its host call, or an alarm at the end of its wall time.
+    async fn wait_for_host_call(&mut self) {
+        self.slot = None;
+        let since = self.shared.clock.now();
+        let left = self.shared.limits.wall.saturating_sub(self.wall_used);
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+        poll_fn(|context| {
+            while alarm.as_mut().poll(context).is_ready() {
+                // It was set before the attempt waited for its turn, or the host's clock runs behind because the host is
+                // short of CPU; a tick more keeps this from spinning.
+                let at = tokio::time::Instant::now() + left + TICK;
+                alarm.as_mut().reset(at);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        until_next_poll().await;
+        self.wall_used += self.shared.clock.now().saturating_sub(since);
+    }
+}
+
+/// Pending once. Whoever awaits it has been promised another poll.
+async fn until_next_poll() {
+    let mut is_asked = false;
+    poll_fn(|_| {
+        if std::mem::replace(&mut is_asked, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 fn thread_cpu_time() -> Duration {
@@ -105,3 +191,6 @@ fn thread_cpu_time() -> Duration {
         u32::try_from(time.tv_nsec).unwrap_or(0),
     )
 }
+
+#[cfg(test)]
+mod tests;

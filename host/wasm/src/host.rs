@@ -17,6 +17,7 @@ use weir_core::event::{StateWrite, TimerWrite};
 use crate::attempt::{Attempt, StateUnavailable};
 use crate::bindings::weir::handler as wit;
 use crate::classify::Stop;
+use crate::crowd::Crowd;
 use crate::limits::{Grants, Limits, NAME_BYTES_MAX};
 use crate::ticker::Clock;
 
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) grants: Grants,
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<Clock>,
+    pub(crate) crowd: Crowd,
 }
 
 /// The data of one store.

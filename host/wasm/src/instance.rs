@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use wasmtime::Store;
 use wasmtime::component::InstancePre;
-use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::{FullEventHandler, FullEventHandlerPre};
+use crate::govern::Turn;
 use crate::host::{Host, Shared};
 use crate::ticker::Sweep;
 
@@ -25,6 +26,7 @@ pub(crate) struct Instance {
     pub(crate) store: Store<Host>,
     pub(crate) bindings: Option<FullEventHandler>,
     pub(crate) uses: u32,
+    pub(crate) turn: Arc<Turn>,
 }
 
 impl Instance {
@@ -32,9 +34,11 @@ impl Instance {
     pub(crate) fn new(pre: &InstancePre<Host>, shared: &Arc<Shared>) -> Self {
         let mut store = Store::new(pre.engine(), Host::new(Arc::clone(shared)));
         store.limiter(|host| &mut host.memory);
-        store.epoch_deadline_callback(|store| {
+        let turn = Arc::<Turn>::default();
+        let ticked = Arc::clone(&turn);
+        store.epoch_deadline_callback(move |store| {
             store.data().check_host_calls()?;
-            Ok(UpdateDeadline::Yield(1))
+            Ok(ticked.tick())
         });
         store.set_hostcall_fuel(HOSTCALL_FUEL);
         store.set_max_component_handles(COMPONENT_HANDLES_MAX);
@@ -42,6 +46,7 @@ impl Instance {
             store,
             bindings: None,
             uses: 0,
+            turn,
         }
     }
 

@@ -10,6 +10,7 @@ mod bindings;
 mod cache;
 mod classify;
 mod compile;
+mod crowd;
 mod describe;
 mod engine;
 mod govern;

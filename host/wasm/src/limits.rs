@@ -16,7 +16,8 @@ pub struct Limits {
     pub table_elements: usize,
     /// CPU time of an attempt. Counted from its first epoch tick (at most 10 ms after its start).
     pub cpu: Duration,
-    /// Wall time of an attempt; stands still while the host is short of CPU or suspended.
+    /// Wall time of an attempt while it runs or waits for a host call; stands still while the host is short of CPU or
+    /// suspended.
     pub wall: Duration,
     /// Emissions of an attempt.
     pub emissions_max: usize,

@@ -8,6 +8,7 @@ use crate::attempt::Component;
 use crate::bindings::FullEventHandlerPre;
 use crate::cache::Entry;
 use crate::compile::{self, CompileError};
+use crate::crowd::Crowd;
 use crate::describe::Description;
 use crate::engine::Sandbox;
 use crate::host::Shared;
@@ -141,6 +142,7 @@ impl Sandbox {
             grants: options.grants.clone(),
             limits: options.limits.clone(),
             clock: Arc::clone(&self.runtime.ticker.clock),
+            crowd: Crowd::new(Arc::clone(&self.runtime.slots), self.runtime.crowd_max),
         });
         Ok(Component::new(
             digest,

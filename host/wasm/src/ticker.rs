@@ -28,7 +28,7 @@ impl Clock {
     }
 
     /// Advances by what has passed since the last tick; by one tick only when it came too late.
-    fn advance(&self, passed: Duration) {
+    pub(crate) fn advance(&self, passed: Duration) {
         let counted = if passed > LAG_MAX { TICK } else { passed };
         let millis = u64::try_from(counted.as_millis()).unwrap_or(0);
         self.0.fetch_add(millis, Ordering::Relaxed);
@@ -73,8 +73,9 @@ fn run(engine: &Engine, clock: &Clock, subscribed: &mpsc::Receiver<Weak<dyn Swee
             Ok(target) => targets.push(target),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                engine.increment_epoch();
+                // First the clock: who is suspended by the new epoch has run until now.
                 clock.advance(last.elapsed());
+                engine.increment_epoch();
                 last = Instant::now();
                 ticks += 1;
                 if ticks.is_multiple_of(SWEEP_TICKS) {

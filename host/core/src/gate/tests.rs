@@ -83,3 +83,35 @@ fn without_a_rate_nothing_but_the_breaker_refuses() {
         assert!(matches!(gate.permit(NOW, sequence), Permit::Go(_)));
     }
 }
+
+#[test]
+fn a_crowded_component_holds_back_its_own_attempts_and_is_not_open() {
+    let mut gate = gate(WhileOpen::Fallback, 1);
+    gate.crowded.own = true;
+    for _ in 0..10 {
+        assert_eq!(gate.permit(NOW, 1), Permit::Wait(None));
+    }
+    assert!(!gate.is_open(NOW), "events age");
+    gate.crowded.own = false;
+    assert!(
+        matches!(gate.permit(NOW, 1), Permit::Go(_)),
+        "no token was taken"
+    );
+
+    gate.crowded.own = true;
+    open(&mut gate);
+    assert_eq!(gate.permit(NOW, 1), Permit::Fallback);
+    gate.crowded.fallback = true;
+    assert_eq!(gate.permit(NOW, 1), Permit::Wait(None));
+}
+
+#[test]
+fn a_probe_of_a_crowded_component_is_given_back() {
+    let mut gate = gate(WhileOpen::Pause, 1);
+    open(&mut gate);
+    let now = NOW + Duration::from_secs(10);
+    gate.crowded.own = true;
+    assert_eq!(gate.permit(now, 1), Permit::Wait(None));
+    gate.crowded.own = false;
+    assert!(matches!(gate.permit(now, 2), Permit::Go(_)));
+}

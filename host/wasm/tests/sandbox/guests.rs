@@ -108,6 +108,16 @@ pub(crate) const TRAP_WHEN_REUSED: &str = "(if (global.get $calls) (then unreach
 /// Grows to above three quarters of the default memory limit and is content.
 pub(crate) const GROW_HIGH: &str = "(drop (memory.grow (i32.const 800))) (call $ok_empty)";
 
+/// Counts so far and publishes nothing; a machine of these years counts a million in about a millisecond.
+pub(crate) fn count_to(millions: u32) -> String {
+    format!(
+        "(loop $again
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $i) (i32.const {millions}000000))))
+        (call $ok_empty)"
+    )
+}
+
 /// Sizes and places of the canonical ABI, which `echo` needs.
 ///
 /// event: id 0, source 8, type 16, subject 24, time 36, datacontenttype 48, dataschema 60, extensions 72, data 80 (92).

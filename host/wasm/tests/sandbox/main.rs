@@ -6,6 +6,7 @@
 )]
 
 mod behaviour;
+mod fairness;
 mod guests;
 mod interfaces;
 mod lines;
@@ -22,6 +23,9 @@ use weir_wasm::{
     Attempt, Component, Grants, Isolation, Limits, LoadError, LoadOptions, Sandbox, SandboxConfig,
     StateUnavailable, StateView, TimersView,
 };
+
+/// Threads of tests that run many attempts at once.
+const THREADS: usize = 2;
 
 /// A sandbox over a scratch cache.
 struct Fixture {
@@ -62,6 +66,7 @@ fn config(cache: &TempDir) -> SandboxConfig {
         compiler_args: Vec::new(),
         component_bytes_max: 1 << 20,
         memory_bytes_ceiling: SandboxConfig::MEMORY_BYTES_CEILING,
+        threads: THREADS,
     }
 }
 

@@ -191,6 +191,7 @@ async fn fail_to_reload(host: &Fixture) -> Vec<Raised> {
         compiler_args: Vec::new(),
         component_bytes_max: SandboxConfig::COMPONENT_BYTES_MAX,
         memory_bytes_ceiling: SandboxConfig::MEMORY_BYTES_CEILING,
+        threads: 1,
     });
     let subscription = host.subscription(Arc::new(host.store.clone()));
     let watch = Watch::new(Running {
