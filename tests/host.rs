@@ -199,20 +199,22 @@ impl Drop for Host {
     }
 }
 
-/// Where `cargo xtask guests` puts built handlers.
+/// Where `cargo xtask test` puts built handlers: the examples, and what only tests use.
 ///
 /// # Errors
 /// One of them is not there.
 pub fn handlers(root: &Path, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
-    let folders: Vec<_> = names
-        .iter()
-        .map(|name| root.join("target/guests").join(name))
-        .collect();
+    let folder = |name: &&str| {
+        let [example, fixture] =
+            ["target/guests", "target/fixtures"].map(|built| root.join(built).join(name));
+        if fixture.is_dir() { fixture } else { example }
+    };
+    let folders: Vec<_> = names.iter().map(folder).collect();
     for folder in &folders {
         let manifest = folder.join("handler.toml");
         anyhow::ensure!(
             manifest.is_file(),
-            "there is no {}: run `cargo xtask guests`",
+            "there is no {}: run `cargo xtask test`, which builds it",
             manifest.display()
         );
     }

@@ -6,4 +6,5 @@ pub mod host;
 pub mod http;
 pub mod publisher;
 pub mod purchases;
+pub mod scripted;
 pub mod wait;

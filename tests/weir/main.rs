@@ -14,5 +14,6 @@ mod kills;
 mod lifecycle;
 mod manual;
 mod publishing;
+mod rules;
 mod signals;
 mod tidy;

@@ -1,7 +1,7 @@
 //! Builds the example handlers on any machine: finds a Wasm toolchain, or installs one, or says what to install.
 //!
 //! Reads `plugins/<name>/`, writes `target/guests/<name>/` with the component and its manifest, the shape of a folder
-//! that `weir run` takes handlers from.
+//! that `weir run` takes handlers from. What only tests use goes from `tests/guests/` to `target/fixtures/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,39 +57,51 @@ pub(crate) struct Guest {
 /// # Errors
 /// There is no toolchain and none could be installed, or the handlers do not compile.
 pub(crate) fn build(root: &Path) -> anyhow::Result<Vec<Guest>> {
-    let toolchain = Toolchain::find()?;
-    eprintln!("guests: built with {}", toolchain.describe());
+    build_workspace(root, "plugins", "target/guests")
+}
 
-    let plugins = root.join("plugins");
+/// Builds every handler in `tests/guests/` into `target/fixtures/`, where no host finds it that is not told.
+///
+/// # Errors
+/// As of [`build`].
+pub(crate) fn build_fixtures(root: &Path) -> anyhow::Result<Vec<Guest>> {
+    build_workspace(root, "tests/guests", "target/fixtures")
+}
+
+fn build_workspace(root: &Path, workspace: &str, into: &str) -> anyhow::Result<Vec<Guest>> {
+    let toolchain = Toolchain::find()?;
+    eprintln!("{workspace}: built with {}", toolchain.describe());
+
+    let workspace = root.join(workspace);
+    // One folder for all, so that the SDK and its dependencies are compiled once.
+    let target = root.join("plugins/target");
     let shown = format!("cargo build --release --target {}", toolchain.target());
     let status = toolchain
-        .cargo()
-        .current_dir(&plugins)
+        .cargo(&target)
+        .current_dir(&workspace)
         .status()
         .with_context(|| format!("start `{shown}`"))?;
     anyhow::ensure!(
         status.success(),
         "`{shown}` in {} ended with {status}",
-        plugins.display()
+        workspace.display()
     );
 
-    let built = plugins
-        .join("target")
-        .join(toolchain.target())
-        .join("release");
-    let names = names(&plugins)?;
+    let built = target.join(toolchain.target()).join("release");
+    let names = names(&workspace)?;
     names
         .into_iter()
-        .map(|name| place(root, &plugins.join(&name), &built, name))
+        .map(|name| place(&root.join(into), &workspace.join(&name), &built, name))
         .collect()
 }
 
-/// The folders in `plugins/` that hold a manifest, in order.
-fn names(plugins: &Path) -> anyhow::Result<Vec<String>> {
-    let entries = fs::read_dir(plugins).with_context(|| format!("read {}", plugins.display()))?;
+/// The folders of a workspace that hold a manifest, in order.
+fn names(workspace: &Path) -> anyhow::Result<Vec<String>> {
+    let reading = || format!("read {}", workspace.display());
+    let entries = fs::read_dir(workspace).with_context(reading)?;
     let mut names = Vec::new();
     for entry in entries {
-        let entry = entry.with_context(|| format!("read {}", plugins.display()))?;
+        let entry = entry.with_context(reading)?;
         if entry.path().join("handler.toml").is_file() {
             let name = entry.file_name().into_string();
             names.push(name.map_err(|name| {
@@ -102,7 +114,7 @@ fn names(plugins: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Puts a component and its manifest where the host looks for them.
-fn place(root: &Path, plugin: &Path, built: &Path, name: String) -> anyhow::Result<Guest> {
+fn place(into: &Path, plugin: &Path, built: &Path, name: String) -> anyhow::Result<Guest> {
     // Cargo names the file after the crate.
     let file = built.join(format!("{}.wasm", name.replace('-', "_")));
     let module = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
@@ -111,7 +123,7 @@ fn place(root: &Path, plugin: &Path, built: &Path, name: String) -> anyhow::Resu
     let manifest = plugin.join("handler.toml");
     let manifest = fs::read(&manifest).with_context(|| format!("read {}", manifest.display()))?;
 
-    let directory = root.join("target/guests").join(&name);
+    let directory = into.join(&name);
     fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     let path = directory.join(format!("{name}.wasm"));
     write(&path, &component)?;
@@ -221,7 +233,7 @@ impl Toolchain {
     }
 
     /// Builds the workspace of the current directory.
-    fn cargo(self) -> Command {
+    fn cargo(self, target: &Path) -> Command {
         let mut command = match self {
             Self::Installed | Self::Added => clean("cargo"),
             Self::Debian => {
@@ -237,15 +249,8 @@ impl Toolchain {
                 command
             }
         };
-        command.args([
-            "build",
-            "--release",
-            "--quiet",
-            "--target-dir",
-            "target",
-            "--target",
-            self.target(),
-        ]);
+        command.args(["build", "--release", "--quiet", "--target", self.target()]);
+        command.arg("--target-dir").arg(target);
         if self == Self::Debian {
             command.arg("-Zbuild-std=std,panic_abort");
         }

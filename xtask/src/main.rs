@@ -1,4 +1,4 @@
-//! The project's own commands, each one step from a bare checkout: `cargo xtask demo | test | bench | guests`.
+//! The project's own commands, each one step from a bare checkout: `cargo xtask demo | test | bench | guests | sim`.
 //!
 //! This program depends on neither the store nor the runtime, so that it builds in a minute and can prepare the
 //! machine before they are compiled.
@@ -20,6 +20,7 @@ mod demo;
 mod guests;
 mod machine;
 mod sample;
+mod sim;
 mod suite;
 
 #[derive(Parser)]
@@ -41,6 +42,15 @@ enum Command {
     Guests,
     /// Write the sample input that ships with the project anew.
     Sample,
+    /// Run more seeds of the simulator than every test run takes.
+    Sim {
+        /// How many.
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -68,6 +78,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
             Ok(true)
         }
         Command::Sample => sample::write(&root).map(|()| true),
+        Command::Sim { seeds, seed } => sim::run(&root, *seeds, *seed),
     }
 }
 

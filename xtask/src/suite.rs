@@ -277,7 +277,8 @@ fn component(root: &Path, tally: &mut Tally, subcommand: &str, name: &str) -> bo
 }
 
 fn handlers(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
-    let built = guests::build(root).context("build the handlers")?;
+    let mut built = guests::build(root).context("build the handlers")?;
+    built.extend(guests::build_fixtures(root).context("build the handlers of the tests")?);
     anyhow::ensure!(!built.is_empty(), "no handler was found to build");
     tally.passed += built.len();
     Ok(())

@@ -554,7 +554,6 @@ impl Partition {
     pub fn poll_action(&mut self, now: Millis, gate: &mut Gate) -> Option<Action> {
         self.clock.tick(now, gate.is_open(now));
         self.suspects.tell(now);
-        self.give_up_alone(now);
         self.park.tell(
             gate,
             self.config.partition,
@@ -569,6 +568,7 @@ impl Partition {
         if let Some(action) = self.poll_start(now, gate) {
             return Some(action);
         }
+        self.give_up_alone(now);
         self.poll_unit(now)
             .map(|unit| Action::Commit(Box::new(unit)))
     }

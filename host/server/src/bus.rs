@@ -10,6 +10,7 @@
 //! | [`Bus::bounds`] | the extent in memory | log start and last stable offset, by `ListOffsets` |
 //! | [`Membership::next`] | never revokes | rebalance callbacks, answered within the drain deadline |
 //! | [`Reader::seek`] | moves the cursor | seeks explicitly, once the restore is done and before the first fetch |
+//! | [`Reader::only`] | leaves the others unread | pauses the partitions of the others |
 //! | [`Reader::fetch`] | reads the log, waits at its end | takes from the partition's queue; not calling it pauses the partition |
 
 use std::sync::Arc;
@@ -205,6 +206,9 @@ pub enum FetchError {
 pub trait Reader: Send {
     /// The next fetch of this topic starts at this offset.
     fn seek(&mut self, position: Position);
+
+    /// Fetches read this topic alone from here on, as if the others were paused; none: all of them.
+    fn only(&mut self, topic: Option<u16>);
 
     /// The next records, in order per topic, at least one and about `bytes_max` at most. Waits for the first.
     /// Cancel safe: a dropped call loses nothing.

@@ -97,6 +97,8 @@ struct Worker {
     turns: watch::Receiver<u64>,
     /// Fetched and not handed over.
     fetched: VecDeque<(Position, Record)>,
+    /// The same of the command topic: an operator may have to make room for the others.
+    commands: VecDeque<(Position, Record)>,
     running: FuturesUnordered<Run>,
     commit: Option<Commit>,
     /// The components that held attempts back when the machine was last asked.
@@ -126,6 +128,7 @@ pub async fn run(
         partition,
         machine,
         fetched: VecDeque::new(),
+        commands: VecDeque::new(),
         running: FuturesUnordered::new(),
         commit: None,
         crowded: Components::default(),
@@ -177,7 +180,7 @@ impl Worker {
             if is_cut_short {
                 tokio::task::yield_now().await;
             }
-            let hungry = self.fetched.is_empty() && self.machine.has_capacity();
+            let hungry = self.wants(reader);
             let timeout = self.machine.poll_timeout();
             let fetch_at = self.fetch_at;
             tokio::select! {
@@ -191,7 +194,7 @@ impl Worker {
                     Ok(records) => {
                         self.fetch_at = None;
                         self.subscription.status.clear(Alarm::ReadFailing, Some(self.partition));
-                        self.fetched.extend(records);
+                        self.take(records);
                     }
                     Err(error @ FetchError::OutOfRange { .. }) => return Err(PipelineError::Fetch(error)),
                     Err(error @ FetchError::Store { .. }) => {
@@ -237,20 +240,39 @@ impl Worker {
         }
     }
 
+    /// Whether to fetch, and tells the reader of what.
+    fn wants(&self, reader: &mut dyn Reader) -> bool {
+        let all = self.fetched.is_empty() && self.machine.has_capacity();
+        let commands = self.subscription.deployment.command_topic();
+        reader.only((!all).then_some(commands));
+        all || (self.commands.is_empty() && self.machine.takes(commands))
+    }
+
+    fn take(&mut self, records: Vec<(Position, Record)>) {
+        let commands = self.subscription.deployment.command_topic();
+        for (position, record) in records {
+            if position.topic == commands {
+                self.commands.push_back((position, record));
+            } else {
+                self.fetched.push_back((position, record));
+            }
+        }
+    }
+
     fn feed(&mut self) {
         let now = clock::now();
-        let manifest = &self.subscription.deployment.manifest;
-        while self.machine.has_capacity() {
-            let Some((position, record)) = self.fetched.pop_front() else {
-                return;
-            };
-            let is_command = position.topic == self.subscription.deployment.command_topic();
-            let (record, decoded) = if is_command {
-                decode::command(record)
-            } else {
-                let decoded = decode::record(&record, &manifest.filter);
-                (record, decoded)
-            };
+        let deployment = &self.subscription.deployment;
+        while self.machine.takes(deployment.command_topic())
+            && let Some((position, record)) = self.commands.pop_front()
+        {
+            let (record, decoded) = decode::command(record);
+            self.machine
+                .handle_record(now, position, Arc::new(record), decoded);
+        }
+        while self.machine.has_capacity()
+            && let Some((position, record)) = self.fetched.pop_front()
+        {
+            let decoded = decode::record(&record, &deployment.manifest.filter);
             self.machine
                 .handle_record(now, position, Arc::new(record), decoded);
         }

@@ -15,7 +15,7 @@ use crate::event::{Event, Record};
 use crate::gate::Gate;
 use crate::identity::{Hash128, inbox_mark};
 use crate::time::Millis;
-use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey, Timer, TimerSlot};
+use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey, TimerSlot};
 
 /// Crashes of the host in which an event ran alone before it is taken for the cause.
 pub(super) const CRASHES_MAX: u32 = 3;
@@ -328,14 +328,8 @@ impl Partition {
                 self.set_aside(now, item);
                 return Step::Next;
             }
-            refused => {
-                // A mark says that it runs; nobody knows when that will be.
-                self.commits.give_up(now, item);
-                return Step::Refused(match refused {
-                    Permit::Wait(until) => until,
-                    Permit::Go(_) | Permit::Park | Permit::Fallback => None,
-                });
-            }
+            Permit::Wait(until) => return self.refused(now, gate, item, until),
+            Permit::Park | Permit::Fallback => return self.refused(now, gate, item, None),
         };
         let due = self.entries.get(&item).map_or(now, |entry| entry.admitted);
         if self.suspects.contains(item, due) && !(self.commits.is_alone(item) && self.running == 0)
@@ -347,6 +341,14 @@ impl Partition {
             return Step::Wait;
         }
         self.start(item, ticket)
+    }
+
+    /// A mark says that an item runs; while the gate is open nobody knows when that will be.
+    fn refused(&mut self, now: Millis, gate: &Gate, item: ItemId, until: Option<Millis>) -> Step {
+        if gate.is_open(now) {
+            self.commits.give_up(now, item);
+        }
+        Step::Refused(until)
     }
 
     /// A mark of one that will not run soon is taken back: the end of the host would be held against it.
@@ -470,18 +472,17 @@ impl Partition {
             }
             (Load::Parked(sequence), Loaded::Parked(None)) => self.park.vanished(&sequence),
             (Load::Parked(sequence), _) => self.park.postpone(&sequence, now + LOAD_BACK_OFF),
-            (Load::Timer(item, _), Loaded::Timer(timer)) => {
-                // The same setting may have been made again, for later.
-                let is_due = |timer: &Timer| ItemId::Timer(timer.id) == item && timer.due <= now;
-                let current = timer.filter(|(timer, _)| is_due(timer));
-                match current {
-                    Some((timer, decoded)) => self.fire(now, item, timer, decoded),
-                    None => {
-                        self.tallies.remove(&item);
-                        self.forget_unfated(item);
-                    }
+            (Load::Timer(item, _), Loaded::Timer(timer)) => match timer {
+                Some((timer, decoded)) if ItemId::Timer(timer.id) == item && timer.due <= now => {
+                    self.fire(now, item, timer, decoded);
                 }
-            }
+                // The same setting was made again, for later.
+                Some((timer, _)) if ItemId::Timer(timer.id) == item => self.forget_unfated(item),
+                Some(_) | None => {
+                    self.tallies.remove(&item);
+                    self.forget_unfated(item);
+                }
+            },
             (Load::Letter(item, ..), Loaded::Letter(status, head)) => {
                 self.obey(now, item, status, head);
             }

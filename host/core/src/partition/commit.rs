@@ -343,7 +343,9 @@ impl Partition {
         }
         let output = &completion.output;
         for change in &output.timers {
-            if let Some(gone) = self.timers.changed(change) {
+            let stays = change.timer.as_ref().map(|timer| timer.id);
+            let gone = self.timers.changed(change);
+            if let Some(gone) = gone.filter(|gone| stays != Some(*gone)) {
                 self.tallies.remove(&ItemId::Timer(gone));
             }
         }

@@ -61,7 +61,8 @@ impl Timers {
         let mut last = new.last().map(|(_, due, _)| *due);
         new.retain(|(key, _, id)| {
             let asleep = self.asleep.get(&key.sequence);
-            !asleep.is_some_and(|asleep| asleep.contains_key(key)) && !fires(id)
+            let sleeps = asleep.and_then(|asleep| asleep.get(key));
+            sleeps.is_none_or(|(_, other)| other != id) && !fires(id)
         });
         if new.len() > self.resident_max {
             new.truncate(self.resident_max);
@@ -87,13 +88,11 @@ impl Timers {
     }
 
     fn remove(&mut self, key: &TimerKey) -> Option<Hash128> {
-        if let Some(asleep) = self.asleep.get_mut(&key.sequence)
-            && let Some((_, id)) = asleep.remove(key)
-        {
-            return Some(id);
-        }
-        let due = self.due_of.remove(key)?;
-        self.by_due.remove(&(due, key.clone()))
+        let asleep = self.asleep.get_mut(&key.sequence);
+        let asleep = asleep.and_then(|asleep| asleep.remove(key));
+        let due = self.due_of.remove(key);
+        let known = due.and_then(|due| self.by_due.remove(&(due, key.clone())));
+        known.or(asleep.map(|(_, id)| id))
     }
 
     /// It is due and its sequence is parked.
@@ -105,7 +104,10 @@ impl Timers {
     /// The sequence is not parked any more.
     pub(super) fn wake(&mut self, sequence: &SequenceKey) {
         for (key, (due, id)) in self.asleep.remove(sequence).unwrap_or_default() {
-            self.admit(key, due, id);
+            // One that was set under its name meanwhile has taken its place.
+            if !self.due_of.contains_key(&key) {
+                self.admit(key, due, id);
+            }
         }
     }
 

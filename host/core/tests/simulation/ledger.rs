@@ -188,6 +188,10 @@ impl Ledger {
                         .filter(|timer| ItemId::Timer(timer.id) == *item)
                         .or(timer);
                 }
+                let mut timer = timer.cloned();
+                if let (Bug::EarlyTimer, Some(timer)) = (bug, &mut timer) {
+                    timer.due.0 -= 1_000;
+                }
                 Loaded::Timer(timer.map(|timer| (timer.clone(), decode(&timer.out.record))))
             }
             Load::Timers(count) => Loaded::Timers(self.first_timers(*count)),

@@ -2,8 +2,13 @@
 //!
 //! A seed decides a log, the bounds, a handler's outcomes, the answers of the ledger, crashes, revocations, what an
 //! operator does, and the clock. After each step the invariants of the specification are checked against a ledger that
-//! remembers everything. `WEIR_SIM_SEEDS=5000` runs more seeds than usual, `WEIR_SIM_SEED=17` the ones from there on, or
-//! alone and with its trace when it breaks.
+//! remembers everything. `WEIR_SIM_SEEDS=5000` runs more seeds than usual, `WEIR_SIM_SEED=17` the one or, with both, those
+//! from there on; `WEIR_SIM_LINES=400` prints more of the trace of a run that breaks an invariant.
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each planted bug changes one thing and leaves the rest"
+)]
 
 mod bug;
 mod handler;
@@ -14,6 +19,7 @@ mod run;
 mod told;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use bug::Bug;
 use run::{Broken, FAULTY_STEPS, run, shrink};
@@ -38,10 +44,8 @@ fn seeds() -> std::ops::Range<u64> {
 /// The end of the shortest run that breaks the same invariant.
 fn describe(broken: Box<Broken>, bug: Bug) -> String {
     let broken = shrink(broken, bug);
-    let from = broken
-        .trace
-        .len()
-        .saturating_sub(setting("WEIR_SIM_LINES").map_or(60, |n| n as usize));
+    let lines = setting("WEIR_SIM_LINES").map_or(60, |lines| usize::try_from(lines).unwrap_or(60));
+    let from = broken.trace.len().saturating_sub(lines);
     let Broken {
         seed,
         steps,
@@ -84,29 +88,27 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
+/// Each planted bug is noticed by some usual seed, and by an invariant that it breaks.
 #[test]
-fn survey() {
-    let mut kinds: BTreeMap<String, (usize, u64)> = BTreeMap::new();
-    let mut steps = 0;
-    for seed in seeds() {
-        match run(seed, Bug::None, FAULTY_STEPS) {
-            Err(broken) => {
-                let m = &broken.violation.message;
-                let m: String = m
-                    .chars()
-                    .filter(|c| !c.is_ascii_digit())
-                    .take(110)
-                    .collect();
-                let e = kinds
-                    .entry(format!("{} {m}", broken.violation.invariant))
-                    .or_insert((0, seed));
-                e.0 += 1;
+fn every_planted_bug_is_noticed() {
+    let mut table = String::from("bug                      invariant  seed\n");
+    let mut missed = Vec::new();
+    for (bug, invariants) in Bug::ALL {
+        let name = format!("{bug:?}");
+        let broken = (0..SEEDS).find_map(|seed| {
+            let broken = run(seed, bug, FAULTY_STEPS).err()?;
+            invariants
+                .contains(&broken.violation.invariant)
+                .then_some(broken)
+        });
+        match broken {
+            Some(broken) => {
+                let (invariant, seed) = (broken.violation.invariant, broken.seed);
+                writeln!(table, "{name:<24} {invariant:<10} {seed}").expect("text grows");
             }
-            Ok(trace) => steps += trace.len(),
+            None => missed.push(name),
         }
     }
-    for (k, v) in kinds {
-        eprintln!("{} times, first {}: {k}", v.0, v.1);
-    }
-    eprintln!("trace lines {steps}");
+    eprintln!("{table}");
+    assert!(missed.is_empty(), "no seed notices {missed:?}");
 }

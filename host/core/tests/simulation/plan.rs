@@ -39,6 +39,14 @@ pub(crate) struct Item {
 }
 
 impl Item {
+    /// A shell took it for a repeat.
+    pub(crate) fn forget_event(&mut self) {
+        self.decoded = Decoded::Filtered;
+        self.identity = None;
+        self.refused_at_start = false;
+        self.sequence = Some(SequenceKey::Alone(ItemId::Record(self.position)));
+    }
+
     pub(crate) fn command(&self) -> Option<&Command> {
         match &self.decoded {
             Decoded::Command { command, .. } => Some(command),

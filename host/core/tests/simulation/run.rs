@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use weir_core::event::Outcome;
 use weir_core::gate::Gate;
-use weir_core::partition::{Action, Attempt, AttemptId, Load, Loaded, Partition, StagedState};
+use weir_core::partition::{
+    Action, Attempt, AttemptId, Config, Load, Loaded, Partition, StagedState,
+};
 use weir_core::time::Millis;
 use weir_core::unit::{CommitResult, ItemId, Position, SequenceKey, Unit};
 
@@ -68,6 +70,14 @@ pub(crate) fn shrink(broken: Box<Broken>, bug: Bug) -> Box<Broken> {
     shortest
 }
 
+/// A machine that is not to ask the inbox has none: the shell asks it.
+fn machine_config(plan: &Plan, bug: Bug) -> Config {
+    Config {
+        inbox: plan.config.inbox.filter(|_| bug != Bug::EarlyInbox),
+        ..plan.config.clone()
+    }
+}
+
 /// An attempt that the shell is running, and what it has read so far.
 struct Flight {
     attempt: Attempt,
@@ -116,7 +126,7 @@ impl Simulation {
         Self {
             bug,
             rng,
-            machine: Partition::new(plan.config.clone(), 1, restore),
+            machine: Partition::new(machine_config(&plan, bug), 1, restore),
             gate: plan.gate(now),
             blind: plan.gate(now),
             plan,
@@ -161,9 +171,7 @@ impl Simulation {
             self.step()?;
         }
         let gauges = self.machine.gauges(self.now);
-        check("I1", false, || {
-            self.still_open(&format!("{gauges:?} DBG {:?}", self.machine))
-        })
+        check("I1", false, || self.still_open(&format!("{gauges:?}")))
     }
 
     fn step(&mut self) -> Judged {
@@ -229,7 +237,15 @@ impl Simulation {
         Ok(())
     }
 
-    fn hand_over(&mut self, item: Item) {
+    fn hand_over(&mut self, mut item: Item) {
+        let seen = item
+            .identity
+            .as_ref()
+            .is_some_and(|who| self.ledger.has_seen(who));
+        if self.bug == Bug::EarlyInbox && seen && !self.ledger.fates.contains_key(&item.position) {
+            item.forget_event();
+            self.plan.append(item.clone());
+        }
         let (position, id) = (item.position, ItemId::Record(item.position));
         self.note(|| format!("record {position:?}"));
         let fresh = !self.ledger.fates.contains_key(&position) && self.admitted.insert(position);
@@ -243,15 +259,8 @@ impl Simulation {
                 .is_none_or(|at| !passed(at) || plan.item(at).is_some())
         };
         self.told.counted.retain(|at, _| exists(at));
-        let mut decoded = item.decoded;
-        if self.bug == Bug::EarlyInbox
-            && let Some(who) = &item.identity
-            && self.ledger.has_seen(who)
-        {
-            decoded = weir_core::partition::Decoded::Skipped;
-        }
         self.machine
-            .handle_record(self.now, position, item.record, decoded);
+            .handle_record(self.now, position, item.record, item.decoded);
     }
 
     /// The ledger answers for the unit that is out.
@@ -335,8 +344,8 @@ impl Simulation {
 
     fn take_actions(&mut self) -> Judged {
         for _ in 0..ACTIONS_MAX {
-            let blind =
-                self.is_blind() && (self.bug == Bug::IgnoredBreaker || self.flights.len() % 2 == 0);
+            let blind = self.is_blind()
+                && (self.bug == Bug::IgnoredBreaker || self.flights.len().is_multiple_of(2));
             let gate = if blind {
                 &mut self.blind
             } else {

@@ -73,7 +73,21 @@ impl Told {
         };
         let at = order.iter().position(|settled| *settled == item);
         let later = order.split_off(at.map_or(order.len(), |at| at + 1));
-        for item in later {
+        self.take_back(later);
+    }
+
+    /// A command is obeyed when nothing of its sequence is staged: all that is goes after it.
+    pub(crate) fn withdraw_all(&mut self, sequence: &SequenceKey) {
+        let parked = |item: &ItemId| matches!(item, ItemId::Parked(_));
+        let Some(order) = self.settled.get_mut(sequence) else {
+            return;
+        };
+        let later = order.extract_if(.., |item| !parked(item)).collect();
+        self.take_back(later);
+    }
+
+    fn take_back(&mut self, items: Vec<ItemId>) {
+        for item in items {
             self.runner.remove(&item);
             self.expected.remove(&item);
         }

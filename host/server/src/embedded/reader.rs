@@ -29,6 +29,8 @@ pub(super) struct LogReader {
     sources: Vec<Source>,
     /// The source that is read first, so that a full one does not starve those behind it.
     first: usize,
+    /// The topic that is read alone.
+    only: Option<u16>,
 }
 
 /// One topic partition.
@@ -63,6 +65,7 @@ impl LogReader {
             store,
             sources: (0..).zip(topics).filter_map(source).collect(),
             first: 0,
+            only: None,
         }
     }
 
@@ -72,6 +75,9 @@ impl LogReader {
         let share = bytes_max.min(FETCH_BYTES_MAX) / count.max(1);
         for turn in 0..count {
             let source = &mut self.sources[(self.first + turn) % count];
+            if self.only.is_some_and(|only| only != source.topic) {
+                continue;
+            }
             source.read(&self.store, share, &mut records)?;
         }
         self.first = (self.first + 1) % count.max(1);
@@ -79,13 +85,16 @@ impl LogReader {
     }
 
     async fn wait(&mut self) {
-        if self.sources.is_empty() {
-            return future::pending().await;
-        }
-        let changes = self
+        let only = self.only;
+        let changes: Vec<_> = self
             .sources
             .iter_mut()
-            .map(|source| Box::pin(source.end.changed()));
+            .filter(|source| only.is_none_or(|only| only == source.topic))
+            .map(|source| Box::pin(source.end.changed()))
+            .collect();
+        if changes.is_empty() {
+            return future::pending().await;
+        }
         // The senders live in the topics that the sources hold.
         let (Ok(()) | Err(_), ..) = select_all(changes).await;
     }
@@ -101,6 +110,10 @@ impl Reader for LogReader {
             source.next = position.offset;
             source.open = None;
         }
+    }
+
+    fn only(&mut self, topic: Option<u16>) {
+        self.only = topic;
     }
 
     fn fetch(

@@ -15,8 +15,10 @@ use futures_util::{Stream, StreamExt};
 use serde_json::json;
 use tokio::time::timeout;
 use weir_core::binding;
+use weir_core::emission::HOPS;
 use weir_core::event::Event;
 use weir_core::identity::partition_hash;
+use weir_core::partition::TIMER_TYPE;
 
 use super::access::Tenant;
 use super::problem::{EventFault, Problem, json_response};
@@ -48,6 +50,7 @@ pub(super) async fn publish(
     let mode = mode(&headers)?;
     let body = read_body(&state.config, &headers, body).await?;
     let events = decode(mode, &state.config, &headers, body)?;
+    check_origin(&events)?;
     let events = own(events, &tenant)?;
     check_sizes(&events, state.config.event_bytes_max)?;
     let accepted = events.len();
@@ -276,6 +279,36 @@ fn decode(
             }
         }
     })
+}
+
+/// Refuses what only the host says: a timer that fired, and attributes of its own. A count of hops may come back with
+/// an event that was read here and is published again.
+fn check_origin(events: &[Event]) -> Result<(), Problem> {
+    let forged = |event: &Event| {
+        if event.ty == TIMER_TYPE {
+            return Some(format!("type {TIMER_TYPE:?} is a timer of the host"));
+        }
+        let mut names = event.extensions.iter().map(|(name, _)| name.as_str());
+        let own = names.find(|name| name.starts_with("weir") && *name != HOPS)?;
+        Some(format!(
+            "extension {own:?} is set by the host alone: remove it"
+        ))
+    };
+    let faults: Vec<_> = events
+        .iter()
+        .enumerate()
+        .filter_map(|(index, event)| {
+            let detail = forged(event)?;
+            Some(EventFault { index, detail })
+        })
+        .collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::invalid_events(
+        "an event says what only the host may say",
+        faults,
+    ))
 }
 
 /// With tokens, makes the token's tenant the owner of the events, and refuses events that name another.

@@ -435,6 +435,19 @@ async fn a_token_is_needed_where_tokens_are_configured() {
 }
 
 #[tokio::test]
+async fn what_only_the_host_says_is_refused_and_a_count_of_hops_may_come_back() {
+    let host = start().await;
+    let with = |name: &str| EVENT.replacen('{', &format!("{{\"{name}\":\"1\","), 1);
+    let timer = EVENT.replace("\"Sold\"", "\"weir.timer.v1\"");
+    for forged in [with("weirtimer"), with("weirx"), timer] {
+        let answer = host.post(STRUCTURED, &forged).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.body.contains("host"), "{answer:?}");
+    }
+    assert_eq!(host.post(STRUCTURED, &with("weirhops")).await.status, 202);
+}
+
+#[tokio::test]
 async fn a_tenant_brings_and_sees_its_own_events_only() {
     let host = start_with(with_tokens()).await;
     let post = async |token: &str, event: &str| {

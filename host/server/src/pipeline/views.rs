@@ -48,19 +48,15 @@ impl StateView for SequenceView {
         let Subscription {
             deployment, ledger, ..
         } = &*self.subscription;
-        let scope = &deployment.scope;
-        let mut total = ledger
-            .state_bytes(scope, self.partition, &self.sequence)
-            .map_err(unavailable)?;
-        for (name, _) in self.staged.names() {
-            let committed = ledger
-                .state(scope, self.partition, &self.sequence, name)
-                .map_err(unavailable)?;
-            total -= committed.map_or(0, |value| name.len() + value.len());
-            let staged = self.staged.get(name).flatten();
-            total += staged.map_or(0, |value| name.len() + value.len());
+        if self.staged.names().next().is_none() {
+            let committed = ledger.state_bytes(&deployment.scope, self.partition, &self.sequence);
+            return committed.map_err(unavailable);
         }
-        Ok(total)
+        // Staged writes may become committed between two reads: each name is looked at once, through both.
+        StateView::names(self)?.iter().try_fold(0, |total, name| {
+            let value = self.get(name)?;
+            Ok(total + value.map_or(0, |value| name.len() + value.len()))
+        })
     }
 }
 

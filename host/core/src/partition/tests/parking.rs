@@ -301,3 +301,88 @@ fn a_key_that_waits_for_a_long_hint_is_parked_when_the_span_is_old() {
     assert_eq!(fates(&unit), [(record(0), Fate::Parked)]);
     assert_eq!(stored.head.map(|head| head.head.attempts.counted), Some(1));
 }
+
+#[test]
+fn a_follower_that_the_ledger_refuses_dies_and_holds_nothing() {
+    let mut bench = Bench::new(Config {
+        on_dead: OnDead::Hold,
+        ..config()
+    });
+    let mut stored = Stored::default();
+    park_first(&mut bench, &mut stored);
+    bench.feed(1, Some("k"), "1");
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(1), Fate::Parked)]);
+    bench.answer(unit.number, refused(1));
+    let unit = bench.store(&mut stored);
+    assert_eq!(fates(&unit), [(record(1), Fate::Dead)]);
+    assert_eq!(unit.completions[0].output.parking, None);
+    assert_eq!(bench.machine.gauges(bench.now).parked.held, 0);
+}
+
+#[test]
+fn commands_are_taken_while_the_storage_of_parked_events_is_spent() {
+    let mut config = config();
+    config.limits.park_bytes_max = 1;
+    let (mut bench, mut stored) = (Bench::new(config), Stored::default());
+    park_first(&mut bench, &mut stored);
+    assert!(bench.poll().is_none());
+    assert!(!bench.machine.takes(0) && !bench.machine.has_capacity());
+    assert!(bench.machine.takes(1), "only an operator makes room");
+}
+
+#[test]
+fn a_parked_event_that_could_not_be_read_runs_once() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    park_first(&mut bench, &mut stored);
+    bench.now = bench.machine.poll_timeout().expect("the head is due");
+    let load = bench.load();
+    bench
+        .machine
+        .handle_loaded(bench.now, load, Loaded::Unavailable);
+    bench.feed(1, Some("k"), "1");
+    bench.store(&mut stored);
+    assert!(bench.poll().is_none(), "the ledger is not asked at once");
+    bench.pass(Duration::from_secs(2));
+    bench.answer_load(&stored);
+    assert_eq!(bench.attempt().id.item, ItemId::Parked(0));
+    bench.pass(Duration::from_secs(3_600));
+    assert!(bench.poll().is_none(), "it runs already");
+}
+
+#[test]
+fn two_replays_of_a_letter_without_a_key_run_it_once() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    let command = Command {
+        kind: Kind::Replay,
+        letter: Hash128([7; 16]),
+        replays: 0,
+        origin: Origin {
+            topic: "in".into(),
+            partition: 0,
+            offset: 900,
+        },
+    };
+    for offset in [0, 1] {
+        let position = Position { topic: 1, offset };
+        let decoded = Decoded::Command {
+            command: Box::new(command.clone()),
+            tenant: DEFAULT_TENANT.into(),
+        };
+        bench
+            .machine
+            .handle_record(bench.now, position, Arc::default(), decoded);
+    }
+    bench.answer_load(&stored);
+    let unit = bench.store(&mut stored);
+    assert_eq!(unit.completions.len(), 1, "the second waits for the first");
+    assert_eq!(stored.letters[&command.letter], LetterStatus::Replaying);
+    bench.answer_load(&stored);
+    bench.run(done("1"));
+    let unit = bench.store(&mut stored);
+    assert_eq!(fates(&unit), [(ItemId::Parked(0), Fate::Handled)]);
+    bench.answer_load(&stored);
+    let unit = bench.store(&mut stored);
+    assert_eq!(unit.completions[0].output, Output::default());
+    assert!(stored.events.is_empty());
+}

@@ -105,3 +105,60 @@ fn a_suspect_that_is_given_up_in_order_leaves_no_mark() {
     assert_eq!((last.alone, last.lease.len()), (None, 0));
     assert_eq!(last.open, []);
 }
+
+#[test]
+fn a_mark_is_taken_back_while_the_gate_is_open() {
+    let mut bench = Bench::restored(config(), unclean(None, 0));
+    bench.feed(0, Some("k"), "k");
+    assert_eq!(mark(&mut bench).alone, None, "first the lease");
+    bench.gate.pause(true);
+    assert!(bench.poll().is_none(), "no mark for what may not run");
+    bench.gate.pause(false);
+    let marking = bench.unit();
+    assert_eq!(marking.alone, Some(record(0)));
+    bench.gate.pause(true);
+    bench.committed(&marking);
+    assert_eq!(mark(&mut bench).alone, None);
+}
+
+#[test]
+fn crashes_before_and_after_an_event_was_parked_add_up() {
+    let event = ParkedEvent {
+        number: 0,
+        record: Record::default(),
+        origin: Origin {
+            topic: "in".into(),
+            partition: 0,
+            offset: 0,
+        },
+        parked_at: NOW,
+        parked_active: Active(0),
+        letter: None,
+        replays: 0,
+    };
+    let head = crate::unit::Head {
+        due: NOW,
+        attempts: Attempts {
+            crashes: 2,
+            ..Attempts::default()
+        },
+        letter: None,
+        held: false,
+    };
+    let parked = crate::unit::ParkedSequence {
+        count: 1,
+        bytes: event.bytes(),
+        head,
+    };
+    let restore = Restore {
+        parked: vec![(SequenceKey::Alone(record(0)), parked)],
+        next_parked: 1,
+        ..unclean(Some(ItemId::Parked(0)), 0)
+    };
+    let mut bench = Bench::restored(config(), restore);
+    let load = bench.load();
+    let loaded = Loaded::Parked(Some((event, Decoded::Event(Arc::default()))));
+    bench.machine.handle_loaded(bench.now, load, loaded);
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(ItemId::Parked(0), Fate::Dead)]);
+}

@@ -91,8 +91,28 @@ fn a_timer_that_is_cancelled_before_its_attempt_starts_does_not_run() {
     let unit = bench.unit();
     assert_eq!(fates(&unit), [(record(1), Fate::Handled)]);
     bench.committed(&unit);
+    bench.answer_timer(None);
     assert!(bench.poll().is_none());
     assert_eq!(bench.machine.gauges(NOW).open, 0);
+}
+
+#[test]
+fn a_timer_fires_when_its_cancellation_is_withdrawn() {
+    let (mut bench, timer) = with_timer();
+    bench.feed(1, Some("k"), "1");
+    let cancelling = bench.attempt().id;
+    bench.now = NOW + Duration::from_secs(61);
+    assert!(bench.poll().is_none(), "it waits behind the running event");
+    bench.outcome(cancelling, cancels("expire"));
+    let unit = bench.unit();
+    let refused = CommitResult::Refused {
+        item: record(1),
+        code: "too-large".into(),
+        message: "no".into(),
+    };
+    bench.answer(unit.number, refused);
+    bench.answer_timer(Some(&timer));
+    assert_eq!(bench.attempt().id.item, ItemId::Timer(timer.id));
 }
 
 #[test]
@@ -196,4 +216,93 @@ fn a_delay_needs_the_grant() {
         ..Effects::default()
     }));
     assert_eq!(fates(&bench.unit()), [(record(0), Fate::Dead)]);
+}
+
+#[test]
+fn the_letter_of_a_delayed_emission_has_its_record() {
+    let mut bench = bench();
+    bench.feed(0, Some("k"), "0");
+    bench.run(Outcome::Done(Effects {
+        emissions: vec![Emission {
+            ty: "Reminder".into(),
+            data: Some("pay".into()),
+            delay_ms: Some(5_000),
+            ..Emission::default()
+        }],
+        ..Effects::default()
+    }));
+    let unit = bench.unit();
+    let timer = changes(&unit)[0].timer.clone().expect("it is set");
+    bench.committed(&unit);
+    bench.now = timer.due;
+    bench.answer_timer(Some(&timer));
+    let unit = bench.unit();
+    let refused = CommitResult::Refused {
+        item: ItemId::Timer(timer.id),
+        code: "too-large".into(),
+        message: String::new(),
+    };
+    bench.answer(unit.number, refused);
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(ItemId::Timer(timer.id), Fate::Dead)]);
+    let letter = &unit.completions[0].output.records[0].record;
+    assert_eq!(letter.value, Some("pay".into()));
+}
+
+#[test]
+fn more_timers_at_one_instant_than_fit_in_memory_are_all_read() {
+    let mut config = config();
+    config.limits.timers_resident_max = 2;
+    let due = NOW + Duration::from_secs(60);
+    let timer = |name: &str, id: u8| {
+        let key = TimerKey {
+            sequence: SequenceKey::Keyed {
+                tenant: DEFAULT_TENANT.into(),
+                key: "k".into(),
+            },
+            slot: TimerSlot::Named(name.into()),
+        };
+        (key, due, Hash128([id; 16]))
+    };
+    let restore = Restore {
+        timers: crate::unit::TimerPage {
+            timers: vec![timer("a", 1), timer("b", 2)],
+            more: true,
+        },
+        ..Restore::default()
+    };
+    let mut bench = Bench::restored(config, restore);
+    bench.now = due;
+    let load = bench.load();
+    assert!(matches!(load, Load::Timer(..)), "{load:?}");
+    bench
+        .machine
+        .handle_loaded(bench.now, load, Loaded::Unavailable);
+    let Load::Timers(count) = bench.load() else {
+        panic!("the others are read");
+    };
+    assert!(count >= 4, "two that fire and two more");
+    let page = crate::unit::TimerPage {
+        timers: vec![timer("a", 1), timer("b", 2), timer("c", 3)],
+        more: false,
+    };
+    let load = Load::Timers(count);
+    bench
+        .machine
+        .handle_loaded(bench.now, load, Loaded::Timers(page));
+    assert!(bench.poll().is_none());
+    assert_eq!(bench.machine.gauges(bench.now).open, 3);
+}
+
+#[test]
+fn time_in_which_the_gate_was_open_ages_nothing() {
+    let mut bench = bench();
+    assert!(bench.poll().is_none());
+    bench.gate.pause(true);
+    assert!(bench.poll().is_none());
+    bench.pass(Duration::from_secs(36_000));
+    bench.gate.pause(false);
+    bench.feed(0, Some("k"), "0");
+    bench.run(done("1"));
+    assert!(bench.unit().active < crate::unit::Active(1_000));
 }

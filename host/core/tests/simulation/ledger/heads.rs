@@ -10,12 +10,17 @@ use crate::told::Told;
 impl Ledger {
     /// Exactly the counted failures of events that stay open are in a unit when it is handed out.
     pub(crate) fn judge_attempts(&self, told: &Told, unit: &Unit) -> Judged {
-        let is_parked = |item: &ItemId| matches!(item, ItemId::Parked(_));
-        let open = unit.open.iter().filter(|open| !is_parked(&open.item));
-        let counts = open.clone().map(|open| (open.item, open.attempts.counted));
-        let given: BTreeMap<_, _> = counts.filter(|(_, counted)| *counted > 0).collect();
+        // Attempts of a timer that was cancelled or replaced are forgotten when somebody asks for it.
+        let counts = |item: &ItemId| match item {
+            ItemId::Record(_) => true,
+            ItemId::Parked(_) => false,
+            ItemId::Timer(id) => self.timer(*id).is_some(),
+        };
+        let open = unit.open.iter().filter(|open| counts(&open.item));
+        let open = open.map(|open| (open.item, open.attempts.counted));
+        let given: BTreeMap<_, _> = open.filter(|(_, counted)| *counted > 0).collect();
         let mut counted = told.counted.clone();
-        counted.retain(|item, counted| *counted > 0 && !is_parked(item));
+        counted.retain(|item, counted| *counted > 0 && counts(item));
         for completion in &unit.completions {
             counted.remove(&completion.item);
         }

@@ -18,7 +18,12 @@ use crate::told::Expected;
 impl Simulation {
     pub(super) fn start(&mut self, attempt: Attempt) -> Judged {
         let item = attempt.id.item;
-        self.note(|| format!("attempt {:?} number {}", attempt.id, attempt.number));
+        let by = if attempt.fallback {
+            " by the fallback"
+        } else {
+            ""
+        };
+        self.note(|| format!("attempt {:?} number {}{by}", attempt.id, attempt.number));
         check("I4", !self.revoked, || {
             "an attempt starts after the revocation".into()
         })?;
@@ -365,7 +370,11 @@ impl Simulation {
         if matches!(item, ItemId::Parked(_)) {
             return;
         }
-        self.told.withdraw(item, &sequence);
+        if command {
+            self.told.withdraw_all(&sequence);
+        } else {
+            self.told.withdraw(item, &sequence);
+        }
         for flight in &self.flights {
             let in_lane = !matches!(flight.attempt.id.item, ItemId::Parked(_));
             if in_lane && flight.attempt.sequence == sequence {

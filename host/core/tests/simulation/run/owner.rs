@@ -6,7 +6,7 @@ use weir_core::event::Outcome;
 use weir_core::partition::Partition;
 use weir_core::unit::ItemId;
 
-use super::Simulation;
+use super::{Simulation, machine_config};
 use crate::bug::Bug;
 use crate::ledger::{Judged, check};
 use crate::told::Told;
@@ -158,7 +158,8 @@ impl Simulation {
             counted,
             ..Told::default()
         };
-        self.machine = Partition::new(self.plan.config.clone(), self.told.epoch, restore);
+        let config = machine_config(&self.plan, self.bug);
+        self.machine = Partition::new(config, self.told.epoch, restore);
     }
 
     pub(super) fn machine_revoke(&mut self) {

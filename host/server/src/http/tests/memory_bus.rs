@@ -149,6 +149,8 @@ impl Reader for MemoryReader {
         self.next = usize::try_from(position.offset).unwrap();
     }
 
+    fn only(&mut self, _topic: Option<u16>) {}
+
     fn fetch(
         &mut self,
         _bytes_max: usize,

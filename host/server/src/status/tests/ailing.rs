@@ -157,6 +157,10 @@ impl Reader for AilingReader {
         self.reader.seek(position);
     }
 
+    fn only(&mut self, topic: Option<u16>) {
+        self.reader.only(topic);
+    }
+
     fn fetch(
         &mut self,
         bytes_max: usize,
