@@ -59,6 +59,14 @@ impl Dev {
             .unwrap_or_else(|error| panic!("{error:#}: {}", self.log()));
     }
 
+    /// The codes of the alarms that are raised.
+    fn alarms(&self) -> Vec<String> {
+        let status = self.client.status().unwrap();
+        let alarms = status["alarms"].as_array().unwrap();
+        let code = |alarm: &serde_json::Value| alarm["alarm"].as_str().unwrap().to_owned();
+        alarms.iter().map(code).collect()
+    }
+
     fn publish(&self, events: &[String]) {
         let look = || Ok((self.client.publish(INVOICES, events)?.status == 202).then_some(()));
         wait::until("the events to be taken", SETTLE, look).unwrap();
@@ -153,6 +161,7 @@ fn component_that_changes_while_events_flow_takes_over_without_loss_or_repeat() 
     // What does not load changes nothing.
     fs::write(&component, "no component").unwrap();
     dev.wait_for_log("this is not WebAssembly");
+    assert_eq!(dev.alarms(), ["reload-failed"]);
     dev.publish(&[purchase(EVENTS + 40)]);
     dev.client.settle(SETTLE).unwrap();
 
@@ -165,6 +174,7 @@ fn component_that_changes_while_events_flow_takes_over_without_loss_or_repeat() 
     // Any other change of the manifest takes over, and what was handled stays so.
     fs::write(&manifest, text.replace("0.1.0", "0.2.0")).unwrap();
     dev.wait_for("version", "0.2.0");
+    assert_eq!(dev.alarms(), [""; 0]);
     dev.publish(&[purchase(EVENTS + 40), purchase(EVENTS + 41)]);
     dev.client.settle(SETTLE).unwrap();
     let (keys, causes) = effects(&dev.client);

@@ -225,7 +225,10 @@ fn paused_handler_handles_nothing_until_it_is_resumed_whatever_happens_to_its_ho
         let ready = host.client().get("/readyz").unwrap();
         assert_eq!(ready.status, 200);
         let subscription = &ready.json().unwrap()["subscriptions"][0];
-        assert_eq!(subscription["reason"], "paused");
+        assert_eq!(
+            subscription["reason"],
+            "an operator paused it, and events wait"
+        );
     };
     waiting(&host);
     host.kill().unwrap();

@@ -44,6 +44,16 @@ pub enum State {
 }
 
 impl State {
+    /// All names, for metrics.
+    pub const NAMES: [&str; 6] = [
+        "closed",
+        "open",
+        "half-open",
+        "recovering",
+        "forced-open",
+        "disabled",
+    ];
+
     /// The name in metrics and in the status.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -179,6 +179,15 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// All of them, in the order of the enum.
+    pub const ALL: [Self; 5] = [
+        Self::Transient,
+        Self::Unavailable,
+        Self::Permanent,
+        Self::Trap,
+        Self::Limit,
+    ];
+
     /// The class of a dead letter and the label of metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -1,9 +1,14 @@
 //! The decisions of Weir, as pure code: no runtime, no clock, no randomness.
 //!
 //! The state machine of one partition and subscription is [`partition::Partition`]: outside events go in by
-//! `handle_*`, work comes out by `poll_*`, and time is passed in. Around it: the shapes that cross the two seams
-//! ([`event`], [`unit`]), identities ([`identity`]), the inbox ([`inbox`]), the retry schedule ([`retry`]) and the
-//! checks on what a handler emits ([`emission`]).
+//! `handle_*`, work comes out by `poll_*`, and time is passed in. It decides when an event starts, what follows its
+//! outcome, what is set aside or fires later, and what is committed together.
+//!
+//! All partitions of a subscription share one [`gate::Gate`], which an attempt must pass: the operator's pause, the
+//! circuit breaker ([`breaker`]) and the rate limit ([`rate`]). Around them: the shapes that cross the seams
+//! ([`event`], [`unit`], [`command`]), events as records ([`binding`]), identities ([`identity`]), the inbox
+//! ([`inbox`]), the retry schedule ([`retry`]), the checks on what a handler emits ([`emission`]) and the record that a
+//! dying event leaves ([`dead_letter`]).
 
 pub mod binding;
 pub mod breaker;

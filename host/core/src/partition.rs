@@ -30,7 +30,7 @@ use crate::breaker::Ticket;
 use crate::command::Command;
 use crate::dead_letter;
 use crate::emission;
-use crate::event::{Event, Record};
+use crate::event::{Event, FailureKind, Record};
 use crate::gate::Gate;
 use crate::identity::Hash128;
 use crate::inbox::{self, Inbox};
@@ -249,8 +249,8 @@ pub struct Counters {
     pub commands: u64,
     /// Attempts started.
     pub attempts: u64,
-    /// Attempts that failed, traps and limits included.
-    pub failures: u64,
+    /// Attempts that failed, in the order of [`FailureKind::ALL`]; output that nobody takes is a permanent failure.
+    pub failures: [u64; 5],
     /// Records that a bus delivered again.
     pub redelivered: u64,
 }
@@ -345,6 +345,8 @@ pub struct Partition {
     commits: commit::Commits,
     /// When the gate may be asked again; it refused the last time.
     gate_until: Option<Millis>,
+    /// The gate refused what wanted to start the last time.
+    held_back: bool,
     serial: u64,
     running: usize,
     waiting: usize,
@@ -372,6 +374,13 @@ impl ActiveClock {
             self.active = Active(self.active.0.saturating_add(passed));
         }
         self.last = (!paused).then_some(now);
+    }
+}
+
+impl Counters {
+    /// Counts an attempt that failed.
+    fn fail(&mut self, kind: FailureKind) {
+        self.failures[kind as usize] += 1;
     }
 }
 
@@ -415,6 +424,7 @@ impl Partition {
             staged: VecDeque::new(),
             commits: commit::Commits::new(restore.unit, restore.alone.is_some()),
             gate_until: None,
+            held_back: false,
             serial: 0,
             running: 0,
             waiting: 0,

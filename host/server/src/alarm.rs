@@ -133,7 +133,7 @@ impl Alarm {
                 "free space, or shorten [retention] in weir.toml; `weir status` shows what takes how much".to_owned()
             }
             Self::DeadLetterStopped => format!(
-                "correct the handler or name a dead-letter topic in its manifest, then `weir resume {handler}`"
+                "see why in `weir status`, correct {handler} or take dead_letter = \"stop\" out of its manifest, and start the host again with `weir run`: it goes on with that event"
             ),
             Self::ParkStorageFull | Self::SequencesParked | Self::SequenceLong => format!(
                 "see what fails with `weir dlq list {handler} --parked`, correct it, and replay or drop"

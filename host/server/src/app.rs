@@ -23,8 +23,8 @@ use crate::alarm::Alarms;
 use crate::bus::{Assignment, Bus};
 use crate::config::{Config, Faults, Tls, TlsFault};
 use crate::data_dir::DataDir;
-use crate::dev::{Redeployment, Watch};
-use crate::embedded::{Embedded, EmbeddedConfig};
+use crate::dev::{Redeployment, Running, Watch};
+use crate::embedded::{Embedded, EmbeddedConfig, RegisterError};
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::{self, BindError, HttpConfig, HttpServer};
 use crate::jobs::Jobs;
@@ -74,6 +74,7 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
         let mut components = load(&sandbox, &deployments).await?;
         let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
         let end = loop {
+            let deployed = deployments.clone();
             let app = App::build(
                 &config,
                 &data_dir,
@@ -84,7 +85,14 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
             )
             .await?;
             let next: BoxFuture<'_, Redeployment> = if watching {
-                let watch = Watch::new(&config, &sandbox, &app.subscriptions);
+                let watch = Watch::new(Running {
+                    config: Arc::clone(&config),
+                    sandbox: Arc::clone(&sandbox),
+                    deployments: deployed,
+                    handlers: Arc::clone(&app.handlers),
+                    subscriptions: app.subscriptions.clone(),
+                    alarms: Arc::clone(&app.status.alarms),
+                });
                 Box::pin(watch.next())
             } else {
                 Box::pin(std::future::pending())
@@ -125,6 +133,7 @@ struct App {
     config: Arc<Config>,
     store: Embedded,
     bus: Arc<dyn Bus>,
+    handlers: Arc<Handlers>,
     subscriptions: Vec<Arc<Subscription>>,
     jobs: Arc<Jobs>,
     status: Arc<HostStatus>,
@@ -147,7 +156,8 @@ impl App {
             warn_of_no_handlers(config);
         }
         let alarms = Arc::new(Alarms::default());
-        let subscriptions = subscriptions(store, deployments, components, &alarms)?;
+        let handlers = Arc::new(Handlers::default());
+        let subscriptions = subscriptions(store, deployments, components, &handlers, &alarms)?;
         let jobs = Arc::new(Jobs::load(store, &subscriptions)?);
         let admin = HostAdmin {
             jobs: Arc::clone(&jobs),
@@ -180,6 +190,7 @@ impl App {
             config: Arc::clone(config),
             store: store.clone(),
             bus,
+            handlers,
             subscriptions,
             jobs,
             status,
@@ -267,31 +278,37 @@ fn subscriptions(
     store: &Embedded,
     deployments: Vec<Deployment>,
     components: Vec<Component>,
+    handlers: &Arc<Handlers>,
     alarms: &Arc<Alarms>,
 ) -> anyhow::Result<Vec<Arc<Subscription>>> {
     let bus: Arc<dyn Bus> = Arc::new(store.clone());
     let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
-    let table = Arc::new(Handlers::default());
     let mut subscriptions = Vec::new();
     for (deployment, component) in deployments.into_iter().zip(components) {
         let digest = component.digest().to_owned();
-        table.deploy(Arc::clone(&deployment.scope.group), component);
+        handlers.deploy(Arc::clone(&deployment.scope.group), component);
         if deployment.manifest.topics.is_empty() {
             // Another handler's fallback: it is called and has no cursor.
             continue;
         }
-        store.register_subscription(&deployment.scope)?;
+        match store.register_subscription(&deployment.scope) {
+            // It is refused by name when it joins, and the others run.
+            Ok(()) | Err(RegisterError::Partitions { .. }) => {}
+            Err(error @ RegisterError::Topics { .. }) => return Err(error.into()),
+        }
+        let gate = Arc::new(deployment.gate());
         let status = Arc::new(SubscriptionStatus::new(
             deployment.clone(),
             &digest,
             deployment.partitions(&*bus),
+            Arc::clone(&gate),
             Arc::clone(alarms),
         ));
         let subscription = Arc::new(Subscription {
-            handlers: Arc::clone(&table),
+            handlers: Arc::clone(handlers),
             bus: Arc::clone(&bus),
             ledger: Arc::clone(&ledger),
-            gate: deployment.gate(),
+            gate,
             status,
             deployment,
         });
@@ -334,7 +351,7 @@ fn warn_of_no_handlers(config: &Config) {
 }
 
 /// Joins the subscription and serves the partitions it is given.
-async fn serve(
+pub(crate) async fn serve(
     subscription: Arc<Subscription>,
     config: Arc<Config>,
     partitions: usize,
@@ -345,7 +362,7 @@ async fn serve(
     let scope = &subscription.deployment.scope;
     let mut membership = match subscription.bus.subscribe(&scope.group, &scope.topics) {
         Ok(membership) => membership,
-        Err(error) => return subscription.status.stop(error.to_string()),
+        Err(error) => return subscription.status.refuse(&error),
     };
     let digest = subscription
         .handlers
@@ -453,6 +470,15 @@ async fn load(sandbox: &Sandbox, deployments: &[Deployment]) -> Result<Vec<Compo
     }
     faults.check()?;
     Ok(components)
+}
+
+fn warn_of_no_handlers(config: &Config) {
+    let folders = config.handlers.iter();
+    let folders: Vec<_> = folders.map(|folder| folder.display().to_string()).collect();
+    tracing::warn!(
+        folders = folders.join(", "),
+        "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
+    );
 }
 
 /// Makes the topics that are missing, unless anything about their numbers of partitions is wrong.

@@ -69,7 +69,8 @@ pub trait Bus: Send + Sync + 'static {
         records: Vec<Publish>,
     ) -> BoxFuture<'static, Result<(), PublishError>>;
 
-    /// Joins as the subscription `group`; partitions arrive by [`Membership::next`].
+    /// Joins as the subscription `group`; partitions arrive by [`Membership::next`]. A topic that has another number of
+    /// partitions than when the subscription first started refuses it.
     fn subscribe(
         &self,
         group: &str,
@@ -122,6 +123,20 @@ pub enum SubscribeError {
     /// There is no such topic.
     #[error("unknown topic {0:?}")]
     UnknownTopic(String),
+    /// Keys would move: the subscription's sequences stand in the partitions that the topic had.
+    #[error(
+        "topic {topic:?} has {found} partitions, and had {stored} when subscription {group:?} first started"
+    )]
+    PartitionCount {
+        /// Which subscription.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// What it had.
+        stored: u32,
+        /// What it has.
+        found: u32,
+    },
     /// There is no such partition.
     #[error("topic {topic:?} has {partitions} partitions, {partition} is beyond them")]
     UnknownPartition {

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use weir_wasm::{Component, Sandbox};
 
-use crate::config::{Config, Faults};
-use crate::handlers::{self, Deployment};
+use crate::alarm::{Alarm, Alarms, Site};
+use crate::config::{Config, Fault, Faults};
+use crate::handlers::{self, Deployment, Handlers};
 use crate::manifest::{self, Manifest};
 use crate::pipeline::Subscription;
 
@@ -23,29 +24,35 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Handlers that are to run, and their components.
 pub(crate) type Redeployment = (Vec<Deployment>, Vec<Component>);
 
+/// What runs, and what it was made of.
+pub(crate) struct Running {
+    pub(crate) config: Arc<Config>,
+    pub(crate) sandbox: Arc<Sandbox>,
+    /// All handlers, those that only take another one's place included.
+    pub(crate) deployments: Vec<Deployment>,
+    pub(crate) handlers: Arc<Handlers>,
+    pub(crate) subscriptions: Vec<Arc<Subscription>>,
+    pub(crate) alarms: Arc<Alarms>,
+}
+
 /// Looks at the folders of running handlers.
 pub(crate) struct Watch {
-    config: Arc<Config>,
-    sandbox: Arc<Sandbox>,
-    subscriptions: Vec<Arc<Subscription>>,
+    running: Running,
     /// The files as they were when they were last taken over or refused.
     settled: Files,
 }
+
+/// What was not taken over, by the alarm's place.
+type Failed = BTreeMap<Site, Vec<String>>;
 
 /// All files that matter, with what changes when somebody writes them.
 type Files = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
 impl Watch {
     /// Of what runs. The first look compares everything, so that nothing is missed that changed during the start.
-    pub(crate) fn new(
-        config: &Arc<Config>,
-        sandbox: &Arc<Sandbox>,
-        subscriptions: &[Arc<Subscription>],
-    ) -> Self {
+    pub(crate) fn new(running: Running) -> Self {
         Self {
-            config: Arc::clone(config),
-            sandbox: Arc::clone(sandbox),
-            subscriptions: subscriptions.to_vec(),
+            running,
             settled: Files::new(),
         }
     }
@@ -71,15 +78,15 @@ impl Watch {
     /// Manifests, components beside them, and components of running handlers wherever they are.
     fn files(&self) -> Files {
         // A folder that is gone shows as missing files.
-        let folders = self.config.handler_folders().unwrap_or_default();
+        let folders = self.running.config.handler_folders().unwrap_or_default();
         let beside = folders.iter().flat_map(|folder| {
             let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
             entries
                 .map(|entry| entry.path())
                 .filter(|path| is_handlers(path))
         });
-        let running = self.subscriptions.iter();
-        let running = running.map(|one| one.deployment.manifest.component.clone());
+        let running = self.running.deployments.iter();
+        let running = running.map(|one| one.manifest.component.clone());
         let stamp = |path: PathBuf| {
             let metadata = std::fs::metadata(&path).ok()?;
             Some((path, (metadata.modified().ok(), metadata.len())))
@@ -87,26 +94,41 @@ impl Watch {
         beside.chain(running).filter_map(stamp).collect()
     }
 
+    /// Takes over what changed; what cannot be is an alarm until the next change.
     async fn take_over(&self) -> Option<Redeployment> {
-        let mut wanted = match handlers::deployments(&self.config) {
+        let mut failed = Failed::new();
+        let next = self.compare(&mut failed).await;
+        let sites = self.running.deployments.iter().map(site);
+        for site in sites.chain([Site::Host]) {
+            let faults = failed.remove(&site).map(|faults| faults.join("; "));
+            let alarms = &self.running.alarms;
+            alarms.set(Alarm::ReloadFailed, site, faults);
+        }
+        next
+    }
+
+    /// Swaps changed components; answers when more changed than that.
+    async fn compare(&self, failed: &mut Failed) -> Option<Redeployment> {
+        let mut wanted = match handlers::deployments(&self.running.config) {
             Ok(wanted) => wanted,
             Err(faults) => {
-                tell(&faults);
+                self.tell(faults, failed);
                 return None;
             }
         };
-        let mut same = wanted.len() == self.subscriptions.len();
+        let mut same = wanted.len() == self.running.deployments.len();
         for wanted in &mut wanted {
-            let Some(running) = self.running(wanted) else {
+            let Some(running) = self.deployed(wanted) else {
                 same = false;
                 continue;
             };
-            let (old, new) = (&running.deployment.manifest, &wanted.manifest);
+            let (old, new) = (&running.manifest, &wanted.manifest);
             if old == new {
-                self.swap(running).await;
-            } else if let Some(reason) = fixed(old, new) {
-                tracing::error!(handler = %old.name, "manifest changed and is not taken over: {reason}");
-                *wanted = running.deployment.clone();
+                self.swap(running, failed).await;
+            } else if let Some(message) = fixed(old, new) {
+                let (file, key) = (new.file.clone(), String::new());
+                self.tell(Faults(vec![Fault { file, key, message }]), failed);
+                *wanted = running.clone();
             } else {
                 same = false;
             }
@@ -116,10 +138,10 @@ impl Watch {
         }
         let mut components = Vec::new();
         for deployment in &wanted {
-            match deployment.load(&self.sandbox).await {
+            match deployment.load(&self.running.sandbox).await {
                 Ok(component) => components.push(component),
                 Err(faults) => {
-                    tell(&faults);
+                    self.tell(faults, failed);
                     return None;
                 }
             }
@@ -135,16 +157,15 @@ impl Watch {
         Some((wanted, components))
     }
 
-    fn running(&self, wanted: &Deployment) -> Option<&Arc<Subscription>> {
-        let mut running = self.subscriptions.iter();
-        running.find(|one| one.deployment.scope.group == wanted.scope.group)
+    fn deployed(&self, wanted: &Deployment) -> Option<&Deployment> {
+        let mut deployed = self.running.deployments.iter();
+        deployed.find(|one| one.scope.group == wanted.scope.group)
     }
 
     /// Puts the component in its file into the running one's place, unless it is the same.
-    async fn swap(&self, running: &Subscription) {
-        let deployment = &running.deployment;
-        let group = &deployment.scope.group;
-        let old = running.handlers.component(group);
+    async fn swap(&self, deployment: &Deployment, failed: &mut Failed) {
+        let (handlers, group) = (&self.running.handlers, &deployment.scope.group);
+        let old = handlers.component(group);
         let old = old.as_ref().map_or("", Component::digest);
         // A file that cannot be read is told by the load.
         let is_same = std::fs::read(&deployment.manifest.component)
@@ -153,14 +174,39 @@ impl Watch {
             return;
         }
         let start = Instant::now();
-        let new = match deployment.load(&self.sandbox).await {
+        let new = match deployment.load(&self.running.sandbox).await {
             Ok(component) => component,
-            Err(faults) => return tell(&faults),
+            Err(faults) => return self.tell(faults, failed),
         };
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(handler = %deployment.manifest.name, from = old, to = new.digest(), ms, "handler swapped");
-        running.status.deploy(new.digest());
-        running.handlers.deploy(Arc::clone(group), new);
+        let mut subscriptions = self.running.subscriptions.iter();
+        if let Some(one) = subscriptions.find(|one| one.deployment.scope.group == *group) {
+            one.status.deploy(new.digest());
+        }
+        handlers.deploy(Arc::clone(group), new);
+    }
+
+    /// One line for each fault, and its alarm at the handler whose file has it.
+    fn tell(&self, faults: Faults, failed: &mut Failed) {
+        for fault in faults.0 {
+            tracing::error!("not taken over, what runs goes on: {fault}");
+            let of_file = |one: &&Deployment| {
+                [&one.manifest.file, &one.manifest.component].contains(&&fault.file)
+            };
+            let running = self.running.deployments.iter().find(of_file);
+            let site = running.map_or(Site::Host, site);
+            failed.entry(site).or_default().push(fault.to_string());
+        }
+    }
+}
+
+/// Where an alarm of this handler is raised.
+fn site(deployment: &Deployment) -> Site {
+    Site::Handler {
+        tenant: deployment.manifest.tenant.as_str().into(),
+        handler: deployment.manifest.name.as_str().into(),
+        partition: None,
     }
 }
 
@@ -184,13 +230,6 @@ fn fixed(old: &Manifest, new: &Manifest) -> Option<String> {
         return None;
     };
     Some(format!("{differs} differs; {remedy}"))
-}
-
-/// One line for each fault.
-fn tell(faults: &Faults) {
-    for fault in &faults.0 {
-        tracing::error!("not taken over, what runs goes on: {fault}");
-    }
 }
 
 #[cfg(test)]

@@ -196,7 +196,7 @@ impl Embedded {
             .catalog
             .group(&self.inner.store, &scope.group, &scope.topics)?;
         self.inner.catalog.deploy(&group);
-        Ok(())
+        self.inner.catalog.check_partitions(&group)
     }
 
     /// Retention stops to wait for this subscription, because it is no longer deployed. What it committed is kept.
@@ -246,6 +246,14 @@ impl Embedded {
     #[must_use]
     pub fn writing_for(&self) -> Option<Duration> {
         self.inner.committer.writing_for()
+    }
+
+    /// Gives a topic other partitions, as only an editor of the store can.
+    #[cfg(test)]
+    pub(crate) fn repartition(&self, topic: &str, partitions: u32) {
+        self.inner
+            .catalog
+            .repartition(&self.inner.store, topic, partitions);
     }
 
     fn log(&self, topic: &str) -> Result<Arc<TopicLog>, SubscribeError> {
@@ -343,12 +351,25 @@ impl Bus for Embedded {
             group: group.into(),
             topics: topics.into(),
         };
-        if let Err(error) = self.register_subscription(&scope) {
+        match self.register_subscription(&scope) {
+            Ok(()) => {}
+            Err(RegisterError::Partitions {
+                topic,
+                stored,
+                found,
+            }) => {
+                return Err(SubscribeError::PartitionCount {
+                    group: group.to_owned(),
+                    topic: topic.as_ref().to_owned(),
+                    stored,
+                    found,
+                });
+            }
             // The ledger says the same when the subscription's progress is restored; nothing runs before that.
-            tracing::error!(
+            Err(error @ RegisterError::Topics { .. }) => tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "cannot register a subscription"
-            );
+            ),
         }
         Ok(Box::new(EveryPartition::new(
             Arc::clone(&self.inner.store),

@@ -25,7 +25,7 @@ use weir_core::unit::{CommitResult, Cursor, Position, Restore, Unit};
 use weir_wasm::{StateView, TimersView};
 
 use self::components::Components;
-pub use self::gate::SharedGate;
+pub use self::gate::{GateStatus, SharedGate};
 use self::views::SequenceView;
 use crate::alarm::Alarm;
 use crate::bus::{Bus, FetchError, Reader};
@@ -54,7 +54,7 @@ pub struct Subscription {
     /// Where units go.
     pub ledger: Arc<dyn Ledger>,
     /// What attempts must pass before they start.
-    pub gate: SharedGate,
+    pub gate: Arc<SharedGate>,
     /// What `weir status` shows.
     pub status: Arc<SubscriptionStatus>,
 }

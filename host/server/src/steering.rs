@@ -56,10 +56,4 @@ impl Steering {
             gate.pause(self.paused);
         });
     }
-
-    /// Whether events wait because the operator said so.
-    #[must_use]
-    pub fn holds(self) -> bool {
-        self.paused || self.breaker == BreakerCommand::Open
-    }
 }

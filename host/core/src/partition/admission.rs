@@ -201,6 +201,7 @@ impl Partition {
     /// Starts the next ready item, unless it has a fate without an attempt or something stands in its way.
     pub(super) fn poll_start(&mut self, now: Millis, gate: &mut Gate) -> Option<Action> {
         self.gate_until = None;
+        self.held_back = false;
         let mut refused = 0;
         while !self.draining
             && self.halted.is_none()
@@ -213,6 +214,7 @@ impl Partition {
                 Step::Act(action) => return Some(action),
                 Step::Next => {}
                 Step::Refused(until) => {
+                    self.held_back = true;
                     self.ready.push_back(item);
                     self.waiting += 1;
                     self.gate_until = match (self.gate_until, until) {

@@ -17,8 +17,12 @@ pub struct Gauges {
     pub retrying: usize,
     /// Positions from the first open one to the last admitted, of the topic where they are most.
     pub span: u64,
+    /// Events are ready to start and the gate refused them: the operator's pause, the breaker or the rate limit.
+    pub held_back: bool,
     /// What is set aside.
     pub parked: Counts,
+    /// No more is read, because the storage of what is set aside is spent.
+    pub park_full: bool,
     /// Timers that are known here; the ledger may hold more.
     pub timers: usize,
     /// Why the partition stopped by itself: an event died and there is no dead-letter topic.
@@ -38,7 +42,9 @@ impl Partition {
             running: self.running,
             retrying: self.retries.len(),
             span: self.progress.iter().map(Progress::span).max().unwrap_or(0),
+            held_back: self.held_back,
             parked: self.park.counts(),
+            park_full: self.park.is_full(),
             timers: self.timers.len(),
             halted: self.halted.clone(),
             inbox_ids: self.inbox.len(),

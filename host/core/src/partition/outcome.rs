@@ -195,7 +195,7 @@ impl Partition {
         code: String,
         message: String,
     ) {
-        self.counters.failures += 1;
+        self.counters.fail(FailureKind::Permanent);
         let at = self.at(now);
         let mut attempts = self.attempts(item);
         retry::count_attempt(at, &mut attempts);
@@ -209,7 +209,7 @@ impl Partition {
 
     /// Counts a failure and does what follows; true when the event dies of it.
     fn handle_failure(&mut self, now: Millis, item: ItemId, failure: Failure) -> bool {
-        self.counters.failures += 1;
+        self.counters.fail(failure.kind);
         let at = self.at(now);
         let mut attempts = self.attempts(item);
         let counted = attempts.counted;

@@ -46,6 +46,8 @@ pub(super) struct Park {
     next: u64,
     bytes: u64,
     events: u64,
+    /// How many sequences have so many durable events: status asks for the longest all the time.
+    lengths: BTreeMap<u64, u64>,
     full: bool,
 }
 
@@ -80,8 +82,7 @@ impl Park {
                 not_before: Millis(0),
                 queued: None,
             };
-            park.bytes += durable.bytes;
-            park.events += durable.count;
+            park.measure(None, Some(durable));
             park.sequences.insert(key.clone(), parked);
             park.settle(&key);
         }
@@ -125,14 +126,15 @@ impl Park {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let lengths = self.sequences.values();
-        let longest = lengths.map(|parked| parked.durable.map_or(0, |durable| durable.count));
         Counts {
             sequences: self.sequences.len() as u64,
             held: self.held.len() as u64,
             events: self.events,
             bytes: self.bytes,
-            longest: longest.max().unwrap_or(0),
+            longest: self
+                .lengths
+                .last_key_value()
+                .map_or(0, |(length, _)| *length),
         }
     }
 
@@ -166,11 +168,12 @@ impl Park {
     pub(super) fn vanished(&mut self, sequence: &SequenceKey) {
         if let Some(parked) = self.sequences.get_mut(sequence) {
             parked.active = false;
+            let old = parked.durable;
             if let Some(durable) = &mut parked.durable {
-                self.events -= durable.count;
-                self.bytes -= durable.bytes;
                 (durable.count, durable.bytes) = (0, 0);
             }
+            let new = parked.durable;
+            self.measure(old, new);
             self.dirty.insert(sequence.clone());
         }
         self.settle(sequence);
@@ -212,17 +215,29 @@ impl Park {
         durable: Option<ParkedSequence>,
     ) {
         if let Some(parked) = self.sequences.get_mut(sequence) {
-            if let Some(old) = parked.durable.take() {
-                self.bytes -= old.bytes;
-                self.events -= old.count;
-            }
-            if let Some(new) = durable {
-                self.bytes += new.bytes;
-                self.events += new.count;
-            }
-            parked.durable = durable;
+            let old = std::mem::replace(&mut parked.durable, durable);
+            self.measure(old, durable);
         }
         self.settle(sequence);
+    }
+
+    /// Puts what the ledger holds of a sequence into the sums in place of what it held before.
+    fn measure(&mut self, old: Option<ParkedSequence>, new: Option<ParkedSequence>) {
+        if let Some(old) = old {
+            self.bytes -= old.bytes;
+            self.events -= old.count;
+            if let Some(number) = self.lengths.get_mut(&old.count) {
+                *number -= 1;
+                if *number == 0 {
+                    self.lengths.remove(&old.count);
+                }
+            }
+        }
+        if let Some(new) = new {
+            self.bytes += new.bytes;
+            self.events += new.count;
+            *self.lengths.entry(new.count).or_default() += 1;
+        }
     }
 
     /// Puts a sequence where it belongs: gone, held, or waiting for its instant.
@@ -236,7 +251,8 @@ impl Park {
         self.held.retain(|_, held| held != sequence);
         let events = parked.durable.map_or(0, |durable| durable.count);
         if events == 0 && parked.joining == 0 && !parked.active {
-            self.sequences.remove(sequence);
+            let gone = self.sequences.remove(sequence);
+            self.measure(gone.and_then(|gone| gone.durable), None);
             return;
         }
         let Head {

@@ -11,6 +11,15 @@ use super::{CliError, HostArgs, table};
 use crate::names::printable;
 
 const PATH: &str = "/v1/status";
+/// What the families of the store hold; the names alone say it to nobody.
+const HOLDS: [(&str, &str); 6] = [
+    ("ledger", "inbox, positions, status of dead letters"),
+    ("log", "records of topics"),
+    ("meta", "names and sizes"),
+    ("park", "events that are set aside"),
+    ("state", "state of handlers"),
+    ("timer", "timers"),
+];
 
 /// Arguments of `weir status`.
 #[derive(Debug, Args)]
@@ -57,6 +66,9 @@ struct Handler {
     lag: u64,
     open: u64,
     retrying: u64,
+    parked_events: u64,
+    held_sequences: u64,
+    breaker: String,
     failures: u64,
     fates: BTreeMap<String, u64>,
 }
@@ -160,12 +172,15 @@ fn write_handlers(handlers: &[Handler], out: &mut dyn Write) -> Result<(), CliEr
         "lag",
         "open",
         "retrying",
+        "parked",
+        "held",
+        "breaker",
         "failures",
         "handled",
         "duplicate",
         "filtered",
         "skipped",
-        "parked",
+        "set aside",
         "dead",
     ];
     let rows: Vec<_> = handlers.iter().map(handler_row).collect();
@@ -192,6 +207,9 @@ fn handler_row(handler: &Handler) -> Vec<String> {
         handler.lag.to_string(),
         handler.open.to_string(),
         handler.retrying.to_string(),
+        handler.parked_events.to_string(),
+        handler.held_sequences.to_string(),
+        handler.breaker.clone(),
         handler.failures.to_string(),
         fate("handled"),
         fate("duplicate"),
@@ -237,9 +255,17 @@ fn write_store(store: &Store, out: &mut dyn Write) -> Result<(), CliError> {
     } else {
         writeln!(out, "data in {data}")?;
     }
-    let row = |(family, bytes): (&String, &u64)| vec![family.clone(), size(*bytes)];
+    let row = |(family, bytes): (&String, &u64)| {
+        let holds = HOLDS.iter().find(|(name, _)| name == family);
+        let holds = holds.map_or("", |(_, holds)| holds);
+        vec![family.clone(), size(*bytes), holds.to_owned()]
+    };
     let rows: Vec<_> = store.bytes.iter().map(row).collect();
-    Ok(table::write(out, &["store", "bytes"], &rows)?)
+    Ok(table::write(
+        out,
+        &["store", "bytes", "what it holds"],
+        &rows,
+    )?)
 }
 
 /// In the largest unit that leaves a number of at least one.

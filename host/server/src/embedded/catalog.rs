@@ -1,6 +1,7 @@
 //! Topics and subscriptions of the store, in memory: what every event looks up.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -10,8 +11,9 @@ use tokio::sync::watch;
 
 use super::batch::BatchHeader;
 use super::key::{Family, Key, PARTITION_PREFIX};
+use super::names::{self, StoredGroup};
+use super::progress;
 use super::store::{ReadError, Store};
-use super::{names, progress};
 use crate::bus::EnsureTopicError;
 
 /// As Kafka has it, so that a topic can move there.
@@ -140,6 +142,8 @@ pub(super) struct Group {
     pub(super) id: u32,
     pub(super) name: Arc<str>,
     pub(super) topics: Arc<[Arc<str>]>,
+    /// How many partitions each topic had when the subscription first started; none: it was not there.
+    partitions: Vec<Option<NonZeroU32>>,
     /// Whether retention waits for it.
     deployed: AtomicBool,
     /// Committed frontiers by partition number, one per topic.
@@ -147,11 +151,12 @@ pub(super) struct Group {
 }
 
 impl Group {
-    fn new(id: u32, name: Arc<str>, topics: Arc<[Arc<str>]>) -> Self {
+    fn new(id: u32, stored: StoredGroup) -> Self {
         Self {
             id,
-            name,
-            topics,
+            name: stored.name,
+            topics: stored.topics,
+            partitions: stored.partitions,
             deployed: AtomicBool::new(true),
             frontiers: Mutex::default(),
         }
@@ -174,15 +179,31 @@ impl Group {
     }
 }
 
-/// A subscription was stored with other topics.
+/// Why a subscription cannot go on as what it was stored as.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "subscription {group:?} reads {wanted:?} but was started with {stored:?}; its topics and their order are fixed, deploy it under another name"
-)]
-pub struct RegisterError {
-    group: Arc<str>,
-    wanted: Arc<[Arc<str>]>,
-    stored: Arc<[Arc<str>]>,
+pub enum RegisterError {
+    /// It was stored with other topics.
+    #[error(
+        "subscription {group:?} reads {wanted:?} but was started with {stored:?}; its topics and their order are fixed, deploy it under another name"
+    )]
+    Topics {
+        /// Which subscription.
+        group: Arc<str>,
+        /// What it is to read.
+        wanted: Arc<[Arc<str>]>,
+        /// What it has read.
+        stored: Arc<[Arc<str>]>,
+    },
+    /// A topic has another number of partitions than then.
+    #[error("topic {topic:?} has {found} partitions and had {stored}")]
+    Partitions {
+        /// Which topic.
+        topic: Arc<str>,
+        /// What it had when the subscription first started.
+        stored: u32,
+        /// What it has.
+        found: u32,
+    },
 }
 
 /// The numbers that the next topic and subscription get.
@@ -228,10 +249,13 @@ impl Catalog {
             &[2],
             |key, value| -> Result<bool, ReadError> {
                 if let Key::Group { group } = key {
-                    let (name, topics) = names::decode_group(value)?;
-                    let entry = Arc::new(Group::new(group, Arc::clone(&name), topics));
+                    let mut stored = names::decode_group(value)?;
+                    for (topic, partitions) in stored.topics.iter().zip(&mut stored.partitions) {
+                        *partitions = partitions.or_else(|| catalog.count(topic));
+                    }
+                    let entry = Arc::new(Group::new(group, stored));
                     by_id.insert(group, Arc::clone(&entry));
-                    catalog.groups.insert(name, entry);
+                    catalog.groups.insert(Arc::clone(&entry.name), entry);
                     next.group = group + 1;
                 }
                 Ok(true)
@@ -264,6 +288,10 @@ impl Catalog {
 
     pub(super) fn topic(&self, name: &str) -> Option<Arc<TopicLog>> {
         self.topics.get(name).map(|entry| Arc::clone(&entry))
+    }
+
+    fn count(&self, topic: &str) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.topic(topic)?.count())
     }
 
     /// All topics, by name.
@@ -323,14 +351,29 @@ impl Catalog {
         let found = self.groups.get(name).map(|entry| Arc::clone(&entry));
         let group = found.unwrap_or_else(|| self.make_group(store, name, topics));
         if group.topics != *topics {
-            let (wanted, stored) = (Arc::clone(topics), Arc::clone(&group.topics));
-            return Err(RegisterError {
+            return Err(RegisterError::Topics {
                 group: Arc::clone(name),
-                wanted,
-                stored,
+                wanted: Arc::clone(topics),
+                stored: Arc::clone(&group.topics),
             });
         }
         Ok(group)
+    }
+
+    /// Whether the topics of a subscription have the partitions that they had when it first started.
+    pub(super) fn check_partitions(&self, group: &Group) -> Result<(), RegisterError> {
+        for (topic, stored) in group.topics.iter().zip(&group.partitions) {
+            if let (Some(stored), Some(found)) = (*stored, self.count(topic))
+                && stored != found
+            {
+                return Err(RegisterError::Partitions {
+                    topic: Arc::clone(topic),
+                    stored: stored.get(),
+                    found: found.get(),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn make_group(&self, store: &Store, name: &Arc<str>, topics: &Arc<[Arc<str>]>) -> Arc<Group> {
@@ -339,17 +382,31 @@ impl Catalog {
             return Arc::clone(&entry);
         }
         let id = making.group;
+        let stored = StoredGroup {
+            name: Arc::clone(name),
+            topics: Arc::clone(topics),
+            partitions: topics.iter().map(|topic| self.count(topic)).collect(),
+        };
         let mut batch = WriteBatch::default();
         store.put(
             &mut batch,
             &Key::Group { group: id },
-            &names::encode_group(name, topics),
+            &names::encode_group(&stored),
         );
         store.write_synced(batch);
         making.group += 1;
-        let group = Arc::new(Group::new(id, Arc::clone(name), Arc::clone(topics)));
+        let group = Arc::new(Group::new(id, stored));
         self.groups.insert(Arc::clone(name), Arc::clone(&group));
         group
+    }
+
+    /// Gives a topic other partitions, as only an editor of the store can.
+    #[cfg(test)]
+    pub(super) fn repartition(&self, store: &Store, name: &str, partitions: u32) {
+        let known = self.topic(name).expect("a topic");
+        let log = TopicLog::load(store, known.id, Arc::clone(&known.name), partitions);
+        let log = Arc::new(log.expect("a store that can be read"));
+        self.topics.insert(Arc::clone(&log.name), log);
     }
 
     /// The number of the subscription of this name.

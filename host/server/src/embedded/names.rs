@@ -1,52 +1,72 @@
 //! Topics and subscriptions by number: the values of [`Key::Topic`](super::key::Key::Topic) and
 //! [`Key::Group`](super::key::Key::Group).
 //!
-//! `version u8, name, partitions u32` and `version u8, name, topics varint, topic name*`.
+//! `version u8, name, partitions u32` and `version u8, name, topics varint, (topic name, partitions u32)*`. Version 1 of
+//! a subscription has no numbers of partitions.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::codec::{DecodeError, Input, put_bytes, put_varint};
 
-const VERSION: u8 = 1;
+const TOPIC_VERSION: u8 = 1;
+const GROUP_VERSION: u8 = 2;
 
-/// The topics of a subscription, in its order.
-pub(super) type TopicNames = Arc<[Arc<str>]>;
+/// A subscription as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredGroup {
+    pub(super) name: Arc<str>,
+    /// In the subscription's order.
+    pub(super) topics: Arc<[Arc<str>]>,
+    /// How many partitions each topic had when the subscription first started; none: nobody noted it.
+    pub(super) partitions: Vec<Option<NonZeroU32>>,
+}
 
 pub(super) fn encode_topic(name: &str, partitions: u32) -> Vec<u8> {
-    let mut out = vec![VERSION];
+    let mut out = vec![TOPIC_VERSION];
     put_bytes(&mut out, name.as_bytes());
     out.extend_from_slice(&partitions.to_le_bytes());
     out
 }
 
 pub(super) fn decode_topic(bytes: &[u8]) -> Result<(Arc<str>, u32), DecodeError> {
-    let mut input = Input::versioned("topic", Bytes::copy_from_slice(bytes), VERSION)?;
+    let mut input = Input::versioned("topic", Bytes::copy_from_slice(bytes), TOPIC_VERSION)?;
     let topic = (input.string()?.into(), input.u32()?);
     input.finish()?;
     Ok(topic)
 }
 
-pub(super) fn encode_group(name: &str, topics: &[Arc<str>]) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    put_bytes(&mut out, name.as_bytes());
-    put_varint(&mut out, topics.len() as u64);
-    topics
-        .iter()
-        .for_each(|topic| put_bytes(&mut out, topic.as_bytes()));
+pub(super) fn encode_group(group: &StoredGroup) -> Vec<u8> {
+    let mut out = vec![GROUP_VERSION];
+    put_bytes(&mut out, group.name.as_bytes());
+    put_varint(&mut out, group.topics.len() as u64);
+    for (topic, partitions) in group.topics.iter().zip(&group.partitions) {
+        put_bytes(&mut out, topic.as_bytes());
+        let partitions = partitions.map_or(0, NonZeroU32::get);
+        out.extend_from_slice(&partitions.to_le_bytes());
+    }
     out
 }
 
-pub(super) fn decode_group(bytes: &[u8]) -> Result<(Arc<str>, TopicNames), DecodeError> {
-    let mut input = Input::versioned("subscription", Bytes::copy_from_slice(bytes), VERSION)?;
+pub(super) fn decode_group(bytes: &[u8]) -> Result<StoredGroup, DecodeError> {
+    let counted = bytes.first() != Some(&1);
+    let version = if counted { GROUP_VERSION } else { 1 };
+    let mut input = Input::versioned("subscription", Bytes::copy_from_slice(bytes), version)?;
     let name = input.string()?.into();
-    let count = input.count(1)?;
-    let topics = (0..count)
-        .map(|_| input.string().map(Arc::from))
-        .collect::<Result<_, _>>()?;
+    let (mut topics, mut partitions) = (Vec::new(), Vec::new());
+    for _ in 0..input.count(1)? {
+        topics.push(input.string()?.into());
+        let number = if counted { input.u32()? } else { 0 };
+        partitions.push(NonZeroU32::new(number));
+    }
     input.finish()?;
-    Ok((name, topics))
+    Ok(StoredGroup {
+        name,
+        topics: topics.into(),
+        partitions,
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use weir_core::breaker;
+use weir_core::event::FailureKind;
 use weir_core::unit::Fate;
 
 use super::HostStatus;
@@ -17,8 +19,11 @@ pub(super) fn write(host: &HostStatus, view: &View, page: &mut Page) {
     write_host(host, page);
     write_alarms(host, view, page);
     write_fates(&handlers, page);
+    write_attempts(&handlers, page);
     write_deployed(&handlers, page);
+    write_gates(&handlers, page);
     write_levels(&handlers, page);
+    write_parked(&handlers, page);
     write_topics(host, page);
     if view.is_whole() {
         write_disk(host, page);
@@ -64,32 +69,34 @@ fn write_alarms(host: &HostStatus, view: &View, page: &mut Page) {
 }
 
 fn write_fates(handlers: &[Summary<'_>], page: &mut Page) {
-    let mut family = page.family(
-        "weir_events_total",
-        Counter,
-        "Events by their fate, durable ones only.",
-    );
-    for one in handlers {
-        for fate in Fate::ALL {
-            family.sample(
-                &[
-                    ("tenant", one.tenant()),
-                    ("handler", one.handler()),
-                    ("fate", fate.name()),
-                ],
-                one.fates[fate as usize],
-            );
-        }
-    }
-    type Figure = (&'static str, &'static str, fn(&Summary<'_>) -> u64);
-    let figures: [Figure; 3] = [
-        ("weir_attempts_total", "Attempts started.", |one| {
-            one.attempts
-        }),
+    type Figure = (&'static str, &'static str, fn(&Summary<'_>) -> [u64; 6]);
+    let figures: [Figure; 2] = [
         (
-            "weir_attempt_failures_total",
-            "Attempts that failed, traps and limits included.",
-            |one| one.failures,
+            "weir_events_total",
+            "Events by their fate, durable ones only.",
+            |one| one.fates,
+        ),
+        (
+            "weir_later_events_total",
+            "Parked events and timers by their fate, durable ones only.",
+            |one| one.later,
+        ),
+    ];
+    for (name, help, of) in figures {
+        let names = Fate::ALL.map(Fate::name);
+        by_name(page, handlers, name, Counter, help, ("fate", names), of);
+    }
+    type Count = (&'static str, &'static str, fn(&Summary<'_>) -> u64);
+    let counts: [Count; 3] = [
+        (
+            "weir_fallback_events_total",
+            "Handled events that the fallback took.",
+            |one| one.fallback,
+        ),
+        (
+            "weir_commands_total",
+            "Commands of an operator that were obeyed or found moot.",
+            |one| one.commands,
         ),
         (
             "weir_redelivered_records_total",
@@ -97,9 +104,29 @@ fn write_fates(handlers: &[Summary<'_>], page: &mut Page) {
             |one| one.redelivered,
         ),
     ];
-    for (name, help, of) in figures {
+    for (name, help, of) in counts {
         each(page, handlers, name, Counter, help, of);
     }
+}
+
+fn write_attempts(handlers: &[Summary<'_>], page: &mut Page) {
+    each(
+        page,
+        handlers,
+        "weir_attempts_total",
+        Counter,
+        "Attempts started.",
+        |one| one.attempts,
+    );
+    by_name(
+        page,
+        handlers,
+        "weir_attempt_failures_total",
+        Counter,
+        "Attempts that failed, by kind.",
+        ("kind", FailureKind::ALL.map(FailureKind::name)),
+        |one| one.failures,
+    );
     let mut family = page.family(
         "weir_commit_seconds",
         Kind::Histogram,
@@ -128,22 +155,77 @@ fn write_deployed(handlers: &[Summary<'_>], page: &mut Page) {
         ];
         family.sample(&labels, 1);
     }
-    let mut family = page.family(
+}
+
+fn write_gates(handlers: &[Summary<'_>], page: &mut Page) {
+    by_name(
+        page,
+        handlers,
         "weir_subscription_state",
         Gauge,
         "1 for the state in which the subscription is.",
+        ("state", State::NAMES),
+        |one| State::NAMES.map(|state| (state == one.state.name()).into()),
     );
-    for one in handlers {
-        for state in State::NAMES {
-            family.sample(
-                &[
-                    ("tenant", one.tenant()),
-                    ("handler", one.handler()),
-                    ("state", state),
-                ],
-                u8::from(state == one.state.name()),
-            );
-        }
+    by_name(
+        page,
+        handlers,
+        "weir_breaker_state",
+        Gauge,
+        "1 for the state in which the handler's breaker is.",
+        ("state", breaker::State::NAMES),
+        |one| breaker::State::NAMES.map(|state| (state == one.gate.breaker.name()).into()),
+    );
+    type Figure = (&'static str, &'static str, fn(&Summary<'_>) -> u64);
+    let figures: [Figure; 2] = [
+        (
+            "weir_paused",
+            "1 while an operator lets events wait.",
+            |one| one.gate.paused.into(),
+        ),
+        (
+            "weir_held_back_partitions",
+            "Partitions whose events a pause, the breaker or the rate limit holds back.",
+            |one| one.held_back,
+        ),
+    ];
+    for (name, help, of) in figures {
+        each(page, handlers, name, Gauge, help, of);
+    }
+}
+
+fn write_parked(handlers: &[Summary<'_>], page: &mut Page) {
+    type Figure = (&'static str, &'static str, fn(&Summary<'_>) -> u64);
+    let figures: [Figure; 6] = [
+        (
+            "weir_parked_sequences",
+            "Sequences that are set aside.",
+            |one| one.parked.sequences,
+        ),
+        (
+            "weir_held_sequences",
+            "Of them, those that wait for an operator.",
+            |one| one.parked.held,
+        ),
+        (
+            "weir_parked_events",
+            "Events of sequences that are set aside.",
+            |one| one.parked.events,
+        ),
+        ("weir_parked_bytes", "Their bytes.", |one| one.parked.bytes),
+        (
+            "weir_parked_longest_events",
+            "Events of the longest sequence that is set aside.",
+            |one| one.parked.longest,
+        ),
+        (
+            "weir_timers",
+            "Timers in memory; the ledger may hold more of a partition with more than fit.",
+            |one| one.timers,
+        ),
+    ];
+    for (name, help, of) in figures {
+        each(page, handlers, name, Gauge, help, of);
     }
 }
 
@@ -265,5 +347,28 @@ fn each(
             &[("tenant", one.tenant()), ("handler", one.handler())],
             of(one),
         );
+    }
+}
+
+/// Figures of every handler, one for each name of a label.
+fn by_name<const N: usize>(
+    page: &mut Page,
+    handlers: &[Summary<'_>],
+    name: &'static str,
+    kind: Kind,
+    help: &str,
+    (label, names): (&str, [&str; N]),
+    of: impl Fn(&Summary<'_>) -> [u64; N],
+) {
+    let mut family = page.family(name, kind, help);
+    for one in handlers {
+        for (value, figure) in names.into_iter().zip(of(one)) {
+            let labels = [
+                ("tenant", one.tenant()),
+                ("handler", one.handler()),
+                (label, value),
+            ];
+            family.sample(&labels, figure);
+        }
     }
 }

@@ -1,35 +1,33 @@
 //! The status of a host without handlers' code: every alarm by what raises it, and the figures.
 
+mod ailing;
+mod alarms;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use futures_util::future::{self, BoxFuture};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_core::breaker::{self, Breaker};
-use weir_core::event::Record;
-use weir_core::gate::Gate;
-use weir_core::identity::Hash128;
+use weir_core::breaker::{Permit, Sample};
+use weir_core::event::{Event, Record};
 use weir_core::inbox;
-use weir_core::partition::{Action, Decoded, Partition};
-use weir_core::unit::{
-    CommitResult, Cursor, InboxBlock, LetterStatus, ParkedEvent, ParkedSequence, Position, Restore,
-    SequenceKey, Timer, TimerKey, TimerPage, Unit,
-};
+use weir_core::partition::{self, Action, Decoded, Partition};
+use weir_core::unit::{CommitResult, Cursor, Position, Restore, Unit};
 
 use super::*;
 use crate::alarm::Alarm;
-use crate::bus::{FetchError, Publish, Reader};
+use crate::bus::{Publish, Reader};
 use crate::clock;
 use crate::config::Config;
 use crate::embedded::EmbeddedConfig;
 use crate::handlers::{Deployment, Handlers};
-use crate::ledger::{Ledger, LedgerError, Scope};
+use crate::ledger::Ledger;
 use crate::manifest::{self, Manifest};
 use crate::metrics;
-use crate::pipeline::{self, Subscription};
+use crate::names;
+use crate::pipeline::{self, SharedGate, Subscription};
 
 const TOPIC: &str = "dev.local.public.orders.v1";
 const PARTITION: u32 = 0;
@@ -38,7 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A host with one handler, `count`, on a topic of one partition; nothing runs until a test runs it.
 struct Fixture {
-    _scratch: TempDir,
+    scratch: TempDir,
+    gate: Arc<SharedGate>,
     store: Embedded,
     deployment: Deployment,
     config: Config,
@@ -52,14 +51,25 @@ fn fixture_with(store: EmbeddedConfig) -> Fixture {
                     [subscribe]\ntopics = [\"public.orders.v1\"]\n";
     std::fs::write(folder.join("count.wasm"), "").unwrap();
     std::fs::write(folder.join(manifest::FILE), manifest).unwrap();
-    let config = Config::default();
+    let config = Config {
+        handlers: vec![folder.to_owned()],
+        ..Config::default()
+    };
     let deployment = Deployment::new(Manifest::load(folder, &config).unwrap(), &config);
     let store = Embedded::open(&folder.join("store"), store).unwrap();
-    for topic in [TOPIC, &deployment.dead_letter_topics[0]] {
+    let commands = names::commands_topic(&deployment.scope.group);
+    for topic in [TOPIC, &deployment.dead_letter_topics[0], &commands] {
         store.ensure_topic(topic, 1).unwrap();
     }
     let alarms = Arc::new(Alarms::default());
-    let status = SubscriptionStatus::new(deployment.clone(), "blake3:0", 1, Arc::clone(&alarms));
+    let gate = Arc::new(deployment.gate());
+    let status = SubscriptionStatus::new(
+        deployment.clone(),
+        "blake3:0",
+        1,
+        Arc::clone(&gate),
+        Arc::clone(&alarms),
+    );
     let host = HostStatus {
         host_id: "h".to_owned(),
         data_dir: "/d".to_owned(),
@@ -72,7 +82,8 @@ fn fixture_with(store: EmbeddedConfig) -> Fixture {
         subscriptions: vec![Arc::new(status)],
     };
     Fixture {
-        _scratch: scratch,
+        scratch,
+        gate,
         store,
         deployment,
         config,
@@ -93,16 +104,45 @@ impl Fixture {
         &self.host.subscriptions[0]
     }
 
+    /// What a machine of the handler's partition is given.
+    fn machine_config(&self) -> partition::Config {
+        self.deployment
+            .machine(&self.config, "blake3:0", PARTITION, 1)
+    }
+
     /// A machine of the handler's partition that has restored this.
-    fn machine(&self, ids_max: usize, restore: Restore) -> Partition {
-        let mut config = self
-            .deployment
-            .machine(&self.config, "blake3:0", PARTITION, 1);
-        config.inbox = Some(inbox::Config {
-            ids_max,
-            ..inbox::Config::default()
+    fn machine(&self, restore: Restore) -> Partition {
+        Partition::new(self.machine_config(), 1, restore)
+    }
+
+    /// Takes over what the machine says, and looks.
+    fn look(&self, machine: &Partition) {
+        self.status().update(PARTITION, machine);
+        Watchdog::new(Arc::clone(&self.host)).look(Instant::now());
+    }
+
+    /// Attempts of so many sequences that all end so.
+    fn fail(&self, sequences: u64, sample: Sample) {
+        self.gate.with(|gate| {
+            for sequence in 0..sequences {
+                let permit = gate.permit(clock::now(), sequence);
+                let Permit::Go(ticket) = permit else {
+                    panic!("{permit:?}");
+                };
+                gate.record(clock::now(), ticket, sample);
+            }
         });
-        Partition::new(config, 1, restore)
+    }
+
+    fn subscription(&self, ledger: Arc<dyn Ledger>) -> Arc<Subscription> {
+        Arc::new(Subscription {
+            deployment: self.deployment.clone(),
+            handlers: Arc::new(Handlers::default()),
+            bus: Arc::new(self.store.clone()),
+            ledger,
+            gate: Arc::clone(&self.gate),
+            status: Arc::clone(self.status()),
+        })
     }
 
     /// Records that are no events, `age` old: they die without an attempt.
@@ -142,17 +182,7 @@ impl Fixture {
         reader: Box<dyn Reader>,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let subscription = Arc::new(Subscription {
-            deployment: self.deployment.clone(),
-            handlers: Arc::new(Handlers::default()),
-            bus: Arc::new(self.store.clone()),
-            ledger,
-            gate: self.deployment.gate(),
-            status: Arc::clone(self.status()),
-        });
-        let machine = self
-            .deployment
-            .machine(&self.config, "blake3:0", PARTITION, 1);
+        let (subscription, machine) = (self.subscription(ledger), self.machine_config());
         let status = Arc::clone(self.status());
         async move {
             let make = move |restore| Partition::new(machine, 1, restore);
@@ -228,308 +258,6 @@ async fn until(state: impl Fn() -> bool) {
         .expect("the state comes");
 }
 
-/// The store's ledger, which takes no commits and reads nothing until it is well.
-struct Ailing {
-    store: Embedded,
-    restores: bool,
-    well: Arc<AtomicBool>,
-}
-
-impl Ailing {
-    fn error(&self, scope: &Scope) -> Option<LedgerError> {
-        (!self.well.load(Ordering::Acquire)).then(|| LedgerError {
-            what: "progress",
-            group: Arc::clone(&scope.group),
-            source: "the disk is gone".into(),
-        })
-    }
-}
-
-impl Ledger for Ailing {
-    fn restore(
-        &self,
-        scope: &Scope,
-        partition: u32,
-    ) -> BoxFuture<'static, Result<Restore, LedgerError>> {
-        match self.error(scope) {
-            Some(error) if !self.restores => Box::pin(future::ready(Err(error))),
-            Some(_) | None => self.store.restore(scope, partition),
-        }
-    }
-
-    fn commit(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        unit: Unit,
-    ) -> BoxFuture<'static, CommitResult> {
-        match self.error(scope) {
-            Some(error) => Box::pin(future::ready(CommitResult::Unavailable {
-                message: error.to_string(),
-            })),
-            None => self.store.commit(scope, partition, unit),
-        }
-    }
-
-    fn state(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-        name: &str,
-    ) -> Result<Option<Bytes>, LedgerError> {
-        self.store.state(scope, partition, sequence, name)
-    }
-
-    fn state_names(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<Vec<String>, LedgerError> {
-        self.store.state_names(scope, partition, sequence)
-    }
-
-    fn state_bytes(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<usize, LedgerError> {
-        self.store.state_bytes(scope, partition, sequence)
-    }
-
-    fn parked_head(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<Option<ParkedEvent>, LedgerError> {
-        self.store.parked_head(scope, partition, sequence)
-    }
-
-    fn parked_events(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-        max: usize,
-    ) -> Result<Vec<ParkedEvent>, LedgerError> {
-        self.store.parked_events(scope, partition, sequence, max)
-    }
-
-    fn parked(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        max: usize,
-    ) -> Result<Vec<(SequenceKey, ParkedSequence)>, LedgerError> {
-        self.store.parked(scope, partition, max)
-    }
-
-    fn timer(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        key: &TimerKey,
-    ) -> Result<Option<Timer>, LedgerError> {
-        self.store.timer(scope, partition, key)
-    }
-
-    fn timers(&self, scope: &Scope, partition: u32, max: usize) -> Result<TimerPage, LedgerError> {
-        self.store.timers(scope, partition, max)
-    }
-
-    fn timer_names(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<Vec<String>, LedgerError> {
-        self.store.timer_names(scope, partition, sequence)
-    }
-
-    fn letter(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        id: Hash128,
-    ) -> Result<Option<LetterStatus>, LedgerError> {
-        self.store.letter(scope, partition, id)
-    }
-}
-
-/// The store's reader, which fails until it is well.
-struct AilingReader {
-    reader: Box<dyn Reader>,
-    well: Arc<AtomicBool>,
-}
-
-impl Reader for AilingReader {
-    fn seek(&mut self, position: Position) {
-        self.reader.seek(position);
-    }
-
-    fn only(&mut self, topic: Option<u16>) {
-        self.reader.only(topic);
-    }
-
-    fn fetch(
-        &mut self,
-        bytes_max: usize,
-    ) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>> {
-        if self.well.load(Ordering::Acquire) {
-            return self.reader.fetch(bytes_max);
-        }
-        Box::pin(future::ready(Err(FetchError::Store {
-            topic: TOPIC.into(),
-            partition: PARTITION,
-            source: "the disk is gone".into(),
-        })))
-    }
-}
-
-/// Brings about what an alarm is for, and answers what is raised then; none when the part of the host that notices it
-/// is not built.
-async fn bring_about(alarm: Alarm) -> Option<Vec<Raised>> {
-    let host = fixture();
-    let well = Arc::new(AtomicBool::new(false));
-    let raised = match alarm {
-        Alarm::PositionLost => {
-            host.commit_position(5).await;
-            host.serve_to_its_end().await;
-            host.alarms()
-        }
-        Alarm::HandlerStopped => {
-            let ledger = Arc::new(Ailing {
-                store: host.store.clone(),
-                restores: false,
-                well,
-            });
-            let reader = host.store.reader(TOPIC, PARTITION, 0).unwrap();
-            host.serve(ledger, reader, CancellationToken::new()).await;
-            host.alarms()
-        }
-        Alarm::Stalled => {
-            host.publish(1, Duration::ZERO).await;
-            stall(&host)
-        }
-        Alarm::CommitFailing => {
-            host.publish(1, Duration::ZERO).await;
-            let ledger = Arc::new(Ailing {
-                store: host.store.clone(),
-                restores: true,
-                well: Arc::clone(&well),
-            });
-            let reader = host.store.reader(TOPIC, PARTITION, 0).unwrap();
-            host.serve_through(alarm, ledger, reader, &well).await
-        }
-        Alarm::ReadFailing => {
-            host.publish(1, Duration::ZERO).await;
-            let reader = Box::new(AilingReader {
-                reader: host.store.reader(TOPIC, PARTITION, 0).unwrap(),
-                well: Arc::clone(&well),
-            });
-            let ledger = Arc::new(host.store.clone());
-            host.serve_through(alarm, ledger, reader, &well).await
-        }
-        Alarm::IntakeStopped => {
-            let host = fixture_with(EmbeddedConfig {
-                disk_reserve: Some(u64::MAX),
-                ..EmbeddedConfig::default()
-            });
-            Watchdog::new(Arc::clone(&host.host)).look(Instant::now());
-            host.alarms()
-        }
-        Alarm::InboxShort => cut_inbox(&host),
-        Alarm::TopicGrown
-        | Alarm::DeadLetterStopped
-        | Alarm::ParkStorageFull
-        | Alarm::Flood
-        | Alarm::BreakerOpen
-        | Alarm::SequencesParked
-        | Alarm::SequenceLong
-        | Alarm::SequencesHeld
-        | Alarm::ReloadFailed => return None,
-    };
-    Some(raised)
-}
-
-/// A partition that has a record to read and reads nothing.
-fn stall(host: &Fixture) -> Vec<Raised> {
-    let (mut watchdog, start) = (Watchdog::new(Arc::clone(&host.host)), Instant::now());
-    host.status()
-        .update(PARTITION, &host.machine(1, restored(0)));
-    for seconds in [0, 29] {
-        watchdog.look(start + Duration::from_secs(seconds));
-        assert!(host.alarms().is_empty());
-    }
-    watchdog.look(start + Duration::from_secs(30));
-    host.alarms()
-}
-
-/// A machine whose inbox holds two ids and may hold one.
-fn cut_inbox(host: &Fixture) -> Vec<Raised> {
-    let block = |unit: u64| InboxBlock {
-        unit,
-        stream_time: clock::now(),
-        staged_at: clock::now() - Duration::from_secs(7),
-        ids: vec![Hash128(u128::from(unit).to_le_bytes())],
-    };
-    let restore = Restore {
-        unit: 2,
-        inbox: vec![block(1), block(2)],
-        ..restored(0)
-    };
-    let mut machine = host.machine(1, restore);
-    let (now, record) = (clock::now(), Arc::new(Record::default()));
-    let position = Position {
-        topic: 0,
-        offset: 0,
-    };
-    machine.handle_record(now, position, record, Decoded::Filtered);
-    let later = now + Duration::from_secs(1);
-    assert!(matches!(
-        machine.poll_action(later, &mut gate()),
-        Some(Action::Commit(_))
-    ));
-    host.status().update(PARTITION, &machine);
-    host.alarms()
-}
-
-fn gate() -> Gate {
-    Gate::new(Breaker::new(breaker::Config::default(), clock::now()), None)
-}
-
-/// Alarms that nothing in the host raises.
-const UNWATCHED: [Alarm; 9] = [
-    Alarm::TopicGrown,
-    Alarm::DeadLetterStopped,
-    Alarm::ParkStorageFull,
-    Alarm::Flood,
-    Alarm::BreakerOpen,
-    Alarm::SequencesParked,
-    Alarm::SequenceLong,
-    Alarm::SequencesHeld,
-    Alarm::ReloadFailed,
-];
-
-#[tokio::test]
-async fn every_alarm_is_raised_by_what_it_is_for() {
-    let mut unwatched = Vec::new();
-    for alarm in Alarm::ALL {
-        match bring_about(*alarm).await {
-            Some(raised) => {
-                let kinds: Vec<_> = raised.iter().map(|one| one.alarm).collect();
-                assert_eq!(kinds, [*alarm]);
-                assert!(!raised[0].detail.is_empty());
-            }
-            None => unwatched.push(*alarm),
-        }
-    }
-    assert_eq!(unwatched, UNWATCHED);
-}
-
 #[tokio::test]
 async fn a_lost_position_says_how_many_records_are_lost() {
     let host = fixture_with(EmbeddedConfig {
@@ -561,10 +289,9 @@ async fn a_partition_that_gets_nowhere_is_not_ready_until_it_goes_on() {
     let states = || host.host.readiness().subscriptions[0].state;
     assert_eq!(states(), "starting");
     host.publish(1, Duration::ZERO).await;
-    assert_eq!(stall(&host).len(), 1);
+    assert_eq!(alarms::stall(&host).len(), 1);
     assert_eq!(states(), "stalled");
-    host.status()
-        .update(PARTITION, &host.machine(1, restored(1)));
+    host.status().update(PARTITION, &host.machine(restored(1)));
     Watchdog::new(Arc::clone(&host.host)).look(Instant::now());
     assert_eq!(states(), "ready");
     assert!(host.alarms().is_empty());
@@ -574,19 +301,76 @@ async fn a_partition_that_gets_nowhere_is_not_ready_until_it_goes_on() {
 async fn a_partition_without_lag_does_not_stall() {
     let host = fixture();
     let (mut watchdog, start) = (Watchdog::new(Arc::clone(&host.host)), Instant::now());
-    host.status()
-        .update(PARTITION, &host.machine(1, restored(0)));
+    host.status().update(PARTITION, &host.machine(restored(0)));
     for seconds in [0, 31] {
         watchdog.look(start + Duration::from_secs(seconds));
     }
     assert!(host.alarms().is_empty());
 }
 
+/// A machine with one event that is about to start, as far as the gate lets it.
+fn about_to_start(host: &Fixture) -> Partition {
+    let mut machine = host.machine(restored(0));
+    let (now, record) = (clock::now(), Arc::new(Record::default()));
+    let position = Position {
+        topic: 0,
+        offset: 0,
+    };
+    let event = Decoded::Event(Arc::new(Event::default()));
+    machine.handle_record(now, position, record, event);
+    host.gate.with(|gate| {
+        // The first unit says that attempts may have started.
+        let Some(Action::Commit(unit)) = machine.poll_action(now, gate) else {
+            panic!("no unit");
+        };
+        machine.handle_commit(now, gate, unit.number, CommitResult::Committed);
+        assert!(machine.poll_action(now, gate).is_none());
+    });
+    machine
+}
+
+#[tokio::test]
+async fn what_an_operator_the_breaker_or_the_rate_limit_holds_back_does_not_stall() {
+    let paused = |host: &Fixture| host.gate.with(|gate| gate.pause(true));
+    let open = |host: &Fixture| host.fail(3, Sample::Unavailable);
+    let slow = |host: &Fixture| {
+        let one = std::num::NonZeroU32::MIN;
+        host.gate.with(|gate| {
+            let mut rate = weir_core::rate::Rate::new(one, one);
+            while rate.take(clock::now() + Duration::from_secs(60)).is_ok() {}
+            gate.rate = Some(rate);
+        });
+    };
+    let cases = [
+        (&paused as &dyn Fn(&Fixture), "paused", "an operator"),
+        (&open, "ready", "because of unavailable"),
+        (&slow, "ready", ""),
+    ];
+    for (hold_back, state, says) in cases {
+        let host = fixture();
+        host.publish(1, Duration::ZERO).await;
+        hold_back(&host);
+        let machine = about_to_start(&host);
+        host.status().update(PARTITION, &machine);
+        let (mut watchdog, start) = (Watchdog::new(Arc::clone(&host.host)), Instant::now());
+        for seconds in [0, 31, 62] {
+            watchdog.look(start + Duration::from_secs(seconds));
+        }
+        assert_eq!(host.alarms(), [], "{state}");
+        let readiness = &host.host.readiness().subscriptions[0];
+        assert_eq!((readiness.ready, readiness.state), (true, state));
+        let reason = readiness.reason.clone().unwrap_or_default();
+        assert!(reason.contains(says), "{reason}");
+        let name = "weir_held_back_partitions{tenant=\"default\",handler=\"count\"}";
+        assert_eq!(host.scrape(&View::whole())[name], 1.0);
+    }
+}
+
 #[tokio::test]
 async fn metrics_say_what_the_machine_says() {
     let host = fixture();
     host.publish(3, Duration::ZERO).await;
-    let mut machine = host.machine(1, restored(0));
+    let mut machine = host.machine(restored(0));
     for offset in 0..2 {
         let position = Position { topic: 0, offset };
         let record = Arc::new(Record::default());
@@ -606,6 +390,9 @@ async fn metrics_say_what_the_machine_says() {
     assert_eq!(count("weir_inbox_window_seconds", ""), 86_400.0);
     assert_eq!(count("weir_subscription_state", ",state=\"ready\""), 1.0);
     assert_eq!(count("weir_subscription_state", ",state=\"stalled\""), 0.0);
+    assert_eq!(count("weir_breaker_state", ",state=\"closed\""), 1.0);
+    assert_eq!(count("weir_breaker_state", ",state=\"open\""), 0.0);
+    assert_eq!(count("weir_paused", ""), 0.0);
     assert_eq!(count("weir_commit_seconds_count", ""), 1.0);
     assert_eq!(
         series["weir_alarm{alarm=\"reload-failed\",severity=\"warning\",tenant=\"default\",handler=\"count\",partition=\"\"}"],

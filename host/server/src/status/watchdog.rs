@@ -1,4 +1,5 @@
-//! Looks for what nobody else would notice: partitions that get nowhere, and a disk that fills while nobody publishes.
+//! Looks for what nobody else would notice: partitions that get nowhere, levels that are too high, and a disk that fills
+//! while nobody publishes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +18,9 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Watchdog {
     host: Arc<HostStatus>,
     /// By subscription and partition: its progress, and since when it is that.
-    seen: HashMap<(usize, u32), ([u64; 3], Instant)>,
+    seen: HashMap<(usize, u32), (u64, Instant)>,
+    /// By subscription: since when its breaker is not closed.
+    tripped: HashMap<usize, Instant>,
 }
 
 impl Watchdog {
@@ -27,6 +30,7 @@ impl Watchdog {
         Self {
             host,
             seen: HashMap::new(),
+            tripped: HashMap::new(),
         }
     }
 
@@ -39,6 +43,13 @@ impl Watchdog {
             host.store.check_intake().err(),
         );
         for (index, subscription) in host.subscriptions.iter().enumerate() {
+            if subscription.is_tripped() {
+                self.tripped.entry(index).or_insert(now);
+            } else {
+                self.tripped.remove(&index);
+            }
+            let tripped = self.tripped.get(&index);
+            subscription.watch(tripped.map(|since| now.saturating_duration_since(*since)));
             for (partition, progress) in subscription.progress(&*host.bus) {
                 let seen = self.seen.entry((index, partition));
                 let (done, since) = seen.or_insert((progress.done, now));

@@ -7,6 +7,7 @@ const STOPPED: &str = r#"{"version":"0.1.0","host_id":"h1","uptime_s":3725,"unkn
     "topics":[{"name":"a.v1","partitions":12,"records":7,"bytes":900},
               {"name":"long.name.v1","partitions":3,"records":1234,"bytes":1572864}],
     "handlers":[{"name":"billing","version":"1.0.0","state":"stopped","reason":"no key","lag":2,
+                 "parked_events":12,"held_sequences":1,"breaker":"half-open",
                  "fates":{"handled":5,"dead":1}}],
     "alarms":[{"alarm":"handler-stopped","severity":"critical","site":"billing partition 3",
                "since":"2026-01-02T03:04:05.000Z","meaning":"A partition stopped.","detail":"no key",
@@ -44,6 +45,14 @@ fn handlers_topics_and_disk_stand_in_columns() {
         lines[1].starts_with("  billing  1.0.0    stopped    2"),
         "{text}"
     );
+    assert!(
+        lines[0].contains("retrying  parked  held  breaker "),
+        "{text}"
+    );
+    assert!(
+        lines[1].contains("       0      12     1  half-open "),
+        "{text}"
+    );
     assert_eq!(
         lines[2..],
         [
@@ -55,9 +64,9 @@ fn handlers_topics_and_disk_stand_in_columns() {
             "  long.name.v1           3     1234  1.5 MiB",
             "",
             "data in /d; the disk has 5.0 GiB free, 1.0 GiB of it in reserve",
-            "  store  bytes",
-            "  log    2.0 KiB",
-            "  state  10 B",
+            "  store  bytes    what it holds",
+            "  log    2.0 KiB  records of topics",
+            "  state  10 B     state of handlers",
         ]
     );
 }

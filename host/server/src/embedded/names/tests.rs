@@ -9,15 +9,32 @@ proptest! {
     }
 
     #[test]
-    fn subscriptions_round_trip(name in ".{0,20}", topics in proptest::collection::vec(".{0,10}", 0..4)) {
-        let topics: Vec<Arc<str>> = topics.into_iter().map(Arc::from).collect();
-        let decoded = decode_group(&encode_group(&name, &topics));
-        prop_assert_eq!(decoded, Ok((Arc::from(name), Arc::from(topics))));
+    fn subscriptions_round_trip(name in ".{0,20}", topics in proptest::collection::vec((".{0,10}", any::<u32>()), 0..4)) {
+        let group = StoredGroup {
+            name: name.into(),
+            topics: topics.iter().map(|(topic, _)| Arc::from(topic.as_str())).collect(),
+            partitions: topics.iter().map(|(_, partitions)| NonZeroU32::new(*partitions)).collect(),
+        };
+        prop_assert_eq!(decode_group(&encode_group(&group)), Ok(group));
+    }
+}
+
+fn group(partitions: u32) -> StoredGroup {
+    StoredGroup {
+        name: "g".into(),
+        topics: Arc::new(["t".into()]),
+        partitions: vec![NonZeroU32::new(partitions)],
     }
 }
 
 #[test]
-fn version_1_is_what_is_on_disks_already() {
+fn values_are_what_is_on_disks_already() {
     assert_eq!(encode_topic("t", 12), [1, 1, b't', 12, 0, 0, 0]);
-    assert_eq!(encode_group("g", &["t".into()]), [1, 1, b'g', 1, 1, b't']);
+    let bytes = [2, 1, b'g', 1, 1, b't', 12, 0, 0, 0];
+    assert_eq!(encode_group(&group(12)), bytes);
+}
+
+#[test]
+fn a_subscription_of_version_1_is_read_without_numbers_of_partitions() {
+    assert_eq!(decode_group(&[1, 1, b'g', 1, 1, b't']), Ok(group(0)));
 }

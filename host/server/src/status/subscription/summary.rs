@@ -1,0 +1,169 @@
+//! All partitions of a subscription together, at one moment.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use weir_core::event::FailureKind;
+use weir_core::inbox;
+use weir_core::partition::{Counts, Gauges};
+use weir_core::unit::Fate;
+
+use super::{PartitionStatus, State, SubscriptionStatus, levels};
+use crate::bus::Bus;
+use crate::clock;
+use crate::metrics::Histogram;
+use crate::pipeline::GateStatus;
+
+/// A subscription at one moment.
+pub(in crate::status) struct Summary<'a> {
+    status: &'a SubscriptionStatus,
+    pub(in crate::status) state: State,
+    pub(in crate::status) gate: GateStatus,
+    /// Records without a durable fate, by topic.
+    pub(in crate::status) lag: Vec<(Arc<str>, u64)>,
+    /// In the order of [`Fate::ALL`].
+    pub(in crate::status) fates: [u64; 6],
+    /// Of parked events and timers, likewise.
+    pub(in crate::status) later: [u64; 6],
+    /// Handled ones that the fallback took.
+    pub(in crate::status) fallback: u64,
+    pub(in crate::status) commands: u64,
+    pub(in crate::status) attempts: u64,
+    /// In the order of [`FailureKind::ALL`].
+    pub(in crate::status) failures: [u64; 5],
+    pub(in crate::status) redelivered: u64,
+    pub(in crate::status) open: u64,
+    pub(in crate::status) running: u64,
+    pub(in crate::status) retrying: u64,
+    /// Partitions whose events the gate holds back.
+    pub(in crate::status) held_back: u64,
+    /// Positions from the first open one to the last admitted, where they are most.
+    pub(in crate::status) span: u64,
+    pub(in crate::status) parked: Counts,
+    /// Those in memory.
+    pub(in crate::status) timers: u64,
+    pub(in crate::status) inbox_ids: u64,
+    /// How long ids are kept, where that is shortest; none without an inbox.
+    pub(in crate::status) inbox_window: Option<Duration>,
+}
+
+impl SubscriptionStatus {
+    /// Everything that is shown of the subscription.
+    pub(in crate::status) fn summary(&self, bus: &dyn Bus) -> Summary<'_> {
+        let partitions = self.partitions();
+        let sum = |of: &dyn Fn(&PartitionStatus) -> u64| partitions.values().map(of).sum::<u64>();
+        let gauge = |of: fn(&Gauges) -> usize| sum(&|status| of(&status.gauges) as u64);
+        let topics = self.deployment.source_topics();
+        let mut lag: Vec<_> = topics.iter().map(|topic| (Arc::clone(topic), 0)).collect();
+        for partition in 0..self.expected {
+            let of_topics = self.lag_of(bus, partition, partitions.get(&partition));
+            for ((_, total), lag) in lag.iter_mut().zip(of_topics) {
+                *total += lag;
+            }
+        }
+        let cuts = partitions.values().filter_map(|one| one.gauges.inbox_cut);
+        let window = cuts.min().unwrap_or(inbox::Config::default().window);
+        let spans = partitions.values().map(|one| one.gauges.span);
+        Summary {
+            status: self,
+            state: self.state(&partitions),
+            gate: self.gate.status(clock::now()),
+            lag,
+            fates: std::array::from_fn(|fate| sum(&|status| status.counters.fates[fate])),
+            later: std::array::from_fn(|fate| sum(&|status| status.counters.later[fate])),
+            fallback: sum(&|status| status.counters.fallback),
+            commands: sum(&|status| status.counters.commands),
+            attempts: sum(&|status| status.counters.attempts),
+            failures: std::array::from_fn(|kind| sum(&|status| status.counters.failures[kind])),
+            redelivered: sum(&|status| status.counters.redelivered),
+            open: gauge(|gauges| gauges.open),
+            running: gauge(|gauges| gauges.running),
+            retrying: gauge(|gauges| gauges.retrying),
+            held_back: gauge(|gauges| usize::from(gauges.held_back)),
+            span: spans.max().unwrap_or(0),
+            parked: levels::total(partitions.values().map(|one| one.gauges.parked)),
+            timers: gauge(|gauges| gauges.timers),
+            inbox_ids: gauge(|gauges| gauges.inbox_ids),
+            inbox_window: self.deployment.manifest.inbox.then_some(window),
+        }
+    }
+}
+
+impl Summary<'_> {
+    pub(in crate::status) fn tenant(&self) -> &str {
+        &self.status.tenant
+    }
+
+    pub(in crate::status) fn handler(&self) -> &str {
+        &self.status.handler
+    }
+
+    pub(in crate::status) fn commits(&self) -> &Histogram {
+        self.status.commits()
+    }
+
+    pub(in crate::status) fn version(&self) -> &str {
+        &self.status.deployment.manifest.version
+    }
+
+    pub(in crate::status) fn digest(&self) -> String {
+        let digest = self.status.digest.lock();
+        digest.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(in crate::status) fn to_json(&self) -> Value {
+        let fates = |counts: &[u64; 6]| by_name(Fate::ALL.map(Fate::name), counts);
+        let lag: Map<String, Value> = self
+            .lag
+            .iter()
+            .map(|(topic, lag)| (topic.to_string(), (*lag).into()))
+            .collect();
+        let deployment = &self.status.deployment;
+        let topics = deployment.source_topics().iter().map(|topic| &**topic);
+        json!({
+            "name": self.handler(),
+            "tenant": self.tenant(),
+            "version": self.version(),
+            "digest": self.digest(),
+            "group": &*deployment.scope.group,
+            "topics": topics.collect::<Vec<_>>(),
+            "state": self.state.name(),
+            "reason": self.state.reason(),
+            "paused": self.gate.paused,
+            "breaker": self.gate.breaker.name(),
+            "breaker_command": self.status.steering().breaker.name(),
+            "breaker_cause": self.gate.cause.map(weir_core::breaker::Cause::name),
+            "lag": self.lag.iter().map(|(_, lag)| lag).sum::<u64>(),
+            "lag_by_topic": lag,
+            "fates": fates(&self.fates),
+            "later_fates": fates(&self.later),
+            "fallback": self.fallback,
+            "commands": self.commands,
+            "attempts": self.attempts,
+            "failures": self.failures.iter().sum::<u64>(),
+            "failures_by_kind": by_name(FailureKind::ALL.map(FailureKind::name), &self.failures),
+            "redelivered": self.redelivered,
+            "open": self.open,
+            "running": self.running,
+            "retrying": self.retrying,
+            "held_back_partitions": self.held_back,
+            "span": self.span,
+            "parked_sequences": self.parked.sequences,
+            "held_sequences": self.parked.held,
+            "parked_events": self.parked.events,
+            "parked_bytes": self.parked.bytes,
+            "parked_longest": self.parked.longest,
+            "timers": self.timers,
+            "inbox_ids": self.inbox_ids,
+            "inbox_window_s": self.inbox_window.map(|window| window.as_secs()),
+        })
+    }
+}
+
+fn by_name<const N: usize>(names: [&str; N], counts: &[u64; N]) -> Map<String, Value> {
+    let pairs = names.into_iter().zip(counts);
+    pairs
+        .map(|(name, count)| (name.to_owned(), (*count).into()))
+        .collect()
+}
