@@ -341,15 +341,6 @@ impl Signals {
     }
 }
 
-fn warn_of_no_handlers(config: &Config) {
-    let folders = config.handlers.iter();
-    let folders: Vec<_> = folders.map(|folder| folder.display().to_string()).collect();
-    tracing::warn!(
-        folders = folders.join(", "),
-        "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
-    );
-}
-
 /// Joins the subscription and serves the partitions it is given.
 pub(crate) async fn serve(
     subscription: Arc<Subscription>,
@@ -470,6 +461,15 @@ async fn load(sandbox: &Sandbox, deployments: &[Deployment]) -> Result<Vec<Compo
     }
     faults.check()?;
     Ok(components)
+}
+
+fn warn_of_no_handlers(config: &Config) {
+    let folders = config.handlers.iter();
+    let folders: Vec<_> = folders.map(|folder| folder.display().to_string()).collect();
+    tracing::warn!(
+        folders = folders.join(", "),
+        "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
+    );
 }
 
 /// Makes the topics that are missing, unless anything about their numbers of partitions is wrong.

@@ -60,6 +60,8 @@ use store::Store;
 pub struct EmbeddedConfig {
     /// Records are kept this long.
     pub retention_age: Duration,
+    /// Dead letters are kept this long at least, however many they are: people have to come to them.
+    pub dead_letter_age: Duration,
     /// And not more of them than this, before compression.
     pub retention_bytes_per_partition: Option<u64>,
     /// Free disk, in bytes, below which nothing is taken in; none is 5 % of the disk or 1 GiB, whichever is less.
@@ -76,6 +78,7 @@ impl Default for EmbeddedConfig {
     fn default() -> Self {
         Self {
             retention_age: Duration::from_secs(7 * 24 * 3600),
+            dead_letter_age: Duration::from_secs(30 * 24 * 3600),
             retention_bytes_per_partition: None,
             disk_reserve: None,
             // Half a second of the fastest intake that was measured.

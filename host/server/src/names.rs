@@ -75,11 +75,17 @@ pub fn commands_topic(group: &str) -> String {
     bounded(format!("_weir.{group}.commands"))
 }
 
+/// Whether dead letters go to this topic.
+#[must_use]
+pub fn is_dlq_topic(topic: &str) -> bool {
+    topic.starts_with("dlq.")
+}
+
 /// Whether only Weir itself writes to this topic: dead letters, and what starts with `_weir.`. A record that others put
 /// there would be taken for one of its own.
 #[must_use]
 pub fn is_own_topic(topic: &str) -> bool {
-    topic.starts_with("dlq.") || topic.starts_with("_weir.")
+    is_dlq_topic(topic) || topic.starts_with("_weir.")
 }
 
 /// Whether this may name an environment, a domain, a tenant or a handler: `[a-z0-9-]`, at most 64 bytes.

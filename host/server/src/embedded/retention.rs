@@ -1,6 +1,8 @@
 //! Deletes whole batches from the start of a partition, by age and by size, and never what a deployed subscription
 //! has not handled.
 
+use std::time::Duration;
+
 use rocksdb::WriteBatch;
 use weir_core::time::Millis;
 
@@ -9,6 +11,7 @@ use super::batch::BatchHeader;
 use super::catalog::{Catalog, TopicLog};
 use super::key::{Family, Key, PARTITION_PREFIX};
 use super::store::{ReadError, Store};
+use crate::names::is_dlq_topic;
 
 /// Beyond this the log is compacted after a sweep, so that the disk space comes back: what one blob file holds. Less
 /// leaves with RocksDB's own compactions.
@@ -33,6 +36,15 @@ pub(super) fn sweep(
     Ok(())
 }
 
+/// How old records of this topic may grow, and how many bytes of a partition there may be.
+fn bounds(config: &EmbeddedConfig, topic: &str) -> (Duration, u64) {
+    if is_dlq_topic(topic) {
+        return (config.retention_age.max(config.dead_letter_age), u64::MAX);
+    }
+    let bytes_max = config.retention_bytes_per_partition;
+    (config.retention_age, bytes_max.unwrap_or(u64::MAX))
+}
+
 /// Answers how many bytes it deleted.
 fn sweep_partition(
     store: &Store,
@@ -48,8 +60,8 @@ fn sweep_partition(
     // A subscription that starts meanwhile would be told a start that is about to go.
     let held = catalog.hold_subscriptions();
     let floor = catalog.floor(topic, partition, log);
-    let oldest = (now - config.retention_age).0;
-    let bytes_max = config.retention_bytes_per_partition.unwrap_or(u64::MAX);
+    let (age, bytes_max) = bounds(config, &topic.name);
+    let oldest = (now - age).0;
     let (start, bytes) = (log.start(), log.bytes());
     let (mut cut, mut cut_bytes) = (start, 0);
     let prefix = Key::BatchHeader {

@@ -77,6 +77,24 @@ async fn an_emptied_partition_keeps_its_end_over_a_restart() {
 }
 
 #[tokio::test]
+async fn dead_letters_outlast_other_records() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = EmbeddedConfig {
+        retention_age: Duration::ZERO,
+        retention_bytes_per_partition: Some(0),
+        ..EmbeddedConfig::default()
+    };
+    let bus = Embedded::open(scratch.path(), config).unwrap();
+    for topic in ["t", "dlq.g.t"] {
+        bus.ensure_topic(topic, 1).unwrap();
+        bus.publish(topic, publishes(["x"])).await.unwrap();
+    }
+    bus.sweep_retention();
+    assert_eq!(bus.bounds("t", 0), Some((1, 1)));
+    assert_eq!(bus.bounds("dlq.g.t", 0), Some((0, 1)));
+}
+
+#[tokio::test]
 async fn what_retention_deletes_leaves_the_disk() {
     let scratch = tempfile::tempdir().unwrap();
     let config = EmbeddedConfig {
