@@ -9,6 +9,31 @@ use crate::breaker::{Breaker, Permit, Sample, Ticket};
 use crate::rate::Rate;
 use crate::time::Millis;
 
+/// The gate, as one partition passes it: a [`Gate`] of its own, or one that it shares and locks for each question.
+pub trait Pass {
+    /// Asks for an attempt with an event of `sequence`; see [`Breaker::permit`].
+    fn permit(&mut self, now: Millis, sequence: u64) -> Permit;
+
+    /// Takes what an attempt ended with.
+    fn record(&mut self, now: Millis, ticket: Ticket, sample: Sample);
+
+    /// Takes back the ticket of an attempt that ended without an outcome.
+    fn abandoned(&mut self, now: Millis, ticket: Ticket);
+
+    /// Notes that an event died of an attempt that ended with `sample`; see [`Breaker::died`].
+    fn died(&mut self, now: Millis, sequence: u64, sample: Sample);
+
+    /// Notes that the ledger refused a unit; see [`Breaker::ledger_failed`].
+    fn ledger_failed(&mut self, now: Millis, sequence: u64);
+
+    /// Whether events are held back, so that they do not age.
+    #[must_use]
+    fn is_open(&self, now: Millis) -> bool;
+
+    /// Takes over what a partition has parked, and says the sum over all.
+    fn park(&mut self, partition: u32, bytes: u64) -> u64;
+}
+
 /// The gate of a subscription.
 #[derive(Debug)]
 pub struct Gate {
@@ -49,8 +74,21 @@ impl Gate {
         }
     }
 
-    /// Asks for an attempt with an event of `sequence`; see [`Breaker::permit`].
-    pub fn permit(&mut self, now: Millis, sequence: u64) -> Permit {
+    /// An operator lets events wait, or go on.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.turns += 1;
+    }
+
+    /// Grows whenever partitions that wait should ask again.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+}
+
+impl Pass for Gate {
+    fn permit(&mut self, now: Millis, sequence: u64) -> Permit {
         if self.paused {
             return Permit::Wait(None);
         }
@@ -73,50 +111,31 @@ impl Gate {
         permit
     }
 
-    /// Takes what an attempt ended with.
-    pub fn record(&mut self, now: Millis, ticket: Ticket, sample: Sample) {
+    fn record(&mut self, now: Millis, ticket: Ticket, sample: Sample) {
         let turns = self.breaker.record(now, ticket, sample);
         self.turns += u64::from(turns);
     }
 
-    /// Takes back the ticket of an attempt that ended without an outcome.
-    pub fn abandoned(&mut self, now: Millis, ticket: Ticket) {
+    fn abandoned(&mut self, now: Millis, ticket: Ticket) {
         let turns = self.breaker.abandoned(now, ticket);
         self.turns += u64::from(turns);
     }
 
-    /// Notes that an event died of an attempt that ended with `sample`; see [`Breaker::died`].
-    pub fn died(&mut self, now: Millis, sequence: u64, sample: Sample) {
+    fn died(&mut self, now: Millis, sequence: u64, sample: Sample) {
         let turns = self.breaker.died(now, sequence, sample);
         self.turns += u64::from(turns);
     }
 
-    /// Notes that the ledger refused a unit; see [`Breaker::ledger_failed`].
-    pub fn ledger_failed(&mut self, now: Millis, sequence: u64) {
+    fn ledger_failed(&mut self, now: Millis, sequence: u64) {
         let turns = self.breaker.ledger_failed(now, sequence);
         self.turns += u64::from(turns);
     }
 
-    /// An operator lets events wait, or go on.
-    pub fn pause(&mut self, paused: bool) {
-        self.paused = paused;
-        self.turns += 1;
-    }
-
-    /// Whether events are held back, so that they do not age.
-    #[must_use]
-    pub fn is_open(&self, now: Millis) -> bool {
+    fn is_open(&self, now: Millis) -> bool {
         self.paused || self.breaker.is_open(now)
     }
 
-    /// Grows whenever partitions that wait should ask again.
-    #[must_use]
-    pub fn turns(&self) -> u64 {
-        self.turns
-    }
-
-    /// Takes over what a partition has parked, and says the sum over all.
-    pub fn park(&mut self, partition: u32, bytes: u64) -> u64 {
+    fn park(&mut self, partition: u32, bytes: u64) -> u64 {
         self.parked.insert(partition, bytes);
         self.parked.values().sum()
     }

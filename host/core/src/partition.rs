@@ -31,7 +31,7 @@ use crate::command::Command;
 use crate::dead_letter;
 use crate::emission;
 use crate::event::{Event, FailureKind, Record};
-use crate::gate::Gate;
+use crate::gate::Pass;
 use crate::identity::Hash128;
 use crate::inbox::{self, Inbox};
 use crate::retry::{self, Instant};
@@ -510,7 +510,7 @@ impl Partition {
     }
 
     /// Gives up the running attempts of a revoked partition: their outcomes will commit nothing and count nothing.
-    pub fn abandon_running(&mut self, now: Millis, gate: &mut Gate) {
+    pub fn abandon_running(&mut self, now: Millis, gate: &mut dyn Pass) {
         let running: Vec<ItemId> = self
             .entries
             .iter()
@@ -523,7 +523,7 @@ impl Partition {
     }
 
     /// Takes one running attempt back, without counting it.
-    fn abandon(&mut self, now: Millis, gate: &mut Gate, item: ItemId) {
+    fn abandon(&mut self, now: Millis, gate: &mut dyn Pass, item: ItemId) {
         let Some(entry) = self.entries.get_mut(&item) else {
             return;
         };
@@ -551,7 +551,7 @@ impl Partition {
     }
 
     /// The next piece of work: reads and attempts first, so that units grow while there is something to run.
-    pub fn poll_action(&mut self, now: Millis, gate: &mut Gate) -> Option<Action> {
+    pub fn poll_action(&mut self, now: Millis, gate: &mut dyn Pass) -> Option<Action> {
         self.clock.tick(now, gate.is_open(now));
         self.suspects.tell(now);
         self.park.tell(

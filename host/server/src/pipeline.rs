@@ -231,9 +231,8 @@ impl Worker {
                 Some((id, outcome)) = self.running.next() => self.ended(id, outcome),
                 () = &mut deadline, if !self.running.is_empty() => {
                     self.running.clear();
-                    let machine = &mut self.machine;
-                    let gate = &self.subscription.gate;
-                    gate.with(|gate| machine.abandon_running(clock::now(), gate));
+                    let mut gate = self.subscription.gate.pass(Crowded::default());
+                    self.machine.abandon_running(clock::now(), &mut gate);
                 }
                 () = sleep_until(self.machine.poll_timeout()) => {}
             }
@@ -324,17 +323,14 @@ impl Worker {
             own: self.crowded.own.is_some(),
             fallback: self.crowded.fallback.is_some(),
         };
-        let machine = &mut self.machine;
-        self.subscription.gate.with(|gate| {
-            gate.crowded = crowded;
-            machine.poll_action(clock::now(), gate)
-        })
+        let mut gate = self.subscription.gate.pass(crowded);
+        self.machine.poll_action(clock::now(), &mut gate)
     }
 
     fn ended(&mut self, id: AttemptId, outcome: Outcome) {
-        let machine = &mut self.machine;
-        let gate = &self.subscription.gate;
-        gate.with(|gate| machine.handle_outcome(clock::now(), gate, id, outcome));
+        let mut gate = self.subscription.gate.pass(Crowded::default());
+        self.machine
+            .handle_outcome(clock::now(), &mut gate, id, outcome);
     }
 
     fn load(&self, load: &Load) -> Loaded {
@@ -432,9 +428,9 @@ impl Worker {
                 status.raise(Alarm::CommitFailing, partition, message);
             }
         }
-        let machine = &mut self.machine;
-        let gate = &self.subscription.gate;
-        gate.with(|gate| machine.handle_commit(clock::now(), gate, number, result));
+        let mut gate = self.subscription.gate.pass(Crowded::default());
+        self.machine
+            .handle_commit(clock::now(), &mut gate, number, result);
     }
 
     fn report(&self) {

@@ -12,7 +12,7 @@ use crate::breaker::{Permit, Ticket};
 use crate::dead_letter;
 use crate::emission;
 use crate::event::{Event, Record};
-use crate::gate::Gate;
+use crate::gate::Pass;
 use crate::identity::{Hash128, inbox_mark};
 use crate::time::Millis;
 use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey, TimerSlot};
@@ -199,7 +199,7 @@ impl Partition {
     }
 
     /// Starts the next ready item, unless it has a fate without an attempt or something stands in its way.
-    pub(super) fn poll_start(&mut self, now: Millis, gate: &mut Gate) -> Option<Action> {
+    pub(super) fn poll_start(&mut self, now: Millis, gate: &mut dyn Pass) -> Option<Action> {
         self.gate_until = None;
         self.held_back = false;
         let mut refused = 0;
@@ -238,7 +238,7 @@ impl Partition {
 
     /// The inbox is asked here and not on arrival: only when an event is about to start are the fates of all earlier
     /// events of its sequence known.
-    fn consider(&mut self, now: Millis, gate: &mut Gate, item: ItemId) -> Step {
+    fn consider(&mut self, now: Millis, gate: &mut dyn Pass, item: ItemId) -> Step {
         let Some(entry) = self.entries.get_mut(&item) else {
             return Step::Next;
         };
@@ -308,7 +308,7 @@ impl Partition {
 
     /// The last questions before an attempt: may it be made at all, is the ledger ready for a crash, does the gate let
     /// it pass.
-    fn admit_attempt(&mut self, now: Millis, gate: &mut Gate, item: ItemId) -> Step {
+    fn admit_attempt(&mut self, now: Millis, gate: &mut dyn Pass, item: ItemId) -> Step {
         if let Some(cause) = self.refusal(item) {
             self.die(now, item, cause);
             return Step::Next;
@@ -344,7 +344,13 @@ impl Partition {
     }
 
     /// A mark says that an item runs; while the gate is open nobody knows when that will be.
-    fn refused(&mut self, now: Millis, gate: &Gate, item: ItemId, until: Option<Millis>) -> Step {
+    fn refused(
+        &mut self,
+        now: Millis,
+        gate: &dyn Pass,
+        item: ItemId,
+        until: Option<Millis>,
+    ) -> Step {
         if gate.is_open(now) {
             self.commits.give_up(now, item);
         }

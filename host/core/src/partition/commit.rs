@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::suspects::LEASE;
 use super::{Entry, Limits, Partition, Stage, Work};
-use crate::gate::Gate;
+use crate::gate::Pass;
 use crate::time::Millis;
 use crate::unit::{
     CommitResult, Completion, Fate, InboxBlock, ItemId, OpenAttempts, Output, ParkedSequence,
@@ -264,7 +264,7 @@ impl Partition {
     pub fn handle_commit(
         &mut self,
         now: Millis,
-        gate: &mut Gate,
+        gate: &mut dyn Pass,
         number: u64,
         result: CommitResult,
     ) {
@@ -396,7 +396,7 @@ impl Partition {
     fn refuse(
         &mut self,
         now: Millis,
-        gate: &mut Gate,
+        gate: &mut dyn Pass,
         item: ItemId,
         code: String,
         message: String,
@@ -423,7 +423,7 @@ impl Partition {
     }
 
     /// Takes the fates of `from` and all later staged events of its sequence back, without counting an attempt.
-    fn withdraw(&mut self, now: Millis, gate: &mut Gate, sequence: &SequenceKey, from: ItemId) {
+    fn withdraw(&mut self, now: Millis, gate: &mut dyn Pass, sequence: &SequenceKey, from: ItemId) {
         let of_sequence = |item: &ItemId| {
             let entry = self.entries.get(item);
             entry.is_some_and(|entry| entry.sequence == *sequence && entry.has_lane())
@@ -469,7 +469,7 @@ impl Partition {
     }
 
     /// The head of a lane may be running on what is withdrawn: its outcome must commit nothing.
-    fn send_head_back(&mut self, now: Millis, gate: &mut Gate, sequence: &SequenceKey) {
+    fn send_head_back(&mut self, now: Millis, gate: &mut dyn Pass, sequence: &SequenceKey) {
         let Some(head) = self.lanes.get(sequence).and_then(super::Lane::head) else {
             return;
         };

@@ -8,7 +8,7 @@ use crate::breaker::Sample;
 use crate::dead_letter::{self, Deceased};
 use crate::emission::{self, Emitted};
 use crate::event::{Effects, Failure, FailureKind, Outcome};
-use crate::gate::Gate;
+use crate::gate::Pass;
 use crate::identity::Hash128;
 use crate::retry::{self, Verdict};
 use crate::time::Millis;
@@ -22,7 +22,7 @@ impl Partition {
     pub fn handle_outcome(
         &mut self,
         now: Millis,
-        gate: &mut Gate,
+        gate: &mut dyn Pass,
         id: AttemptId,
         outcome: Outcome,
     ) {

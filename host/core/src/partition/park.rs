@@ -10,7 +10,7 @@ use super::outcome::aside;
 use super::{Decoded, Entry, Partition, Stage, Work};
 use crate::dead_letter;
 use crate::event::Event;
-use crate::gate::Gate;
+use crate::gate::Pass;
 use crate::identity::Hash128;
 use crate::time::Millis;
 use crate::unit::{
@@ -119,7 +119,7 @@ impl Park {
     }
 
     /// Tells the gate what is stored here, and learns whether there is room for more.
-    pub(super) fn tell(&mut self, gate: &mut Gate, partition: u32, bytes_max: u64) {
+    pub(super) fn tell(&mut self, gate: &mut dyn Pass, partition: u32, bytes_max: u64) {
         if self.bytes > 0 || self.full {
             self.full = gate.park(partition, self.bytes) >= bytes_max;
         }
@@ -478,7 +478,7 @@ impl Partition {
     }
 
     /// The first open position of a topic may not wait longer than the span allows: its sequence is set aside.
-    pub(super) fn relieve_span(&mut self, now: Millis, gate: &Gate) {
+    pub(super) fn relieve_span(&mut self, now: Millis, gate: &dyn Pass) {
         if self.retries.is_empty() || !self.config.parks || gate.is_open(now) {
             return;
         }

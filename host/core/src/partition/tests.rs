@@ -1,6 +1,7 @@
 use super::*;
 use crate::breaker::{self, Breaker};
 use crate::event::{Effects, Emission, Failure, FailureKind, Outcome, StateWrite};
+use crate::gate::Gate;
 use crate::unit::{CommitResult, OpenAttempts, Output};
 
 mod parking;

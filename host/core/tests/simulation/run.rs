@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weir_core::event::Outcome;
-use weir_core::gate::Gate;
+use weir_core::gate::{Gate, Pass};
 use weir_core::partition::{
     Action, Attempt, AttemptId, Config, Load, Loaded, Partition, StagedState,
 };

@@ -3,12 +3,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use weir_core::breaker::{Breaker, Cause, State};
-use weir_core::gate::Gate;
+use weir_core::breaker::{Breaker, Cause, Permit, Sample, State, Ticket};
+use weir_core::gate::{Crowded, Gate, Pass};
 use weir_core::rate::Rate;
 use weir_core::time::Millis;
 
-/// A [`Gate`] behind a lock that is held for a few decisions at a time, never over an attempt or a commit.
+/// A [`Gate`] behind a lock that is held for one question at a time: the partitions of a subscription run beside one
+/// another.
 #[derive(Debug)]
 pub struct SharedGate {
     gate: Mutex<Gate>,
@@ -55,6 +56,44 @@ impl GateStatus {
     }
 }
 
+struct Passing<'a> {
+    shared: &'a SharedGate,
+    crowded: Crowded,
+}
+
+impl Pass for Passing<'_> {
+    fn permit(&mut self, now: Millis, sequence: u64) -> Permit {
+        self.shared.with(|gate| {
+            gate.crowded = self.crowded;
+            gate.permit(now, sequence)
+        })
+    }
+
+    fn record(&mut self, now: Millis, ticket: Ticket, sample: Sample) {
+        self.shared.with(|gate| gate.record(now, ticket, sample));
+    }
+
+    fn abandoned(&mut self, now: Millis, ticket: Ticket) {
+        self.shared.with(|gate| gate.abandoned(now, ticket));
+    }
+
+    fn died(&mut self, now: Millis, sequence: u64, sample: Sample) {
+        self.shared.with(|gate| gate.died(now, sequence, sample));
+    }
+
+    fn ledger_failed(&mut self, now: Millis, sequence: u64) {
+        self.shared.with(|gate| gate.ledger_failed(now, sequence));
+    }
+
+    fn is_open(&self, now: Millis) -> bool {
+        self.shared.with(|gate| gate.is_open(now))
+    }
+
+    fn park(&mut self, partition: u32, bytes: u64) -> u64 {
+        self.shared.with(|gate| gate.park(partition, bytes))
+    }
+}
+
 impl SharedGate {
     /// A gate that lets all pass but what breaker and rate hold back.
     #[must_use]
@@ -68,15 +107,27 @@ impl SharedGate {
     /// Decides with the gate; whoever waits for it is told when the answer may be another one now.
     pub fn with<T>(&self, decide: impl FnOnce(&mut Gate) -> T) -> T {
         let mut gate = self.lock();
+        let before = gate.turns();
         let result = decide(&mut gate);
         let turns = gate.turns();
         drop(gate);
-        self.turns.send_if_modified(|known| {
-            let turned = turns > *known;
-            *known = turns.max(*known);
-            turned
-        });
+        // Nearly every attempt leaves it as it was.
+        if turns != before {
+            self.turns.send_if_modified(|known| {
+                let turned = turns > *known;
+                *known = turns.max(*known);
+                turned
+            });
+        }
         result
+    }
+
+    /// The gate, as a partition passes it whose components are as crowded as this.
+    pub fn pass(&self, crowded: Crowded) -> impl Pass + '_ {
+        Passing {
+            shared: self,
+            crowded,
+        }
     }
 
     /// What it does at `now`.

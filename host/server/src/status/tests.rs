@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_core::breaker::{Permit, Sample};
 use weir_core::event::{Event, Record};
+use weir_core::gate::Pass as _;
 use weir_core::inbox;
 use weir_core::partition::{self, Action, Decoded, Partition};
 use weir_core::unit::{CommitResult, Cursor, Position, Restore, Unit};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weir_core::breaker::State;
 use weir_core::event::{FailureKind, Outcome};
+use weir_core::gate::Pass as _;
 use weir_core::identity::{emission_id, timer_id};
 use weir_core::partition::Attempt;
 use weir_core::unit::{Fate, ItemId, LetterStatus, SequenceKey, Unit};
