@@ -10,6 +10,7 @@ use anyhow::Context as _;
 /// Invariant: never sets `LIBCLANG_PATH` where the bindings find libclang by themselves. Cargo rebuilds the store when that
 /// variable changes, and a plain `cargo build` does not have it.
 pub(crate) fn prepare() -> anyhow::Result<()> {
+    null_device()?;
     let mut packages = Vec::new();
     if !["c++", "g++", "clang++"].iter().any(|name| on_path(name)) {
         packages.push("g++");
@@ -29,6 +30,32 @@ pub(crate) fn prepare() -> anyhow::Result<()> {
         anyhow::bail!(advice);
     }
     install(&packages).context(advice)
+}
+
+/// A compiler that root runs with `-o /dev/null` may put a file in place of the device. From then on each program reads what
+/// others threw away: cargo's questions to rustc fail with errors in code that nobody wrote.
+#[cfg(unix)]
+fn null_device() -> anyhow::Result<()> {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    let device = std::fs::metadata("/dev/null").context("look at /dev/null")?;
+    if device.file_type().is_char_device() {
+        return Ok(());
+    }
+    const MEND: &str = "rm -f /dev/null && mknod -m 666 /dev/null c 1 3";
+    let advice = format!("/dev/null is no device but a file: mend it as root with `{MEND}`");
+    if !is_root() || !cfg!(target_os = "linux") {
+        anyhow::bail!(advice);
+    }
+    eprintln!("{advice}; doing so");
+    let mended = Command::new("sh").args(["-c", MEND]).status();
+    anyhow::ensure!(mended.context("start sh")?.success(), advice);
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn null_device() -> anyhow::Result<()> {
+    Ok(())
 }
 
 /// Installs Debian packages, as root, without questions.
