@@ -24,6 +24,15 @@ pub struct Place {
     address: String,
 }
 
+/// What became of a start.
+#[derive(Debug)]
+pub enum Start {
+    /// A host that is ready.
+    Ready(Host),
+    /// The process ended before it was.
+    Ended(ExitStatus),
+}
+
 /// A running host; killed when dropped.
 #[derive(Debug)]
 pub struct Host {
@@ -93,6 +102,7 @@ impl Place {
             .stdin(Stdio::null())
             .env_remove("WEIR_DATA")
             .env_remove("WEIR_URL")
+            .env_remove("WEIR_FAIL_POINT")
             .env_remove("RUST_LOG");
         command
     }
@@ -110,13 +120,32 @@ impl Place {
     /// # Errors
     /// It ended, or was not ready in time; the end of its log is told.
     pub fn start(&self) -> anyhow::Result<Host> {
+        match self.try_start(self.run_command())? {
+            Start::Ready(host) => Ok(host),
+            Start::Ended(status) => anyhow::bail!(
+                "the host ended with {status} at start: {}",
+                self.end_of_log()
+            ),
+        }
+    }
+
+    /// Starts a host that fails at this point (`group-durable:3`), which may be before it is ready.
+    ///
+    /// # Errors
+    /// It was not ready in time and did not end; the end of its log is told.
+    pub fn start_to_fail(&self, point: &str) -> anyhow::Result<Start> {
+        let mut command = self.run_command();
+        command.env("WEIR_FAIL_POINT", point);
+        self.try_start(command)
+    }
+
+    fn try_start(&self, mut command: Command) -> anyhow::Result<Start> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.log())
             .context("open the host's log")?;
-        let child = self
-            .run_command()
+        let child = command
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
@@ -132,11 +161,8 @@ impl Place {
             Ok((host.client.get("/readyz")?.status == 200).then_some(Ok(())))
         });
         match ready {
-            Ok(Ok(())) => Ok(host),
-            Ok(Err(status)) => anyhow::bail!(
-                "the host ended with {status} at start: {}",
-                self.end_of_log()
-            ),
+            Ok(Ok(())) => Ok(Start::Ready(host)),
+            Ok(Err(status)) => Ok(Start::Ended(status)),
             Err(error) => Err(error.context(self.end_of_log())),
         }
     }
@@ -180,6 +206,14 @@ impl Host {
             rustix::process::Signal::TERM,
         )?;
         wait::until("the host to drain", DRAIN, || Ok(self.child.try_wait()?))
+    }
+
+    /// How the process ended; none while it runs.
+    ///
+    /// # Errors
+    /// The process could not be asked for.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Whether the process is there.

@@ -2,9 +2,11 @@
 //!
 //! Used by the tests in `weir/`, and by xtask for the demo and the benchmark.
 
+pub mod chaos;
 pub mod host;
 pub mod http;
 pub mod publisher;
 pub mod purchases;
+pub mod random;
 pub mod scripted;
 pub mod wait;

@@ -84,12 +84,14 @@ fn publish(
     Ok(())
 }
 
-/// Sends one batch until it is taken. What the host refuses for its content is refused for ever.
-fn stubbornly(client: &Client, topic: &str, batch: &[String]) -> anyhow::Result<()> {
+/// Sends one batch until it is taken, and answers how often it was sent in vain. What the host refuses for its content is
+/// refused for ever.
+pub(crate) fn stubbornly(client: &Client, topic: &str, batch: &[String]) -> anyhow::Result<u64> {
     let started = Instant::now();
+    let mut in_vain = 0;
     loop {
         let failure = match client.publish(topic, batch) {
-            Ok(answer) if answer.status == 202 => return Ok(()),
+            Ok(answer) if answer.status == 202 => return Ok(in_vain),
             Ok(answer) if answer.status == 429 || answer.status == 503 => {
                 anyhow::anyhow!("{}: {}", answer.status, answer.body)
             }
@@ -100,5 +102,6 @@ fn stubbornly(client: &Client, topic: &str, batch: &[String]) -> anyhow::Result<
             return Err(failure.context(format!("tried for {PATIENCE:?}")));
         }
         wait::pause(BACK_OFF);
+        in_vain += 1;
     }
 }

@@ -1,11 +1,13 @@
-//! SIGKILL at random moments: nothing lost, nothing doubled, every customer's purchases in order (I1, I2, I3, I5, I6).
+//! SIGKILL at random moments and at every step of a commit: nothing lost, nothing doubled, every customer's purchases in order (I1, I2, I3, I5, I6).
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use weir_tests::chaos;
 use weir_tests::publisher::Publisher;
 use weir_tests::purchases::{self, INVOICES, NOTIFICATIONS, PAYMENTS, Totals, dollars};
+use weir_tests::random::Random;
 use weir_tests::wait;
 
 use crate::fixture::{SETTLE, Scratch, root, skip};
@@ -49,11 +51,26 @@ fn cdnow_log_published_twice_through_five_kills_comes_to_the_right_totals() {
     survive(lines, &right, 256);
 }
 
+/// The same that `cargo xtask chaos` does, with fewer kills: half of them at each place of a commit, half at any moment.
+#[test]
+fn twenty_kills_at_every_commit_boundary_leave_each_accepted_event_one_effect() {
+    let scratch = Scratch::new(&["billing", "notification"], "");
+    let seed = seed();
+    eprintln!("{SEED}={seed}");
+    let report = chaos::run(&scratch.place, 20, seed, |_, _, _| {}).unwrap();
+    eprintln!("{report}");
+    for place in chaos::PLACES {
+        assert_eq!(report.kills().get(place), Some(&1), "{place}");
+    }
+    assert!(report.accepted() > 100, "{}", report.accepted());
+}
+
 /// Publishes `lines` twice, kills the host in between, and compares what both handlers emitted.
 fn survive(mut lines: Vec<String>, right: &Totals, batch: usize) {
     lines.extend_from_within(..);
-    let mut random = Random(seed());
-    eprintln!("{SEED}={}", random.0);
+    let seed = seed();
+    eprintln!("{SEED}={seed}");
+    let mut random = Random::new(seed);
     let mut moments: Vec<_> = (0..KILLS)
         .map(|_| random.below(lines.len() as u64 * 9 / 10))
         .collect();
@@ -102,17 +119,4 @@ fn seed() -> u64 {
             .subsec_nanos()
             .into()
     })
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
 }

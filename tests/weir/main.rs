@@ -5,6 +5,7 @@
     reason = "what a test starts from either works or ends the test"
 )]
 
+mod damage;
 mod data;
 mod dev;
 mod dlq;

@@ -1,4 +1,5 @@
-//! The project's own commands, each one step from a bare checkout: `cargo xtask demo | test | bench | guests | sim`.
+//! The project's own commands, each one step from a bare checkout: `cargo xtask demo | test | bench | guests | sim |
+//! chaos`.
 //!
 //! This program depends on neither the store nor the runtime, so that it builds in a minute and can prepare the
 //! machine before they are compiled.
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod cargo;
+mod chaos;
 mod demo;
 mod guests;
 mod machine;
@@ -41,7 +43,23 @@ enum Command {
     /// Build the example handlers into target/guests.
     Guests,
     /// Write the sample input that ships with the project anew.
-    Sample,
+    Sample {
+        /// Instead, a data directory of the present format, to be kept for the versions to come.
+        #[arg(long)]
+        format: bool,
+    },
+    /// Kill a host under load again and again, at random moments and at every step of a commit, and check every effect.
+    Chaos {
+        /// How often.
+        #[arg(long, default_value_t = 200)]
+        kills: usize,
+        /// To repeat an earlier run: it says its seed.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Print the report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Run more seeds of the simulator than every test run takes.
     Sim {
         /// How many.
@@ -77,7 +95,9 @@ fn run(command: &Command) -> anyhow::Result<bool> {
             }
             Ok(true)
         }
-        Command::Sample => sample::write(&root).map(|()| true),
+        Command::Sample { format: false } => sample::write(&root).map(|()| true),
+        Command::Sample { format: true } => sample::format::write(&root).map(|()| true),
+        Command::Chaos { kills, seed, json } => chaos::run(&root, *kills, *seed, *json),
         Command::Sim { seeds, seed } => sim::run(&root, *seeds, *seed),
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+pub(crate) mod format;
 #[cfg(test)]
 mod tests;
 

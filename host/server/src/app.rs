@@ -21,6 +21,7 @@ use weir_wasm::{Component, Sandbox, SandboxConfig};
 use crate::admin::HostAdmin;
 use crate::alarm::Alarms;
 use crate::bus::{Assignment, Bus};
+use crate::clock;
 use crate::config::{Config, Faults, Tls, TlsFault};
 use crate::data_dir::DataDir;
 use crate::dev::{Redeployment, Running, Watch};
@@ -495,6 +496,7 @@ async fn beat(status: Arc<HostStatus>, stop: CancellationToken) {
 async fn watch(status: Arc<HostStatus>, stop: CancellationToken) {
     let mut watchdog = Watchdog::new(status);
     while !stop.is_cancelled() {
+        clock::follow();
         watchdog.look(Instant::now());
         tokio::select! {
             () = stop.cancelled() => {}

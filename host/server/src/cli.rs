@@ -6,6 +6,7 @@ mod backup;
 mod client;
 mod dev;
 mod dlq;
+mod doctor;
 mod inspect;
 mod owner;
 mod publish;
@@ -39,6 +40,9 @@ pub const USAGE: u8 = 2;
 
 /// Exit code of `weir status` while an alarm is raised.
 pub const ALARMS: u8 = 2;
+
+/// Exit code of `weir doctor` for a data directory that is damaged.
+pub const UNSOUND: u8 = 2;
 
 /// What a newcomer needs, printed when nothing is asked for.
 const FIRST_STEPS: &str = "\
@@ -88,6 +92,8 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Make a data directory of such a copy
     Restore(backup::RestoreArgs),
+    /// Say what is wrong with a data directory and how to go on; exits with 2 when it is damaged
+    Doctor(doctor::DoctorArgs),
     /// Tell what stays of a handler that is taken away; with --purge delete it
     Undeploy(undeploy::UndeployArgs),
     /// The compiler's own process: reads a component, writes native code
@@ -174,6 +180,9 @@ pub enum CliError {
         /// How many.
         count: usize,
     },
+    /// The data directory is damaged; what and how was printed.
+    #[error("the data directory is damaged")]
+    Unsound,
     /// Standard output could not be written.
     #[error("write the output: {0}")]
     Output(#[from] io::Error),
@@ -186,6 +195,7 @@ impl CliError {
         match self {
             Self::Usage(_) | Self::Faults(_) => USAGE,
             Self::Alarms { .. } => ALARMS,
+            Self::Unsound => UNSOUND,
             Self::Client(_)
             | Self::Input(_)
             | Self::DataDir(_)
@@ -294,6 +304,14 @@ pub fn back_up(args: &backup::BackupArgs) -> Result<(), CliError> {
 /// The copy is not whole, or the data directory not empty.
 pub fn restore(args: &backup::RestoreArgs) -> Result<(), CliError> {
     backup::restore(args, &mut io::stdout().lock())
+}
+
+/// `weir doctor`.
+///
+/// # Errors
+/// The data directory is damaged, or a host runs on it.
+pub fn doctor(args: &doctor::DoctorArgs) -> Result<(), CliError> {
+    doctor::run(args, &mut io::stdout().lock())
 }
 
 /// `weir undeploy`.

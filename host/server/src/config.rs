@@ -44,6 +44,16 @@ pub const IN_FLIGHT_PER_PARTITION: u32 = 256;
 /// Positions from the first open one to the last admitted: bounds what a restart looks at again.
 pub const SPAN_POSITIONS: u32 = 65_536;
 
+/// What [`crate::fail`] is to do; nothing but tests sets it.
+#[cfg(debug_assertions)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is the one that reads the environment"
+)]
+pub(crate) fn fail_point() -> Option<String> {
+    std::env::var("WEIR_FAIL_POINT").ok()
+}
+
 /// A validated configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

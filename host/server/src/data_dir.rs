@@ -4,12 +4,15 @@
 //! |---|---|
 //! | `LOCK` | locked exclusively while a host runs; holds its process id |
 //! | `FORMAT` | number of the layout; written last when a directory is made |
-//! | `host-id` | name of this host, made once |
+//! | `host-id` | name of this host, made once, and a checksum: another name would leave open what it has begun elsewhere |
 //! | `cache.key` | 32 random bytes, mode 0600: the key of the MAC on cached machine code |
-//! | `store/` | RocksDB |
+//! | `store/` | RocksDB, and the mark of what was acknowledged |
 //! | `cache/` | compiled components |
+//! | `before-format-N/` | copy from before the migration to format N |
 
 pub mod backup;
+pub(crate) mod copy;
+mod format;
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
@@ -19,12 +22,16 @@ use std::{fs, io};
 
 use rustix::fs::FlockOperation;
 
-/// The layout that this program writes and the newest that it reads.
-pub const FORMAT: u32 = 1;
+use self::format::{OLDEST, STEPS};
+
+pub use self::format::FORMAT;
 
 /// What may lie in a directory that becomes a data directory: what a start that was killed left, and what a freshly
 /// made file system holds.
 const NOT_FOREIGN: [&str; 5] = ["LOCK", "host-id", "cache.key", "FORMAT", "lost+found"];
+
+/// The same of folders, as long as they are empty.
+const FOLDERS: [&str; 2] = ["store", "cache"];
 
 /// An open data directory; the lock is held until it is dropped.
 #[derive(Debug)]
@@ -48,9 +55,9 @@ pub enum DataDirError {
         /// What the lock file says.
         pid: String,
     },
-    /// A newer program wrote it.
+    /// A newer program wrote it, or one that is too old.
     #[error(
-        "data directory {path} has format {found:?}, this program reads up to {FORMAT}: run the version that wrote it, or a newer one"
+        "data directory {path} has format {found}, this program reads {OLDEST} up to {FORMAT}: run the version that wrote it, or a newer one"
     )]
     Format {
         /// The directory.
@@ -69,7 +76,7 @@ pub enum DataDirError {
         entry: String,
     },
     /// A file of it has the wrong length or content.
-    #[error("{path} is damaged: restore it from a backup of the data directory")]
+    #[error("{path} is damaged: {remedy}", remedy = remedy(path))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -103,23 +110,32 @@ impl DataDir {
             .create(path)
             .map_err(io_error("make", path))?;
         let path = path.canonicalize().map_err(io_error("resolve", path))?;
-        let new = !check_format(&path)?;
-        if new {
+        let found = format::read(&path)?;
+        if found.is_none() {
             check_ours(&path)?;
         }
         tighten(&path)?;
         let lock = lock(&path)?;
         let host_id = host_id(&path.join("host-id"))?;
         let cache_key = cache_key(&path.join("cache.key"))?;
-        if new {
-            write_durably(&path.join("FORMAT"), format!("{FORMAT}\n").as_bytes())?;
+        let (store, cache) = (path.join("store"), path.join("cache"));
+        if found.is_some() && !store.is_dir() {
+            return Err(DataDirError::Damaged { path: store });
         }
-        for sub in [path.join("store"), path.join("cache")] {
+        for sub in [&store, &cache] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
-                .create(&sub)
-                .map_err(io_error("make", &sub))?;
+                .create(sub)
+                .map_err(io_error("make", sub))?;
+        }
+        match found {
+            None => write_durably(&path.join("FORMAT"), format!("{FORMAT}\n").as_bytes())?,
+            Some(found) => {
+                if let Some(copy) = format::migrate(&path, found, OLDEST, STEPS)? {
+                    tracing::info!(copy = %copy.display(), "the data directory has a new format, as it was it is kept");
+                }
+            }
         }
         Ok(Self {
             path,
@@ -132,12 +148,11 @@ impl DataDir {
     /// Opens a directory that a host has made; makes none.
     pub fn open_existing(path: impl AsRef<Path>) -> Result<Self, DataDirError> {
         let path = path.as_ref();
-        if check_format(path)? {
-            Self::open(path)
-        } else {
-            Err(DataDirError::Absent {
+        match format::read(path)? {
+            Some(_) => Self::open(path),
+            None => Err(DataDirError::Absent {
                 path: path.to_owned(),
-            })
+            }),
         }
     }
 
@@ -172,29 +187,14 @@ impl DataDir {
     }
 }
 
-/// Whether there is a `FORMAT` that this program reads; false where there is none.
-fn check_format(path: &Path) -> Result<bool, DataDirError> {
-    let file = path.join("FORMAT");
-    let found = match fs::read_to_string(&file) {
-        Ok(text) => text.trim().to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(io_error("read", &file)(error)),
-    };
-    match found.parse::<u32>() {
-        Ok(1..=FORMAT) => Ok(true),
-        Ok(_) | Err(_) => Err(DataDirError::Format {
-            path: path.to_owned(),
-            found,
-        }),
-    }
-}
-
 /// Refuses a directory with files of somebody else: `--data /tmp` must not close `/tmp` to everybody.
 fn check_ours(path: &Path) -> Result<(), DataDirError> {
     for entry in fs::read_dir(path).map_err(io_error("list", path))? {
         let name = entry.map_err(io_error("list", path))?.file_name();
         let known = name.to_str().map(|name| name.trim_end_matches(".new"));
-        if !known.is_some_and(|known| NOT_FOREIGN.contains(&known)) {
+        let is_known = known.is_some_and(|known| NOT_FOREIGN.contains(&known))
+            || (FOLDERS.iter().any(|folder| name == *folder) && is_empty(&path.join(&name)));
+        if !is_known {
             let entry = name.to_string_lossy().into_owned();
             return Err(DataDirError::Foreign {
                 path: path.to_owned(),
@@ -203,6 +203,10 @@ fn check_ours(path: &Path) -> Result<(), DataDirError> {
         }
     }
     Ok(())
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn tighten(path: &Path) -> Result<(), DataDirError> {
@@ -249,20 +253,21 @@ fn lock(path: &Path) -> Result<File, DataDirError> {
 
 fn host_id(path: &Path) -> Result<String, DataDirError> {
     let bytes = read_or_make(path, || {
-        let id = u64::from_be_bytes(random(path)?);
-        Ok(format!("{id:016x}\n").into_bytes())
+        let id = format!("{:016x}", u64::from_be_bytes(random(path)?));
+        Ok(format!("{id} {}\n", id_sum(&id)).into_bytes())
     })?;
-    let id = str::from_utf8(&bytes).unwrap_or_default().trim();
-    if id.is_empty()
-        || !id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    {
-        return Err(DataDirError::Damaged {
+    let text = str::from_utf8(&bytes).unwrap_or_default().trim_end();
+    match text.split_once(' ') {
+        Some((id, sum)) if sum == id_sum(id) => Ok(id.to_owned()),
+        Some(_) | None => Err(DataDirError::Damaged {
             path: path.to_owned(),
-        });
+        }),
     }
-    Ok(id.to_owned())
+}
+
+/// Four bytes of the BLAKE3 of the name, in hexadecimal.
+fn id_sum(id: &str) -> String {
+    blake3::hash(id.as_bytes()).to_hex()[..8].to_owned()
 }
 
 fn cache_key(path: &Path) -> Result<[u8; 32], DataDirError> {
@@ -319,6 +324,20 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
         File::open(parent)?.sync_all()
     };
     write().map_err(io_error("write", path))
+}
+
+/// What to do about a file of this module that is damaged.
+fn remedy(path: &Path) -> &'static str {
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some("cache.key") => "remove it, and the next start compiles all handlers again",
+        Some("host-id") => {
+            "take it from a backup of the data directory; without one remove it, and the host gets another name"
+        }
+        Some("store") => {
+            "it is gone: restore a backup of the data directory, or put store.damaged-* back in its place"
+        }
+        Some(_) | None => "take it from a backup of the data directory",
+    }
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {

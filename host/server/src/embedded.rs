@@ -9,12 +9,16 @@ mod batch;
 mod catalog;
 mod codec;
 mod committer;
+mod damage;
 mod disk;
+pub mod doctor;
 mod inbox;
 mod job;
+mod journal;
 mod key;
 mod ledger;
 mod letter;
+mod mark;
 mod names;
 mod operate;
 mod park;
@@ -43,6 +47,7 @@ use crate::bus::{
     Bus, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError, Topic,
 };
 use crate::clock::now;
+use crate::fail::{self, Point};
 use crate::ledger::Scope;
 pub use catalog::RegisterError;
 use catalog::{Catalog, TopicLog};
@@ -104,7 +109,8 @@ pub struct OpenError {
 #[error("make a checkpoint of the store: {0}")]
 pub struct CheckpointError(Box<dyn std::error::Error + Send + Sync>);
 
-const DAMAGED: &str = "if it is damaged, restore the data directory from a backup";
+const DAMAGED: &str =
+    "`weir doctor DIR` on the data directory says what is damaged and how to go on";
 
 /// What to do about a store that does not open. RocksDB gives the system's errors as text.
 fn remedy(error: &str) -> &'static str {
@@ -152,7 +158,8 @@ impl Embedded {
             }
         };
         let store =
-            Store::open(path).map_err(|source| error(remedy(source.as_ref()))(source.into()))?;
+            Store::open(path).map_err(|source| error(remedy(&source.text()))(source.into()))?;
+        fail::pass(Point::StoreOpened);
         let store = Arc::new(store);
         let catalog = Catalog::load(&store).map_err(|source| error(DAMAGED)(source.into()))?;
         let committer = Committer::spawn(Arc::clone(&store), &config).map_err(|source| {

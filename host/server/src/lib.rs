@@ -14,6 +14,7 @@ pub mod config;
 pub mod data_dir;
 mod dev;
 pub mod embedded;
+mod fail;
 pub mod handlers;
 pub mod http;
 pub mod jobs;

@@ -30,6 +30,7 @@ use self::views::SequenceView;
 use crate::alarm::Alarm;
 use crate::bus::{Bus, FetchError, Reader};
 use crate::clock;
+use crate::fail::{self, Point};
 use crate::handlers::{Deployment, Handlers, chain};
 use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::From;
@@ -328,6 +329,7 @@ impl Worker {
     }
 
     fn ended(&mut self, id: AttemptId, outcome: Outcome) {
+        fail::pass(Point::AttemptEnded);
         let mut gate = self.subscription.gate.pass(Crowded::default());
         self.machine
             .handle_outcome(clock::now(), &mut gate, id, outcome);
@@ -411,6 +413,7 @@ impl Worker {
     }
 
     fn committed(&mut self, number: u64, result: CommitResult, time: Duration) {
+        fail::pass(Point::UnitCommitted);
         self.commit = None;
         let (status, partition) = (&self.subscription.status, Some(self.partition));
         status.committed(time);

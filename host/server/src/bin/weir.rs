@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Some(Command::Inspect(args)) => cli::inspect(args),
         Some(Command::Backup(args)) => cli::back_up(args),
         Some(Command::Restore(args)) => cli::restore(args),
+        Some(Command::Doctor(args)) => cli::doctor(args),
         Some(Command::Undeploy(args)) => cli::undeploy(args),
         Some(Command::Pause(args)) => cli::pause(args),
         Some(Command::Resume(args)) => cli::resume(args),

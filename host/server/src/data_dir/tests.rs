@@ -39,20 +39,6 @@ fn a_second_owner_is_refused_with_the_process_id_of_the_first() {
 }
 
 #[test]
-fn a_newer_or_unreadable_format_is_refused() {
-    for text in ["2\n", "0\n", "one", ""] {
-        let scratch = tempfile::tempdir().unwrap();
-        drop(DataDir::open(scratch.path()).unwrap());
-        fs::write(scratch.path().join("FORMAT"), text).unwrap();
-        let error = DataDir::open(scratch.path()).unwrap_err();
-        assert!(
-            matches!(error, DataDirError::Format { .. }),
-            "{text:?}: {error}"
-        );
-    }
-}
-
-#[test]
 fn a_directory_with_foreign_files_is_refused_and_left_as_it_is() {
     let scratch = tempfile::tempdir().unwrap();
     fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
@@ -93,4 +79,22 @@ fn a_damaged_key_is_refused_by_name() {
     fs::write(scratch.path().join("cache.key"), "short").unwrap();
     let message = DataDir::open(scratch.path()).unwrap_err().to_string();
     assert!(message.contains("cache.key is damaged"), "{message}");
+}
+
+#[test]
+fn a_host_id_with_one_bit_changed_is_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let id = DataDir::open(scratch.path()).unwrap().host_id().to_owned();
+    let file = scratch.path().join("host-id");
+    let right = fs::read(&file).unwrap();
+    for bit in 0..right.len() * 8 {
+        let mut wrong = right.clone();
+        wrong[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&file, wrong).unwrap();
+        match DataDir::open(scratch.path()) {
+            // White space at the end says nothing.
+            Ok(data_dir) => assert_eq!(data_dir.host_id(), id),
+            Err(error) => assert!(error.to_string().contains("host-id is damaged"), "{error}"),
+        }
+    }
 }

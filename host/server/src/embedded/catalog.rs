@@ -88,6 +88,9 @@ impl PartitionLog {
             |key, value| -> Result<bool, ReadError> {
                 if let Key::BatchHeader { base, .. } = key {
                     let header = BatchHeader::decode(value)?;
+                    if base != end {
+                        return Err(MISSING_BATCH.into());
+                    }
                     end = base + u64::from(header.count);
                     bytes += header.bytes;
                 }
@@ -133,6 +136,8 @@ impl PartitionLog {
     }
 }
 
+const MISSING_BATCH: super::codec::DecodeError =
+    super::codec::DecodeError::Malformed("log: a batch is missing");
 const MALFORMED_START: super::codec::DecodeError =
     super::codec::DecodeError::Malformed("log start");
 
@@ -412,6 +417,18 @@ impl Catalog {
     /// The number of the subscription of this name.
     pub(super) fn group_id(&self, name: &str) -> Option<u32> {
         self.groups.get(name).map(|group| group.id)
+    }
+
+    /// All subscriptions, each with the number of its partitions.
+    pub(super) fn groups(&self) -> Vec<(Arc<Group>, u32)> {
+        let partitions = |group: &Group| {
+            let counts = group.topics.iter().filter_map(|topic| self.count(topic));
+            counts.max().map_or(0, NonZeroU32::get)
+        };
+        let groups = self.groups.iter().map(|entry| Arc::clone(&entry));
+        groups
+            .map(|group| (Arc::clone(&group), partitions(&group)))
+            .collect()
     }
 
     /// The names of all subscriptions, sorted.

@@ -19,6 +19,7 @@ use super::key::{Family, Key};
 use super::progress;
 use super::staging::{Append, StagedUnit};
 use super::store::{ReadError, Store};
+use crate::fail::{self, Point};
 
 /// The queue in front of the writing thread, and the thread.
 pub(super) struct Committer {
@@ -272,11 +273,14 @@ impl Writer<'_> {
                     Work::Unit { unit, reply } => self.stage(&mut group, unit, reply),
                 });
             }
+            fail::pass(Point::GroupTaken);
             *queue.lock_writing() = Some(Instant::now());
             self.write(group);
             *queue.lock_writing() = None;
             drop(rooms);
+            fail::pass(Point::GroupVisible);
             answers.into_iter().for_each(Answer::send);
+            fail::pass(Point::GroupAnswered);
         }
     }
 
@@ -383,6 +387,7 @@ impl Writer<'_> {
             return;
         }
         self.store.write_synced(batch);
+        fail::pass(Point::GroupDurable);
         for (log, partition, end, bytes) in extents {
             log.partition(partition)
                 .expect("chosen from its partitions")

@@ -1,4 +1,4 @@
-//! RocksDB: how it is set up, and what happens when it cannot write.
+//! RocksDB: how it is set up, what is asked of its files before it may touch them, and what happens when it cannot write.
 
 use std::path::Path;
 
@@ -10,9 +10,12 @@ use rocksdb::{
 };
 
 use super::codec::DecodeError;
+use super::damage::{self, Damaged};
 use super::key::{Family, Key};
+use super::mark::Mark;
 use super::state;
 use crate::clock::now;
+use crate::fail::{self, Point};
 
 /// Decoded blocks of all families together; blobs are read past it.
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
@@ -44,21 +47,88 @@ pub(super) enum ReadError {
     Decode(#[from] DecodeError),
 }
 
+/// The store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    /// RocksDB says so.
+    #[error("open RocksDB")]
+    Rocks(#[from] rocksdb::Error),
+    /// It is not what was written.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+}
+
+impl StoreError {
+    /// With its cause, where the system's errors are told.
+    pub(super) fn text(&self) -> String {
+        crate::handlers::chain(self)
+    }
+}
+
 pub(super) struct Store {
     db: DB,
+    mark: Mark,
     synced: WriteOptions,
 }
 
 impl Store {
-    pub(super) fn open(path: &Path) -> Result<Self, rocksdb::Error> {
-        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-        let families = Family::ALL.map(|family| {
-            ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache))
-        });
-        let db = DB::open_cf_descriptors(&db_options(), path, families)?;
+    /// Opens a store, or makes one where there is none. One that lacks anything that was acknowledged is refused: what
+    /// can be seen without RocksDB is looked at first, because RocksDB deletes the files that its manifest does not name.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let acknowledged = damage::check_files(path)?;
+        let mut options = db_options();
+        options.create_if_missing(acknowledged.is_none());
+        let db = open_families(&options, path)?;
+        damage::check_sequence(acknowledged, db.latest_sequence_number())?;
+        Self::new(db, path)
+    }
+
+    /// Opens a store up to where its journal is damaged.
+    pub(super) fn open_until_damage(path: &Path) -> Result<Self, StoreError> {
+        let mut options = db_options();
+        options.create_if_missing(false);
+        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        // It would ask for journals that are given up.
+        options.set_track_and_verify_wals_in_manifest(false);
+        let db = open_families(&options, path)?;
+        Self::new(db, path)
+    }
+
+    fn new(db: DB, path: &Path) -> Result<Self, StoreError> {
+        let mark = Mark::open(path, db.latest_sequence_number()).map_err(Damaged::Mark)?;
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        Ok(Self { db, synced })
+        Ok(Self { db, mark, synced })
+    }
+
+    /// The number of the last write.
+    pub(super) fn sequence(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
+    /// Reads everything in a family, past the caches, and every table's filter.
+    pub(super) fn read_through(
+        &self,
+        family: Family,
+        mut each: impl FnMut(&[u8], &[u8]),
+    ) -> Result<(), rocksdb::Error> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        let mut iterator = self.db.raw_iterator_cf_opt(self.family(family), options);
+        iterator.seek_to_first();
+        while let Some((key, value)) = iterator.item() {
+            each(key, value);
+            iterator.next();
+        }
+        iterator.status()?;
+        for file in self.db.live_files()? {
+            if file.column_family_name == family.name()
+                && let Some(key) = file.start_key
+            {
+                self.db.get_pinned_cf(self.family(family), key)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn family(&self, family: Family) -> &ColumnFamily {
@@ -121,8 +191,22 @@ impl Store {
     /// may report success over pages that were dropped), so the process ends by abort: what was acknowledged is
     /// synced, and the next start reads what is there.
     pub(super) fn write_synced(&self, batch: WriteBatch) {
+        if fail::fails(Point::StoreWritten) {
+            drop(self.db.write(batch));
+            fail::kill();
+        }
         if let Err(error) = self.db.write_opt(batch, &self.synced) {
             die("write to the store", &error);
+        }
+        if fail::fails(Point::SyncFails) {
+            die(
+                "write to the store",
+                &std::io::Error::from(rustix::io::Errno::IO),
+            );
+        }
+        fail::pass(Point::StoreSynced);
+        if let Err(error) = self.mark.advance(|| self.sequence()) {
+            die("mark what is acknowledged", &error);
         }
     }
 
@@ -179,13 +263,21 @@ pub(super) fn die(what: &str, error: &(dyn std::error::Error + 'static)) -> ! {
     std::process::abort()
 }
 
+fn open_families(options: &Options, path: &Path) -> Result<DB, rocksdb::Error> {
+    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+    let families = Family::ALL
+        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)));
+    DB::open_cf_descriptors(options, path, families)
+}
+
 fn db_options() -> Options {
     let mut options = Options::default();
-    options.create_if_missing(true);
     options.create_missing_column_families(true);
     // A write that was cut off at the end of the journal was never acknowledged; damage anywhere else is refused.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_paranoid_checks(true);
+    // A journal that is gone, or shorter than when it was closed, is refused.
+    options.set_track_and_verify_wals_in_manifest(true);
     options.set_max_total_wal_size(JOURNAL_BYTES_MAX);
     options.set_max_background_jobs(2);
     // Write back while a file grows, so that a flush or compaction does not leave one long sync to the committer.

@@ -1,4 +1,5 @@
 mod crash;
+mod damage;
 mod purge;
 mod retention;
 mod set_aside;

@@ -26,6 +26,7 @@ use super::{AppState, HttpConfig};
 use crate::bus::{Bus, Publish, PublishError, Topic};
 use crate::clock;
 use crate::cloudevents::{self, DecodeError};
+use crate::fail::{self, Point};
 use crate::names;
 
 /// The owner of events that name none.
@@ -76,6 +77,7 @@ pub(super) async fn publish(
             }
         }
     }
+    fail::pass(Point::RequestDurable);
     state.traffic.accept(accepted);
     Ok((
         StatusCode::ACCEPTED,

@@ -1,0 +1,66 @@
+//! What is asked of a store's files before it is used, and how its answer is told.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::journal::{self, Damage};
+use super::mark::{self, Acknowledged, MarkError};
+
+/// The store is not what was acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Damaged {
+    /// A file cannot be looked at.
+    #[error("look at the files of the store")]
+    Look(#[source] io::Error),
+    /// The mark cannot be opened or written.
+    #[error("open the mark of the store")]
+    Mark(#[source] io::Error),
+    /// The mark is not one.
+    #[error(transparent)]
+    NoMark(#[from] MarkError),
+    /// The file that names the manifest is gone, and with it everything.
+    #[error("{0} is gone: without it no file of the store is known")]
+    NoCurrent(PathBuf),
+    /// The manifest or a journal.
+    #[error("{} is damaged at byte {}: {}", .0.file.display(), .0.at, .0.what)]
+    File(Damage),
+    /// The journal ends too soon.
+    #[error("{missing} acknowledged writes are missing at the end of the journal")]
+    Short {
+        /// How many.
+        missing: u64,
+    },
+}
+
+/// Looks at all that RocksDB trusts too much; answers what was acknowledged.
+pub(super) fn check_files(store: &Path) -> Result<Option<Acknowledged>, Damaged> {
+    let acknowledged = mark::read(store)?;
+    let current = store.join("CURRENT");
+    if !current.try_exists().map_err(Damaged::Look)? {
+        // A store in the making has neither a mark nor tables.
+        let tables = journal::files(store, "sst").map_err(Damaged::Look)?;
+        if acknowledged.is_some() || !tables.is_empty() {
+            return Err(Damaged::NoCurrent(current));
+        }
+        return Ok(None);
+    }
+    let manifest = journal::manifest(store).map_err(Damaged::Look)?;
+    let journals = journal::journals(store).map_err(Damaged::Look)?;
+    match manifest.or(journals.damage) {
+        Some(damage) => Err(Damaged::File(damage)),
+        None => Ok(acknowledged),
+    }
+}
+
+/// Whether a store whose last write has the number `found` holds all that was acknowledged.
+pub(super) fn check_sequence(
+    acknowledged: Option<Acknowledged>,
+    found: u64,
+) -> Result<(), Damaged> {
+    match acknowledged {
+        Some(Acknowledged { sequence, .. }) if sequence > found => Err(Damaged::Short {
+            missing: sequence - found,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,222 @@
+//! A host that is killed again and again under load, and whether it did what it accepted: each event has exactly one
+//! effect, in the order of its key, and what was refused has none.
+//!
+//! Every other kill falls at a fail point (`host/server/src/fail.rs`), at a passage that the seed draws; the others fall
+//! at a moment. The model is plain arithmetic over what was accepted and never saw the host.
+
+mod load;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use self::load::{Load, Sent};
+pub use self::report::Report;
+use crate::host::{Host, Place, Start};
+use crate::http::Client;
+use crate::purchases::{self, INVOICES, NOTIFICATIONS, PAYMENTS, Totals};
+use crate::random::Random;
+use crate::wait;
+
+/// Where a kill differs from one a step earlier: the fail points, in the order of an event's life.
+pub const PLACES: [&str; 10] = [
+    "group-taken",
+    "store-written",
+    "store-synced",
+    "group-durable",
+    "group-visible",
+    "group-answered",
+    "request-durable",
+    "attempt-ended",
+    "unit-committed",
+    "store-opened",
+];
+/// How a kill at no place is named.
+pub const MOMENT: &str = "any moment";
+/// A fail point acts at one of its first passages; under load each is passed many times a second.
+const PASSAGES: u64 = 60;
+/// A kill at a moment falls this long after the start at most.
+const MOMENT_MICROS_MAX: u64 = 300_000;
+/// For a host to come to its fail point.
+const REACHED: Duration = Duration::from_secs(60);
+/// For the handlers to finish what was accepted.
+const SETTLE: Duration = Duration::from_secs(180);
+
+/// Kills the host at `place` so often, under a load that `seed` draws, and checks all that it did. `told` hears of each
+/// kill: how many there were, where, and how long the start before it took.
+///
+/// # Errors
+/// Something was lost, doubled or out of order, or the host did not come back.
+pub fn run(
+    place: &Place,
+    kills: usize,
+    seed: u64,
+    mut told: impl FnMut(usize, &str, Duration),
+) -> anyhow::Result<Report> {
+    let began = Instant::now();
+    let mut random = Random::new(seed);
+    // Handlers are compiled once, which is no recovery.
+    place.start()?.kill()?;
+    let load = Load::spawn(&place.client(), &mut random);
+    let mut report = Report::new(seed);
+    for kill in 0..kills {
+        let name = if kill % 2 == 0 {
+            MOMENT
+        } else {
+            PLACES[kill / 2 % PLACES.len()]
+        };
+        let recovery = kill_at(place, name, &mut random)
+            .with_context(|| format!("kill {} ({name}) of seed {seed}", kill + 1))?;
+        report.kill(name, recovery);
+        told(kill + 1, name, recovery.unwrap_or_default());
+    }
+    let host = place.start()?;
+    let sent = load.finish()?;
+    let client = host.client();
+    client.settle(SETTLE)?;
+    wait_for_parked(client)?;
+    check(client, &sent).with_context(|| {
+        format!(
+            "after {kills} kills of seed {seed}; the data are in {}",
+            place.data().display()
+        )
+    })?;
+    let ended = host.drain()?;
+    anyhow::ensure!(ended.success(), "{ended}: {}", place.end_of_log());
+    report.finish(&sent, began.elapsed());
+    Ok(report)
+}
+
+/// Starts a host and lets it die; answers how long it took until it was ready, where it lived to see that.
+fn kill_at(place: &Place, name: &str, random: &mut Random) -> anyhow::Result<Option<Duration>> {
+    let started = Instant::now();
+    if name == MOMENT {
+        let host = place.start()?;
+        let recovery = started.elapsed();
+        wait::pause(Duration::from_micros(random.below(MOMENT_MICROS_MAX)));
+        host.kill()?;
+        return Ok(Some(recovery));
+    }
+    let passage = if name == "store-opened" {
+        1
+    } else {
+        1 + random.below(PASSAGES)
+    };
+    match place.start_to_fail(&format!("{name}:{passage}"))? {
+        Start::Ready(host) => {
+            let recovery = started.elapsed();
+            died(host)?;
+            Ok(Some(recovery))
+        }
+        Start::Ended(status) => {
+            anyhow::ensure!(was_killed(status), "{status}: {}", place.end_of_log());
+            Ok(None)
+        }
+    }
+}
+
+fn died(mut host: Host) -> anyhow::Result<()> {
+    let status = wait::until("the host to come to its fail point", REACHED, || {
+        host.ended()
+    })?;
+    anyhow::ensure!(was_killed(status), "the host ended with {status}");
+    Ok(())
+}
+
+fn was_killed(status: std::process::ExitStatus) -> bool {
+    std::os::unix::process::ExitStatusExt::signal(&status) == Some(9)
+}
+
+/// What a slow machine made late may be parked; it is done when that was tried again.
+fn wait_for_parked(client: &Client) -> anyhow::Result<()> {
+    wait::until("nothing to be parked", SETTLE, || {
+        let status = client.status()?;
+        let handlers = status["handlers"].as_array().into_iter().flatten();
+        let parked: Vec<_> = handlers
+            .filter(|one| one["parked"]["events"] != 0)
+            .collect();
+        anyhow::ensure!(parked.is_empty(), "{parked:?}");
+        Ok(Some(()))
+    })
+}
+
+/// Compares all that the host tells with the model.
+fn check(client: &Client, sent: &Sent) -> anyhow::Result<()> {
+    check_letters(client, sent)?;
+    check_order(client, sent)?;
+    let mut right = Totals::default();
+    for purchase in sent.purchases() {
+        right.add(&purchase.customer, purchase.cents);
+    }
+    for topic in [PAYMENTS, NOTIFICATIONS] {
+        // Running totals: one that is lost, doubled or overtaken is told with the event that shows it.
+        let found = purchases::emitted(client, topic).context(topic)?;
+        let (counts, cents) = ((found.events, right.events), (found.cents(), right.cents()));
+        anyhow::ensure!(
+            found == right,
+            "{topic}: {counts:?} events, {cents:?} cents"
+        );
+    }
+    Ok(())
+}
+
+/// Payments in the order of their purchases, key by key.
+fn check_order(client: &Client, sent: &Sent) -> anyhow::Result<()> {
+    let mut right: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for purchase in sent.purchases() {
+        right
+            .entry(&purchase.customer)
+            .or_default()
+            .push(&purchase.id);
+    }
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    client.each_event(PAYMENTS, |record| {
+        let data = &record["event"]["data"];
+        let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
+        found
+            .entry(text("customerId"))
+            .or_default()
+            .push(text("invoiceId"));
+        Ok(())
+    })?;
+    for (customer, right) in &right {
+        let found = found.get(*customer).map(Vec::as_slice).unwrap_or_default();
+        let differ = right
+            .iter()
+            .zip(found)
+            .position(|(right, found)| right != found);
+        anyhow::ensure!(
+            right.len() == found.len() && differ.is_none(),
+            "customer {customer} made {} purchases and has {} payments; they differ from {differ:?} on: {:?}, {:?}",
+            right.len(),
+            found.len(),
+            differ.map_or(right.last().copied(), |at| right.get(at).copied()),
+            differ.map_or(found.last(), |at| found.get(at))
+        );
+    }
+    Ok(())
+}
+
+/// Each purchase that the handler refuses is one dead letter.
+fn check_letters(client: &Client, sent: &Sent) -> anyhow::Result<()> {
+    let mut right: BTreeSet<&str> = sent.dead().map(|purchase| purchase.id.as_str()).collect();
+    client.each_event(
+        &format!("=dlq.weir.dev.default.billing.{INVOICES}"),
+        |record| {
+            let id = record["event"]["id"].as_str().unwrap_or_default();
+            anyhow::ensure!(
+                right.remove(id),
+                "a dead letter is doubled, or should not be there: {record}"
+            );
+            Ok(())
+        },
+    )?;
+    anyhow::ensure!(
+        right.is_empty(),
+        "{} dead letters are missing: {right:?}",
+        right.len()
+    );
+    Ok(())
+}
