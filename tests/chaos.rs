@@ -135,7 +135,7 @@ fn wait_for_parked(client: &Client) -> anyhow::Result<()> {
         let status = client.status()?;
         let handlers = status["handlers"].as_array().into_iter().flatten();
         let parked: Vec<_> = handlers
-            .filter(|one| one["parked"]["events"] != 0)
+            .filter(|one| one["parked_sequences"] != 0)
             .collect();
         anyhow::ensure!(parked.is_empty(), "{parked:?}");
         Ok(Some(()))
