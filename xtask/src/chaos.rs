@@ -45,10 +45,7 @@ pub(crate) fn run(
     Ok(true)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a seed of its own for each run; it is printed"
-)]
+/// A seed of its own for each run; it is printed.
 fn any_seed() -> anyhow::Result<u64> {
     Ok(SystemTime::UNIX_EPOCH.elapsed()?.subsec_nanos().into())
 }

@@ -124,6 +124,11 @@ const PARTS: &[Part] = &[
         run: |root, tally| package(root, tally, "host/wasm", None, &[]),
     },
     Part {
+        group: HOSTILE,
+        name: "damage",
+        run: |root, tally| package(root, tally, "tests", Some("weir"), &["damage::"]),
+    },
+    Part {
         group: KILLS,
         name: "kills",
         run: |root, tally| package(root, tally, "tests", Some("weir"), &["kills::"]),
@@ -131,7 +136,10 @@ const PARTS: &[Part] = &[
     Part {
         group: SURFACE,
         name: "whole host",
-        run: |root, tally| package(root, tally, "tests", Some("weir"), &["--skip", "kills::"]),
+        run: |root, tally| {
+            let others = ["--skip", "kills::", "--skip", "damage::"];
+            package(root, tally, "tests", Some("weir"), &others)
+        },
     },
 ];
 

@@ -31,8 +31,14 @@ pub(super) fn run(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), CliError
     let examination = match DataDir::open_existing(&path) {
         Ok(data_dir) => doctor::examine(&data_dir.store_path(), args.accept_loss)
             .map_err(|error| CliError::Data(super::chain(&error).into()))?,
-        Err(error @ DataDirError::Damaged { .. }) => of_own_file(error),
-        Err(error) => return Err(error.into()),
+        Err(error) => match &error {
+            DataDirError::Damaged { path } => of_own_file(path.clone(), error.to_string()),
+            DataDirError::InUse { .. }
+            | DataDirError::Format { .. }
+            | DataDirError::Foreign { .. }
+            | DataDirError::Absent { .. }
+            | DataDirError::Io { .. } => return Err(error.into()),
+        },
     };
     if args.json {
         let text = serde_json::to_string(&examination).expect("texts and numbers serialise");
@@ -47,12 +53,7 @@ pub(super) fn run(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), CliError
 }
 
 /// A file beside the store; its error says what to do.
-fn of_own_file(error: DataDirError) -> Examination {
-    let what = super::chain(&error);
-    let file = match error {
-        DataDirError::Damaged { path } => path,
-        _ => PathBuf::new(),
-    };
+fn of_own_file(file: PathBuf, what: String) -> Examination {
     Examination {
         findings: vec![Finding {
             file,
