@@ -120,10 +120,15 @@ enum End {
     Redeploy(Redeployment),
 }
 
+/// They wait for one disk and one compiler: more of them gain nothing, and each keeps memory of its own. A thousand
+/// partitions that are restored at the start would else take the 512 of the default.
+const BLOCKING_THREADS: usize = 16;
+
 fn runtime(name: &str) -> anyhow::Result<Runtime> {
     Builder::new_multi_thread()
         .enable_all()
         .thread_name(name)
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("start the runtime")
 }
