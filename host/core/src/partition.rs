@@ -12,6 +12,7 @@
 //! item until it is the first of its sequence and due.
 
 mod admission;
+mod claims;
 mod commit;
 mod gauges;
 mod lane;
@@ -24,6 +25,7 @@ mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,13 +42,13 @@ use crate::inbox::{self, AlreadyHashed, Inbox};
 use crate::retry::{self, Instant};
 use crate::time::Millis;
 use crate::unit::{
-    Active, Attempts, Completion, Fate, ItemId, LetterStatus, Origin, ParkedEvent, Position,
-    Restore, SequenceKey, Timer, TimerKey, TimerPage, Unit,
+    Active, Attempts, Completion, Fate, ItemId, LetterStatus, Marked, Origin, ParkedEvent,
+    Position, Restore, SequenceKey, Timer, TimerKey, TimerPage, Unit,
 };
 
 pub use self::gauges::{Counts, Gauges};
-use self::lane::Lane;
 pub use self::lane::StagedState;
+use self::lane::{Lane, Lanes};
 use self::park::Park;
 use self::progress::Progress;
 use self::suspects::Suspects;
@@ -71,6 +73,8 @@ pub struct Config {
     pub dead_letter_topics: Arc<[Arc<str>]>,
     /// What follows a death.
     pub on_dead: OnDead,
+    /// Which events wait for one another.
+    pub ordering: Ordering,
     /// What the handler may emit.
     pub emit: emission::Rules,
     /// What the handler may emit that takes its place while the breaker is open.
@@ -85,6 +89,19 @@ pub struct Config {
     pub inbox: Option<inbox::Config>,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// Which events wait for one another: none starts before those that came before it have their fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ordering {
+    /// Those of a sequence. One that keeps failing is set aside, and its sequence with it.
+    #[default]
+    Key,
+    /// All of the partition. None is set aside: the partition waits for the one that fails. State and timers are the
+    /// sequence's all the same.
+    Partition,
+    /// None: each event is a sequence of its own. The handler has neither state nor timers.
+    None,
 }
 
 /// What follows the death of an event.
@@ -161,9 +178,18 @@ pub enum Decoded {
     Command {
         /// What is asked.
         command: Box<Command>,
-        /// Owner of the letter's event.
-        tenant: Arc<str>,
+        /// What the letter's record carries.
+        letter: Box<Decoded>,
     },
+}
+
+impl Decoded {
+    fn event(&self) -> Option<&Event> {
+        match self {
+            Self::Event(event) => Some(event),
+            Self::Filtered | Self::Skipped | Self::Poison { .. } | Self::Command { .. } => None,
+        }
+    }
 }
 
 /// Names one attempt; the outcome of another one is not taken for it.
@@ -211,6 +237,8 @@ pub enum Load {
     Timers(usize),
     /// The status of the dead letter that this command names, and the first parked event of the sequence.
     Letter(ItemId, Hash128, SequenceKey),
+    /// Whether the inbox block of one of these units has the id of this item, and the last that does.
+    Mark(ItemId, Hash128, Vec<RangeInclusive<u64>>),
 }
 
 /// What the ledger holds.
@@ -224,6 +252,8 @@ pub enum Loaded {
     Timers(TimerPage),
     /// Answers [`Load::Letter`].
     Letter(Option<LetterStatus>, Option<ParkedEvent>),
+    /// Answers [`Load::Mark`].
+    Mark(Option<Marked>),
     /// The ledger could not be read: it is asked again after a while.
     Unavailable,
 }
@@ -296,8 +326,10 @@ enum Work {
     Timer(TimerKey),
     /// A delayed emission that is due. It stands in no lane.
     Emission(TimerKey),
-    /// A command of the operator.
-    Command(Box<Command>),
+    /// A command of the operator, and what the letter's record carries.
+    Command(Box<Command>, Box<Decoded>),
+    /// The dead letter of this command, which runs in its place where nothing is set aside.
+    Replay(Box<Command>),
 }
 
 #[derive(Debug)]
@@ -315,9 +347,13 @@ struct Entry {
 }
 
 impl Entry {
-    /// Whether its order is kept by the lane of its sequence.
+    /// Whether its order is kept by a lane. What no handler sees has none.
     fn has_lane(&self) -> bool {
-        !matches!(self.work, Work::Parked(_) | Work::Emission(_))
+        match self.work {
+            Work::Record => self.event.is_some(),
+            Work::Timer(_) | Work::Command(..) | Work::Replay(_) => true,
+            Work::Parked(_) | Work::Emission(_) => false,
+        }
     }
 }
 
@@ -331,7 +367,7 @@ pub struct Partition {
     stream_time: Millis,
     clock: ActiveClock,
     entries: HashMap<ItemId, Entry, FxBuildHasher>,
-    lanes: HashMap<SequenceKey, Lane>,
+    lanes: Lanes,
     park: Park,
     timers: Timers,
     suspects: Suspects,
@@ -404,7 +440,8 @@ impl Partition {
         if let Some(alone) = restore.alone {
             tallies.entry(alone).or_default().crashes += 1;
         }
-        let inbox = Inbox::restore(config.inbox.unwrap_or_default(), restore.inbox);
+        let inbox = restore.inbox.within(config.inbox.unwrap_or_default());
+        let lanes = Lanes::new(config.ordering);
         Self {
             config: Arc::new(config),
             epoch,
@@ -416,7 +453,7 @@ impl Partition {
                 last: None,
             },
             entries: HashMap::default(),
-            lanes: HashMap::new(),
+            lanes,
             park: Park::restore(restore.parked, restore.next_parked),
             timers: Timers::restore(restore.timers, resident_max),
             suspects,
@@ -587,6 +624,11 @@ impl Partition {
         self.progress.iter().map(Progress::frontier)
     }
 
+    /// Whether a sequence may be set aside. Where all of the partition waits for one event, it stays where it is.
+    fn sets_aside(&self) -> bool {
+        self.config.parks && self.config.ordering != Ordering::Partition
+    }
+
     /// Now, on the clocks that failures are judged by.
     fn at(&self, now: Millis) -> Instant {
         Instant {
@@ -628,9 +670,7 @@ impl Partition {
         }
         if let Some(lane) = self.lanes.get_mut(&entry.sequence) {
             lane.remove(item);
-            if lane.is_empty() {
-                self.lanes.remove(&entry.sequence);
-            }
+            self.lanes.tidy(&entry.sequence);
         }
         self.wake_head(&entry.sequence);
     }
@@ -648,7 +688,7 @@ impl Partition {
         if entry.has_lane()
             && let Some(lane) = self.lanes.get_mut(&sequence)
         {
-            lane.stage(item, &output);
+            lane.stage(item, &sequence, &output);
         }
         if output
             .parking

@@ -24,6 +24,7 @@ use bytes::Bytes;
 
 use crate::event::{Record, StateWrite};
 use crate::identity::Hash128;
+use crate::inbox::Inbox;
 use crate::time::Millis;
 
 /// Where a record stands: the topic's place in the subscription's list, and the offset in its partition.
@@ -406,6 +407,24 @@ pub struct InboxBlock {
     pub ids: Vec<Hash128>,
 }
 
+/// When an id was marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// Stream time of the unit that marked it.
+    pub stream_time: Millis,
+    /// Wall clock of that unit.
+    pub staged_at: Millis,
+}
+
+impl From<&InboxBlock> for Marked {
+    fn from(block: &InboxBlock) -> Self {
+        Self {
+            stream_time: block.stream_time,
+            staged_at: block.staged_at,
+        }
+    }
+}
+
 /// The timers of a partition that are due first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimerPage {
@@ -438,8 +457,8 @@ pub struct Restore {
     pub next_parked: u64,
     /// One past the last record of each topic when this was read: what came later cannot have been started before.
     pub ends: Vec<u64>,
-    /// Inbox blocks in ascending order of `unit`.
-    pub inbox: Vec<InboxBlock>,
+    /// All inbox blocks.
+    pub inbox: Inbox,
     /// Highest stream time that was committed.
     pub stream_time: Millis,
 }

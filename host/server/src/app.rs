@@ -15,7 +15,6 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_core::partition::Partition;
 use weir_wasm::{Component, Sandbox, SandboxConfig};
 
 use crate::admin::HostAdmin;
@@ -381,16 +380,20 @@ pub(crate) async fn serve(
                 let machine = subscription
                     .deployment
                     .machine(&config, &digest, partition, partitions);
-                let make = move |restore| Partition::new(machine, epoch, restore);
                 let stop = stop.child_token();
                 owned.insert(partition, stop.clone());
                 let subscription = Arc::clone(&subscription);
                 let status = Arc::clone(&subscription.status);
                 let stopped = move |why| status.stop(format!("partition {partition}: {why}"));
                 let pipeline = async move {
-                    let run =
-                        pipeline::run(Arc::clone(&subscription), partition, reader, make, stop)
-                            .await;
+                    let run = pipeline::run(
+                        Arc::clone(&subscription),
+                        partition,
+                        reader,
+                        (machine, epoch),
+                        stop,
+                    )
+                    .await;
                     if let Err(error) = run {
                         subscription.status.fail(partition, &error);
                     }

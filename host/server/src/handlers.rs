@@ -21,6 +21,10 @@ const INSTANCE_USES_MAX: u32 = 10_000;
 /// What a partition may hold at least, however many share the host's budget: one large record.
 const PARTITION_BYTES_MIN: usize = 2 << 20;
 
+/// Memory of a host for the ids of inboxes, divided evenly among its partitions. Beyond it a filter says of which the
+/// ledger must be asked.
+const INBOX_BUDGET_BYTES: usize = 256 << 20;
+
 /// Components by group.
 #[derive(Default)]
 pub struct Handlers(DashMap<Arc<str>, Component>);
@@ -155,12 +159,16 @@ impl Deployment {
             dead_letter_topics: Arc::clone(&self.dead_letter_topics),
             commands: Some(self.command_topic()),
             on_dead: manifest.on_dead,
+            ordering: manifest.ordering,
             emit: self.emit(),
             fallback: self.fallback.as_ref().map(|fallback| fallback.emit.clone()),
             parks: true,
             keyed_only: manifest.grants.state || manifest.grants.timers,
             retry: manifest.retry.clone(),
-            inbox: manifest.inbox.then(inbox::Config::default),
+            inbox: manifest.inbox.then(|| inbox::Config {
+                resident_max: INBOX_BUDGET_BYTES / partitions.max(1) / inbox::ID_BYTES,
+                ..inbox::Config::default()
+            }),
             limits: partition::Limits {
                 in_flight_max: config.pipeline.in_flight_per_partition as usize,
                 span_max: u64::from(config.pipeline.span_positions),

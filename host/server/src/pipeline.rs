@@ -19,7 +19,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_core::event::{Outcome, Record};
 use weir_core::gate::Crowded;
-use weir_core::partition::{Action, Attempt, AttemptId, Load, Loaded, Partition};
+use weir_core::inbox;
+use weir_core::partition::{self, Action, Attempt, AttemptId, Load, Loaded, Partition};
 use weir_core::time::Millis;
 use weir_core::unit::{CommitResult, Cursor, Position, Restore, Unit};
 use weir_wasm::{StateView, TimersView};
@@ -109,15 +110,17 @@ struct Worker {
 
 /// Serves the partition until `stop`, then drains it.
 ///
-/// `make` builds the machine from what the ledger restores.
+/// `machine` and `epoch` are those of the assignment.
 pub async fn run(
     subscription: Arc<Subscription>,
     partition: u32,
     mut reader: Box<dyn Reader>,
-    make: impl FnOnce(Restore) -> Partition + Send,
+    (machine, epoch): (partition::Config, u64),
     stop: CancellationToken,
 ) -> Result<(), PipelineError> {
-    let machine = make(restore(&subscription, partition).await?);
+    let window = machine.inbox.unwrap_or_default();
+    let restore = restore(&subscription, partition, window).await?;
+    let machine = Partition::new(machine, epoch, restore);
     machine
         .start_positions()
         .into_iter()
@@ -140,9 +143,16 @@ pub async fn run(
 }
 
 /// What the ledger holds; a new subscription from the latest record commits its start first.
-async fn restore(subscription: &Subscription, partition: u32) -> Result<Restore, PipelineError> {
+async fn restore(
+    subscription: &Subscription,
+    partition: u32,
+    window: inbox::Config,
+) -> Result<Restore, PipelineError> {
     let scope = &subscription.deployment.scope;
-    let restore = subscription.ledger.restore(scope, partition).await?;
+    let restore = subscription
+        .ledger
+        .restore(scope, partition, window)
+        .await?;
     if restore.unit > 0 || subscription.deployment.manifest.from == From::Earliest {
         return Ok(restore);
     }
@@ -160,7 +170,10 @@ async fn restore(subscription: &Subscription, partition: u32) -> Result<Restore,
         ..Unit::default()
     };
     match subscription.ledger.commit(scope, partition, unit).await {
-        CommitResult::Committed => Ok(subscription.ledger.restore(scope, partition).await?),
+        CommitResult::Committed => Ok(subscription
+            .ledger
+            .restore(scope, partition, window)
+            .await?),
         CommitResult::Refused { message, .. } | CommitResult::Unavailable { message } => {
             Err(PipelineError::Start { partition, message })
         }
@@ -363,6 +376,7 @@ impl Worker {
                     (timer, decoded)
                 }))
             }
+            Load::Mark(_, id, units) => Loaded::Mark(ledger.marked(scope, partition, *id, units)?),
             Load::Timers(max) => Loaded::Timers(ledger.timers(scope, partition, *max)?),
             Load::Letter(_, letter, sequence) => Loaded::Letter(
                 ledger.letter(scope, partition, *letter)?,

@@ -4,16 +4,19 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::claims::Claim;
 use super::{
-    Action, Attempt, AttemptId, DEFAULT_TENANT, Decoded, Entry, Load, Loaded, Partition, Runner,
-    Stage, Work,
+    Action, Attempt, AttemptId, DEFAULT_TENANT, Decoded, Entry, Load, Loaded, Ordering, Partition,
+    Runner, Stage, Work,
 };
 use crate::breaker::{Permit, Ticket};
 use crate::dead_letter;
 use crate::emission;
 use crate::event::{Event, Record};
 use crate::gate::Pass;
-use crate::identity::{Hash128, inbox_mark};
+use crate::identity::inbox_mark;
 use crate::time::Millis;
 use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey, TimerSlot};
 
@@ -23,16 +26,6 @@ pub(super) const CRASHES_MAX: u32 = 3;
 const GATE_SCAN_MAX: usize = 16;
 /// Before the ledger is read again after a failed read.
 const LOAD_BACK_OFF: Duration = Duration::from_secs(1);
-
-/// What the inbox says of an id.
-enum Claim {
-    /// Nobody has it: it is this event's.
-    Free,
-    /// It has a fate, durable or staged.
-    Seen,
-    /// Another event has started under it and has no fate.
-    InFlight,
-}
 
 /// What follows from looking at a ready item.
 enum Step {
@@ -80,8 +73,8 @@ impl Partition {
                 let cause = dead_letter::Cause::poison(code, message);
                 (None, Some(Err(cause)))
             }
-            Decoded::Command { command, tenant } => {
-                return self.admit_command(now, item, record, command, tenant);
+            Decoded::Command { command, letter } => {
+                return self.admit_command(now, item, record, command, letter);
             }
         };
         self.admit_record(now, item, record, event);
@@ -101,13 +94,8 @@ impl Partition {
         event: Option<Arc<Event>>,
     ) {
         let tenant = tenant(event.as_deref());
-        let sequence = match &record.key {
-            Some(key) if event.is_some() => SequenceKey::Keyed {
-                tenant: Arc::clone(&tenant),
-                key: key.clone(),
-            },
-            Some(_) | None => SequenceKey::Alone(item),
-        };
+        let key = record.key.as_ref().filter(|_| event.is_some());
+        let sequence = self.sequence(&tenant, key, item);
         let mark = event
             .as_ref()
             .filter(|_| self.config.inbox.is_some())
@@ -127,11 +115,27 @@ impl Partition {
         self.admit(item, entry, waits);
     }
 
+    /// The sequence of a key; without one, and where keys have no order, an event is a sequence of its own.
+    pub(super) fn sequence(
+        &self,
+        tenant: &Arc<str>,
+        key: Option<&Bytes>,
+        item: ItemId,
+    ) -> SequenceKey {
+        match key {
+            Some(key) if self.config.ordering != Ordering::None => SequenceKey::Keyed {
+                tenant: Arc::clone(tenant),
+                key: key.clone(),
+            },
+            Some(_) | None => SequenceKey::Alone(item),
+        }
+    }
+
     /// Puts an item into its lane; at its head it is ready, unless it is about to get its fate at once.
     pub(super) fn admit(&mut self, item: ItemId, entry: Entry, waits: bool) {
         self.bytes += entry.bytes;
         let head = if entry.has_lane() {
-            let lane = self.lanes.entry(entry.sequence.clone()).or_default();
+            let lane = self.lanes.of(&entry.sequence);
             lane.push(item);
             lane.is_head(item)
         } else {
@@ -255,7 +259,7 @@ impl Partition {
             return Step::Next;
         }
         match &entry.work {
-            Work::Command(command) => {
+            Work::Command(command, _) => {
                 // It asks the ledger, so it waits until the ledger knows everything about its sequence.
                 let settled = lane.is_some_and(super::Lane::is_settled);
                 if !settled || self.park.is_busy(&entry.sequence) {
@@ -284,13 +288,23 @@ impl Partition {
                 entry.stage = Stage::Loading;
                 return Step::Act(Action::Load(load));
             }
-            Work::Record | Work::Parked(_) | Work::Timer(_) | Work::Emission(_) => {}
+            Work::Record
+            | Work::Parked(_)
+            | Work::Timer(_)
+            | Work::Emission(_)
+            | Work::Replay(_) => {}
         }
         let (mark, has_lane) = (entry.mark, entry.has_lane());
         match mark.map_or(Claim::Free, |mark| self.claim(mark, item)) {
             Claim::Free if has_lane && self.follows_parked(item) => self.park(now, item, None),
             Claim::Free => return self.admit_attempt(now, gate, item),
             Claim::Seen => self.stage(now, item, Fate::Duplicate, Output::default()),
+            Claim::Unknown(load) => {
+                if let Some(entry) = self.entries.get_mut(&item) {
+                    entry.stage = Stage::Loading;
+                }
+                return Step::Act(Action::Load(load));
+            }
             Claim::InFlight => {
                 if let Some(entry) = self.entries.get_mut(&item) {
                     entry.stage = Stage::AwaitsId;
@@ -317,14 +331,11 @@ impl Partition {
             self.commits.ask_for_lease(now);
             return Step::Wait;
         }
-        let sequence = self
-            .entries
-            .get(&item)
-            .map_or(0, |entry| hash(&entry.sequence));
-        let ticket = match gate.permit(now, sequence) {
+        let voice = self.entries.get(&item).map_or(0, voice);
+        let ticket = match gate.permit(now, voice) {
             Permit::Go(ticket) => Some(ticket),
             Permit::Fallback if self.config.fallback.is_some() => None,
-            Permit::Park if self.config.parks => {
+            Permit::Park if self.sets_aside() => {
                 self.set_aside(now, item);
                 return Step::Next;
             }
@@ -366,24 +377,6 @@ impl Partition {
         let waits = matches!(stage, Some(Stage::Ready)) && !self.draining && self.halted.is_none();
         if !waits && !matches!(stage, Some(Stage::Running(_))) {
             self.commits.give_up(now, item);
-        }
-    }
-
-    /// Holds an id for the event that is about to start under it.
-    fn claim(&mut self, mark: Hash128, item: ItemId) -> Claim {
-        if self.inbox.contains(&mark) {
-            return Claim::Seen;
-        }
-        let (holder, waiters) = self.ids.entry(mark).or_insert_with(|| (item, Vec::new()));
-        if *holder == item {
-            return Claim::Free;
-        }
-        match self.entries.get(holder).map(|entry| &entry.stage) {
-            Some(Stage::Staged(_)) => Claim::Seen,
-            Some(_) | None => {
-                waiters.push(item);
-                Claim::InFlight
-            }
         }
     }
 
@@ -442,18 +435,41 @@ impl Partition {
             origin,
             tenant: Arc::clone(&entry.tenant),
             sequence: entry.sequence.clone(),
-            staged: lane.map(super::Lane::staged_state).unwrap_or_default(),
+            staged: lane.map_or_else(Default::default, |lane| lane.staged_state(&entry.sequence)),
             fallback: ticket.is_none(),
         })))
     }
 
+    /// What an item carries is here: it goes on to its attempt, or gets its fate without one.
+    pub(super) fn begin(&mut self, now: Millis, item: ItemId, decoded: Decoded) {
+        match decoded {
+            Decoded::Event(event) => {
+                if let Some(entry) = self.entries.get_mut(&item) {
+                    entry.event = Some(event);
+                }
+                self.make_ready(item);
+            }
+            Decoded::Poison { code, message } => {
+                let cause = dead_letter::Cause::poison(code, message);
+                self.die(now, item, cause);
+            }
+            // No handler wants it any more.
+            Decoded::Filtered | Decoded::Skipped | Decoded::Command { .. } => {
+                let mut output = Output::default();
+                self.leave_source(now, item, &mut output);
+                self.stage(now, item, Fate::Skipped, output);
+            }
+        }
+    }
+
     /// Where an item stood, in the bus's own words. A timer stood in the ledger.
     pub(super) fn origin(&self, item: ItemId) -> Origin {
-        let parked = match self.entries.get(&item).map(|entry| &entry.work) {
+        let earlier = match self.entries.get(&item).map(|entry| &entry.work) {
             Some(Work::Parked(parked)) => Some(parked.origin.clone()),
+            Some(Work::Replay(command)) => Some(command.origin.clone()),
             _ => None,
         };
-        parked.unwrap_or_else(|| Origin {
+        earlier.unwrap_or_else(|| Origin {
             topic: match item {
                 ItemId::Record(position) => {
                     Arc::clone(&self.config.topics[usize::from(position.topic)])
@@ -492,7 +508,8 @@ impl Partition {
             (Load::Letter(item, ..), Loaded::Letter(status, head)) => {
                 self.obey(now, item, status, head);
             }
-            (Load::Timer(item, _) | Load::Letter(item, ..), _) => {
+            (Load::Mark(item, mark, _), Loaded::Mark(found)) => self.marked(now, item, mark, found),
+            (Load::Timer(item, _) | Load::Letter(item, ..) | Load::Mark(item, ..), _) => {
                 if let Some(entry) = self.entries.get_mut(&item) {
                     let at = now + LOAD_BACK_OFF;
                     entry.stage = Stage::RetryWait(at);
@@ -501,7 +518,8 @@ impl Partition {
             }
             (Load::Timers(_), Loaded::Timers(page)) => {
                 let entries = &self.entries;
-                let known = |id: &Hash128| entries.contains_key(&ItemId::Timer(*id));
+                let known =
+                    |id: &crate::identity::Hash128| entries.contains_key(&ItemId::Timer(*id));
                 self.timers.take(page, known);
             }
             (Load::Timers(_), _) => self.timers.postpone(now + LOAD_BACK_OFF),
@@ -517,9 +535,13 @@ pub(super) fn tenant(event: Option<&Event>) -> Arc<str> {
         .into()
 }
 
-/// A sequence as the breaker tells it from others.
-pub(super) fn hash(sequence: &SequenceKey) -> u64 {
+/// Whose evidence to the breaker an event is: its key's, also where keys have no order, so that one bad key opens
+/// nothing.
+pub(super) fn voice(entry: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
-    sequence.hash(&mut hasher);
+    match &entry.record.key {
+        Some(key) => (&entry.tenant, key).hash(&mut hasher),
+        None => entry.sequence.hash(&mut hasher),
+    }
     hasher.finish()
 }

@@ -300,8 +300,7 @@ impl Partition {
             }
             CommitResult::Unavailable { .. } => {
                 let first = out.items.first().and_then(|item| self.entries.get(item));
-                let sequence = first.map_or(0, |entry| super::admission::hash(&entry.sequence));
-                gate.ledger_failed(now, sequence);
+                gate.ledger_failed(now, first.map_or(0, super::admission::voice));
                 self.unstage(now, out);
                 self.back_off(now);
             }
@@ -356,18 +355,16 @@ impl Partition {
             return;
         }
         if let Some(lane) = self.lanes.get_mut(&entry.sequence) {
-            lane.commit(item, output);
-            if lane.is_empty() {
-                self.lanes.remove(&entry.sequence);
-            } else {
-                self.wake_waiting(&entry.sequence);
-            }
+            lane.commit(item, &entry.sequence, output);
+            self.lanes.tidy(&entry.sequence);
+            self.wake_waiting(&entry.sequence);
         }
     }
 
     fn count(&mut self, entry: &Entry, fate: Fate, item: ItemId) {
         match (&entry.work, item.position()) {
-            (Work::Command(_), _) => self.counters.commands += 1,
+            (Work::Command(..), _) => self.counters.commands += 1,
+            (Work::Replay(_), _) => self.counters.later[fate as usize] += 1,
             (_, Some(_)) => self.counters.fates[fate as usize] += 1,
             (_, None) => self.counters.later[fate as usize] += 1,
         }
@@ -384,12 +381,12 @@ impl Partition {
     fn wake_waiting(&mut self, sequence: &SequenceKey) {
         let head = self.lanes.get(sequence).and_then(super::Lane::head);
         let entry = head.and_then(|head| self.entries.get(&head));
-        if entry.is_some_and(|entry| matches!(entry.work, Work::Command(_) | Work::Timer(_))) {
+        if entry.is_some_and(|entry| matches!(entry.work, Work::Command(..) | Work::Timer(_))) {
             self.wake_head(sequence);
         }
     }
 
-    /// The ledger refuses this item's output: it dies, and what its sequence staged after it runs again.
+    /// The ledger refuses this item's output: it dies, and what its lane staged after it runs again.
     ///
     /// A dead letter that is refused has nowhere to go: the partition waits (the dead-letter topic is missing or too
     /// small, which an operator mends). A command that is refused changes nothing.
@@ -413,7 +410,7 @@ impl Partition {
         if completion.fate == Fate::Dead {
             return self.back_off(now);
         }
-        let (sequence, command) = (sequence.clone(), matches!(work, Work::Command(_)));
+        let (sequence, command) = (sequence.clone(), matches!(work, Work::Command(..)));
         self.withdraw(now, gate, &sequence, item);
         if command {
             self.stage(now, item, Fate::Skipped, Output::default());
@@ -422,13 +419,13 @@ impl Partition {
         }
     }
 
-    /// Takes the fates of `from` and all later staged events of its sequence back, without counting an attempt.
+    /// Takes the fates of `from` and all later staged events of its lane back, without counting an attempt.
     fn withdraw(&mut self, now: Millis, gate: &mut dyn Pass, sequence: &SequenceKey, from: ItemId) {
-        let of_sequence = |item: &ItemId| {
-            let entry = self.entries.get(item);
-            entry.is_some_and(|entry| entry.sequence == *sequence && entry.has_lane())
+        let of_lane = |item: &ItemId| {
+            let entry = self.entries.get(item).filter(|entry| entry.has_lane());
+            entry.is_some_and(|entry| self.lanes.are_one(&entry.sequence, sequence))
         };
-        let mut earlier: Vec<ItemId> = self.staged.iter().copied().filter(of_sequence).collect();
+        let mut earlier: Vec<ItemId> = self.staged.iter().copied().filter(of_lane).collect();
         let at = earlier.iter().position(|item| *item == from);
         // The first event of a parked sequence has nothing staged behind it that depends on it.
         let withdrawn = at.map_or_else(|| vec![from], |at| earlier.split_off(at));
@@ -460,7 +457,7 @@ impl Partition {
                 Some(Entry {
                     stage: Stage::Staged(completion),
                     ..
-                }) => Some((*item, &completion.output)),
+                }) => Some(&**completion),
                 _ => None,
             });
         if let Some(lane) = self.lanes.get_mut(sequence) {

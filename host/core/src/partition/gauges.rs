@@ -29,6 +29,8 @@ pub struct Gauges {
     pub halted: Option<String>,
     /// Ids in the inbox window (L1).
     pub inbox_ids: usize,
+    /// Of them, those that are in memory; the ledger is asked for the others.
+    pub inbox_resident: usize,
     /// The age at which marks leave, when the bound on ids has made it less than the window.
     pub inbox_cut: Option<Duration>,
 }
@@ -48,6 +50,7 @@ impl Partition {
             timers: self.timers.len(),
             halted: self.halted.clone(),
             inbox_ids: self.inbox.len(),
+            inbox_resident: self.inbox.resident(),
             inbox_cut: self.inbox.cut_window(now),
         }
     }

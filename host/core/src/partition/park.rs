@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use super::outcome::aside;
 use super::{Decoded, Entry, Partition, Stage, Work};
-use crate::dead_letter;
-use crate::event::Event;
 use crate::gate::Pass;
 use crate::identity::Hash128;
 use crate::time::Millis;
@@ -444,42 +442,27 @@ impl Partition {
         decoded: Decoded,
     ) {
         let item = ItemId::Parked(parked.number);
-        let (event, poison) = match decoded {
-            Decoded::Event(event) => (Some(event), None),
-            Decoded::Poison { code, message } => {
-                (None, Some(dead_letter::Cause::poison(code, message)))
-            }
-            Decoded::Filtered | Decoded::Skipped | Decoded::Command { .. } => (None, None),
-        };
-        let moot = event.is_none() && poison.is_none();
-        let event: Option<Arc<Event>> = event;
+        let tenant = super::admission::tenant(decoded.event());
         let record = Arc::new(parked.record.clone());
         let entry = Entry {
-            tenant: super::admission::tenant(event.as_deref()),
+            tenant,
             sequence,
             bytes: record.bytes(),
             record,
-            event,
+            event: None,
             mark: None,
             // Whatever was parked before the host ended may have been running then.
             admitted: parked.parked_at,
             work: Work::Parked(Box::new(parked)),
             stage: Stage::Queued,
         };
-        self.admit(item, entry, !moot && poison.is_none());
-        if let Some(cause) = poison {
-            self.die(now, item, cause);
-        } else if moot {
-            // Its filter or mapping does not want it any more.
-            let mut output = Output::default();
-            self.leave_source(now, item, &mut output);
-            self.stage(now, item, Fate::Filtered, output);
-        }
+        self.admit(item, entry, false);
+        self.begin(now, item, decoded);
     }
 
     /// The first open position of a topic may not wait longer than the span allows: its sequence is set aside.
     pub(super) fn relieve_span(&mut self, now: Millis, gate: &dyn Pass) {
-        if self.retries.is_empty() || !self.config.parks || gate.is_open(now) {
+        if self.retries.is_empty() || !self.sets_aside() || gate.is_open(now) {
             return;
         }
         let mut late = HashSet::new();
@@ -507,7 +490,7 @@ impl Partition {
 
     /// When a first open position will have waited as long as it may.
     pub(super) fn span_due_at(&self) -> Option<Millis> {
-        if self.retries.is_empty() || !self.config.parks {
+        if self.retries.is_empty() || !self.sets_aside() {
             return None;
         }
         let firsts = (0..).zip(&self.progress).filter_map(|(topic, progress)| {
@@ -528,7 +511,7 @@ impl Partition {
         let head = self.lanes.get(sequence).and_then(super::Lane::head)?;
         let entry = self.entries.get(&head)?;
         let blocker = match entry.stage {
-            Stage::RetryWait(_) => return entry.event.is_some().then_some(head),
+            Stage::RetryWait(_) => head,
             Stage::AwaitsId => self.ids.get(&entry.mark?)?.0,
             Stage::Queued
             | Stage::Ready
@@ -537,7 +520,10 @@ impl Partition {
             | Stage::Staged(_) => return None,
         };
         let entry = self.entries.get(&blocker)?;
-        (matches!(entry.stage, Stage::RetryWait(_)) && entry.event.is_some()).then_some(blocker)
+        let waits = matches!(entry.stage, Stage::RetryWait(_)) && entry.event.is_some();
+        // One that waits for the ledger's word on its id may turn out to be a duplicate.
+        let own_id = entry.mark.is_none_or(|mark| self.holds(mark, blocker));
+        (waits && own_id).then_some(blocker)
     }
 
     /// Takes over what a durable completion changed in the park.

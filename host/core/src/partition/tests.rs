@@ -4,6 +4,7 @@ use crate::event::{Effects, Emission, Failure, FailureKind, Outcome, StateWrite}
 use crate::gate::Gate;
 use crate::unit::{CommitResult, OpenAttempts, Output};
 
+mod ordering;
 mod parking;
 mod suspicion;
 mod timing;
@@ -23,6 +24,7 @@ fn config() -> Config {
         commands: Some(1),
         dead_letter_topics: Arc::new(["dlq.in".into(), "".into()]),
         on_dead: OnDead::Release,
+        ordering: Ordering::Key,
         emit: emission::Rules {
             handler: "count".into(),
             source: "/weir/count".into(),

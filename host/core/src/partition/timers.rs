@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{Decoded, Partition};
 use crate::binding;
-use crate::dead_letter;
 use crate::emission::HOPS;
 use crate::event::{Event, TimerWrite};
 use crate::identity::{Hash128, partition_hash, timer_id};
@@ -280,23 +279,6 @@ impl Partition {
             self.stage(now, item, Fate::Handled, output);
             return;
         }
-        match decoded {
-            Decoded::Event(event) => {
-                entry.event = Some(event);
-                entry.stage = super::Stage::Ready;
-                self.ready.push_front(item);
-                self.waiting += 1;
-            }
-            Decoded::Poison { code, message } => {
-                let cause = dead_letter::Cause::poison(code, message);
-                self.die(now, item, cause);
-            }
-            // The filter of the subscription is not asked about what the handler set itself.
-            Decoded::Filtered | Decoded::Skipped | Decoded::Command { .. } => {
-                let mut output = Output::default();
-                self.leave_source(now, item, &mut output);
-                self.stage(now, item, Fate::Skipped, output);
-            }
-        }
+        self.begin(now, item, decoded);
     }
 }

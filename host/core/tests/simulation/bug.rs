@@ -20,6 +20,8 @@ pub(crate) enum Bug {
     EarlyInbox,
     /// A new owner drops inbox marks that are old on the wall clock alone.
     OneClockInbox,
+    /// The ledger does not know an id that is not in memory.
+    DeafLedger,
     /// A record is passed over.
     DroppedRecord,
     /// A dead letter is cut.
@@ -64,7 +66,7 @@ pub(crate) enum Bug {
 
 impl Bug {
     /// All of them, and the invariants by which they may be noticed.
-    pub(crate) const ALL: [(Self, &'static [&'static str]); 28] = [
+    pub(crate) const ALL: [(Self, &'static [&'static str]); 29] = [
         (Self::HalfUnit, &["I1"]),
         (Self::EarlyAcknowledgement, &["I1", "I5"]),
         (Self::ForgottenStagedReads, &["I2"]),
@@ -73,6 +75,7 @@ impl Bug {
         (Self::ForgottenInbox, &["I2"]),
         (Self::EarlyInbox, &["I2"]),
         (Self::OneClockInbox, &["I2"]),
+        (Self::DeafLedger, &["I2"]),
         (Self::DroppedRecord, &["I1"]),
         (Self::ChangedLetter, &["I8"]),
         (Self::CountedCrash, &["I7"]),

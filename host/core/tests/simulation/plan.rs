@@ -9,7 +9,7 @@ use weir_core::breaker::{self, Breaker, WhileOpen};
 use weir_core::command::Command;
 use weir_core::event::{Event, Record};
 use weir_core::gate::Gate;
-use weir_core::partition::{Config, DEFAULT_TENANT, Decoded, Limits, OnDead};
+use weir_core::partition::{Config, DEFAULT_TENANT, Decoded, Limits, OnDead, Ordering};
 use weir_core::rate::Rate;
 use weir_core::time::Millis;
 use weir_core::unit::{ItemId, Position, SequenceKey};
@@ -56,14 +56,9 @@ impl Item {
         }
     }
 
+    /// What its handler sees: of a command, the letter's.
     pub(crate) fn event(&self) -> Option<&Arc<Event>> {
-        match &self.decoded {
-            Decoded::Event(event) => Some(event),
-            Decoded::Command { .. }
-            | Decoded::Filtered
-            | Decoded::Skipped
-            | Decoded::Poison { .. } => None,
-        }
+        event(&self.decoded)
     }
 }
 
@@ -132,25 +127,60 @@ impl Plan {
     }
 
     /// An operator says something about a letter whose record is this.
-    pub(crate) fn command(&mut self, command: Command, record: Record, tenant: &str) -> Position {
+    pub(crate) fn command(&mut self, command: Command, record: Record) -> Position {
         let topic = self.log.len() - 1;
         let offset = self.log[topic].len() as u64;
         let position = Position {
             topic: u16::try_from(topic).unwrap_or(0),
             offset,
         };
+        let letter = Box::new(decode(&record));
         self.append(Item {
             position,
             record: Arc::new(record),
             decoded: Decoded::Command {
                 command: Box::new(command),
-                tenant: tenant.into(),
+                letter,
             },
             sequence: None,
             identity: None,
             refused_at_start: false,
         });
         position
+    }
+
+    /// Whether sequences are set aside.
+    pub(crate) fn parks(&self) -> bool {
+        self.config.parks && self.config.ordering != Ordering::Partition
+    }
+
+    /// What stands for the order that a sequence is in: itself, or the partition.
+    pub(crate) fn lane(&self, sequence: &SequenceKey) -> SequenceKey {
+        if self.config.ordering == Ordering::Partition {
+            let nowhere = Position {
+                topic: u16::MAX,
+                offset: 0,
+            };
+            return SequenceKey::Alone(ItemId::Record(nowhere));
+        }
+        sequence.clone()
+    }
+
+    /// Where an event stands in the order of others; none where it stands alone.
+    pub(crate) fn place(&self, item: &Item) -> Option<SequenceKey> {
+        let event = item.event()?;
+        let key = item.record.key.clone();
+        match (self.config.ordering, key) {
+            (Ordering::Key, Some(key)) => Some(SequenceKey::Keyed {
+                tenant: tenant(event).into(),
+                key,
+            }),
+            (Ordering::Partition, _) => {
+                let own = SequenceKey::Alone(ItemId::Record(item.position));
+                Some(self.lane(&own))
+            }
+            (Ordering::Key, None) | (Ordering::None, _) => None,
+        }
     }
 
     pub(crate) fn compact(&mut self, position: Position) {
@@ -181,6 +211,14 @@ pub(crate) fn decode(record: &Record) -> Decoded {
     }
 }
 
+fn event(decoded: &Decoded) -> Option<&Arc<Event>> {
+    match decoded {
+        Decoded::Event(event) => Some(event),
+        Decoded::Command { letter, .. } => event(letter),
+        Decoded::Filtered | Decoded::Skipped | Decoded::Poison { .. } => None,
+    }
+}
+
 pub(crate) fn identity(event: &Event) -> Identity {
     (tenant(event), event.source.clone(), event.id.clone())
 }
@@ -203,6 +241,12 @@ fn config(rng: &mut Rng, topics: usize) -> Config {
     };
     let timers = rng.percent(60);
     let parks = rng.percent(90) || timers;
+    let ordering = match rng.below(100) {
+        0..15 => Ordering::Partition,
+        15..25 if !timers => Ordering::None,
+        _ => Ordering::Key,
+    };
+    let holds = parks && ordering != Ordering::Partition;
     Config {
         source: dead_letter::Source {
             group: "weir.test.acme.ledger".into(),
@@ -214,14 +258,15 @@ fn config(rng: &mut Rng, topics: usize) -> Config {
         topics: name("in-"),
         commands: u16::try_from(topics).ok(),
         dead_letter_topics: name("dlq.in-"),
-        on_dead: if parks && rng.percent(40) {
+        on_dead: if holds && rng.percent(40) {
             OnDead::Hold
         } else {
             OnDead::Release
         },
+        ordering,
         emit: rules("ledger", timers),
         fallback: rng.percent(30).then(|| rules("spare", false)),
-        keyed_only: timers || rng.percent(20),
+        keyed_only: timers || (ordering != Ordering::None && rng.percent(20)),
         parks,
         retry: retry::Config {
             attempts_max: u32::try_from(rng.between(2, 15)).unwrap_or(15),
@@ -230,6 +275,7 @@ fn config(rng: &mut Rng, topics: usize) -> Config {
         },
         inbox: (!rng.percent(10)).then(|| inbox::Config {
             window: Duration::from_secs([60, 3_600, 24 * 3_600][rng.below(3)]),
+            resident_max: [0, 4, 1_000_000][rng.below(3)],
             ..inbox::Config::default()
         }),
         limits: limits(rng),
@@ -255,7 +301,7 @@ fn breaker(rng: &mut Rng, config: &Config) -> breaker::Config {
     breaker::Config {
         while_open: match rng.below(3) {
             0 if config.fallback.is_some() => WhileOpen::Fallback,
-            1 if config.parks => WhileOpen::Park,
+            1 if config.parks && config.ordering != Ordering::Partition => WhileOpen::Park,
             _ => WhileOpen::Pause,
         },
         row: rng.between(3, 10),
@@ -286,7 +332,7 @@ fn item(rng: &mut Rng, config: &Config, position: Position, known: &mut Vec<Even
     record.headers.push(forged);
     let is_event = matches!(decoded, Decoded::Event(_));
     let sequence = match &key {
-        Some(key) if is_event => SequenceKey::Keyed {
+        Some(key) if is_event && config.ordering != Ordering::None => SequenceKey::Keyed {
             tenant: tenant(&event).into(),
             key: key.clone(),
         },

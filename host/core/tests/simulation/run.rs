@@ -122,7 +122,7 @@ impl Simulation {
         let ledger = Ledger::default();
         let now = Millis(START_MS);
         let ends = vec![0; plan.log.len()];
-        let restore = ledger.restore(&plan, ends.clone());
+        let restore = ledger.restore(&plan, ends.clone(), |_| true);
         Self {
             bug,
             rng,
@@ -249,8 +249,10 @@ impl Simulation {
         let (position, id) = (item.position, ItemId::Record(item.position));
         self.note(|| format!("record {position:?}"));
         let fresh = !self.ledger.fates.contains_key(&position) && self.admitted.insert(position);
-        if let (true, Some(sequence @ SequenceKey::Keyed { .. })) = (fresh, item.sequence) {
-            self.told.arrivals.entry(sequence).or_default().push(id);
+        // Where a command puts its letter back is another matter.
+        let in_place = item.command().is_none() || !self.plan.parks();
+        if let Some(place) = self.plan.place(&item).filter(|_| fresh && in_place) {
+            self.told.arrivals.entry(place).or_default().push(id);
         }
         let passed = |at: Position| at.topic == position.topic && at.offset < position.offset;
         let plan = &self.plan;

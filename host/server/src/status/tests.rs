@@ -186,8 +186,7 @@ impl Fixture {
         let (subscription, machine) = (self.subscription(ledger), self.machine_config());
         let status = Arc::clone(self.status());
         async move {
-            let make = move |restore| Partition::new(machine, 1, restore);
-            let run = pipeline::run(subscription, PARTITION, reader, make, stop).await;
+            let run = pipeline::run(subscription, PARTITION, reader, (machine, 1), stop).await;
             if let Err(error) = run {
                 status.fail(PARTITION, &error);
             }

@@ -21,7 +21,6 @@ use crate::told::{Expected, Told};
 pub(super) struct Original {
     pub(super) record: Arc<Record>,
     pub(super) origin: Origin,
-    pub(super) tenant: String,
     pub(super) event: Option<Arc<Event>>,
     pub(super) identity: Option<Identity>,
     pub(super) letter: Option<Hash128>,
@@ -31,7 +30,7 @@ pub(super) struct Original {
 }
 
 impl Original {
-    fn stored(plan: &Plan, record: &Record, origin: Origin) -> Self {
+    pub(super) fn stored(plan: &Plan, record: &Record, origin: Origin) -> Self {
         let decoded = decode(record);
         let event = match decoded {
             Decoded::Event(event) => Some(event),
@@ -44,9 +43,6 @@ impl Original {
             refused_at_start: unkeyed || event.as_ref().is_some_and(loops),
             record: Arc::new(record.clone()),
             origin,
-            tenant: identity
-                .as_ref()
-                .map_or("default".into(), |who| who.0.clone()),
             event,
             identity,
             letter: None,
@@ -80,10 +76,15 @@ impl Ledger {
                 check("I2", twice.is_none(), || {
                     format!("{position:?} is {:?} after {twice:?}", completion.fate)
                 })?;
-                if let Some(command) = item.command() {
-                    return self.obeyed(told, command, &item.record, completion);
+                match item.command() {
+                    Some(command) if self.runs(plan, command) => {
+                        self.replayed(plan, command, &item.record, completion)?
+                    }
+                    Some(command) => {
+                        return self.obeyed(told, command, &item.record, completion);
+                    }
+                    None => self.record(plan, told, unit, position, completion)?,
                 }
-                self.record(plan, told, unit, position, completion)?
             }
             ItemId::Parked(number) => self.parked_event(plan, number, completion)?,
             ItemId::Timer(id) => self.firing(plan, told, id, unit, completion)?,
@@ -118,11 +119,9 @@ impl Ledger {
             Some(&completion.sequence) == item.sequence.as_ref(),
             || format!("{position:?} in {:?}", completion.sequence),
         )?;
-        let earlier = told
-            .arrivals
-            .get(&completion.sequence)
-            .into_iter()
-            .flatten();
+        let place = plan.place(item);
+        let earlier = place.and_then(|place| told.arrivals.get(&place));
+        let earlier = earlier.into_iter().flatten();
         for earlier in earlier.take_while(|earlier| **earlier != completion.item) {
             let done = earlier
                 .position()
@@ -156,21 +155,12 @@ impl Ledger {
                 partition: plan.config.partition,
                 offset: position.offset,
             },
-            tenant: Self::tenant(&item.record),
             event: item.event().cloned(),
             identity: item.identity.clone(),
             letter: None,
             refused_at_start: item.refused_at_start,
             timer: None,
         })
-    }
-
-    /// As the host would read it out of the record, which a letter keeps.
-    fn tenant(record: &Record) -> String {
-        match decode(record) {
-            Decoded::Event(event) => identity(&event).0,
-            _ => "default".into(),
-        }
     }
 
     /// Parked events leave in order, and none of a sequence that is held.
@@ -286,11 +276,8 @@ impl Ledger {
             })
             .collect();
         let clean = output.records.is_empty() && output.state.is_empty() && output.letter.is_none();
-        let agrees = plan.config.parks
-            && joins
-            && clean
-            && output.timers == freed
-            && parking.leave.is_none();
+        let agrees =
+            plan.parks() && joins && clean && output.timers == freed && parking.leave.is_none();
         check("I5", agrees, || format!("{item:?} is parked as {output:?}"))?;
         check("I3", parking.head.is_none() || first, || {
             format!(

@@ -44,6 +44,10 @@ impl Simulation {
         check("I10", resident <= limits.timers_resident_max, || {
             format!("{resident} timers are in memory")
         })?;
+        let inbox = self.plan.config.inbox.unwrap_or_default();
+        check("I10", gauges.inbox_resident <= inbox.resident_max, || {
+            format!("{} ids are in memory", gauges.inbox_resident)
+        })?;
         let counters = self.machine.counters();
         let counted = counters.fates.iter().chain(&counters.later).sum::<u64>() + counters.commands;
         check("I12", counted == self.acknowledged, || {
@@ -154,6 +158,7 @@ pub(crate) fn tally(trace: &[String]) -> BTreeMap<&'static str, usize> {
         "operator: force open",
         "restored at",
         "Letter(",
+        "Mark(",
         "alone Some",
     ];
     let fates = Fate::ALL.map(|fate| (fate, format!(", {fate:?})")));
