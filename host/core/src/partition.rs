@@ -32,6 +32,7 @@ use std::time::Duration;
 use rustc_hash::FxBuildHasher;
 
 use crate::breaker::Ticket;
+use crate::budget::{Budget, Share};
 use crate::command::Command;
 use crate::dead_letter;
 use crate::emission;
@@ -89,6 +90,8 @@ pub struct Config {
     pub inbox: Option<inbox::Config>,
     /// Bounds.
     pub limits: Limits,
+    /// Memory of the host for events, those of the other partitions too.
+    pub memory: Arc<Budget>,
 }
 
 /// Which events wait for one another: none starts before those that came before it have their fate.
@@ -127,7 +130,7 @@ pub struct Limits {
     pub span_max: u64,
     /// How long the first open position may wait for a retry before its sequence is set aside.
     pub span_age_max: Duration,
-    /// Bytes of admitted records.
+    /// Bytes of admitted records and of what they are about to write.
     pub bytes_max: usize,
     /// Bytes that parked events of the subscription may take on this host: then its partitions pause.
     pub park_bytes_max: u64,
@@ -340,6 +343,7 @@ struct Entry {
     /// None for what no handler sees, and for what is not loaded.
     event: Option<Arc<Event>>,
     mark: Option<Hash128>,
+    /// What it holds in memory: its record, and what it is to write.
     bytes: usize,
     admitted: Millis,
     work: Work,
@@ -389,7 +393,7 @@ pub struct Partition {
     serial: u64,
     running: usize,
     waiting: usize,
-    bytes: usize,
+    memory: Share,
     draining: bool,
     /// Why nothing starts any more.
     halted: Option<String>,
@@ -442,7 +446,8 @@ impl Partition {
         }
         let inbox = restore.inbox.within(config.inbox.unwrap_or_default());
         let lanes = Lanes::new(config.ordering);
-        Self {
+        let memory = Share::new(Arc::clone(&config.memory));
+        let mut machine = Self {
             config: Arc::new(config),
             epoch,
             progress,
@@ -468,11 +473,13 @@ impl Partition {
             serial: 0,
             running: 0,
             waiting: 0,
-            bytes: 0,
+            memory,
             draining: false,
             halted: None,
             counters: Counters::default(),
-        }
+        };
+        machine.forget_timers();
+        machine
     }
 
     /// Where the bus must go on reading each topic, to be asked once after [`Partition::new`].
@@ -499,11 +506,21 @@ impl Partition {
         !self.draining
             && self.halted.is_none()
             && self.waiting + self.running < limits.in_flight_max
-            && self.bytes < limits.bytes_max
+            && self.has_memory()
             && self
                 .progress
                 .iter()
                 .all(|progress| progress.span() < limits.span_max)
+    }
+
+    /// Whether another event may be held. A partition that holds none always may take one.
+    fn has_memory(&self) -> bool {
+        self.memory.bytes() < self.config.limits.bytes_max && self.memory.has_room()
+    }
+
+    /// Whether something that is due in the ledger may be taken out of it.
+    fn may_wake(&self) -> bool {
+        self.waiting + self.running < self.config.limits.in_flight_max && self.has_memory()
     }
 
     /// Whether a record of this topic may be handed over. Those of an operator may while the storage of parked events
@@ -534,7 +551,7 @@ impl Partition {
             return commit;
         }
         let retry = self.retries.first().map(|&(at, _)| at);
-        let room = self.waiting + self.running < self.config.limits.in_flight_max;
+        let room = self.may_wake();
         let wakes = [self.park.due_at(), self.timers.due_at()].map(|at| at.filter(|_| room));
         let span = self.span_due_at();
         [retry, commit, self.gate_until, span]
@@ -663,7 +680,7 @@ impl Partition {
         let Some(entry) = self.entries.remove(&item) else {
             return;
         };
-        self.bytes -= entry.bytes;
+        self.memory.give_back(entry.bytes);
         self.suspects.stopped(item);
         if !entry.has_lane() {
             return;
@@ -697,13 +714,17 @@ impl Partition {
         {
             self.park.staged(&sequence);
         }
-        entry.stage = Stage::Staged(Arc::new(Completion {
+        let completion = Completion {
             item,
             sequence: sequence.clone(),
             fate,
             mark,
             output,
-        }));
+        };
+        let written = commit::completion_bytes(&completion);
+        entry.bytes += written;
+        self.memory.take(written);
+        entry.stage = Stage::Staged(Arc::new(completion));
         self.staged.push_back(item);
         self.commits.staged(now);
         // Invariant: whoever has a mark to leave has claimed the id, so these wait for nobody else.

@@ -212,6 +212,18 @@ pub struct Attempts {
     pub aging_since: Option<Active>,
 }
 
+impl Attempts {
+    /// Before the first.
+    pub const NONE: Self = Self {
+        counted: 0,
+        traps: 0,
+        failures: 0,
+        crashes: 0,
+        first_failed: None,
+        aging_since: None,
+    };
+}
+
 /// The partition's active clock, milliseconds: it stands still while the partition is not owned or its breaker is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Active(pub u64);

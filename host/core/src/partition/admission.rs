@@ -133,7 +133,7 @@ impl Partition {
 
     /// Puts an item into its lane; at its head it is ready, unless it is about to get its fate at once.
     pub(super) fn admit(&mut self, item: ItemId, entry: Entry, waits: bool) {
-        self.bytes += entry.bytes;
+        self.memory.take(entry.bytes);
         let head = if entry.has_lane() {
             let lane = self.lanes.of(&entry.sequence);
             lane.push(item);
@@ -149,7 +149,7 @@ impl Partition {
 
     /// Makes items of what is due in the ledger, as far as there is room, and says what must be read.
     pub(super) fn wake(&mut self, now: Millis) -> Option<Load> {
-        if self.waiting + self.running >= self.config.limits.in_flight_max {
+        if !self.may_wake() {
             return None;
         }
         if let Some(sequence) = self.park.pop_due(now) {
@@ -159,7 +159,7 @@ impl Partition {
             // Those that fire already, or wait for a parked sequence, are not to hide the others.
             return Some(Load::Timers(self.timers.page(self.entries.len())));
         }
-        while self.waiting + self.running < self.config.limits.in_flight_max
+        while self.may_wake()
             && let Some((due, key, id)) = self.timers.pop_due(now)
         {
             let item = ItemId::Timer(id);
@@ -492,7 +492,10 @@ impl Partition {
             (Load::Parked(sequence), Loaded::Parked(Some((event, decoded)))) => {
                 self.unpark(now, sequence, event, decoded);
             }
-            (Load::Parked(sequence), Loaded::Parked(None)) => self.park.vanished(&sequence),
+            (Load::Parked(sequence), Loaded::Parked(None)) => {
+                self.park.vanished(&sequence);
+                self.commits.attempts_changed(now);
+            }
             (Load::Parked(sequence), _) => self.park.postpone(&sequence, now + LOAD_BACK_OFF),
             (Load::Timer(item, _), Loaded::Timer(timer)) => match timer {
                 Some((timer, decoded)) if ItemId::Timer(timer.id) == item && timer.due <= now => {
@@ -521,6 +524,9 @@ impl Partition {
                 let known =
                     |id: &crate::identity::Hash128| entries.contains_key(&ItemId::Timer(*id));
                 self.timers.take(page, known);
+                if self.forget_timers() {
+                    self.commits.attempts_changed(now);
+                }
             }
             (Load::Timers(_), _) => self.timers.postpone(now + LOAD_BACK_OFF),
         }

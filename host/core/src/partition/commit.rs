@@ -335,7 +335,7 @@ impl Partition {
         if let Some(position) = item.position() {
             self.progress[usize::from(position.topic)].complete(position.offset);
         }
-        self.bytes -= entry.bytes;
+        self.memory.give_back(entry.bytes);
         self.tallies.remove(&item);
         if let Some(mark) = completion.mark {
             self.ids.remove(&mark);
@@ -440,10 +440,14 @@ impl Partition {
                 // It is asked of the ledger again: what goes before it may change it.
                 entry.event = None;
             }
-            if let Stage::Staged(completion) = stage
-                && let Some(parking) = &completion.output.parking
-                && parking.join.is_some()
-            {
+            let Stage::Staged(completion) = stage else {
+                continue;
+            };
+            let written = completion_bytes(&completion);
+            entry.bytes -= written;
+            self.memory.give_back(written);
+            let parking = completion.output.parking.as_ref();
+            if parking.is_some_and(|parking| parking.join.is_some()) {
                 self.park.unstaged(&completion.sequence);
             }
         }
@@ -489,7 +493,7 @@ impl Partition {
     }
 }
 
-fn completion_bytes(completion: &Completion) -> usize {
+pub(super) fn completion_bytes(completion: &Completion) -> usize {
     let records: usize = completion
         .output
         .records

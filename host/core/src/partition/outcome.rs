@@ -384,10 +384,10 @@ impl Partition {
 }
 
 /// What is next for a sequence whose first event has left: its next one, at once.
-pub(super) fn fresh_head(now: Millis) -> Head {
+pub(super) const fn fresh_head(now: Millis) -> Head {
     Head {
         due: now,
-        attempts: Attempts::default(),
+        attempts: Attempts::NONE,
         letter: None,
         held: false,
     }

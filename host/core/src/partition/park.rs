@@ -276,10 +276,13 @@ impl Park {
     ) -> Vec<(SequenceKey, Option<ParkedSequence>)> {
         let mut after: BTreeMap<SequenceKey, ParkedSequence> = BTreeMap::new();
         for sequence in std::mem::take(&mut self.dirty) {
-            let parked = self.sequences.get(&sequence);
-            if let Some((durable, head)) =
-                parked.and_then(|parked| Some((parked.durable?, parked.head)))
-            {
+            let Some(parked) = self.sequences.get(&sequence) else {
+                // Its events have vanished, and it is to follow them.
+                after.insert(sequence, NO_EVENTS);
+                continue;
+            };
+            let head = parked.head;
+            if let Some(durable) = parked.durable {
                 after.insert(sequence, ParkedSequence { head, ..durable });
             }
         }
@@ -290,11 +293,7 @@ impl Park {
             let parked = self.sequences.get(&completion.sequence);
             let state = after.entry(completion.sequence.clone()).or_insert_with(|| {
                 let durable = parked.and_then(|parked| parked.durable);
-                durable.unwrap_or(ParkedSequence {
-                    count: 0,
-                    bytes: 0,
-                    head: super::outcome::fresh_head(Millis(0)),
-                })
+                durable.unwrap_or(NO_EVENTS)
             });
             apply(state, parking);
         }
@@ -309,11 +308,18 @@ impl Park {
         let known = heads.iter().map(|(sequence, _)| sequence);
         let stored = known.filter(|sequence| {
             let parked = self.sequences.get(*sequence);
-            parked.is_some_and(|parked| parked.durable.is_some())
+            parked.is_none_or(|parked| parked.durable.is_some())
         });
         self.dirty.extend(stored.cloned());
     }
 }
+
+/// A sequence that is not parked.
+const NO_EVENTS: ParkedSequence = ParkedSequence {
+    count: 0,
+    bytes: 0,
+    head: super::outcome::fresh_head(Millis(0)),
+};
 
 fn apply(state: &mut ParkedSequence, parking: &Parking) {
     if let Some(event) = &parking.join {
@@ -421,7 +427,7 @@ impl Partition {
         let Some(entry) = self.entries.remove(&item) else {
             return;
         };
-        self.bytes -= entry.bytes;
+        self.memory.give_back(entry.bytes);
         self.tallies.remove(&item);
         if let Some(parked) = self.park.sequences.get_mut(&entry.sequence) {
             parked.head.due = due;

@@ -37,6 +37,7 @@ fn config() -> Config {
         retry: retry::Config::default(),
         inbox: Some(inbox::Config::default()),
         limits: Limits::default(),
+        memory: Arc::new(Budget::new(512 << 20, 1)),
     }
 }
 
