@@ -28,7 +28,7 @@ use crate::handlers::{self, Deployment, Handlers};
 use crate::http::{self, BindError, HttpConfig, HttpServer};
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
-use crate::pipeline::{self, Subscription};
+use crate::pipeline::{self, Memory, Subscription};
 use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, SubscriptionStatus, Watchdog};
 use crate::topics;
 
@@ -156,7 +156,8 @@ impl App {
         }
         let alarms = Arc::new(Alarms::default());
         let handlers = Arc::new(Handlers::default());
-        let subscriptions = subscriptions(store, deployments, components, &handlers, &alarms)?;
+        let subscriptions =
+            subscriptions(config, store, deployments, components, &handlers, &alarms)?;
         let jobs = Arc::new(Jobs::load(store, &subscriptions)?);
         let admin = HostAdmin {
             jobs: Arc::clone(&jobs),
@@ -205,16 +206,10 @@ impl App {
     ) -> anyhow::Result<End> {
         let (intake, partitions) = (CancellationToken::new(), CancellationToken::new());
         let pipelines = TaskTracker::new();
-        let count = self
-            .subscriptions
-            .iter()
-            .map(|one| one.deployment.partitions(&*self.bus) as usize)
-            .sum::<usize>();
         for subscription in &self.subscriptions {
             let serving = serve(
                 Arc::clone(subscription),
                 Arc::clone(&self.config),
-                count,
                 partitions.clone(),
                 pipelines.clone(),
                 workers.handle().clone(),
@@ -274,6 +269,7 @@ impl App {
 /// Puts all components into one table, and makes the subscriptions of those that read topics, which obey what operators
 /// commanded before.
 fn subscriptions(
+    config: &Config,
     store: &Embedded,
     deployments: Vec<Deployment>,
     components: Vec<Component>,
@@ -282,6 +278,8 @@ fn subscriptions(
 ) -> anyhow::Result<Vec<Arc<Subscription>>> {
     let bus: Arc<dyn Bus> = Arc::new(store.clone());
     let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
+    let partitions = deployments.iter().map(|one| one.partitions(&*bus) as usize);
+    let memory = Arc::new(Memory::new(config.memory_budget_bytes, partitions.sum()));
     let mut subscriptions = Vec::new();
     for (deployment, component) in deployments.into_iter().zip(components) {
         let digest = component.digest().to_owned();
@@ -308,6 +306,7 @@ fn subscriptions(
             bus: Arc::clone(&bus),
             ledger: Arc::clone(&ledger),
             gate,
+            memory: Arc::clone(&memory),
             status,
             deployment,
         });
@@ -344,7 +343,6 @@ impl Signals {
 pub(crate) async fn serve(
     subscription: Arc<Subscription>,
     config: Arc<Config>,
-    partitions: usize,
     stop: CancellationToken,
     tasks: TaskTracker,
     workers: tokio::runtime::Handle,
@@ -377,9 +375,8 @@ pub(crate) async fn serve(
                 epoch,
                 reader,
             }) => {
-                let machine = subscription
-                    .deployment
-                    .machine(&config, &digest, partition, partitions);
+                let (deployment, memory) = (&subscription.deployment, &subscription.memory);
+                let machine = deployment.machine(&config, &digest, partition, memory);
                 let stop = stop.child_token();
                 owned.insert(partition, stop.clone());
                 let subscription = Arc::clone(&subscription);

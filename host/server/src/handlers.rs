@@ -14,16 +14,10 @@ use crate::config::{Config, Fault, Faults};
 use crate::ledger::Scope;
 use crate::manifest::{self, Manifest};
 use crate::names;
-use crate::pipeline::SharedGate;
+use crate::pipeline::{Memory, SharedGate};
 
 /// Attempts that a reused instance serves before it is replaced: bounds what a leaking guest keeps.
 const INSTANCE_USES_MAX: u32 = 10_000;
-/// What a partition may hold at least, however many share the host's budget: one large record.
-const PARTITION_BYTES_MIN: usize = 2 << 20;
-
-/// Memory of a host for the ids of inboxes, divided evenly among its partitions. Beyond it a filter says of which the
-/// ledger must be asked.
-const INBOX_BUDGET_BYTES: usize = 256 << 20;
 
 /// Components by group.
 #[derive(Default)]
@@ -142,11 +136,9 @@ impl Deployment {
         config: &Config,
         digest: &str,
         partition: u32,
-        partitions: usize,
+        memory: &Memory,
     ) -> partition::Config {
         let manifest = &self.manifest;
-        let budget =
-            usize::try_from(config.memory_budget_bytes).unwrap_or(usize::MAX) / partitions.max(1);
         partition::Config {
             source: dead_letter::Source {
                 group: Arc::clone(&self.scope.group),
@@ -166,16 +158,15 @@ impl Deployment {
             keyed_only: manifest.grants.state || manifest.grants.timers,
             retry: manifest.retry.clone(),
             inbox: manifest.inbox.then(|| inbox::Config {
-                resident_max: INBOX_BUDGET_BYTES / partitions.max(1) / inbox::ID_BYTES,
+                resident_max: memory.inbox_ids(),
                 ..inbox::Config::default()
             }),
             limits: partition::Limits {
                 in_flight_max: config.pipeline.in_flight_per_partition as usize,
                 span_max: u64::from(config.pipeline.span_positions),
-                bytes_max: budget
-                    .clamp(PARTITION_BYTES_MIN, partition::Limits::default().bytes_max),
                 ..partition::Limits::default()
             },
+            memory: memory.budget(),
         }
     }
 

@@ -5,6 +5,7 @@ mod components;
 mod decode;
 pub mod dry_run;
 mod gate;
+mod memory;
 mod views;
 
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use weir_wasm::{StateView, TimersView};
 
 use self::components::Components;
 pub use self::gate::{GateStatus, SharedGate};
+pub use self::memory::Memory;
 use self::views::SequenceView;
 use crate::alarm::Alarm;
 use crate::bus::{Bus, FetchError, Reader};
@@ -56,6 +58,8 @@ pub struct Subscription {
     pub ledger: Arc<dyn Ledger>,
     /// What attempts must pass before they start.
     pub gate: Arc<SharedGate>,
+    /// What its events may take, with those of all others.
+    pub memory: Arc<Memory>,
     /// What `weir status` shows.
     pub status: Arc<SubscriptionStatus>,
 }
@@ -96,6 +100,8 @@ struct Worker {
     machine: Partition,
     /// Tells when the gate may let pass what it held back.
     turns: watch::Receiver<u64>,
+    /// Tells when there is memory again.
+    memory: watch::Receiver<u64>,
     /// Fetched and not handed over.
     fetched: VecDeque<(Position, Record)>,
     /// The same of the command topic: an operator may have to make room for the others.
@@ -127,6 +133,7 @@ pub async fn run(
         .for_each(|position| reader.seek(position));
     let mut worker = Worker {
         turns: subscription.gate.turns(),
+        memory: subscription.memory.turns(),
         subscription,
         partition,
         machine,
@@ -139,6 +146,9 @@ pub async fn run(
     };
     worker.serve(reader.as_mut(), &stop).await?;
     worker.drain().await;
+    let memory = Arc::clone(&worker.subscription.memory);
+    drop(worker);
+    memory.tell();
     Ok(())
 }
 
@@ -217,6 +227,7 @@ impl Worker {
                     }
                 },
                 Ok(()) = self.turns.changed() => {}
+                Ok(()) = self.memory.changed() => {}
                 () = self.crowded.relieved() => {}
                 () = sleep_until(timeout) => self.machine.handle_timeout(clock::now()),
                 () = std::future::ready(()), if is_cut_short => {}
@@ -448,6 +459,7 @@ impl Worker {
     }
 
     fn report(&self) {
+        self.subscription.memory.tell();
         self.subscription
             .status
             .update(self.partition, &self.machine);

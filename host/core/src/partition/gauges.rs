@@ -17,6 +17,8 @@ pub struct Gauges {
     pub retrying: usize,
     /// Positions from the first open one to the last admitted, of the topic where they are most.
     pub span: u64,
+    /// How long the first open position of a topic has been open that waits for a retry, where that is longest.
+    pub span_age: Duration,
     /// Events are ready to start and the gate refused them: the operator's pause, the breaker or the rate limit.
     pub held_back: bool,
     /// What is set aside.
@@ -44,6 +46,7 @@ impl Partition {
             running: self.running,
             retrying: self.retries.len(),
             span: self.progress.iter().map(Progress::span).max().unwrap_or(0),
+            span_age: self.span_age(now),
             held_back: self.held_back,
             parked: self.park.counts(),
             park_full: self.park.is_full(),

@@ -5,15 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::outcome::aside;
-use super::{Decoded, Entry, Partition, Stage, Work};
+use super::{Decoded, Entry, Partition, Progress, Stage, Work};
 use crate::gate::Pass;
 use crate::identity::Hash128;
 use crate::time::Millis;
 use crate::unit::{
     Attempts, Completion, Fate, Head, ItemId, Output, ParkedEvent, ParkedSequence, Parking,
-    SequenceKey, TimerChange,
+    Position, SequenceKey, TimerChange,
 };
 
 /// What is parked in a partition.
@@ -468,24 +469,14 @@ impl Partition {
 
     /// The first open position of a topic may not wait longer than the span allows: its sequence is set aside.
     pub(super) fn relieve_span(&mut self, now: Millis, gate: &dyn Pass) {
-        if self.retries.is_empty() || !self.sets_aside() || gate.is_open(now) {
+        if !self.sets_aside() || gate.is_open(now) {
             return;
         }
-        let mut late = HashSet::new();
-        for (topic, progress) in (0..).zip(&self.progress) {
-            let position = crate::unit::Position {
-                topic,
-                offset: progress.frontier(),
-            };
-            let Some(blocker) = self.blocker(ItemId::Record(position)) else {
-                continue;
-            };
-            let limits = &self.config.limits;
-            let age = now.since(self.entries[&blocker].admitted);
-            if progress.span() >= limits.span_max || age >= limits.span_age_max {
-                late.insert(blocker);
-            }
-        }
+        let limits = &self.config.limits;
+        let late = self.blockers().filter(|(_, progress, since)| {
+            progress.span() >= limits.span_max || now.since(*since) >= limits.span_age_max
+        });
+        let late: HashSet<ItemId> = late.map(|(blocker, ..)| blocker).collect();
         for item in late {
             if let Some(Stage::RetryWait(at)) = self.entries.get(&item).map(|entry| &entry.stage) {
                 self.retries.remove(&(*at, item));
@@ -496,18 +487,26 @@ impl Partition {
 
     /// When a first open position will have waited as long as it may.
     pub(super) fn span_due_at(&self) -> Option<Millis> {
-        if self.retries.is_empty() || !self.sets_aside() {
-            return None;
-        }
-        let firsts = (0..).zip(&self.progress).filter_map(|(topic, progress)| {
-            let position = crate::unit::Position {
-                topic,
-                offset: progress.frontier(),
-            };
-            let blocker = self.blocker(ItemId::Record(position))?;
-            Some(self.entries[&blocker].admitted + self.config.limits.span_age_max)
-        });
-        firsts.min()
+        let age_max = self.config.limits.span_age_max;
+        let due = self.blockers().map(|(.., since)| since + age_max);
+        due.min().filter(|_| self.sets_aside())
+    }
+
+    /// How long a first open position has waited.
+    pub(super) fn span_age(&self, now: Millis) -> Duration {
+        let ages = self.blockers().map(|(.., since)| now.since(since));
+        ages.max().unwrap_or_default()
+    }
+
+    /// Whoever waits for a retry and holds the first open position of a topic up, and since when.
+    fn blockers(&self) -> impl Iterator<Item = (ItemId, &Progress, Millis)> {
+        let topics = (0..).zip(&self.progress);
+        let topics = topics.filter(|_| !self.retries.is_empty());
+        topics.filter_map(|(topic, progress)| {
+            let offset = progress.frontier();
+            let blocker = self.blocker(ItemId::Record(Position { topic, offset }))?;
+            Some((blocker, progress, self.entries.get(&blocker)?.admitted))
+        })
     }
 
     /// Whoever waits for a retry so that `item` cannot get its fate: itself, the head of its lane, or the holder of

@@ -69,6 +69,8 @@ pub(crate) struct Ledger {
     inbox: BTreeMap<u64, InboxBlock>,
     pub(crate) stream_time: Millis,
     state: BTreeMap<SequenceKey, BTreeMap<String, Bytes>>,
+    /// When the value `brief` of a sequence expires.
+    brief: BTreeMap<SequenceKey, Millis>,
     pub(crate) timers: BTreeMap<TimerKey, Timer>,
     pub(crate) park: BTreeMap<SequenceKey, BTreeMap<u64, ParkedEvent>>,
     pub(crate) heads: BTreeMap<SequenceKey, ParkedSequence>,
@@ -227,11 +229,22 @@ impl Ledger {
         staged: &StagedState,
         sequence: &SequenceKey,
         name: &str,
+        now: Millis,
+        bug: Bug,
     ) -> Option<Bytes> {
         staged.get(name).unwrap_or_else(|| {
+            let expires = self.brief_until(sequence).filter(|_| name == "brief");
+            if expires.is_some_and(|expires| expires <= now) && bug != Bug::EternalState {
+                return None;
+            }
             let state = self.state.get(sequence)?;
             state.get(name).cloned()
         })
+    }
+
+    /// When the value `brief` of a sequence expires.
+    pub(crate) fn brief_until(&self, sequence: &SequenceKey) -> Option<Millis> {
+        self.brief.get(sequence).copied()
     }
 
     /// A unit is absent; a planted ledger removes its timers all the same.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use weir_core::breaker::{self, Breaker, WhileOpen};
+use weir_core::budget::Budget;
 use weir_core::command::Command;
 use weir_core::event::{Event, Record};
 use weir_core::gate::Gate;
@@ -20,6 +21,10 @@ use crate::rng::Rng;
 
 /// Noon of some day: instants of a run are after it.
 pub(crate) const START_MS: u64 = 1_790_000_000_000;
+
+/// The rate limit of a run that has one: attempts a second, and at once.
+pub(crate) const RATE: u32 = 5;
+pub(crate) const BURST: u32 = 2;
 
 /// Who an event is: tenant, source and id.
 pub(crate) type Identity = (String, String, String);
@@ -66,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) breaker: breaker::Config,
     pub(crate) rate: Option<Rate>,
+    /// What the partition has of the host's memory for itself.
+    pub(crate) own_bytes: usize,
     pub(crate) habits: Habits,
     /// Per topic, in the order of offsets; offsets are missing here and there. The last one is that of the commands.
     pub(crate) log: Vec<BTreeMap<u64, Item>>,
@@ -79,7 +86,9 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         let topics = rng.between(1, 2);
-        let config = config(rng, topics);
+        let (own_bytes, partitions) = (rng.between(100, 20_000), rng.between(1, 4));
+        let memory = Arc::new(Budget::new(2 * own_bytes * partitions, partitions));
+        let config = config(rng, topics, memory);
         let habits = Habits {
             salt: rng.next(),
             timers: config.emit.timers,
@@ -88,12 +97,13 @@ impl Plan {
         let breaker = breaker(rng, &config);
         let rate = rng.percent(15).then(|| {
             let tokens = |n| std::num::NonZeroU32::new(n).unwrap_or(std::num::NonZeroU32::MIN);
-            Rate::new(tokens(5), tokens(2))
+            Rate::new(tokens(RATE), tokens(BURST))
         });
         let mut plan = Self {
             config,
             breaker,
             rate,
+            own_bytes,
             habits,
             log: vec![BTreeMap::new(); topics + 1],
             gap_max: 3,
@@ -228,7 +238,7 @@ fn tenant(event: &Event) -> String {
     tenant.unwrap_or(DEFAULT_TENANT).to_owned()
 }
 
-fn config(rng: &mut Rng, topics: usize) -> Config {
+fn config(rng: &mut Rng, topics: usize, memory: Arc<Budget>) -> Config {
     let name = |prefix: &str| -> Arc<[Arc<str>]> {
         let names = (0..=topics).map(|topic| format!("{prefix}{topic}").into());
         names.collect()
@@ -279,6 +289,7 @@ fn config(rng: &mut Rng, topics: usize) -> Config {
             ..inbox::Config::default()
         }),
         limits: limits(rng),
+        memory,
     }
 }
 

@@ -5,13 +5,15 @@ mod judge;
 mod operate;
 mod owner;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use weir_core::budget::{Budget, Share};
 use weir_core::event::Outcome;
 use weir_core::gate::{Gate, Pass};
 use weir_core::partition::{
-    Action, Attempt, AttemptId, Config, Load, Loaded, Partition, StagedState,
+    Action, Attempt, AttemptId, Config, Load, Loaded, Ordering, Partition, StagedState,
 };
 use weir_core::time::Millis;
 use weir_core::unit::{CommitResult, ItemId, Position, SequenceKey, Unit};
@@ -72,10 +74,24 @@ pub(crate) fn shrink(broken: Box<Broken>, bug: Bug) -> Box<Broken> {
 
 /// A machine that is not to ask the inbox has none: the shell asks it.
 fn machine_config(plan: &Plan, bug: Bug) -> Config {
-    Config {
-        inbox: plan.config.inbox.filter(|_| bug != Bug::EarlyInbox),
-        ..plan.config.clone()
+    let mut config = plan.config.clone();
+    match bug {
+        Bug::EarlyInbox => config.inbox = None,
+        Bug::LongSpan => config.limits.span_age_max = Duration::from_secs(3_600),
+        Bug::IgnoredOrdering => config.ordering = Ordering::Key,
+        Bug::GreedyPartition => config.memory = Arc::new(Budget::new(1 << 30, 1)),
+        _ => {}
     }
+    config
+}
+
+/// The gate of a host.
+fn host_gate(plan: &Plan, bug: Bug, now: Millis) -> Gate {
+    let mut gate = plan.gate(now);
+    if bug == Bug::IgnoredRate {
+        gate.rate = None;
+    }
+    gate
 }
 
 /// An attempt that the shell is running, and what it has read so far.
@@ -97,6 +113,10 @@ struct Simulation {
     now: Millis,
     /// Milliseconds in which the gate was closed since this owner took over.
     closed_ms: u64,
+    /// When attempts started on this host, the last ones.
+    starts: VecDeque<Millis>,
+    /// What the other partitions of the host hold in memory.
+    others: Share,
     /// Faults are over.
     calm: bool,
     revoked: bool,
@@ -127,7 +147,7 @@ impl Simulation {
             bug,
             rng,
             machine: Partition::new(machine_config(&plan, bug), 1, restore),
-            gate: plan.gate(now),
+            gate: host_gate(&plan, bug, now),
             blind: plan.gate(now),
             plan,
             ledger,
@@ -137,6 +157,8 @@ impl Simulation {
             },
             now,
             closed_ms: 0,
+            starts: VecDeque::new(),
+            others: Share::new(Arc::clone(&plan.config.memory)),
             calm: false,
             revoked: false,
             next: ends.clone(),
@@ -194,8 +216,20 @@ impl Simulation {
         self.judge()
     }
 
+    /// Other partitions take of the host's memory, and give it back or not.
+    fn crowd(&mut self) {
+        if self.others.has_room() {
+            self.others.take(self.rng.below(20_000));
+        } else if self.rng.percent(50) {
+            self.others.give_back(self.others.bytes());
+        }
+    }
+
     /// Producers write on.
     fn append(&mut self) {
+        if !self.calm {
+            self.crowd();
+        }
         for (end, items) in self.ends.iter_mut().zip(&self.plan.log) {
             let last = items.last_key_value().map_or(0, |(offset, _)| offset + 1);
             let more = if self.calm { last } else { self.rng.next() % 8 };
@@ -224,6 +258,7 @@ impl Simulation {
                 continue;
             }
             let item = item.clone();
+            self.judge_memory(takes)?;
             if self.bug != Bug::Reordered {
                 self.next[topic] = self.next[topic].max(offset + 1);
             } else if offset == self.next[topic] {

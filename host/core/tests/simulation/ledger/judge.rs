@@ -1,6 +1,7 @@
 //! Whether a completion may be what it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_core::emission;
 use weir_core::event::{Event, Record};
@@ -13,7 +14,7 @@ use weir_core::unit::{
 
 use super::{Judged, Ledger, check};
 use crate::bug::Bug;
-use crate::handler::to_number;
+use crate::handler::{BRIEF_MS, to_number};
 use crate::plan::{Identity, Plan, decode, identity};
 use crate::told::{Expected, Told};
 
@@ -90,7 +91,7 @@ impl Ledger {
             ItemId::Timer(id) => self.firing(plan, told, id, unit, completion)?,
         };
         match completion.fate {
-            Fate::Handled => self.handled(plan, told, &original, completion),
+            Fate::Handled => self.handled(plan, told, &original, unit, completion),
             Fate::Dead => self.dead(plan, told, &original, completion, bug),
             Fate::Parked => self.set_aside(plan, &original, completion),
             Fate::Duplicate | Fate::Filtered | Fate::Skipped => {
@@ -292,6 +293,7 @@ impl Ledger {
         plan: &Plan,
         told: &Told,
         original: &Original,
+        unit: &Unit,
         completion: &Completion,
     ) -> Judged {
         let item = completion.item;
@@ -334,14 +336,22 @@ impl Ledger {
         })?;
         judge_emissions(plan, original, completion, expected)?;
         judge_timers(original, completion, expected)?;
-        self.judge_state(original, completion)
+        self.judge_state(original, unit, completion)
     }
 
     /// The state is what a handler would leave that runs the sequence alone.
-    fn judge_state(&mut self, original: &Original, completion: &Completion) -> Judged {
+    fn judge_state(&mut self, original: &Original, unit: &Unit, completion: &Completion) -> Judged {
         let (item, sequence) = (completion.item, &completion.sequence);
         let state = self.state.entry(sequence.clone()).or_default();
         for write in &completion.output.state {
+            let ttl = (write.name == "brief").then_some(BRIEF_MS);
+            check("I2", write.ttl_ms == ttl, || {
+                format!("{item:?} writes {} for {:?}", write.name, write.ttl_ms)
+            })?;
+            if let Some(ttl) = ttl {
+                let expires = unit.staged_at + Duration::from_millis(ttl);
+                self.brief.insert(sequence.clone(), expires);
+            }
             match &write.value {
                 Some(value) => state.insert(write.name.clone(), value.clone()),
                 None => state.remove(&write.name),

@@ -13,7 +13,7 @@ use super::{Flight, Simulation};
 use crate::bug::Bug;
 use crate::handler::{self, Read, Script, Temper};
 use crate::ledger::{Judged, check};
-use crate::plan::identity;
+use crate::plan::{BURST, RATE, identity};
 use crate::told::Expected;
 
 impl Simulation {
@@ -36,6 +36,7 @@ impl Simulation {
             )
         })?;
         self.judge_gate(&attempt)?;
+        self.judge_rate(&attempt)?;
         match item {
             ItemId::Record(_) => self.judge_record(&attempt)?,
             ItemId::Parked(number) => self.judge_parked(&attempt, number)?,
@@ -98,6 +99,23 @@ impl Simulation {
                 )
             },
         )
+    }
+
+    /// As many start in any time as the rate and its burst allow, whatever they are.
+    fn judge_rate(&mut self, attempt: &Attempt) -> Judged {
+        if self.plan.rate.is_none() || attempt.fallback {
+            return Ok(());
+        }
+        self.starts.push_front(self.now);
+        self.starts.truncate(20);
+        for (at, since) in self.starts.iter().enumerate() {
+            let passed = u64::try_from(self.now.since(*since).as_millis()).unwrap_or(0);
+            let allowed = u64::from(BURST) + u64::from(RATE) * passed / 1_000;
+            check("I10", at as u64 + 1 <= allowed, || {
+                format!("{} attempts start within {passed} ms", at + 1)
+            })?;
+        }
+        Ok(())
     }
 
     fn judge_record(&self, attempt: &Attempt) -> Judged {
@@ -199,6 +217,7 @@ impl Simulation {
         if self.flights[at].read.is_none() {
             // Reads and the end of an attempt are apart, so that commits come between.
             let read = self.read(&self.flights[at].attempt);
+            self.judge_brief(&self.flights[at].attempt, read)?;
             self.flights[at].read = Some(read);
             if self.rng.percent(50) {
                 return Ok(());
@@ -243,7 +262,23 @@ impl Simulation {
                 .unwrap_or(&attempt.staged),
             _ => &attempt.staged,
         };
-        Read::new(|name| self.ledger.read(staged, &attempt.sequence, name))
+        let ledger = &self.ledger;
+        Read::new(|name| ledger.read(staged, &attempt.sequence, name, self.now, self.bug))
+    }
+
+    /// A value that expires is there until then, and not after.
+    fn judge_brief(&self, attempt: &Attempt, read: Read) -> Judged {
+        let Some(expires) = self.ledger.brief_until(&attempt.sequence) else {
+            return Ok(());
+        };
+        let staged = attempt.staged.get("brief").is_some();
+        let there = staged || expires > self.now;
+        check("I2", read.brief.is_some() == there, || {
+            format!(
+                "{:?} reads {:?}, kept until {expires:?}",
+                attempt.id, read.brief
+            )
+        })
     }
 
     pub(super) fn outcome(&mut self, flight: &Flight) -> Outcome {

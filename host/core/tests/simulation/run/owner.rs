@@ -6,7 +6,7 @@ use weir_core::event::Outcome;
 use weir_core::partition::Partition;
 use weir_core::unit::{InboxBlock, ItemId};
 
-use super::{Simulation, machine_config};
+use super::{Simulation, host_gate, machine_config};
 use crate::bug::Bug;
 use crate::ledger::{Judged, check};
 use crate::told::Told;
@@ -93,7 +93,8 @@ impl Simulation {
         self.restore(&running);
         self.told.suspects = suspects;
         if !orderly {
-            self.gate = self.plan.gate(self.now);
+            self.gate = host_gate(&self.plan, self.bug, self.now);
+            self.starts.clear();
             self.blind = self.plan.gate(self.now);
         }
         let starts = self.machine.start_positions();

@@ -166,7 +166,6 @@ async fn grow_topic(host: &Fixture) -> Vec<Raised> {
     app::serve(
         host.subscription(Arc::new(host.store.clone())),
         Arc::new(host.config.clone()),
-        1,
         CancellationToken::new(),
         TaskTracker::new(),
         tokio::runtime::Handle::current(),
