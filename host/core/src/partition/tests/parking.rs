@@ -356,6 +356,33 @@ fn a_parked_event_that_could_not_be_read_runs_once() {
 }
 
 #[test]
+fn a_sequence_whose_events_have_vanished_is_no_longer_parked() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    park_first(&mut bench, &mut stored);
+    bench.now = bench.machine.poll_timeout().expect("the head is due");
+    let load = bench.load();
+    let Load::Parked(sequence) = load.clone() else {
+        panic!("{load:?}");
+    };
+    bench
+        .machine
+        .handle_loaded(bench.now, load, Loaded::Parked(None));
+    let unit = bench.unit();
+    assert_eq!(unit.heads, [(sequence.clone(), None)]);
+    let away = CommitResult::Unavailable {
+        message: String::new(),
+    };
+    bench.answer(unit.number, away);
+    bench.pass(Duration::from_secs(1));
+    let unit = bench.unit();
+    assert_eq!(unit.heads, [(sequence, None)], "it is said until it is durable");
+    bench.committed(&unit);
+    bench.feed(1, Some("k"), "1");
+    assert_eq!(bench.attempt().id.item, record(1));
+    assert_eq!(bench.machine.gauges(bench.now).parked, Counts::default());
+}
+
+#[test]
 fn two_replays_of_a_letter_without_a_key_run_it_once() {
     let (mut bench, mut stored) = (bench(), Stored::default());
     let command = Command {
