@@ -11,42 +11,46 @@
 //! a retry, staged with a fate, in the unit that is being committed, gone. A parked event waits in the ledger and is no
 //! item until it is the first of its sequence and due.
 
+mod action;
 mod admission;
 mod claims;
 mod commit;
+mod config;
 mod gauges;
 mod lane;
+mod loading;
 mod operate;
 mod outcome;
 mod park;
+mod parking;
 mod progress;
+mod span;
 mod suspects;
 mod timers;
+mod withdrawal;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
 
 use crate::breaker::Ticket;
-use crate::budget::{Budget, Share};
+use crate::budget::Share;
 use crate::command::Command;
-use crate::dead_letter;
-use crate::emission;
 use crate::event::{Event, FailureKind, Record};
 use crate::gate::Pass;
 use crate::identity::Hash128;
-use crate::inbox::{self, AlreadyHashed, Inbox};
-use crate::retry::{self, Instant};
+use crate::inbox::{AlreadyHashed, Inbox};
+use crate::retry::Instant;
 use crate::time::Millis;
 use crate::unit::{
-    Active, Attempts, Completion, Fate, ItemId, LetterStatus, Marked, Origin, ParkedEvent,
-    Position, Restore, SequenceKey, Timer, TimerKey, TimerPage, Unit,
+    Active, Attempts, Completion, Fate, ItemId, Output, ParkedEvent, Position, Restore,
+    SequenceKey, TimerKey,
 };
 
+pub use self::action::{Action, Attempt, AttemptId, Decoded, Load, Loaded};
+pub use self::config::{Config, Limits, OnDead, Ordering};
 pub use self::gauges::{Counts, Gauges};
 pub use self::lane::StagedState;
 use self::lane::{Lane, Lanes};
@@ -58,219 +62,6 @@ pub use self::timers::{TIMER_NAME, TIMER_TYPE, TIMERS_RESIDENT_MAX};
 
 /// The tenant of an event that names none.
 pub const DEFAULT_TENANT: &str = "default";
-
-/// What is fixed for the life of a partition's machine.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Who handles, and where dead letters come from.
-    pub source: dead_letter::Source,
-    /// Partition number.
-    pub partition: u32,
-    /// Full names of the topics; [`Position::topic`] indexes them.
-    pub topics: Arc<[Arc<str>]>,
-    /// Which of them carries the operator's commands, if any.
-    pub commands: Option<u16>,
-    /// Their dead-letter topics, in the same order; the one of the command topic is not used.
-    pub dead_letter_topics: Arc<[Arc<str>]>,
-    /// What follows a death.
-    pub on_dead: OnDead,
-    /// Which events wait for one another.
-    pub ordering: Ordering,
-    /// What the handler may emit.
-    pub emit: emission::Rules,
-    /// What the handler may emit that takes its place while the breaker is open.
-    pub fallback: Option<emission::Rules>,
-    /// True when the handler has state or timers: a record without a key is a dead letter.
-    pub keyed_only: bool,
-    /// Whether the ledger can set sequences aside; without, an event waits at the delays of R3 with its position open.
-    pub parks: bool,
-    /// Retry schedule.
-    pub retry: retry::Config,
-    /// Inbox window; none switches L1 off.
-    pub inbox: Option<inbox::Config>,
-    /// Bounds.
-    pub limits: Limits,
-    /// Memory of the host for events, those of the other partitions too.
-    pub memory: Arc<Budget>,
-}
-
-/// Which events wait for one another: none starts before those that came before it have their fate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ordering {
-    /// Those of a sequence. One that keeps failing is set aside, and its sequence with it.
-    #[default]
-    Key,
-    /// All of the partition. None is set aside: the partition waits for the one that fails. State and timers are the
-    /// sequence's all the same.
-    Partition,
-    /// None: each event is a sequence of its own. The handler has neither state nor timers.
-    None,
-}
-
-/// What follows the death of an event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnDead {
-    /// Its sequence goes on.
-    #[default]
-    Release,
-    /// Its sequence waits for an operator.
-    Hold,
-    /// There is no dead-letter topic: the partition stops, with an alarm.
-    Stop,
-}
-
-/// Bounds of one partition; each keeps memory or an outage small (I10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Events that are ready or running. More would only wait in memory.
-    pub in_flight_max: usize,
-    /// Attempts that run at a time: each holds an instance.
-    pub running_max: usize,
-    /// From the first open position to the last admitted, per topic.
-    pub span_max: u64,
-    /// How long the first open position may wait for a retry before its sequence is set aside.
-    pub span_age_max: Duration,
-    /// Bytes of admitted records and of what they are about to write.
-    pub bytes_max: usize,
-    /// Bytes that parked events of the subscription may take on this host: then its partitions pause.
-    pub park_bytes_max: u64,
-    /// Events in one unit.
-    pub unit_events_max: usize,
-    /// Bytes written by one unit.
-    pub unit_bytes_max: usize,
-    /// How long a staged event waits for company while attempts are still running.
-    pub unit_linger: Duration,
-    /// Timers in memory. Beyond it the later ones are read when their turn comes.
-    pub timers_resident_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            in_flight_max: 256,
-            running_max: 64,
-            span_max: 65_536,
-            span_age_max: Duration::from_secs(30),
-            bytes_max: 16 << 20,
-            park_bytes_max: 1 << 30,
-            unit_events_max: 1_024,
-            unit_bytes_max: 4 << 20,
-            unit_linger: Duration::from_millis(2),
-            timers_resident_max: TIMERS_RESIDENT_MAX,
-        }
-    }
-}
-
-/// What the shell made of a record before it reached the machine.
-#[derive(Clone, Debug)]
-pub enum Decoded {
-    /// An event for the handler.
-    Event(Arc<Event>),
-    /// An event that the subscription's filter refuses.
-    Filtered,
-    /// A record with nothing to handle.
-    Skipped,
-    /// No event: code and message for the dead letter.
-    Poison {
-        /// Stable, lower-case.
-        code: String,
-        /// For people.
-        message: String,
-    },
-    /// What an operator asks; the record is the letter's own.
-    Command {
-        /// What is asked.
-        command: Box<Command>,
-        /// What the letter's record carries.
-        letter: Box<Decoded>,
-    },
-}
-
-impl Decoded {
-    fn event(&self) -> Option<&Event> {
-        match self {
-            Self::Event(event) => Some(event),
-            Self::Filtered | Self::Skipped | Self::Poison { .. } | Self::Command { .. } => None,
-        }
-    }
-}
-
-/// Names one attempt; the outcome of another one is not taken for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptId {
-    /// Epoch of the assignment in which it was started.
-    pub epoch: u64,
-    /// What it is made for.
-    pub item: ItemId,
-    /// Counts the attempts of the epoch.
-    pub serial: u64,
-}
-
-/// An attempt to run.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    /// To be given back with the outcome.
-    pub id: AttemptId,
-    /// 1 for the first.
-    pub number: u32,
-    /// What the handler sees.
-    pub event: Arc<Event>,
-    /// What carried it.
-    pub record: Arc<Record>,
-    /// Where it stood.
-    pub origin: Origin,
-    /// Owner of the event.
-    pub tenant: Arc<str>,
-    /// Whose state it reads.
-    pub sequence: SequenceKey,
-    /// Writes of earlier events of the sequence that are not committed: they hide what the ledger holds.
-    pub staged: StagedState,
-    /// True when the fallback handler is to be called, without state and timers.
-    pub fallback: bool,
-}
-
-/// What the shell reads from the ledger for the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Load {
-    /// The first parked event of this sequence.
-    Parked(SequenceKey),
-    /// This timer.
-    Timer(ItemId, TimerKey),
-    /// The first timers, so many of them.
-    Timers(usize),
-    /// The status of the dead letter that this command names, and the first parked event of the sequence.
-    Letter(ItemId, Hash128, SequenceKey),
-    /// Whether the inbox block of one of these units has the id of this item, and the last that does.
-    Mark(ItemId, Hash128, Vec<RangeInclusive<u64>>),
-}
-
-/// What the ledger holds.
-#[derive(Clone, Debug)]
-pub enum Loaded {
-    /// Answers [`Load::Parked`], with what its record carries.
-    Parked(Option<(ParkedEvent, Decoded)>),
-    /// Answers [`Load::Timer`], with what its record carries.
-    Timer(Option<(Timer, Decoded)>),
-    /// Answers [`Load::Timers`].
-    Timers(TimerPage),
-    /// Answers [`Load::Letter`].
-    Letter(Option<LetterStatus>, Option<ParkedEvent>),
-    /// Answers [`Load::Mark`].
-    Mark(Option<Marked>),
-    /// The ledger could not be read: it is asked again after a while.
-    Unavailable,
-}
-
-/// Work for the shell.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Run this and answer by [`Partition::handle_outcome`].
-    Attempt(Box<Attempt>),
-    /// Read this and answer by [`Partition::handle_loaded`], before any other call.
-    Load(Load),
-    /// Commit this and answer by [`Partition::handle_commit`].
-    Commit(Box<Unit>),
-}
 
 /// Counters since the start of the assignment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -343,8 +134,10 @@ struct Entry {
     /// None for what no handler sees, and for what is not loaded.
     event: Option<Arc<Event>>,
     mark: Option<Hash128>,
-    /// What it holds in memory: its record, and what it is to write.
+    /// Bytes of its record.
     bytes: usize,
+    /// Bytes of what it is to write.
+    written: usize,
     admitted: Millis,
     work: Work,
     stage: Stage,
@@ -687,13 +480,15 @@ impl Partition {
         }
         if let Some(lane) = self.lanes.get_mut(&entry.sequence) {
             lane.remove(item);
-            self.lanes.tidy(&entry.sequence);
+            if lane.is_empty() {
+                self.lanes.remove(&entry.sequence);
+            }
         }
         self.wake_head(&entry.sequence);
     }
 
     /// Gives an item its fate; the next one of its sequence may go on, and those that wait for its id.
-    fn stage(&mut self, now: Millis, item: ItemId, fate: Fate, output: crate::unit::Output) {
+    fn stage(&mut self, now: Millis, item: ItemId, fate: Fate, output: Output) {
         let Some(entry) = self.entries.get_mut(&item) else {
             return;
         };
@@ -721,9 +516,8 @@ impl Partition {
             mark,
             output,
         };
-        let written = commit::completion_bytes(&completion);
-        entry.bytes += written;
-        self.memory.take(written);
+        entry.written = commit::completion_bytes(&completion);
+        self.memory.take(entry.written);
         entry.stage = Stage::Staged(Arc::new(completion));
         self.staged.push_back(item);
         self.commits.staged(now);

@@ -131,7 +131,6 @@ fn runtime(name: &str) -> anyhow::Result<Runtime> {
 struct App {
     config: Arc<Config>,
     store: Embedded,
-    bus: Arc<dyn Bus>,
     handlers: Arc<Handlers>,
     subscriptions: Vec<Arc<Subscription>>,
     jobs: Arc<Jobs>,
@@ -180,7 +179,7 @@ impl App {
         ));
         let server = HttpServer::bind(
             http_config(config)?,
-            Arc::clone(&bus),
+            bus,
             Arc::clone(&status) as _,
             Arc::new(admin),
         )
@@ -189,7 +188,6 @@ impl App {
         Ok(Self {
             config: Arc::clone(config),
             store: store.clone(),
-            bus,
             handlers,
             subscriptions,
             jobs,

@@ -71,7 +71,9 @@ pub enum JobError {
     )]
     Nothing(String),
     /// More than this takes at once.
-    #[error("more than {0} dead letters fit or stand in the sequences of those that do: choose fewer with --code, --class or --since")]
+    #[error(
+        "more than {0} dead letters fit or stand in the sequences of those that do: choose fewer with --code, --class or --since"
+    )]
     TooMany(usize),
     /// Letters could not be read.
     #[error(transparent)]

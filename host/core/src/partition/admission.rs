@@ -2,14 +2,13 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::claims::Claim;
 use super::{
-    Action, Attempt, AttemptId, DEFAULT_TENANT, Decoded, Entry, Load, Loaded, Ordering, Partition,
-    Runner, Stage, Work,
+    Action, Attempt, AttemptId, DEFAULT_TENANT, Decoded, Entry, Load, Ordering, Partition, Runner,
+    Stage, Work,
 };
 use crate::breaker::{Permit, Ticket};
 use crate::dead_letter;
@@ -18,15 +17,12 @@ use crate::event::{Event, Record};
 use crate::gate::Pass;
 use crate::identity::inbox_mark;
 use crate::time::Millis;
-use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey, TimerSlot};
+use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey};
 
 /// Crashes of the host in which an event ran alone before it is taken for the cause.
 pub(super) const CRASHES_MAX: u32 = 3;
 /// How many ready items are looked through for one that the gate lets pass: probes come from different sequences.
 const GATE_SCAN_MAX: usize = 16;
-/// Before the ledger is read again after a failed read.
-const LOAD_BACK_OFF: Duration = Duration::from_secs(1);
-
 /// What follows from looking at a ready item.
 enum Step {
     /// This is to be done.
@@ -105,6 +101,7 @@ impl Partition {
             sequence,
             tenant,
             bytes: record.bytes(),
+            written: 0,
             record,
             event,
             mark,
@@ -145,61 +142,6 @@ impl Partition {
         if head && waits {
             self.make_ready(item);
         }
-    }
-
-    /// Makes items of what is due in the ledger, as far as there is room, and says what must be read.
-    pub(super) fn wake(&mut self, now: Millis) -> Option<Load> {
-        if !self.may_wake() {
-            return None;
-        }
-        if let Some(sequence) = self.park.pop_due(now) {
-            return Some(Load::Parked(sequence));
-        }
-        if self.timers.must_load(now) {
-            // Those that fire already, or wait for a parked sequence, are not to hide the others.
-            return Some(Load::Timers(self.timers.page(self.entries.len())));
-        }
-        while self.may_wake()
-            && let Some((due, key, id)) = self.timers.pop_due(now)
-        {
-            let item = ItemId::Timer(id);
-            if matches!(key.slot, TimerSlot::Named(_)) && self.park.contains(&key.sequence) {
-                self.timers.sleep(due, key, id);
-                continue;
-            }
-            if self.entries.contains_key(&item) {
-                continue;
-            }
-            let SequenceKey::Keyed { tenant, key: bytes } = &key.sequence else {
-                continue;
-            };
-            let record = Record {
-                key: Some(bytes.clone()),
-                ..Record::default()
-            };
-            let emission = matches!(key.slot, TimerSlot::Emission(_));
-            let entry = Entry {
-                sequence: if emission {
-                    SequenceKey::Alone(item)
-                } else {
-                    key.sequence.clone()
-                },
-                tenant: Arc::clone(tenant),
-                bytes: record.bytes(),
-                record: Arc::new(record),
-                event: None,
-                mark: None,
-                admitted: due,
-                work: if emission {
-                    Work::Emission(key)
-                } else {
-                    Work::Timer(key)
-                },
-                stage: Stage::Queued,
-            };
-            self.admit(item, entry, true);
-        }
-        None
     }
 
     /// Starts the next ready item, unless it has a fate without an attempt or something stands in its way.
@@ -440,28 +382,6 @@ impl Partition {
         })))
     }
 
-    /// What an item carries is here: it goes on to its attempt, or gets its fate without one.
-    pub(super) fn begin(&mut self, now: Millis, item: ItemId, decoded: Decoded) {
-        match decoded {
-            Decoded::Event(event) => {
-                if let Some(entry) = self.entries.get_mut(&item) {
-                    entry.event = Some(event);
-                }
-                self.make_ready(item);
-            }
-            Decoded::Poison { code, message } => {
-                let cause = dead_letter::Cause::poison(code, message);
-                self.die(now, item, cause);
-            }
-            // No handler wants it any more.
-            Decoded::Filtered | Decoded::Skipped | Decoded::Command { .. } => {
-                let mut output = Output::default();
-                self.leave_source(now, item, &mut output);
-                self.stage(now, item, Fate::Skipped, output);
-            }
-        }
-    }
-
     /// Where an item stood, in the bus's own words. A timer stood in the ledger.
     pub(super) fn origin(&self, item: ItemId) -> Origin {
         let earlier = match self.entries.get(&item).map(|entry| &entry.work) {
@@ -484,52 +404,6 @@ impl Partition {
     /// Where timers stand.
     pub(super) fn ledger_topic(&self) -> String {
         format!("_weir.{}.ledger", self.config.source.group)
-    }
-
-    /// Takes in what the ledger holds; `load` is what was asked.
-    pub fn handle_loaded(&mut self, now: Millis, load: Load, loaded: Loaded) {
-        match (load, loaded) {
-            (Load::Parked(sequence), Loaded::Parked(Some((event, decoded)))) => {
-                self.unpark(now, sequence, event, decoded);
-            }
-            (Load::Parked(sequence), Loaded::Parked(None)) => {
-                self.park.vanished(&sequence);
-                self.commits.attempts_changed(now);
-            }
-            (Load::Parked(sequence), _) => self.park.postpone(&sequence, now + LOAD_BACK_OFF),
-            (Load::Timer(item, _), Loaded::Timer(timer)) => match timer {
-                Some((timer, decoded)) if ItemId::Timer(timer.id) == item && timer.due <= now => {
-                    self.fire(now, item, timer, decoded);
-                }
-                // The same setting was made again, for later.
-                Some((timer, _)) if ItemId::Timer(timer.id) == item => self.forget_unfated(item),
-                Some(_) | None => {
-                    self.tallies.remove(&item);
-                    self.forget_unfated(item);
-                }
-            },
-            (Load::Letter(item, ..), Loaded::Letter(status, head)) => {
-                self.obey(now, item, status, head);
-            }
-            (Load::Mark(item, mark, _), Loaded::Mark(found)) => self.marked(now, item, mark, found),
-            (Load::Timer(item, _) | Load::Letter(item, ..) | Load::Mark(item, ..), _) => {
-                if let Some(entry) = self.entries.get_mut(&item) {
-                    let at = now + LOAD_BACK_OFF;
-                    entry.stage = Stage::RetryWait(at);
-                    self.retries.insert((at, item));
-                }
-            }
-            (Load::Timers(_), Loaded::Timers(page)) => {
-                let entries = &self.entries;
-                let known =
-                    |id: &crate::identity::Hash128| entries.contains_key(&ItemId::Timer(*id));
-                self.timers.take(page, known);
-                if self.forget_timers() {
-                    self.commits.attempts_changed(now);
-                }
-            }
-            (Load::Timers(_), _) => self.timers.postpone(now + LOAD_BACK_OFF),
-        }
     }
 }
 

@@ -87,11 +87,9 @@ impl Lanes {
         }
     }
 
-    /// Forgets a lane that has become empty.
-    pub(super) fn tidy(&mut self, sequence: &SequenceKey) {
-        if self.by_sequence.get(sequence).is_some_and(Lane::is_empty) {
-            self.by_sequence.remove(sequence);
-        }
+    /// Forgets the lane of a sequence, which is empty. That of all sequences stays.
+    pub(super) fn remove(&mut self, sequence: &SequenceKey) {
+        self.by_sequence.remove(sequence);
     }
 
     /// Whether these sequences stand in one lane.

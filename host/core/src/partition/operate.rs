@@ -33,6 +33,7 @@ impl Partition {
             sequence,
             tenant,
             bytes: record.bytes(),
+            written: 0,
             record,
             event: None,
             mark: None,

@@ -280,7 +280,7 @@ impl Partition {
         self.tallies.insert(item, attempts);
     }
 
-    fn is_parked_item(&self, item: ItemId) -> bool {
+    pub(super) fn is_parked_item(&self, item: ItemId) -> bool {
         let entry = self.entries.get(&item);
         entry.is_some_and(|entry| matches!(entry.work, Work::Parked(_)))
     }

@@ -3,19 +3,13 @@
 //! The ledger holds their events; here is what is next for each sequence. One event of a sequence is tried at a time,
 //! and the next one is read from the ledger when the fate of the one before it is durable.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::outcome::aside;
-use super::{Decoded, Entry, Partition, Progress, Stage, Work};
+use super::outcome::fresh_head;
 use crate::gate::Pass;
 use crate::identity::Hash128;
 use crate::time::Millis;
-use crate::unit::{
-    Attempts, Completion, Fate, Head, ItemId, Output, ParkedEvent, ParkedSequence, Parking,
-    Position, SequenceKey, TimerChange,
-};
+use crate::unit::{Attempts, Completion, Head, ParkedSequence, Parking, SequenceKey};
 
 /// What is parked in a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +60,19 @@ struct Parked {
     queued: Option<Millis>,
 }
 
+impl Parked {
+    fn new(head: Head, durable: Option<ParkedSequence>) -> Self {
+        Self {
+            durable,
+            head,
+            joining: 0,
+            active: false,
+            not_before: Millis(0),
+            queued: None,
+        }
+    }
+}
+
 impl Park {
     pub(super) fn restore(sequences: Vec<(SequenceKey, ParkedSequence)>, next: u64) -> Self {
         let mut park = Self {
@@ -73,14 +80,7 @@ impl Park {
             ..Self::default()
         };
         for (key, durable) in sequences {
-            let parked = Parked {
-                durable: Some(durable),
-                head: durable.head,
-                joining: 0,
-                active: false,
-                not_before: Millis(0),
-                queued: None,
-            };
+            let parked = Parked::new(durable.head, Some(durable));
             park.measure(None, Some(durable));
             park.sequences.insert(key.clone(), parked);
             park.settle(&key);
@@ -178,6 +178,28 @@ impl Park {
         self.settle(sequence);
     }
 
+    /// The number of the next event that is parked.
+    pub(super) fn take_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Makes a sequence known as parked that was not.
+    pub(super) fn begin(&mut self, sequence: SequenceKey, head: Head) {
+        self.sequences.insert(sequence, Parked::new(head, None));
+    }
+
+    /// Its first event is tried again, not before `due`.
+    pub(super) fn wait(&mut self, sequence: SequenceKey, due: Millis, attempts: Attempts) {
+        if let Some(parked) = self.sequences.get_mut(&sequence) {
+            parked.head.due = due;
+            parked.head.attempts = attempts;
+            parked.active = false;
+        }
+        self.settle(&sequence);
+        self.dirty.insert(sequence);
+    }
+
     /// A staged event joins the sequence.
     pub(super) fn staged(&mut self, sequence: &SequenceKey) {
         if let Some(parked) = self.sequences.get_mut(sequence) {
@@ -194,7 +216,7 @@ impl Park {
     }
 
     /// The completion of an event changes a sequence, as `parking` says, and is durable.
-    fn committed(&mut self, sequence: &SequenceKey, parking: &Parking) {
+    pub(super) fn committed(&mut self, sequence: &SequenceKey, parking: &Parking) {
         if let Some(parked) = self.sequences.get_mut(sequence) {
             parked.joining -= u32::from(parking.join.is_some());
             if let Some(head) = parking.head {
@@ -319,7 +341,7 @@ impl Park {
 const NO_EVENTS: ParkedSequence = ParkedSequence {
     count: 0,
     bytes: 0,
-    head: super::outcome::fresh_head(Millis(0)),
+    head: fresh_head(Millis(0)),
 };
 
 fn apply(state: &mut ParkedSequence, parking: &Parking) {
@@ -333,206 +355,5 @@ fn apply(state: &mut ParkedSequence, parking: &Parking) {
     }
     if let Some(head) = parking.head {
         state.head = head;
-    }
-}
-
-impl Partition {
-    /// Sets an event aside: behind its sequence, or as the first of it with what is next.
-    pub(super) fn park(&mut self, now: Millis, item: ItemId, head: Option<Head>) {
-        let Some(entry) = self.entries.get(&item) else {
-            return;
-        };
-        let sequence = entry.sequence.clone();
-        let mut output = Output::default();
-        if let Work::Timer(key) = &entry.work {
-            // The firing is an event of its sequence from here on; the name is free again.
-            output.timers.push(TimerChange {
-                key: key.clone(),
-                timer: None,
-            });
-        }
-        let head = self.begin_park(&sequence, head);
-        output.parking = Some(Box::new(Parking {
-            join: Some(self.parked_event(now, item, None)),
-            leave: None,
-            head,
-        }));
-        self.stage(now, item, Fate::Parked, output);
-    }
-
-    /// Sets an event aside that did not fail: the breaker wants it, or the span is at its bound.
-    pub(super) fn set_aside(&mut self, now: Millis, item: ItemId) {
-        if self.is_in_park(item) {
-            let attempts = self.attempts(item);
-            return self.repark(now, item, now + aside(&self.config.retry), attempts);
-        }
-        let head = Head {
-            due: now + aside(&self.config.retry),
-            attempts: self.attempts(item),
-            letter: None,
-            held: false,
-        };
-        self.park(now, item, Some(head));
-    }
-
-    fn is_in_park(&self, item: ItemId) -> bool {
-        let entry = self.entries.get(&item);
-        entry.is_some_and(|entry| matches!(entry.work, Work::Parked(_)))
-    }
-
-    /// Makes a sequence known as parked; what is next counts only if it was not.
-    pub(super) fn begin_park(
-        &mut self,
-        sequence: &SequenceKey,
-        head: Option<Head>,
-    ) -> Option<Head> {
-        if self.park.contains(sequence) {
-            return None;
-        }
-        let head = head.unwrap_or_else(|| super::outcome::fresh_head(Millis(0)));
-        let parked = Parked {
-            durable: None,
-            head,
-            joining: 0,
-            active: false,
-            not_before: Millis(0),
-            queued: None,
-        };
-        self.park.sequences.insert(sequence.clone(), parked);
-        Some(head)
-    }
-
-    /// The parked form of an item.
-    pub(super) fn parked_event(
-        &mut self,
-        now: Millis,
-        item: ItemId,
-        letter: Option<Hash128>,
-    ) -> ParkedEvent {
-        let number = self.park.next;
-        self.park.next += 1;
-        let record = self.entries.get(&item).map(|entry| (*entry.record).clone());
-        ParkedEvent {
-            number,
-            record: record.unwrap_or_default(),
-            origin: self.origin(item),
-            parked_at: now,
-            parked_active: self.clock.active,
-            letter,
-            replays: 0,
-        }
-    }
-
-    /// The first event of a parked sequence failed, or must wait: what is next is written with the next unit.
-    pub(super) fn repark(&mut self, now: Millis, item: ItemId, due: Millis, attempts: Attempts) {
-        let Some(entry) = self.entries.remove(&item) else {
-            return;
-        };
-        self.memory.give_back(entry.bytes);
-        self.tallies.remove(&item);
-        if let Some(parked) = self.park.sequences.get_mut(&entry.sequence) {
-            parked.head.due = due;
-            parked.head.attempts = attempts;
-            parked.active = false;
-        }
-        self.park.dirty.insert(entry.sequence.clone());
-        self.park.settle(&entry.sequence);
-        self.commits.attempts_changed(now);
-    }
-
-    /// The first event of a parked sequence is here.
-    pub(super) fn unpark(
-        &mut self,
-        now: Millis,
-        sequence: SequenceKey,
-        parked: ParkedEvent,
-        decoded: Decoded,
-    ) {
-        let item = ItemId::Parked(parked.number);
-        let tenant = super::admission::tenant(decoded.event());
-        let record = Arc::new(parked.record.clone());
-        let entry = Entry {
-            tenant,
-            sequence,
-            bytes: record.bytes(),
-            record,
-            event: None,
-            mark: None,
-            // Whatever was parked before the host ended may have been running then.
-            admitted: parked.parked_at,
-            work: Work::Parked(Box::new(parked)),
-            stage: Stage::Queued,
-        };
-        self.admit(item, entry, false);
-        self.begin(now, item, decoded);
-    }
-
-    /// The first open position of a topic may not wait longer than the span allows: its sequence is set aside.
-    pub(super) fn relieve_span(&mut self, now: Millis, gate: &dyn Pass) {
-        if !self.sets_aside() || gate.is_open(now) {
-            return;
-        }
-        let limits = &self.config.limits;
-        let late = self.blockers().filter(|(_, progress, since)| {
-            progress.span() >= limits.span_max || now.since(*since) >= limits.span_age_max
-        });
-        let late: HashSet<ItemId> = late.map(|(blocker, ..)| blocker).collect();
-        for item in late {
-            if let Some(Stage::RetryWait(at)) = self.entries.get(&item).map(|entry| &entry.stage) {
-                self.retries.remove(&(*at, item));
-                self.set_aside(now, item);
-            }
-        }
-    }
-
-    /// When a first open position will have waited as long as it may.
-    pub(super) fn span_due_at(&self) -> Option<Millis> {
-        let age_max = self.config.limits.span_age_max;
-        let due = self.blockers().map(|(.., since)| since + age_max);
-        due.min().filter(|_| self.sets_aside())
-    }
-
-    /// How long a first open position has waited.
-    pub(super) fn span_age(&self, now: Millis) -> Duration {
-        let ages = self.blockers().map(|(.., since)| now.since(since));
-        ages.max().unwrap_or_default()
-    }
-
-    /// Whoever waits for a retry and holds the first open position of a topic up, and since when.
-    fn blockers(&self) -> impl Iterator<Item = (ItemId, &Progress, Millis)> {
-        let topics = (0..).zip(&self.progress);
-        let topics = topics.filter(|_| !self.retries.is_empty());
-        topics.filter_map(|(topic, progress)| {
-            let offset = progress.frontier();
-            let blocker = self.blocker(ItemId::Record(Position { topic, offset }))?;
-            Some((blocker, progress, self.entries.get(&blocker)?.admitted))
-        })
-    }
-
-    /// Whoever waits for a retry so that `item` cannot get its fate: itself, the head of its lane, or the holder of
-    /// its id.
-    fn blocker(&self, item: ItemId) -> Option<ItemId> {
-        let sequence = &self.entries.get(&item)?.sequence;
-        let head = self.lanes.get(sequence).and_then(super::Lane::head)?;
-        let entry = self.entries.get(&head)?;
-        let blocker = match entry.stage {
-            Stage::RetryWait(_) => head,
-            Stage::AwaitsId => self.ids.get(&entry.mark?)?.0,
-            Stage::Queued
-            | Stage::Ready
-            | Stage::Loading
-            | Stage::Running(_)
-            | Stage::Staged(_) => return None,
-        };
-        let entry = self.entries.get(&blocker)?;
-        let waits = matches!(entry.stage, Stage::RetryWait(_)) && entry.event.is_some();
-        // One that waits for the ledger's word on its id may turn out to be a duplicate.
-        let own_id = entry.mark.is_none_or(|mark| self.holds(mark, blocker));
-        (waits && own_id).then_some(blocker)
-    }
-
-    /// Takes over what a durable completion changed in the park.
-    pub(super) fn parking_committed(&mut self, sequence: &SequenceKey, parking: &Parking) {
-        self.park.committed(sequence, parking);
     }
 }

@@ -1,8 +1,14 @@
+use std::time::Duration;
+
 use super::*;
 use crate::breaker::{self, Breaker};
+use crate::budget::Budget;
 use crate::event::{Effects, Emission, Failure, FailureKind, Outcome, StateWrite};
 use crate::gate::Gate;
-use crate::unit::{CommitResult, OpenAttempts, Output};
+use crate::unit::{
+    CommitResult, LetterStatus, OpenAttempts, Origin, ParkedEvent, Timer, TimerPage, Unit,
+};
+use crate::{dead_letter, emission, inbox, retry};
 
 mod ordering;
 mod parking;

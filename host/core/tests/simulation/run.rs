@@ -117,6 +117,8 @@ struct Simulation {
     starts: VecDeque<Millis>,
     /// What the other partitions of the host hold in memory.
     others: Share,
+    /// The gate was closed when the machine was last asked for work.
+    was_closed: bool,
     /// Faults are over.
     calm: bool,
     revoked: bool,
@@ -139,6 +141,7 @@ impl Simulation {
     fn new(seed: u64, bug: Bug) -> Self {
         let mut rng = Rng(seed);
         let plan = Plan::new(&mut rng);
+        let others = Share::new(Arc::clone(&plan.config.memory));
         let ledger = Ledger::default();
         let now = Millis(START_MS);
         let ends = vec![0; plan.log.len()];
@@ -158,7 +161,8 @@ impl Simulation {
             now,
             closed_ms: 0,
             starts: VecDeque::new(),
-            others: Share::new(Arc::clone(&plan.config.memory)),
+            was_closed: false,
+            others,
             calm: false,
             revoked: false,
             next: ends.clone(),
@@ -380,6 +384,7 @@ impl Simulation {
     }
 
     fn take_actions(&mut self) -> Judged {
+        self.was_closed = !self.gate.is_open(self.now);
         for _ in 0..ACTIONS_MAX {
             let blind = self.is_blind()
                 && (self.bug == Bug::IgnoredBreaker || self.flights.len().is_multiple_of(2));

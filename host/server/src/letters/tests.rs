@@ -125,7 +125,10 @@ fn the_sequences_of_letters_are_meant_whole_and_by_partition() {
         ..letter()
     };
     assert!(!of(0, None).admits(now, &alone));
-    assert!(of(0, Some("abc")).dead_only, "what is done is not sent again");
+    assert!(
+        of(0, Some("abc")).dead_only,
+        "what is done is not sent again"
+    );
 }
 
 #[test]

@@ -375,7 +375,11 @@ fn a_sequence_whose_events_have_vanished_is_no_longer_parked() {
     bench.answer(unit.number, away);
     bench.pass(Duration::from_secs(1));
     let unit = bench.unit();
-    assert_eq!(unit.heads, [(sequence, None)], "it is said until it is durable");
+    assert_eq!(
+        unit.heads,
+        [(sequence, None)],
+        "it is said until it is durable"
+    );
     bench.committed(&unit);
     bench.feed(1, Some("k"), "1");
     assert_eq!(bench.attempt().id.item, record(1));

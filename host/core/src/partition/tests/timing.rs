@@ -209,7 +209,11 @@ fn attempts_of_a_timer_that_was_cancelled_while_it_was_not_in_memory_are_forgott
     let mut bench = Bench::restored(config(), restore(true));
     bench.feed(0, Some("k"), "0");
     let unit = bench.unit();
-    assert_eq!(unit.open, [gone], "it may be among those that were not read");
+    assert_eq!(
+        unit.open,
+        [gone],
+        "it may be among those that were not read"
+    );
     bench.committed(&unit);
     bench.run(done("1"));
     let unit = bench.unit();

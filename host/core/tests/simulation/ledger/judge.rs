@@ -8,7 +8,7 @@ use weir_core::event::{Event, Record};
 use weir_core::identity::Hash128;
 use weir_core::partition::Decoded;
 use weir_core::unit::{
-    Completion, Fate, ItemId, Origin, Output, ParkedEvent, Position, TimerChange, TimerKey,
+    Completion, Fate, ItemId, Origin, Output, ParkedEvent, Position, Timer, TimerChange, TimerKey,
     TimerSlot, Unit,
 };
 
@@ -245,7 +245,16 @@ impl Ledger {
             partition: plan.config.partition,
             offset: 0,
         };
-        let mut original = Original::stored(plan, &timer.out.record, origin);
+        // And so was what it carried.
+        let published = completion.output.records.first();
+        let was = |before: &&Timer| {
+            let old = &before.out.record;
+            published.is_some_and(|out| {
+                out.record.value == old.value && out.record.headers.starts_with(&old.headers)
+            })
+        };
+        let stored = before.filter(was).unwrap_or(timer);
+        let mut original = Original::stored(plan, &stored.out.record, origin);
         if !named {
             original.event = None;
             original.refused_at_start = false;

@@ -111,7 +111,7 @@ impl Simulation {
         for (at, since) in self.starts.iter().enumerate() {
             let passed = u64::try_from(self.now.since(*since).as_millis()).unwrap_or(0);
             let allowed = u64::from(BURST) + u64::from(RATE) * passed / 1_000;
-            check("I10", at as u64 + 1 <= allowed, || {
+            check("I10", (at as u64) < allowed, || {
                 format!("{} attempts start within {passed} ms", at + 1)
             })?;
         }

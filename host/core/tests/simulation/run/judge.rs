@@ -41,8 +41,8 @@ impl Simulation {
             format!("{bytes} bytes are open, over {bound}")
         })?;
         let gauges = self.machine.gauges(self.now);
-        // A closed gate may have been open until this moment.
-        let relieved = self.plan.parks() && !self.revoked && !self.gate.is_open(self.now);
+        let closed = self.was_closed && !self.gate.is_open(self.now);
+        let relieved = self.plan.parks() && !self.revoked && closed;
         let late = gauges.span_age >= limits.span_age_max;
         check("I10", !(relieved && late), || {
             format!("a first open position waits for {:?}", gauges.span_age)
