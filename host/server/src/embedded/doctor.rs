@@ -9,6 +9,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use weir_core::inbox;
 use weir_core::time::Millis;
 
 use super::batch::BatchHeader;
@@ -220,7 +221,14 @@ fn try_out(trial: &Path) -> Result<Left, String> {
     }
     for (group, partitions) in catalog.groups() {
         for partition in 0..partitions {
-            restore::restore(&store, &catalog, &group, partition).map_err(read)?;
+            restore::restore(
+                &store,
+                &catalog,
+                &group,
+                partition,
+                inbox::Config::default(),
+            )
+            .map_err(read)?;
         }
     }
     Ok(Left { sequence, newest })

@@ -64,7 +64,10 @@ async fn content(path: &Path) -> Result<String, String> {
     }
     let scope = scope("g", &["in"]);
     let ledger = |error: crate::ledger::LedgerError| told(&error);
-    text += &format!("{:?}\n", bus.restore(&scope, 0).await.map_err(ledger)?);
+    text += &format!(
+        "{:?}\n",
+        bus.restore(&scope, 0, window()).await.map_err(ledger)?
+    );
     let sequence = keyed("k");
     text += &format!(
         "{:?}\n",
