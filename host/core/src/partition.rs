@@ -409,14 +409,18 @@ impl Partition {
             self.config.partition,
             self.config.limits.park_bytes_max,
         );
-        if !self.draining && self.halted.is_none() {
-            if let Some(load) = self.wake(now) {
-                return Some(Action::Load(load));
-            }
-            self.relieve_span(now, gate);
+        let starts = !self.draining && self.halted.is_none();
+        if starts && let Some(load) = self.wake(now) {
+            return Some(Action::Load(load));
         }
-        if let Some(action) = self.poll_start(now, gate) {
-            return Some(action);
+        loop {
+            if let Some(action) = self.poll_start(now, gate) {
+                return Some(action);
+            }
+            // What is set aside makes room for others to start.
+            if !(starts && self.relieve_span(now, gate)) {
+                break;
+            }
         }
         self.give_up_alone(now);
         self.poll_unit(now)
