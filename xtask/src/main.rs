@@ -38,7 +38,10 @@ enum Command {
     /// Everything that CI runs, with the minutes of each part; the last line counts the tests.
     Test,
     /// Measure the speed budget; prints a table and writes target/bench.json.
-    Bench,
+    Bench {
+        /// Only these parts of it; all but `growth` when none is named.
+        parts: Vec<bench::Part>,
+    },
     /// Build the example handlers into target/guests.
     Guests,
     /// Apache Kafka on this machine, to try the host on it.
@@ -77,7 +80,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
     match command {
         Command::Demo => demo::run(&root),
         Command::Test => suite::run(&root),
-        Command::Bench => bench::run(&root),
+        Command::Bench { parts } => bench::run(&root, parts),
         Command::Guests => {
             for guest in guests::build(&root)? {
                 println!("{:<16} {}", guest.name, guest.component.display());
