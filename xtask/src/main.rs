@@ -1,5 +1,5 @@
-//! The project's own commands, each one step from a bare checkout: `cargo xtask demo | test | bench | guests | sim |
-//! chaos`.
+//! The project's own commands, each one step from a bare checkout: `cargo xtask demo | test | bench | guests | kafka |
+//! sim | chaos`.
 //!
 //! This program depends on neither the store nor the runtime, so that it builds in a minute and can prepare the
 //! machine before they are compiled.
@@ -20,6 +20,7 @@ mod cargo;
 mod chaos;
 mod demo;
 mod guests;
+mod kafka;
 mod machine;
 mod sample;
 mod sim;
@@ -45,6 +46,12 @@ enum Command {
     },
     /// Build the example handlers into target/guests.
     Guests,
+    /// Apache Kafka on this machine, to try the host on it.
+    Kafka {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: kafka::Kafka,
+    },
     /// Write the sample input that ships with the project anew.
     Sample {
         /// Instead, a data directory of the present format, to be kept for the versions to come.
@@ -101,6 +108,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
         Command::Sample { format: false } => sample::write(&root).map(|()| true),
         Command::Sample { format: true } => sample::format::write(&root).map(|()| true),
         Command::Chaos { kills, seed, json } => chaos::run(&root, *kills, *seed, *json),
+        Command::Kafka { command } => kafka::run(&root, command),
         Command::Sim { seeds, seed } => sim::run(&root, *seeds, *seed),
     }
 }

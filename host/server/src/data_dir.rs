@@ -9,6 +9,7 @@
 //! | `store/` | RocksDB, and the mark of what was acknowledged |
 //! | `cache/` | compiled components |
 //! | `before-format-N/` | copy from before the migration to format N |
+//! | `versions/` | components and manifests that were deployed, by group and digest |
 
 pub mod backup;
 pub(crate) mod copy;
@@ -178,6 +179,12 @@ impl DataDir {
     #[must_use]
     pub fn store_path(&self) -> PathBuf {
         self.path.join("store")
+    }
+
+    /// Where the versions of handlers lie.
+    #[must_use]
+    pub fn versions_path(&self) -> PathBuf {
+        self.path.join("versions")
     }
 
     /// Where compiled components lie.
