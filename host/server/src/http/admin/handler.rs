@@ -257,7 +257,7 @@ async fn body_of<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, Problem> {
-    read(&state.config, headers, body).await
+    read(state, headers, body).await
 }
 
 async fn answer(state: &AppState, subject: Subject, asked: Letters) -> Result<Response, Problem> {
