@@ -157,6 +157,12 @@ impl Host {
         &self.client
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL; returns when the process is gone.
     ///
     /// # Errors

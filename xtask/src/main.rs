@@ -37,7 +37,10 @@ enum Command {
     /// Everything that CI runs, with the minutes of each part; the last line counts the tests.
     Test,
     /// Measure the speed budget; prints a table and writes target/bench.json.
-    Bench,
+    Bench {
+        /// Only these parts of it; all when none is named.
+        parts: Vec<bench::Part>,
+    },
     /// Build the example handlers into target/guests.
     Guests,
     /// Write the sample input that ships with the project anew.
@@ -70,7 +73,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
     match command {
         Command::Demo => demo::run(&root),
         Command::Test => suite::run(&root),
-        Command::Bench => bench::run(&root),
+        Command::Bench { parts } => bench::run(&root, parts),
         Command::Guests => {
             for guest in guests::build(&root)? {
                 println!("{:<16} {}", guest.name, guest.component.display());

@@ -15,7 +15,7 @@ impl fmt::Debug for Hash128 {
 impl fmt::Display for Hash128 {
     /// 32 hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(str::from_utf8(&self.hex()).expect("hexadecimal digits are ASCII"))
     }
 }
 
@@ -47,15 +47,35 @@ impl Hash128 {
     /// This hash as a UUID of version 8 (RFC 9562): six bits are replaced by version and variant.
     #[must_use]
     pub fn to_uuid(self) -> String {
-        let hex = self.as_uuid().to_string();
-        format!(
-            "{}-{}-{}-{}-{}",
+        let hex = self.as_uuid().hex();
+        let groups = [
             &hex[..8],
             &hex[8..12],
             &hex[12..16],
             &hex[16..20],
-            &hex[20..]
-        )
+            &hex[20..],
+        ];
+        let mut text = String::with_capacity(36);
+        for (at, group) in groups.into_iter().enumerate() {
+            if at > 0 {
+                text.push('-');
+            }
+            text.extend(group.iter().copied().map(char::from));
+        }
+        text
+    }
+
+    /// 32 hexadecimal digits, in ASCII. Each emission has three of them, so no formatter is asked.
+    fn hex(self) -> [u8; 32] {
+        const DIGITS: [u8; 16] = *b"0123456789abcdef";
+        let mut hex = [0; 32];
+        for (byte, pair) in self.0.into_iter().zip(hex.as_chunks_mut().0) {
+            *pair = [
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ];
+        }
+        hex
     }
 }
 

@@ -23,8 +23,11 @@ mod suspects;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustc_hash::FxBuildHasher;
 
 use crate::breaker::Ticket;
 use crate::command::Command;
@@ -33,7 +36,7 @@ use crate::emission;
 use crate::event::{Event, FailureKind, Record};
 use crate::gate::Pass;
 use crate::identity::Hash128;
-use crate::inbox::{self, Inbox};
+use crate::inbox::{self, AlreadyHashed, Inbox};
 use crate::retry::{self, Instant};
 use crate::time::Millis;
 use crate::unit::{
@@ -327,7 +330,7 @@ pub struct Partition {
     inbox: Inbox,
     stream_time: Millis,
     clock: ActiveClock,
-    entries: HashMap<ItemId, Entry>,
+    entries: HashMap<ItemId, Entry, FxBuildHasher>,
     lanes: HashMap<SequenceKey, Lane>,
     park: Park,
     timers: Timers,
@@ -339,7 +342,7 @@ pub struct Partition {
     /// Failures of open items; what is counted here is durable with the next unit.
     tallies: BTreeMap<ItemId, Attempts>,
     /// The event that has started under this id, and those that wait for its fate.
-    ids: HashMap<Hash128, (ItemId, Vec<ItemId>)>,
+    ids: HashMap<Hash128, (ItemId, Vec<ItemId>), BuildHasherDefault<AlreadyHashed>>,
     /// Items in [`Stage::Staged`] that no unit holds, in the order of their staging.
     staged: VecDeque<ItemId>,
     commits: commit::Commits,
@@ -412,7 +415,7 @@ impl Partition {
                 active: restore.active,
                 last: None,
             },
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             lanes: HashMap::new(),
             park: Park::restore(restore.parked, restore.next_parked),
             timers: Timers::restore(restore.timers, resident_max),
@@ -420,7 +423,7 @@ impl Partition {
             ready: VecDeque::new(),
             retries: BTreeSet::new(),
             tallies,
-            ids: HashMap::new(),
+            ids: HashMap::default(),
             staged: VecDeque::new(),
             commits: commit::Commits::new(restore.unit, restore.alone.is_some()),
             gate_until: None,

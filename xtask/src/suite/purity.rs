@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Tally;
 use crate::cargo;
 
-/// All that the core is built from: its three dependencies and theirs. None knows a runtime, a clock or randomness.
+/// All that the core is built from: its four dependencies and theirs. None knows a runtime, a clock or randomness.
 const CORE: &[&str] = &[
     "weir-core",
     // Identities.
@@ -18,6 +18,8 @@ const CORE: &[&str] = &[
     "cpufeatures",
     // Payloads.
     "bytes",
+    // Tables.
+    "rustc-hash",
     // Errors, at compile time.
     "thiserror",
     "thiserror-impl",

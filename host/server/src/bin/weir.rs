@@ -9,6 +9,9 @@ use weir::cli::{self, Cli, Command, DevArgs, RunArgs, USAGE};
 use weir::config::Faults;
 use weir::telemetry;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let (json_logs, level) = if let Some(Command::Run(args)) = &cli.command {
