@@ -14,6 +14,8 @@ pub mod config;
 pub mod data_dir;
 mod dev;
 pub mod embedded;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod handlers;
 pub mod http;
 pub mod jobs;

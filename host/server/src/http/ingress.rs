@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use weir_core::binding;
 use weir_core::emission::HOPS;
@@ -253,8 +253,9 @@ async fn collect<E>(
         if bytes > bytes_max {
             return Err(Unread::TooLarge);
         }
-        take(&mut memory, bytes.saturating_sub(BODY_BYTES_FREE), shared)
-            .map_err(|_| Unread::NoMemory)?;
+        if !take(&mut memory, bytes.saturating_sub(BODY_BYTES_FREE), shared) {
+            return Err(Unread::NoMemory);
+        }
         if first.is_empty() && whole.is_empty() {
             first = piece;
             continue;
@@ -272,23 +273,21 @@ async fn collect<E>(
     Ok((body, memory))
 }
 
-/// Takes so many bytes of what is shared, those included that were taken before.
-fn take(
-    memory: &mut BodyMemory,
-    bytes: usize,
-    shared: &Arc<Semaphore>,
-) -> Result<(), TryAcquireError> {
+/// Takes so many bytes of what is shared, those included that were taken before; false when that is more than is left.
+fn take(memory: &mut BodyMemory, bytes: usize, shared: &Arc<Semaphore>) -> bool {
     let taken = memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
     let more = u32::try_from(bytes.saturating_sub(taken)).unwrap_or(u32::MAX);
     if more == 0 {
-        return Ok(());
+        return true;
     }
-    let more = Arc::clone(shared).try_acquire_many_owned(more)?;
+    let Ok(more) = Arc::clone(shared).try_acquire_many_owned(more) else {
+        return false;
+    };
     match memory {
         Some(memory) => memory.merge(more),
         None => *memory = Some(more),
     }
-    Ok(())
+    true
 }
 
 fn decode(

@@ -9,7 +9,7 @@ use weir_sdk::{Emission, Event, Raw, Result, State, info, timers};
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Orders {
-    /// `spin`, `trap`, `log`, `state` or `timers`; none: answers.
+    /// `spin`, `fill`, `trap`, `log`, `state` or `timers`; none: answers.
     misdeed: Option<String>,
     /// Topic of the answer.
     topic: Option<String>,
@@ -37,6 +37,13 @@ fn handle(event: Event<Raw>) -> Result<Vec<Emission>> {
         Some("spin") => loop {
             std::hint::spin_loop();
         },
+        Some("fill") => {
+            // Most of the memory that it may have, in one instruction.
+            let mut memory = vec![0_u8; 60 << 20];
+            loop {
+                std::hint::black_box(&mut memory).fill(7);
+            }
+        }
         Some("trap") => panic!("as the event wants it"),
         Some("log") => (0..9_000).for_each(|_| info!("{}", "flood ".repeat(100))),
         Some("state") => (0..1_000).try_for_each(flood)?,
@@ -44,7 +51,9 @@ fn handle(event: Event<Raw>) -> Result<Vec<Emission>> {
             .for_each(|n| timers::set_after(&n.to_string(), Duration::from_secs(3_600), None)),
         Some(_) | None => {}
     }
-    Ok((0..orders.times.unwrap_or(1)).map(|_| orders.answer()).collect())
+    Ok((0..orders.times.unwrap_or(1))
+        .map(|_| orders.answer())
+        .collect())
 }
 
 /// Under ever longer names, because a name is constant for those who are honest.
