@@ -12,6 +12,9 @@ use weir_tests::purchases::grouped;
 use crate::{cargo, guests, machine};
 
 mod embedded;
+mod growth;
+mod handlers;
+mod host;
 mod limits;
 mod load;
 
@@ -25,7 +28,14 @@ pub(crate) enum Part {
     Calls,
     /// The whole host on the embedded store, beside the store alone.
     Embedded,
+    /// A hundred idle handlers.
+    Handlers,
+    /// The rate beside what grows; only when it is named, because it takes half an hour and 20 GiB of disk.
+    Growth,
 }
+
+/// What runs when nothing is named.
+const USUAL: [Part; 3] = [Part::Calls, Part::Embedded, Part::Handlers];
 
 /// One row; the names are kept, so that figures can be followed over the years.
 #[derive(Debug, Serialize)]
@@ -76,22 +86,20 @@ impl Figure {
     }
 }
 
-/// Measures `parts`, all if there are none; always true, since a figure out of its budget is a result and no failure of
+/// Measures `parts`, the usual ones if there are none; always true, since a figure out of its budget is a result and no failure of
 /// the command.
 pub(crate) fn run(root: &Path, parts: &[Part]) -> anyhow::Result<bool> {
     machine::prepare()?;
     let guests = guests::build(root)?;
     cargo::build_host(root)?;
-    let parts = if parts.is_empty() {
-        Part::value_variants()
-    } else {
-        parts
-    };
+    let parts = if parts.is_empty() { &USUAL } else { parts };
     let mut figures = Vec::new();
     for part in parts {
         figures.extend(match part {
             Part::Calls => calls(root, &guests)?,
             Part::Embedded => embedded::measure(root)?,
+            Part::Handlers => handlers::measure(root)?,
+            Part::Growth => growth::measure(root)?,
         });
     }
     print(&figures);

@@ -38,7 +38,7 @@ enum Command {
     Test,
     /// Measure the speed budget; prints a table and writes target/bench.json.
     Bench {
-        /// Only these parts of it; all when none is named.
+        /// Only these parts of it; all but `growth` when none is named.
         parts: Vec<bench::Part>,
     },
     /// Build the example handlers into target/guests.

@@ -171,7 +171,7 @@ fn to_record(
         ty: emission.ty,
         source: rules.source.to_string(),
         subject: emission.subject,
-        time: Some(emission.time.unwrap_or_else(|| now.to_rfc3339())),
+        time: emission.time.or_else(|| Some(time_of(cause))),
         datacontenttype: emission.datacontenttype,
         dataschema: emission.dataschema,
         extensions,
@@ -190,6 +190,12 @@ fn to_record(
         },
         delay: emission.delay_ms.map(Duration::from_millis),
     })
+}
+
+/// The time of the input, and of one without a time that of its record: every attempt emits the same bytes.
+fn time_of(cause: Cause<'_>) -> String {
+    let own = cause.event.time.clone();
+    own.unwrap_or_else(|| Millis(cause.record.timestamp_ms).to_rfc3339())
 }
 
 fn resolve(rules: &Rules, asked: Option<&str>) -> Result<Arc<str>, Fault> {

@@ -1,20 +1,35 @@
 //! L1 of the inbox: the identities that a partition has given a fate, for 24 hours on both clocks.
+//!
+//! The latest ones are in memory exactly, as far as the partition's share of memory goes. Of those before them there is
+//! a [`Filter`], which mistakes one new id in a hundred for an old one: then the ledger is asked, which has them all.
+
+mod filter;
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use self::filter::Filter;
 use crate::identity::Hash128;
 use crate::time::Millis;
-use crate::unit::InboxBlock;
+use crate::unit::{InboxBlock, Marked};
+
+/// What an id takes that is kept exactly, about: its place in a set that is half empty at worst, and in its block.
+pub const ID_BYTES: usize = 64;
+
+/// A filter covers at most this part of all ids, because they leave together when there are too many.
+const SEALED_PART: usize = 16;
 
 /// Bounds of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Age at which a mark leaves, on the stream's clock and on the wall clock both.
     pub window: Duration,
-    /// Ids kept per partition; the oldest block leaves first.
+    /// Ids kept per partition; the oldest leave first.
     pub ids_max: usize,
+    /// Of them, those that are in memory as they are.
+    pub resident_max: usize,
 }
 
 impl Default for Config {
@@ -22,14 +37,19 @@ impl Default for Config {
         Self {
             window: Duration::from_secs(24 * 3600),
             ids_max: 1_000_000,
+            resident_max: 1_000_000,
         }
     }
 }
 
 /// The marks of one partition and subscription.
-#[derive(Debug, Default)]
-pub(crate) struct Inbox {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inbox {
     config: Config,
+    /// Before all of `blocks`, the oldest first.
+    sealed: VecDeque<Sealed>,
+    /// Ids of `sealed`.
+    sealed_ids: usize,
     /// Invariant: exactly the ids of `blocks`.
     ids: HashSet<Hash128, BuildHasherDefault<AlreadyHashed>>,
     blocks: VecDeque<InboxBlock>,
@@ -37,60 +57,147 @@ pub(crate) struct Inbox {
     cut: bool,
 }
 
+/// Blocks whose ids are known to the ledger alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sealed {
+    filter: Filter,
+    ids: usize,
+    /// The unit of the first block, and of each by how many units it came later.
+    first: u64,
+    units: Vec<u32>,
+    oldest: Millis,
+    newest: Marked,
+}
+
+/// What is known of an id without a look into the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    No,
+    Yes,
+    /// If it was, then by one of these units.
+    Perhaps(Vec<RangeInclusive<u64>>),
+}
+
 impl Inbox {
-    pub(crate) fn restore(config: Config, blocks: Vec<InboxBlock>) -> Self {
-        let ids = blocks
-            .iter()
-            .flat_map(|block| block.ids.iter().copied())
-            .collect();
+    /// An empty one.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
         Self {
             config,
-            ids,
-            blocks: blocks.into(),
-            cut: false,
+            ..Self::default()
         }
     }
 
-    pub(crate) fn contains(&self, id: &Hash128) -> bool {
-        self.ids.contains(id)
+    /// The same marks within other bounds.
+    pub(crate) fn within(mut self, config: Config) -> Self {
+        self.config = config;
+        self.seal();
+        self
+    }
+
+    /// The blocks that are in memory, the oldest first.
+    pub fn blocks(&self) -> impl Iterator<Item = &InboxBlock> {
+        self.blocks.iter()
+    }
+
+    pub(crate) fn look_up(&self, id: &Hash128) -> Seen {
+        if self.ids.contains(id) {
+            return Seen::Yes;
+        }
+        let hits = self.sealed.iter().filter(|part| part.filter.may_hold(id));
+        let units: Vec<_> = hits.map(Sealed::units).collect();
+        if units.is_empty() {
+            Seen::No
+        } else {
+            Seen::Perhaps(units)
+        }
+    }
+
+    /// Whether a mark that the ledger has is within the window: what a filter covers leaves when all of it is old.
+    pub(crate) fn covers(&self, mark: Marked, stream_time: Millis, now: Millis) -> bool {
+        !self.is_old(mark, stream_time, now)
+    }
+
+    /// Both clocks must agree: a host that was down for a day must not wake up with an empty inbox, and a backfill of
+    /// old records must not flush it.
+    fn is_old(&self, mark: Marked, stream_time: Millis, now: Millis) -> bool {
+        stream_time.since(mark.stream_time) >= self.config.window
+            && now.since(mark.staged_at) >= self.config.window
     }
 
     /// The number of ids in the window.
     pub(crate) fn len(&self) -> usize {
+        self.sealed_ids + self.ids.len()
+    }
+
+    /// The number of those that are in memory as they are.
+    pub(crate) fn resident(&self) -> usize {
         self.ids.len()
     }
 
     /// The age of the oldest mark, when the bound on ids and not the window ends there.
     pub(crate) fn cut_window(&self, now: Millis) -> Option<Duration> {
-        let oldest = self.blocks.front().filter(|_| self.cut)?;
-        Some(now.since(oldest.staged_at))
+        let sealed = self.sealed.front().map(|part| part.oldest);
+        let oldest = sealed.or_else(|| Some(self.blocks.front()?.staged_at));
+        oldest.filter(|_| self.cut).map(|at| now.since(at))
     }
 
-    /// Takes in the marks of a committed unit.
-    pub(crate) fn insert(&mut self, block: InboxBlock) {
+    /// Takes in the marks of a committed unit, which comes after all others.
+    pub fn insert(&mut self, block: InboxBlock) {
         if !block.ids.is_empty() {
             self.ids.extend(block.ids.iter().copied());
             self.blocks.push_back(block);
+            self.seal();
+        }
+    }
+
+    /// Leaves the oldest ids to the ledger while there are more than fit. Half of what fits stays, so that filters are
+    /// few.
+    fn seal(&mut self) {
+        while self.ids.len() > self.config.resident_max {
+            let part = (self.config.ids_max / SEALED_PART).max(1);
+            let wanted = (self.ids.len() - self.config.resident_max / 2).min(part);
+            let (mut count, mut ids) = (0, 0);
+            while ids < wanted
+                && let Some(block) = self.blocks.get(count)
+            {
+                ids += block.ids.len();
+                count += 1;
+            }
+            let blocks: Vec<_> = self.blocks.drain(..count).collect();
+            let Some(sealed) = Sealed::new(&blocks) else {
+                return;
+            };
+            for id in blocks.iter().flat_map(|block| &block.ids) {
+                self.ids.remove(id);
+            }
+            self.sealed_ids += sealed.ids;
+            self.sealed.push_back(sealed);
         }
     }
 
     /// Drops what has left the window and says the units whose blocks they were.
-    ///
-    /// Both clocks must agree: a host that was down for a day must not wake up with an empty inbox, and a backfill of
-    /// old records must not flush it.
     pub(crate) fn expire(&mut self, stream_time: Millis, now: Millis) -> Vec<u64> {
         let mut expired = Vec::new();
-        while let Some(block) = self.blocks.front() {
-            let old = stream_time.since(block.stream_time) >= self.config.window
-                && now.since(block.staged_at) >= self.config.window;
-            if !old && self.ids.len() <= self.config.ids_max {
+        loop {
+            let sealed = self.sealed.front().map(|part| part.newest);
+            let block = self.blocks.front().map(Marked::from);
+            let Some(first) = sealed.or(block) else {
+                break;
+            };
+            let old = self.is_old(first, stream_time, now);
+            if !old && self.len() <= self.config.ids_max {
                 break;
             }
             self.cut = !old;
-            if let Some(block) = self.blocks.pop_front() {
-                block.ids.iter().for_each(|id| {
+            if let Some(part) = self.sealed.pop_front() {
+                self.sealed_ids -= part.ids;
+                let units = part.units.iter();
+                expired.extend(units.map(|later| part.first + u64::from(*later)));
+            } else if let Some(block) = self.blocks.pop_front() {
+                for id in &block.ids {
                     self.ids.remove(id);
-                });
+                }
                 expired.push(block.unit);
             }
         }
@@ -98,8 +205,30 @@ impl Inbox {
     }
 }
 
+impl Sealed {
+    /// None of no blocks.
+    fn new(blocks: &[InboxBlock]) -> Option<Self> {
+        let (first, last) = (blocks.first()?, blocks.last()?);
+        let ids = blocks.iter().flat_map(|block| &block.ids);
+        let after = |block: &InboxBlock| u32::try_from(block.unit - first.unit).ok();
+        Some(Self {
+            filter: Filter::of(ids.clone()),
+            ids: ids.count(),
+            first: first.unit,
+            units: blocks.iter().filter_map(after).collect(),
+            oldest: first.staged_at,
+            newest: last.into(),
+        })
+    }
+
+    fn units(&self) -> RangeInclusive<u64> {
+        let last = self.units.last().copied().unwrap_or(0);
+        self.first..=self.first + u64::from(last)
+    }
+}
+
 /// The first eight bytes of a [`Hash128`], which is uniform already.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct AlreadyHashed(u64);
 
 impl Hasher for AlreadyHashed {

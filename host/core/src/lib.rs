@@ -5,13 +5,14 @@
 //! outcome, what is set aside or fires later, and what is committed together.
 //!
 //! All partitions of a subscription share one [`gate::Gate`], which an attempt must pass: the operator's pause, the
-//! circuit breaker ([`breaker`]) and the rate limit ([`rate`]). Around them: the shapes that cross the seams
+//! circuit breaker ([`breaker`]) and the rate limit ([`rate`]). All of a host share its memory ([`budget`]). Around them: the shapes that cross the seams
 //! ([`event`], [`mod@unit`], [`command`]), events as records ([`binding`]), identities ([`identity`]), the inbox
 //! ([`inbox`]), the retry schedule ([`retry`]), the checks on what a handler emits ([`emission`]) and the record that a
 //! dying event leaves ([`dead_letter`]).
 
 pub mod binding;
 pub mod breaker;
+pub mod budget;
 pub mod command;
 pub mod dead_letter;
 pub mod emission;

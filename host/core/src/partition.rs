@@ -11,42 +11,49 @@
 //! a retry, staged with a fate, in the unit that is being committed, gone. A parked event waits in the ledger and is no
 //! item until it is the first of its sequence and due.
 
+mod action;
 mod admission;
+mod claims;
 mod commit;
+mod config;
 mod gauges;
 mod lane;
+mod loading;
 mod operate;
 mod outcome;
 mod park;
+mod parking;
 mod progress;
+mod span;
 mod suspects;
 mod timers;
+mod withdrawal;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
 
 use crate::breaker::Ticket;
+use crate::budget::Share;
 use crate::command::Command;
-use crate::dead_letter;
-use crate::emission;
 use crate::event::{Event, FailureKind, Record};
 use crate::gate::Pass;
 use crate::identity::Hash128;
-use crate::inbox::{self, AlreadyHashed, Inbox};
-use crate::retry::{self, Instant};
+use crate::inbox::{AlreadyHashed, Inbox};
+use crate::retry::Instant;
 use crate::time::Millis;
 use crate::unit::{
-    Active, Attempts, Completion, Fate, ItemId, LetterStatus, Origin, ParkedEvent, Position,
-    Restore, SequenceKey, Timer, TimerKey, TimerPage, Unit,
+    Active, Attempts, Completion, Fate, ItemId, Output, ParkedEvent, Position, Restore,
+    SequenceKey, TimerKey,
 };
 
+pub use self::action::{Action, Attempt, AttemptId, Decoded, Load, Loaded};
+pub use self::config::{Config, Limits, OnDead, Ordering};
 pub use self::gauges::{Counts, Gauges};
-use self::lane::Lane;
 pub use self::lane::StagedState;
+use self::lane::{Lane, Lanes};
 use self::park::Park;
 use self::progress::Progress;
 use self::suspects::Suspects;
@@ -55,189 +62,6 @@ pub use self::timers::{TIMER_NAME, TIMER_TYPE, TIMERS_RESIDENT_MAX};
 
 /// The tenant of an event that names none.
 pub const DEFAULT_TENANT: &str = "default";
-
-/// What is fixed for the life of a partition's machine.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Who handles, and where dead letters come from.
-    pub source: dead_letter::Source,
-    /// Partition number.
-    pub partition: u32,
-    /// Full names of the topics; [`Position::topic`] indexes them.
-    pub topics: Arc<[Arc<str>]>,
-    /// Which of them carries the operator's commands, if any.
-    pub commands: Option<u16>,
-    /// Their dead-letter topics, in the same order; the one of the command topic is not used.
-    pub dead_letter_topics: Arc<[Arc<str>]>,
-    /// What follows a death.
-    pub on_dead: OnDead,
-    /// What the handler may emit.
-    pub emit: emission::Rules,
-    /// What the handler may emit that takes its place while the breaker is open.
-    pub fallback: Option<emission::Rules>,
-    /// True when the handler has state or timers: a record without a key is a dead letter.
-    pub keyed_only: bool,
-    /// Whether the ledger can set sequences aside; without, an event waits at the delays of R3 with its position open.
-    pub parks: bool,
-    /// Retry schedule.
-    pub retry: retry::Config,
-    /// Inbox window; none switches L1 off.
-    pub inbox: Option<inbox::Config>,
-    /// Bounds.
-    pub limits: Limits,
-}
-
-/// What follows the death of an event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnDead {
-    /// Its sequence goes on.
-    #[default]
-    Release,
-    /// Its sequence waits for an operator.
-    Hold,
-    /// There is no dead-letter topic: the partition stops, with an alarm.
-    Stop,
-}
-
-/// Bounds of one partition; each keeps memory or an outage small (I10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Events that are ready or running. More would only wait in memory.
-    pub in_flight_max: usize,
-    /// Attempts that run at a time: each holds an instance.
-    pub running_max: usize,
-    /// From the first open position to the last admitted, per topic.
-    pub span_max: u64,
-    /// How long the first open position may wait for a retry before its sequence is set aside.
-    pub span_age_max: Duration,
-    /// Bytes of admitted records.
-    pub bytes_max: usize,
-    /// Bytes that parked events of the subscription may take on this host: then its partitions pause.
-    pub park_bytes_max: u64,
-    /// Events in one unit.
-    pub unit_events_max: usize,
-    /// Bytes written by one unit.
-    pub unit_bytes_max: usize,
-    /// How long a staged event waits for company while attempts are still running.
-    pub unit_linger: Duration,
-    /// Timers in memory. Beyond it the later ones are read when their turn comes.
-    pub timers_resident_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            in_flight_max: 256,
-            running_max: 64,
-            span_max: 65_536,
-            span_age_max: Duration::from_secs(30),
-            bytes_max: 16 << 20,
-            park_bytes_max: 1 << 30,
-            unit_events_max: 1_024,
-            unit_bytes_max: 4 << 20,
-            unit_linger: Duration::from_millis(2),
-            timers_resident_max: TIMERS_RESIDENT_MAX,
-        }
-    }
-}
-
-/// What the shell made of a record before it reached the machine.
-#[derive(Clone, Debug)]
-pub enum Decoded {
-    /// An event for the handler.
-    Event(Arc<Event>),
-    /// An event that the subscription's filter refuses.
-    Filtered,
-    /// A record with nothing to handle.
-    Skipped,
-    /// No event: code and message for the dead letter.
-    Poison {
-        /// Stable, lower-case.
-        code: String,
-        /// For people.
-        message: String,
-    },
-    /// What an operator asks; the record is the letter's own.
-    Command {
-        /// What is asked.
-        command: Box<Command>,
-        /// Owner of the letter's event.
-        tenant: Arc<str>,
-    },
-}
-
-/// Names one attempt; the outcome of another one is not taken for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptId {
-    /// Epoch of the assignment in which it was started.
-    pub epoch: u64,
-    /// What it is made for.
-    pub item: ItemId,
-    /// Counts the attempts of the epoch.
-    pub serial: u64,
-}
-
-/// An attempt to run.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    /// To be given back with the outcome.
-    pub id: AttemptId,
-    /// 1 for the first.
-    pub number: u32,
-    /// What the handler sees.
-    pub event: Arc<Event>,
-    /// What carried it.
-    pub record: Arc<Record>,
-    /// Where it stood.
-    pub origin: Origin,
-    /// Owner of the event.
-    pub tenant: Arc<str>,
-    /// Whose state it reads.
-    pub sequence: SequenceKey,
-    /// Writes of earlier events of the sequence that are not committed: they hide what the ledger holds.
-    pub staged: StagedState,
-    /// True when the fallback handler is to be called, without state and timers.
-    pub fallback: bool,
-}
-
-/// What the shell reads from the ledger for the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Load {
-    /// The first parked event of this sequence.
-    Parked(SequenceKey),
-    /// This timer.
-    Timer(ItemId, TimerKey),
-    /// The first timers, so many of them.
-    Timers(usize),
-    /// The status of the dead letter that this command names, and the first parked event of the sequence.
-    Letter(ItemId, Hash128, SequenceKey),
-}
-
-/// What the ledger holds.
-#[derive(Clone, Debug)]
-pub enum Loaded {
-    /// Answers [`Load::Parked`], with what its record carries.
-    Parked(Option<(ParkedEvent, Decoded)>),
-    /// Answers [`Load::Timer`], with what its record carries.
-    Timer(Option<(Timer, Decoded)>),
-    /// Answers [`Load::Timers`].
-    Timers(TimerPage),
-    /// Answers [`Load::Letter`].
-    Letter(Option<LetterStatus>, Option<ParkedEvent>),
-    /// The ledger could not be read: it is asked again after a while.
-    Unavailable,
-}
-
-/// Work for the shell.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Run this and answer by [`Partition::handle_outcome`].
-    Attempt(Box<Attempt>),
-    /// Read this and answer by [`Partition::handle_loaded`], before any other call.
-    Load(Load),
-    /// Commit this and answer by [`Partition::handle_commit`].
-    Commit(Box<Unit>),
-}
 
 /// Counters since the start of the assignment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -296,8 +120,10 @@ enum Work {
     Timer(TimerKey),
     /// A delayed emission that is due. It stands in no lane.
     Emission(TimerKey),
-    /// A command of the operator.
-    Command(Box<Command>),
+    /// A command of the operator, and what the letter's record carries.
+    Command(Box<Command>, Box<Decoded>),
+    /// The dead letter of this command, which runs in its place where nothing is set aside.
+    Replay(Box<Command>),
 }
 
 #[derive(Debug)]
@@ -308,16 +134,23 @@ struct Entry {
     /// None for what no handler sees, and for what is not loaded.
     event: Option<Arc<Event>>,
     mark: Option<Hash128>,
+    /// Bytes of its record.
     bytes: usize,
+    /// Bytes of what it is to write.
+    written: usize,
     admitted: Millis,
     work: Work,
     stage: Stage,
 }
 
 impl Entry {
-    /// Whether its order is kept by the lane of its sequence.
+    /// Whether its order is kept by a lane. What no handler sees has none.
     fn has_lane(&self) -> bool {
-        !matches!(self.work, Work::Parked(_) | Work::Emission(_))
+        match self.work {
+            Work::Record => self.event.is_some(),
+            Work::Timer(_) | Work::Command(..) | Work::Replay(_) => true,
+            Work::Parked(_) | Work::Emission(_) => false,
+        }
     }
 }
 
@@ -331,7 +164,7 @@ pub struct Partition {
     stream_time: Millis,
     clock: ActiveClock,
     entries: HashMap<ItemId, Entry, FxBuildHasher>,
-    lanes: HashMap<SequenceKey, Lane>,
+    lanes: Lanes,
     park: Park,
     timers: Timers,
     suspects: Suspects,
@@ -353,7 +186,7 @@ pub struct Partition {
     serial: u64,
     running: usize,
     waiting: usize,
-    bytes: usize,
+    memory: Share,
     draining: bool,
     /// Why nothing starts any more.
     halted: Option<String>,
@@ -404,8 +237,10 @@ impl Partition {
         if let Some(alone) = restore.alone {
             tallies.entry(alone).or_default().crashes += 1;
         }
-        let inbox = Inbox::restore(config.inbox.unwrap_or_default(), restore.inbox);
-        Self {
+        let inbox = restore.inbox.within(config.inbox.unwrap_or_default());
+        let lanes = Lanes::new(config.ordering);
+        let memory = Share::new(Arc::clone(&config.memory));
+        let mut machine = Self {
             config: Arc::new(config),
             epoch,
             progress,
@@ -416,7 +251,7 @@ impl Partition {
                 last: None,
             },
             entries: HashMap::default(),
-            lanes: HashMap::new(),
+            lanes,
             park: Park::restore(restore.parked, restore.next_parked),
             timers: Timers::restore(restore.timers, resident_max),
             suspects,
@@ -431,11 +266,13 @@ impl Partition {
             serial: 0,
             running: 0,
             waiting: 0,
-            bytes: 0,
+            memory,
             draining: false,
             halted: None,
             counters: Counters::default(),
-        }
+        };
+        machine.forget_timers();
+        machine
     }
 
     /// Where the bus must go on reading each topic, to be asked once after [`Partition::new`].
@@ -462,11 +299,21 @@ impl Partition {
         !self.draining
             && self.halted.is_none()
             && self.waiting + self.running < limits.in_flight_max
-            && self.bytes < limits.bytes_max
+            && self.has_memory()
             && self
                 .progress
                 .iter()
                 .all(|progress| progress.span() < limits.span_max)
+    }
+
+    /// Whether another event may be held. A partition that holds none always may take one.
+    fn has_memory(&self) -> bool {
+        self.memory.bytes() < self.config.limits.bytes_max && self.memory.has_room()
+    }
+
+    /// Whether something that is due in the ledger may be taken out of it.
+    fn may_wake(&self) -> bool {
+        self.waiting + self.running < self.config.limits.in_flight_max && self.has_memory()
     }
 
     /// Whether a record of this topic may be handed over. Those of an operator may while the storage of parked events
@@ -497,7 +344,7 @@ impl Partition {
             return commit;
         }
         let retry = self.retries.first().map(|&(at, _)| at);
-        let room = self.waiting + self.running < self.config.limits.in_flight_max;
+        let room = self.may_wake();
         let wakes = [self.park.due_at(), self.timers.due_at()].map(|at| at.filter(|_| room));
         let span = self.span_due_at();
         [retry, commit, self.gate_until, span]
@@ -587,6 +434,11 @@ impl Partition {
         self.progress.iter().map(Progress::frontier)
     }
 
+    /// Whether a sequence may be set aside. Where all of the partition waits for one event, it stays where it is.
+    fn sets_aside(&self) -> bool {
+        self.config.parks && self.config.ordering != Ordering::Partition
+    }
+
     /// Now, on the clocks that failures are judged by.
     fn at(&self, now: Millis) -> Instant {
         Instant {
@@ -621,7 +473,7 @@ impl Partition {
         let Some(entry) = self.entries.remove(&item) else {
             return;
         };
-        self.bytes -= entry.bytes;
+        self.memory.give_back(entry.bytes);
         self.suspects.stopped(item);
         if !entry.has_lane() {
             return;
@@ -636,7 +488,7 @@ impl Partition {
     }
 
     /// Gives an item its fate; the next one of its sequence may go on, and those that wait for its id.
-    fn stage(&mut self, now: Millis, item: ItemId, fate: Fate, output: crate::unit::Output) {
+    fn stage(&mut self, now: Millis, item: ItemId, fate: Fate, output: Output) {
         let Some(entry) = self.entries.get_mut(&item) else {
             return;
         };
@@ -648,7 +500,7 @@ impl Partition {
         if entry.has_lane()
             && let Some(lane) = self.lanes.get_mut(&sequence)
         {
-            lane.stage(item, &output);
+            lane.stage(item, &sequence, &output);
         }
         if output
             .parking
@@ -657,13 +509,16 @@ impl Partition {
         {
             self.park.staged(&sequence);
         }
-        entry.stage = Stage::Staged(Arc::new(Completion {
+        let completion = Completion {
             item,
             sequence: sequence.clone(),
             fate,
             mark,
             output,
-        }));
+        };
+        entry.written = commit::completion_bytes(&completion);
+        self.memory.take(entry.written);
+        entry.stage = Stage::Staged(Arc::new(completion));
         self.staged.push_back(item);
         self.commits.staged(now);
         // Invariant: whoever has a mark to leave has claimed the id, so these wait for nobody else.

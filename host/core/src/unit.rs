@@ -24,6 +24,7 @@ use bytes::Bytes;
 
 use crate::event::{Record, StateWrite};
 use crate::identity::Hash128;
+use crate::inbox::Inbox;
 use crate::time::Millis;
 
 /// Where a record stands: the topic's place in the subscription's list, and the offset in its partition.
@@ -209,6 +210,18 @@ pub struct Attempts {
     pub first_failed: Option<Millis>,
     /// From when its age counts, on the partition's active clock.
     pub aging_since: Option<Active>,
+}
+
+impl Attempts {
+    /// Before the first.
+    pub const NONE: Self = Self {
+        counted: 0,
+        traps: 0,
+        failures: 0,
+        crashes: 0,
+        first_failed: None,
+        aging_since: None,
+    };
 }
 
 /// The partition's active clock, milliseconds: it stands still while the partition is not owned or its breaker is open.
@@ -406,6 +419,24 @@ pub struct InboxBlock {
     pub ids: Vec<Hash128>,
 }
 
+/// When an id was marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// Stream time of the unit that marked it.
+    pub stream_time: Millis,
+    /// Wall clock of that unit.
+    pub staged_at: Millis,
+}
+
+impl From<&InboxBlock> for Marked {
+    fn from(block: &InboxBlock) -> Self {
+        Self {
+            stream_time: block.stream_time,
+            staged_at: block.staged_at,
+        }
+    }
+}
+
 /// The timers of a partition that are due first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimerPage {
@@ -438,8 +469,8 @@ pub struct Restore {
     pub next_parked: u64,
     /// One past the last record of each topic when this was read: what came later cannot have been started before.
     pub ends: Vec<u64>,
-    /// Inbox blocks in ascending order of `unit`.
-    pub inbox: Vec<InboxBlock>,
+    /// All inbox blocks.
+    pub inbox: Inbox,
     /// Highest stream time that was committed.
     pub stream_time: Millis,
 }

@@ -15,7 +15,6 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_core::partition::Partition;
 use weir_wasm::{Component, Sandbox, SandboxConfig};
 
 use crate::admin::HostAdmin;
@@ -29,7 +28,7 @@ use crate::handlers::{self, Deployment, Handlers};
 use crate::http::{self, BindError, HttpConfig, HttpServer};
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
-use crate::pipeline::{self, Subscription};
+use crate::pipeline::{self, Memory, Subscription};
 use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, SubscriptionStatus, Watchdog};
 use crate::topics;
 
@@ -120,10 +119,15 @@ enum End {
     Redeploy(Redeployment),
 }
 
+/// They wait for one disk and one compiler: more of them gain nothing, and each keeps memory of its own. A thousand
+/// partitions that are restored at the start would else take the 512 of the default.
+const BLOCKING_THREADS: usize = 16;
+
 fn runtime(name: &str) -> anyhow::Result<Runtime> {
     Builder::new_multi_thread()
         .enable_all()
         .thread_name(name)
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("start the runtime")
 }
@@ -132,7 +136,6 @@ fn runtime(name: &str) -> anyhow::Result<Runtime> {
 struct App {
     config: Arc<Config>,
     store: Embedded,
-    bus: Arc<dyn Bus>,
     handlers: Arc<Handlers>,
     subscriptions: Vec<Arc<Subscription>>,
     jobs: Arc<Jobs>,
@@ -157,7 +160,8 @@ impl App {
         }
         let alarms = Arc::new(Alarms::default());
         let handlers = Arc::new(Handlers::default());
-        let subscriptions = subscriptions(store, deployments, components, &handlers, &alarms)?;
+        let subscriptions =
+            subscriptions(config, store, deployments, components, &handlers, &alarms)?;
         let jobs = Arc::new(Jobs::load(store, &subscriptions)?);
         let admin = HostAdmin {
             jobs: Arc::clone(&jobs),
@@ -180,7 +184,7 @@ impl App {
         ));
         let server = HttpServer::bind(
             http_config(config)?,
-            Arc::clone(&bus),
+            bus,
             Arc::clone(&status) as _,
             Arc::new(admin),
         )
@@ -189,7 +193,6 @@ impl App {
         Ok(Self {
             config: Arc::clone(config),
             store: store.clone(),
-            bus,
             handlers,
             subscriptions,
             jobs,
@@ -206,16 +209,10 @@ impl App {
     ) -> anyhow::Result<End> {
         let (intake, partitions) = (CancellationToken::new(), CancellationToken::new());
         let pipelines = TaskTracker::new();
-        let count = self
-            .subscriptions
-            .iter()
-            .map(|one| one.deployment.partitions(&*self.bus) as usize)
-            .sum::<usize>();
         for subscription in &self.subscriptions {
             let serving = serve(
                 Arc::clone(subscription),
                 Arc::clone(&self.config),
-                count,
                 partitions.clone(),
                 pipelines.clone(),
                 workers.handle().clone(),
@@ -275,6 +272,7 @@ impl App {
 /// Puts all components into one table, and makes the subscriptions of those that read topics, which obey what operators
 /// commanded before.
 fn subscriptions(
+    config: &Config,
     store: &Embedded,
     deployments: Vec<Deployment>,
     components: Vec<Component>,
@@ -283,6 +281,8 @@ fn subscriptions(
 ) -> anyhow::Result<Vec<Arc<Subscription>>> {
     let bus: Arc<dyn Bus> = Arc::new(store.clone());
     let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
+    let partitions = deployments.iter().map(|one| one.partitions(&*bus) as usize);
+    let memory = Arc::new(Memory::new(config.memory_budget_bytes, partitions.sum()));
     let mut subscriptions = Vec::new();
     for (deployment, component) in deployments.into_iter().zip(components) {
         let digest = component.digest().to_owned();
@@ -309,6 +309,7 @@ fn subscriptions(
             bus: Arc::clone(&bus),
             ledger: Arc::clone(&ledger),
             gate,
+            memory: Arc::clone(&memory),
             status,
             deployment,
         });
@@ -345,7 +346,6 @@ impl Signals {
 pub(crate) async fn serve(
     subscription: Arc<Subscription>,
     config: Arc<Config>,
-    partitions: usize,
     stop: CancellationToken,
     tasks: TaskTracker,
     workers: tokio::runtime::Handle,
@@ -378,19 +378,22 @@ pub(crate) async fn serve(
                 epoch,
                 reader,
             }) => {
-                let machine = subscription
-                    .deployment
-                    .machine(&config, &digest, partition, partitions);
-                let make = move |restore| Partition::new(machine, epoch, restore);
+                let (deployment, memory) = (&subscription.deployment, &subscription.memory);
+                let machine = deployment.machine(&config, &digest, partition, memory);
                 let stop = stop.child_token();
                 owned.insert(partition, stop.clone());
                 let subscription = Arc::clone(&subscription);
                 let status = Arc::clone(&subscription.status);
                 let stopped = move |why| status.stop(format!("partition {partition}: {why}"));
                 let pipeline = async move {
-                    let run =
-                        pipeline::run(Arc::clone(&subscription), partition, reader, make, stop)
-                            .await;
+                    let run = pipeline::run(
+                        Arc::clone(&subscription),
+                        partition,
+                        reader,
+                        (machine, epoch),
+                        stop,
+                    )
+                    .await;
                     if let Err(error) = run {
                         subscription.status.fail(partition, &error);
                     }

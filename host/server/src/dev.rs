@@ -226,6 +226,8 @@ fn fixed(old: &Manifest, new: &Manifest) -> Option<String> {
         "[subscribe] topics"
     } else if old.inbox != new.inbox {
         "[inbox] enabled"
+    } else if old.ordering != new.ordering {
+        "ordering"
     } else {
         return None;
     };

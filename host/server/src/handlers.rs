@@ -17,12 +17,10 @@ use crate::config::{Config, Fault, Faults};
 use crate::ledger::Scope;
 use crate::manifest::{self, Manifest};
 use crate::names;
-use crate::pipeline::SharedGate;
+use crate::pipeline::{Memory, SharedGate};
 
 /// Attempts that a reused instance serves before it is replaced: bounds what a leaking guest keeps.
 const INSTANCE_USES_MAX: u32 = 10_000;
-/// What a partition may hold at least, however many share the host's budget: one large record.
-const PARTITION_BYTES_MIN: usize = 2 << 20;
 
 /// Components by group.
 #[derive(Default)]
@@ -141,11 +139,9 @@ impl Deployment {
         config: &Config,
         digest: &str,
         partition: u32,
-        partitions: usize,
+        memory: &Memory,
     ) -> partition::Config {
         let manifest = &self.manifest;
-        let budget =
-            usize::try_from(config.memory_budget_bytes).unwrap_or(usize::MAX) / partitions.max(1);
         partition::Config {
             source: dead_letter::Source {
                 group: Arc::clone(&self.scope.group),
@@ -158,19 +154,22 @@ impl Deployment {
             dead_letter_topics: Arc::clone(&self.dead_letter_topics),
             commands: Some(self.command_topic()),
             on_dead: manifest.on_dead,
+            ordering: manifest.ordering,
             emit: self.emit(),
             fallback: self.fallback.as_ref().map(|fallback| fallback.emit.clone()),
             parks: true,
             keyed_only: manifest.grants.state || manifest.grants.timers,
             retry: manifest.retry.clone(),
-            inbox: manifest.inbox.then(inbox::Config::default),
+            inbox: manifest.inbox.then(|| inbox::Config {
+                resident_max: memory.inbox_ids(),
+                ..inbox::Config::default()
+            }),
             limits: partition::Limits {
                 in_flight_max: config.pipeline.in_flight_per_partition as usize,
                 span_max: u64::from(config.pipeline.span_positions),
-                bytes_max: budget
-                    .clamp(PARTITION_BYTES_MIN, partition::Limits::default().bytes_max),
                 ..partition::Limits::default()
             },
+            memory: memory.budget(),
         }
     }
 

@@ -71,7 +71,9 @@ pub enum JobError {
     )]
     Nothing(String),
     /// More than this takes at once.
-    #[error("more than {0} dead letters fit: choose fewer with --code, --class or --since")]
+    #[error(
+        "more than {0} dead letters fit or stand in the sequences of those that do: choose fewer with --code, --class or --since"
+    )]
     TooMany(usize),
     /// Letters could not be read.
     #[error(transparent)]
@@ -228,7 +230,7 @@ impl Jobs {
     ) -> Result<Arc<Job>, JobError> {
         let now = clock::now();
         let described = selection.describe();
-        let plan = find(subscription, selection, now, LETTERS_MAX).await?;
+        let plan = find_sequences(subscription, selection, now).await?;
         let plan = Plan::new(plan, now, per_second, described);
         let progress = Progress {
             state: State::Running,
@@ -288,6 +290,28 @@ pub(crate) async fn find(
         return Err(JobError::Nothing(handler));
     }
     Ok(listing.letters)
+}
+
+/// The dead letters that fit, and the others of their sequences: an event may build on those before it. Letters that are
+/// named by their ids are meant alone.
+pub(crate) async fn find_sequences(
+    subscription: &Subscription,
+    selection: Selection,
+    now: Millis,
+) -> Result<Vec<Found>, JobError> {
+    let by_id = !selection.letters.is_empty();
+    let mut found = find(subscription, selection, now, LETTERS_MAX).await?;
+    if by_id || found.iter().all(|letter| letter.sequence.is_none()) {
+        return Ok(found);
+    }
+    let whole = Selection::of_sequences(&found);
+    found.retain(|letter| letter.sequence.is_none());
+    let listing = letters::find(subscription, &whole, now, LETTERS_MAX).await?;
+    if listing.more || found.len() + listing.letters.len() > LETTERS_MAX {
+        return Err(JobError::TooMany(LETTERS_MAX));
+    }
+    found.extend(listing.letters);
+    Ok(found)
 }
 
 /// Where each partition of the command topic ends.

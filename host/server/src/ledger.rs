@@ -6,20 +6,23 @@
 //! | [`Ledger::commit`] | joins the next group: one batch, one sync | one transaction; an unknown outcome is resolved by unit number before it answers |
 //! | [`Ledger::state`], [`Ledger::timer`], [`Ledger::letter`] | a point read | a point read of the local copy of the changelog |
 //! | [`Ledger::state_names`], [`Ledger::timer_names`], [`Ledger::state_bytes`] | a scan of the sequence's names | the same of the local copy |
+//! | [`Ledger::marked`] | a scan of the inbox blocks of these units | the same of the local copy |
 //! | [`Ledger::timers`] | a scan by due time | the same of the local copy |
 //! | [`Ledger::parked`] | a scan of the parked sequences | the same of the local copy |
 //! | [`Ledger::parked_head`], [`Ledger::parked_events`] | a scan of the sequence from its first event | the same of the local copy of the park topic |
 //!
 //! Reads answer with what is committed at that moment. They block for as long as a disk takes.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use weir_core::identity::Hash128;
+use weir_core::inbox;
 use weir_core::unit::{
-    CommitResult, LetterStatus, ParkedEvent, ParkedSequence, Restore, SequenceKey, Timer, TimerKey,
-    TimerPage, Unit,
+    CommitResult, LetterStatus, Marked, ParkedEvent, ParkedSequence, Restore, SequenceKey, Timer,
+    TimerKey, TimerPage, Unit,
 };
 
 /// Whose work: one subscription.
@@ -45,17 +48,28 @@ pub struct LedgerError {
 
 /// A ledger: commits units of work and gives them back.
 pub trait Ledger: Send + Sync + 'static {
-    /// What was committed for this partition; the start of the topics where nothing was.
+    /// What was committed for this partition; the start of the topics where nothing was. The inbox is read within
+    /// `window`, so that it is at no time in memory as a whole.
     fn restore(
         &self,
         scope: &Scope,
         partition: u32,
+        window: inbox::Config,
     ) -> BoxFuture<'static, Result<Restore, LedgerError>>;
 
     /// Commits the unit as a whole or not at all; answers when it is durable or surely absent. At most one commit of
     /// a partition is in flight.
     fn commit(&self, scope: &Scope, partition: u32, unit: Unit)
     -> BoxFuture<'static, CommitResult>;
+
+    /// When an id was marked last by one of these units; none when it was not.
+    fn marked(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        id: Hash128,
+        units: &[RangeInclusive<u64>],
+    ) -> Result<Option<Marked>, LedgerError>;
 
     /// A committed value of a sequence; expired ones are absent.
     fn state(

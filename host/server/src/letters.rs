@@ -7,7 +7,7 @@ mod command;
 mod latest;
 mod page;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,9 @@ pub struct Selection {
     /// That an operator can do something about: dead, and not on its way.
     #[serde(skip)]
     pub dead_only: bool,
+    /// Of one of these sequences, by partition.
+    #[serde(skip)]
+    pub sequences: Option<HashMap<u32, HashSet<String>>>,
 }
 
 /// What became of a letter, for people.
@@ -182,6 +185,21 @@ impl Selection {
         words.join(" ")
     }
 
+    /// The letters that stand in the sequences of these, and can be replayed with them.
+    #[must_use]
+    pub fn of_sequences(found: &[Found]) -> Self {
+        let mut sequences = HashMap::<_, HashSet<_>>::new();
+        for letter in found {
+            let own = sequences.entry(letter.origin.partition).or_default();
+            own.extend(letter.sequence.clone());
+        }
+        Self {
+            dead_only: true,
+            sequences: Some(sequences),
+            ..Self::default()
+        }
+    }
+
     fn admits_status(&self, status: Status) -> bool {
         let is_dead = matches!(status, Status::Dead | Status::Held);
         (is_dead || !self.dead_only) && self.status.is_none_or(|wanted| wanted == status)
@@ -196,8 +214,18 @@ impl Selection {
         is(&self.code, Some(&letter.code))
             && is(&self.class, Some(&letter.class))
             && is(&self.sequence, letter.sequence.as_deref())
+            && self.in_sequences(letter)
             && self.within_s.is_none_or(|within| age <= within)
             && (self.letters.is_empty() || self.letters.contains(&letter.id.to_uuid()))
+    }
+
+    fn in_sequences(&self, letter: &Letter) -> bool {
+        let Some(sequences) = &self.sequences else {
+            return true;
+        };
+        let wanted = sequences.get(&letter.origin.partition);
+        let own = letter.sequence.as_ref();
+        wanted.is_some_and(|wanted| own.is_some_and(|own| wanted.contains(own)))
     }
 }
 

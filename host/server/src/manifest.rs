@@ -9,8 +9,8 @@ mod filter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use weir_core::breaker;
-use weir_core::partition::OnDead;
+use weir_core::breaker::{self, WhileOpen};
+use weir_core::partition::{OnDead, Ordering};
 
 pub use self::failures::RateLimit;
 pub use self::filter::Filter;
@@ -69,6 +69,8 @@ pub struct Manifest {
     pub rate: Option<RateLimit>,
     /// What follows the death of an event.
     pub on_dead: OnDead,
+    /// Which events wait for one another.
+    pub ordering: Ordering,
     /// Limits of an attempt and its instance.
     pub limits: Limits,
     /// Whether instances are used again.
@@ -206,6 +208,15 @@ impl Manifest {
             fallback,
             rate,
             on_dead: failures::read_dead_letter(&mut root),
+            ordering: choice(
+                &mut root,
+                "ordering",
+                &[
+                    ("key", Ordering::Key),
+                    ("partition", Ordering::Partition),
+                    ("none", Ordering::None),
+                ],
+            ),
             limits,
             isolation: choice(
                 &mut root,
@@ -215,9 +226,42 @@ impl Manifest {
             partitions: config::read_partitions(&mut root),
             inbox: read_inbox(root.section("inbox")),
         };
-        read_ordering(&mut root);
+        manifest.check_ordering(&mut root);
         root.close();
         manifest
+    }
+}
+
+impl Manifest {
+    /// What an order cannot give: a manifest that wants it must not run as if it had got it.
+    fn check_ordering(&self, root: &mut Section<'_>) {
+        let remedy = "remove it there, or write ordering = \"key\"";
+        let fault = |why: &str| root.fault("ordering", format!("{why}: {remedy}"));
+        match self.ordering {
+            Ordering::Key => {}
+            Ordering::Partition => {
+                if self.breaker.while_open == WhileOpen::Park {
+                    fault(
+                        "\"partition\" sets nothing aside, and breaker.while_open = \"park\" does",
+                    );
+                }
+                if self.on_dead == OnDead::Hold {
+                    fault(
+                        "\"partition\" sets nothing aside, and dead_letter.on_dead = \"hold\" does",
+                    );
+                }
+            }
+            Ordering::None => {
+                for grant in [Grant::State, Grant::Timers] {
+                    if self.grants.asks(grant) {
+                        let name = grant.name();
+                        fault(&format!(
+                            "\"none\" runs events of a key at the same time, and grants.{name} belong to a key"
+                        ));
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -403,20 +447,6 @@ fn read_inbox(mut section: Section<'_>) -> bool {
     let enabled = section.boolean("enabled").unwrap_or(true);
     section.close();
     enabled
-}
-
-/// The state machine orders by key; a manifest that wants something else must not run as if it had got it.
-fn read_ordering(root: &mut Section<'_>) {
-    match root.value("ordering").map(|value| value.as_str()) {
-        None | Some(Some("key")) => {}
-        Some(Some(ordering @ ("partition" | "none"))) => {
-            root.fault(
-                "ordering",
-                format!("{ordering:?} is not in this release: \"key\" is, remove it or write that"),
-            );
-        }
-        Some(Some(_) | None) => root.fault("ordering", "must be \"key\""),
-    }
 }
 
 /// One of a few words; the default of the type when it is absent or wrong.

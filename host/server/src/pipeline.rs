@@ -5,6 +5,7 @@ mod components;
 mod decode;
 pub mod dry_run;
 mod gate;
+mod memory;
 mod views;
 
 use std::collections::VecDeque;
@@ -19,13 +20,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_core::event::{Outcome, Record};
 use weir_core::gate::Crowded;
-use weir_core::partition::{Action, Attempt, AttemptId, Load, Loaded, Partition};
+use weir_core::inbox;
+use weir_core::partition::{self, Action, Attempt, AttemptId, Load, Loaded, Partition};
 use weir_core::time::Millis;
 use weir_core::unit::{CommitResult, Cursor, Position, Restore, Unit};
 use weir_wasm::{StateView, TimersView};
 
 use self::components::Components;
 pub use self::gate::{GateStatus, SharedGate};
+pub use self::memory::Memory;
 use self::views::SequenceView;
 use crate::alarm::Alarm;
 use crate::bus::{Bus, FetchError, Reader};
@@ -55,6 +58,8 @@ pub struct Subscription {
     pub ledger: Arc<dyn Ledger>,
     /// What attempts must pass before they start.
     pub gate: Arc<SharedGate>,
+    /// What its events may take, with those of all others.
+    pub memory: Arc<Memory>,
     /// What `weir status` shows.
     pub status: Arc<SubscriptionStatus>,
 }
@@ -95,6 +100,8 @@ struct Worker {
     machine: Partition,
     /// Tells when the gate may let pass what it held back.
     turns: watch::Receiver<u64>,
+    /// Tells when there is memory again.
+    memory: watch::Receiver<u64>,
     /// Fetched and not handed over.
     fetched: VecDeque<(Position, Record)>,
     /// The same of the command topic: an operator may have to make room for the others.
@@ -109,21 +116,24 @@ struct Worker {
 
 /// Serves the partition until `stop`, then drains it.
 ///
-/// `make` builds the machine from what the ledger restores.
+/// `machine` and `epoch` are those of the assignment.
 pub async fn run(
     subscription: Arc<Subscription>,
     partition: u32,
     mut reader: Box<dyn Reader>,
-    make: impl FnOnce(Restore) -> Partition + Send,
+    (machine, epoch): (partition::Config, u64),
     stop: CancellationToken,
 ) -> Result<(), PipelineError> {
-    let machine = make(restore(&subscription, partition).await?);
+    let window = machine.inbox.unwrap_or_default();
+    let restore = restore(&subscription, partition, window).await?;
+    let machine = Partition::new(machine, epoch, restore);
     machine
         .start_positions()
         .into_iter()
         .for_each(|position| reader.seek(position));
     let mut worker = Worker {
         turns: subscription.gate.turns(),
+        memory: subscription.memory.turns(),
         subscription,
         partition,
         machine,
@@ -136,13 +146,23 @@ pub async fn run(
     };
     worker.serve(reader.as_mut(), &stop).await?;
     worker.drain().await;
+    let memory = Arc::clone(&worker.subscription.memory);
+    drop(worker);
+    memory.tell();
     Ok(())
 }
 
 /// What the ledger holds; a new subscription from the latest record commits its start first.
-async fn restore(subscription: &Subscription, partition: u32) -> Result<Restore, PipelineError> {
+async fn restore(
+    subscription: &Subscription,
+    partition: u32,
+    window: inbox::Config,
+) -> Result<Restore, PipelineError> {
     let scope = &subscription.deployment.scope;
-    let restore = subscription.ledger.restore(scope, partition).await?;
+    let restore = subscription
+        .ledger
+        .restore(scope, partition, window)
+        .await?;
     if restore.unit > 0 || subscription.deployment.manifest.from == From::Earliest {
         return Ok(restore);
     }
@@ -160,7 +180,10 @@ async fn restore(subscription: &Subscription, partition: u32) -> Result<Restore,
         ..Unit::default()
     };
     match subscription.ledger.commit(scope, partition, unit).await {
-        CommitResult::Committed => Ok(subscription.ledger.restore(scope, partition).await?),
+        CommitResult::Committed => Ok(subscription
+            .ledger
+            .restore(scope, partition, window)
+            .await?),
         CommitResult::Refused { message, .. } | CommitResult::Unavailable { message } => {
             Err(PipelineError::Start { partition, message })
         }
@@ -204,6 +227,7 @@ impl Worker {
                     }
                 },
                 Ok(()) = self.turns.changed() => {}
+                Ok(()) = self.memory.changed() => {}
                 () = self.crowded.relieved() => {}
                 () = sleep_until(timeout) => self.machine.handle_timeout(clock::now()),
                 () = std::future::ready(()), if is_cut_short => {}
@@ -363,6 +387,7 @@ impl Worker {
                     (timer, decoded)
                 }))
             }
+            Load::Mark(_, id, units) => Loaded::Mark(ledger.marked(scope, partition, *id, units)?),
             Load::Timers(max) => Loaded::Timers(ledger.timers(scope, partition, *max)?),
             Load::Letter(_, letter, sequence) => Loaded::Letter(
                 ledger.letter(scope, partition, *letter)?,
@@ -434,6 +459,7 @@ impl Worker {
     }
 
     fn report(&self) {
+        self.subscription.memory.tell();
         self.subscription
             .status
             .update(self.partition, &self.machine);

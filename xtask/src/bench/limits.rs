@@ -39,3 +39,19 @@ pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
         .map_while(|field| field.parse::<u64>().ok());
     Some(Duration::from_millis((ticks.next()? + ticks.next()?) * 10))
 }
+
+/// Memory of a process that is in no file, in KiB.
+///
+/// Source: `RssAnon` of `/proc/PID/status` (proc_pid_status(5)).
+pub(super) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    let value = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    value
+        .context("no RssAnon")?
+        .parse()
+        .context("RssAnon is a number")
+}

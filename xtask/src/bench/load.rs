@@ -15,8 +15,9 @@ use weir_tests::publisher::Publisher;
 use weir_tests::purchases::{INVOICES, PAYMENTS};
 use weir_tests::wait;
 
-/// Events in a request.
-pub(super) const BATCH: usize = 256;
+/// Events in a request, if they are no larger than this together.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 4 << 20;
 /// One request at a time each, so that batches wait while others are synced.
 const PRODUCERS: usize = 8;
 
@@ -35,6 +36,16 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// More keys than attempts can run at once, few enough that they repeat.
+    pub(super) const USUAL: Self = Self {
+        bytes: 1000,
+        keys: 10_000,
+    };
+
+    fn batch(self) -> usize {
+        (BATCH_BYTES / self.bytes).clamp(1, BATCH)
+    }
+
     fn event(self, number: usize) -> String {
         let customer = number % self.keys;
         let text = |note: &str| {
@@ -49,7 +60,10 @@ impl Shape {
 
 /// Events made before the clock starts, one share a producer.
 #[derive(Debug)]
-pub(super) struct Load(Vec<Vec<String>>);
+pub(super) struct Load {
+    shares: Vec<Vec<String>>,
+    batch: usize,
+}
 
 impl Load {
     pub(super) fn new(shape: Shape, numbers: Range<usize>) -> Self {
@@ -57,13 +71,19 @@ impl Load {
         for number in numbers {
             shares[number % PRODUCERS].push(shape.event(number));
         }
-        Self(shares)
+        Self {
+            shares,
+            batch: shape.batch(),
+        }
     }
 
     /// Sends them as fast as they are taken, and returns when all are.
     pub(super) fn send(self, place: &Place) -> anyhow::Result<()> {
-        let start = |share| Publisher::spawn(place.client(), INVOICES, Arc::new(share), BATCH);
-        let publishers: Vec<_> = self.0.into_iter().map(start).collect();
+        let start = |share| {
+            let (client, share) = (place.client(), Arc::new(share));
+            Publisher::spawn(client, INVOICES, share, self.batch)
+        };
+        let publishers: Vec<_> = self.shares.into_iter().map(start).collect();
         publishers.into_iter().try_for_each(Publisher::finish)
     }
 }
@@ -95,13 +115,14 @@ pub(super) fn latencies(
         }
         anyhow::Ok(latencies)
     });
-    let pause = Duration::from_secs_f64((BATCH * PRODUCERS) as f64 / events_per_s);
+    let batch = shape.batch();
+    let pause = Duration::from_secs_f64((batch * PRODUCERS) as f64 / events_per_s);
     let producer = |producer: usize| {
         let (client, due) = (place.client(), Arc::clone(&due));
         let mine: Vec<usize> = numbers.clone().skip(producer).step_by(PRODUCERS).collect();
         move || {
             let mut next = epoch + pause.mul_f64(producer as f64 / PRODUCERS as f64);
-            for batch in mine.chunks(BATCH) {
+            for batch in mine.chunks(batch) {
                 let events: Vec<_> = batch.iter().map(|number| shape.event(*number)).collect();
                 wait::pause(next.saturating_duration_since(Instant::now()));
                 // From when it was due: a host that stands still would else be asked less.

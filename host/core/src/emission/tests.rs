@@ -29,13 +29,17 @@ fn emission() -> Emission {
 }
 
 fn run(emissions: Vec<Emission>) -> Result<Vec<OutRecord>, InvalidEmission> {
-    let event = input();
+    run_on(&input(), emissions)
+}
+
+fn run_on(event: &Event, emissions: Vec<Emission>) -> Result<Vec<OutRecord>, InvalidEmission> {
     let record = Record {
+        timestamp_ms: 1_000,
         key: Some(Bytes::from_static(b"k")),
         ..Record::default()
     };
     let cause = Cause {
-        event: &event,
+        event,
         record: &record,
         tenant: "default",
     };
@@ -55,11 +59,32 @@ fn the_host_completes_an_emission() {
     assert_eq!(records[0].record.key.as_deref(), Some(&b"k"[..]));
     assert_eq!(event.source, "/weir/billing");
     assert_eq!(event.id, emission_id("default", "billing", "/shop", "7", 0));
-    assert_eq!(event.time.as_deref(), Some("1970-01-01T00:00:00.000Z"));
+    assert_eq!(event.time.as_deref(), Some("1970-01-01T00:00:01.000Z"));
     assert_eq!(event.extension("correlationid"), Some("7"));
     assert_eq!(event.extension("causationid"), Some("7"));
     assert_eq!(event.extension("partitionkey"), Some("k"));
     assert_eq!(event.extension(HOPS), Some("1"));
+}
+
+#[test]
+fn the_time_of_an_emission_is_its_inputs_and_the_same_on_every_attempt() {
+    let time = |input: &Event, own: Option<&str>| {
+        let emission = Emission {
+            time: own.map(str::to_owned),
+            ..emission()
+        };
+        let records = run_on(input, vec![emission]).expect("valid");
+        event_of(&records[0]).time
+    };
+    let timed = Event {
+        time: Some("2026-11-21T10:00:00Z".to_owned()),
+        ..input()
+    };
+    assert_eq!(time(&timed, None), timed.time);
+    let own = "2020-01-01T00:00:00Z";
+    assert_eq!(time(&timed, Some(own)).as_deref(), Some(own));
+    let of_record = Millis(1_000).to_rfc3339();
+    assert_eq!(time(&input(), None), Some(of_record));
 }
 
 #[test]

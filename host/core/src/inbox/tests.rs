@@ -12,11 +12,24 @@ fn block(unit: u64, at: u64) -> InboxBlock {
     }
 }
 
+fn of(config: Config, blocks: impl IntoIterator<Item = InboxBlock>) -> Inbox {
+    let mut inbox = Inbox::new(config);
+    for block in blocks {
+        inbox.insert(block);
+    }
+    inbox
+}
+
 fn inbox(blocks: &[(u64, u64)]) -> Inbox {
-    Inbox::restore(
-        Config::default(),
-        blocks.iter().map(|&(unit, at)| block(unit, at)).collect(),
-    )
+    let blocks = blocks.iter().map(|&(unit, at)| block(unit, at));
+    of(Config::default(), blocks)
+}
+
+fn tight(resident_max: usize) -> Config {
+    Config {
+        resident_max,
+        ..Config::default()
+    }
 }
 
 #[test]
@@ -36,8 +49,8 @@ fn a_backfill_of_old_records_does_not_flush_the_inbox() {
 fn a_mark_leaves_when_it_is_a_day_old_on_both_clocks() {
     let mut inbox = inbox(&[(1, 0), (2, DAY)]);
     assert_eq!(inbox.expire(Millis(DAY), Millis(DAY)), [1]);
-    assert!(!inbox.contains(&block(1, 0).ids[0]));
-    assert!(inbox.contains(&block(2, 0).ids[0]));
+    assert_eq!(inbox.look_up(&block(1, 0).ids[0]), Seen::No);
+    assert_eq!(inbox.look_up(&block(2, 0).ids[0]), Seen::Yes);
 }
 
 #[test]
@@ -46,7 +59,7 @@ fn beyond_the_bound_the_oldest_block_leaves() {
         ids_max: 1,
         ..Config::default()
     };
-    let mut inbox = Inbox::restore(config, vec![block(1, 0), block(2, 0)]);
+    let mut inbox = of(config, [block(1, 0), block(2, 0)]);
     assert_eq!(inbox.expire(Millis(0), Millis(0)), [1]);
 }
 
@@ -56,7 +69,7 @@ fn a_window_that_its_bound_has_cut_says_how_short_it_is_until_it_is_whole_again(
         ids_max: 2,
         ..Config::default()
     };
-    let mut inbox = Inbox::restore(config, vec![block(1, 0), block(2, 1_000)]);
+    let mut inbox = of(config, [block(1, 0), block(2, 1_000)]);
     assert_eq!(inbox.cut_window(Millis(5_000)), None);
     inbox.insert(block(3, 2_000));
     inbox.expire(Millis(5_000), Millis(5_000));
@@ -66,4 +79,59 @@ fn a_window_that_its_bound_has_cut_says_how_short_it_is_until_it_is_whole_again(
     );
     inbox.expire(Millis(DAY + 1_000), Millis(DAY + 1_000));
     assert_eq!(inbox.cut_window(Millis(DAY + 1_000)), None);
+}
+
+#[test]
+fn beyond_its_share_of_memory_the_latest_ids_stay_and_the_ledger_is_asked_for_the_others() {
+    let inbox = of(tight(4), (1..=100).map(|unit| block(unit, unit)));
+    assert_eq!(inbox.len(), 100);
+    assert!(inbox.resident() <= 4);
+    assert_eq!(inbox.look_up(&block(100, 0).ids[0]), Seen::Yes);
+    for unit in 1..=96 {
+        let Seen::Perhaps(units) = inbox.look_up(&block(unit, 0).ids[0]) else {
+            panic!("{unit} is forgotten");
+        };
+        assert!(units.iter().any(|units| units.contains(&unit)));
+    }
+    assert_eq!(inbox.look_up(&Hash128([0xa5; 16])), Seen::No);
+}
+
+#[test]
+fn ids_that_are_not_in_memory_leave_by_both_clocks_too_and_all_their_blocks_are_named() {
+    let mut inbox = of(tight(0), (1..=10).map(|unit| block(unit, unit)));
+    assert_eq!(inbox.resident(), 0);
+    assert!(inbox.expire(Millis(5), Millis(2 * DAY)).is_empty());
+    assert!(inbox.expire(Millis(2 * DAY), Millis(5)).is_empty());
+    let expired = inbox.expire(Millis(DAY + 9), Millis(DAY + 9));
+    assert_eq!(expired, (1..=9).collect::<Vec<_>>());
+    assert_eq!(inbox.len(), 1);
+}
+
+#[test]
+fn what_a_filter_still_covers_is_judged_by_the_time_of_its_own_unit() {
+    let inbox = of(tight(0), [block(1, 0)]);
+    let mark = Marked::from(&block(1, 0));
+    assert!(inbox.covers(mark, Millis(DAY), Millis(DAY - 1)));
+    assert!(inbox.covers(mark, Millis(DAY - 1), Millis(DAY)));
+    assert!(!inbox.covers(mark, Millis(DAY), Millis(DAY)));
+}
+
+#[test]
+fn beyond_the_bound_on_ids_a_part_of_those_that_are_not_in_memory_leaves() {
+    let config = Config {
+        ids_max: 160,
+        ..tight(40)
+    };
+    let mut inbox = of(config, (1..=161).map(|unit| block(unit, 0)));
+    let expired = inbox.expire(Millis(0), Millis(0));
+    assert_eq!(expired, (1..=10).collect::<Vec<_>>());
+    assert_eq!(inbox.len(), 151);
+}
+
+#[test]
+fn a_new_owner_with_another_share_keeps_the_same_ids() {
+    let inbox = of(tight(1_000), (1..=100).map(|unit| block(unit, unit))).within(tight(10));
+    assert!(inbox.resident() <= 10);
+    assert_eq!(inbox.len(), 100);
+    assert!((1..=100).all(|unit| inbox.look_up(&block(unit, 0).ids[0]) != Seen::No));
 }

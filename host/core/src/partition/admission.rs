@@ -2,10 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::claims::Claim;
 use super::{
-    Action, Attempt, AttemptId, DEFAULT_TENANT, Decoded, Entry, Load, Loaded, Partition, Runner,
+    Action, Attempt, AttemptId, DEFAULT_TENANT, Decoded, Entry, Load, Ordering, Partition, Runner,
     Stage, Work,
 };
 use crate::breaker::{Permit, Ticket};
@@ -13,27 +15,14 @@ use crate::dead_letter;
 use crate::emission;
 use crate::event::{Event, Record};
 use crate::gate::Pass;
-use crate::identity::{Hash128, inbox_mark};
+use crate::identity::inbox_mark;
 use crate::time::Millis;
-use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey, TimerSlot};
+use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey};
 
 /// Crashes of the host in which an event ran alone before it is taken for the cause.
 pub(super) const CRASHES_MAX: u32 = 3;
 /// How many ready items are looked through for one that the gate lets pass: probes come from different sequences.
 const GATE_SCAN_MAX: usize = 16;
-/// Before the ledger is read again after a failed read.
-const LOAD_BACK_OFF: Duration = Duration::from_secs(1);
-
-/// What the inbox says of an id.
-enum Claim {
-    /// Nobody has it: it is this event's.
-    Free,
-    /// It has a fate, durable or staged.
-    Seen,
-    /// Another event has started under it and has no fate.
-    InFlight,
-}
-
 /// What follows from looking at a ready item.
 enum Step {
     /// This is to be done.
@@ -80,8 +69,8 @@ impl Partition {
                 let cause = dead_letter::Cause::poison(code, message);
                 (None, Some(Err(cause)))
             }
-            Decoded::Command { command, tenant } => {
-                return self.admit_command(now, item, record, command, tenant);
+            Decoded::Command { command, letter } => {
+                return self.admit_command(now, item, record, command, letter);
             }
         };
         self.admit_record(now, item, record, event);
@@ -101,13 +90,8 @@ impl Partition {
         event: Option<Arc<Event>>,
     ) {
         let tenant = tenant(event.as_deref());
-        let sequence = match &record.key {
-            Some(key) if event.is_some() => SequenceKey::Keyed {
-                tenant: Arc::clone(&tenant),
-                key: key.clone(),
-            },
-            Some(_) | None => SequenceKey::Alone(item),
-        };
+        let key = record.key.as_ref().filter(|_| event.is_some());
+        let sequence = self.sequence(&tenant, key, item);
         let mark = event
             .as_ref()
             .filter(|_| self.config.inbox.is_some())
@@ -117,6 +101,7 @@ impl Partition {
             sequence,
             tenant,
             bytes: record.bytes(),
+            written: 0,
             record,
             event,
             mark,
@@ -127,11 +112,27 @@ impl Partition {
         self.admit(item, entry, waits);
     }
 
+    /// The sequence of a key; without one, and where keys have no order, an event is a sequence of its own.
+    pub(super) fn sequence(
+        &self,
+        tenant: &Arc<str>,
+        key: Option<&Bytes>,
+        item: ItemId,
+    ) -> SequenceKey {
+        match key {
+            Some(key) if self.config.ordering != Ordering::None => SequenceKey::Keyed {
+                tenant: Arc::clone(tenant),
+                key: key.clone(),
+            },
+            Some(_) | None => SequenceKey::Alone(item),
+        }
+    }
+
     /// Puts an item into its lane; at its head it is ready, unless it is about to get its fate at once.
     pub(super) fn admit(&mut self, item: ItemId, entry: Entry, waits: bool) {
-        self.bytes += entry.bytes;
+        self.memory.take(entry.bytes);
         let head = if entry.has_lane() {
-            let lane = self.lanes.entry(entry.sequence.clone()).or_default();
+            let lane = self.lanes.of(&entry.sequence);
             lane.push(item);
             lane.is_head(item)
         } else {
@@ -141,61 +142,6 @@ impl Partition {
         if head && waits {
             self.make_ready(item);
         }
-    }
-
-    /// Makes items of what is due in the ledger, as far as there is room, and says what must be read.
-    pub(super) fn wake(&mut self, now: Millis) -> Option<Load> {
-        if self.waiting + self.running >= self.config.limits.in_flight_max {
-            return None;
-        }
-        if let Some(sequence) = self.park.pop_due(now) {
-            return Some(Load::Parked(sequence));
-        }
-        if self.timers.must_load(now) {
-            // Those that fire already, or wait for a parked sequence, are not to hide the others.
-            return Some(Load::Timers(self.timers.page(self.entries.len())));
-        }
-        while self.waiting + self.running < self.config.limits.in_flight_max
-            && let Some((due, key, id)) = self.timers.pop_due(now)
-        {
-            let item = ItemId::Timer(id);
-            if matches!(key.slot, TimerSlot::Named(_)) && self.park.contains(&key.sequence) {
-                self.timers.sleep(due, key, id);
-                continue;
-            }
-            if self.entries.contains_key(&item) {
-                continue;
-            }
-            let SequenceKey::Keyed { tenant, key: bytes } = &key.sequence else {
-                continue;
-            };
-            let record = Record {
-                key: Some(bytes.clone()),
-                ..Record::default()
-            };
-            let emission = matches!(key.slot, TimerSlot::Emission(_));
-            let entry = Entry {
-                sequence: if emission {
-                    SequenceKey::Alone(item)
-                } else {
-                    key.sequence.clone()
-                },
-                tenant: Arc::clone(tenant),
-                bytes: record.bytes(),
-                record: Arc::new(record),
-                event: None,
-                mark: None,
-                admitted: due,
-                work: if emission {
-                    Work::Emission(key)
-                } else {
-                    Work::Timer(key)
-                },
-                stage: Stage::Queued,
-            };
-            self.admit(item, entry, true);
-        }
-        None
     }
 
     /// Starts the next ready item, unless it has a fate without an attempt or something stands in its way.
@@ -255,7 +201,7 @@ impl Partition {
             return Step::Next;
         }
         match &entry.work {
-            Work::Command(command) => {
+            Work::Command(command, _) => {
                 // It asks the ledger, so it waits until the ledger knows everything about its sequence.
                 let settled = lane.is_some_and(super::Lane::is_settled);
                 if !settled || self.park.is_busy(&entry.sequence) {
@@ -284,13 +230,23 @@ impl Partition {
                 entry.stage = Stage::Loading;
                 return Step::Act(Action::Load(load));
             }
-            Work::Record | Work::Parked(_) | Work::Timer(_) | Work::Emission(_) => {}
+            Work::Record
+            | Work::Parked(_)
+            | Work::Timer(_)
+            | Work::Emission(_)
+            | Work::Replay(_) => {}
         }
         let (mark, has_lane) = (entry.mark, entry.has_lane());
         match mark.map_or(Claim::Free, |mark| self.claim(mark, item)) {
             Claim::Free if has_lane && self.follows_parked(item) => self.park(now, item, None),
             Claim::Free => return self.admit_attempt(now, gate, item),
             Claim::Seen => self.stage(now, item, Fate::Duplicate, Output::default()),
+            Claim::Unknown(load) => {
+                if let Some(entry) = self.entries.get_mut(&item) {
+                    entry.stage = Stage::Loading;
+                }
+                return Step::Act(Action::Load(load));
+            }
             Claim::InFlight => {
                 if let Some(entry) = self.entries.get_mut(&item) {
                     entry.stage = Stage::AwaitsId;
@@ -317,14 +273,11 @@ impl Partition {
             self.commits.ask_for_lease(now);
             return Step::Wait;
         }
-        let sequence = self
-            .entries
-            .get(&item)
-            .map_or(0, |entry| hash(&entry.sequence));
-        let ticket = match gate.permit(now, sequence) {
+        let voice = self.entries.get(&item).map_or(0, voice);
+        let ticket = match gate.permit(now, voice) {
             Permit::Go(ticket) => Some(ticket),
             Permit::Fallback if self.config.fallback.is_some() => None,
-            Permit::Park if self.config.parks => {
+            Permit::Park if self.sets_aside() => {
                 self.set_aside(now, item);
                 return Step::Next;
             }
@@ -366,24 +319,6 @@ impl Partition {
         let waits = matches!(stage, Some(Stage::Ready)) && !self.draining && self.halted.is_none();
         if !waits && !matches!(stage, Some(Stage::Running(_))) {
             self.commits.give_up(now, item);
-        }
-    }
-
-    /// Holds an id for the event that is about to start under it.
-    fn claim(&mut self, mark: Hash128, item: ItemId) -> Claim {
-        if self.inbox.contains(&mark) {
-            return Claim::Seen;
-        }
-        let (holder, waiters) = self.ids.entry(mark).or_insert_with(|| (item, Vec::new()));
-        if *holder == item {
-            return Claim::Free;
-        }
-        match self.entries.get(holder).map(|entry| &entry.stage) {
-            Some(Stage::Staged(_)) => Claim::Seen,
-            Some(_) | None => {
-                waiters.push(item);
-                Claim::InFlight
-            }
         }
     }
 
@@ -442,18 +377,19 @@ impl Partition {
             origin,
             tenant: Arc::clone(&entry.tenant),
             sequence: entry.sequence.clone(),
-            staged: lane.map(super::Lane::staged_state).unwrap_or_default(),
+            staged: lane.map_or_else(Default::default, |lane| lane.staged_state(&entry.sequence)),
             fallback: ticket.is_none(),
         })))
     }
 
     /// Where an item stood, in the bus's own words. A timer stood in the ledger.
     pub(super) fn origin(&self, item: ItemId) -> Origin {
-        let parked = match self.entries.get(&item).map(|entry| &entry.work) {
+        let earlier = match self.entries.get(&item).map(|entry| &entry.work) {
             Some(Work::Parked(parked)) => Some(parked.origin.clone()),
+            Some(Work::Replay(command)) => Some(command.origin.clone()),
             _ => None,
         };
-        parked.unwrap_or_else(|| Origin {
+        earlier.unwrap_or_else(|| Origin {
             topic: match item {
                 ItemId::Record(position) => {
                     Arc::clone(&self.config.topics[usize::from(position.topic)])
@@ -469,44 +405,6 @@ impl Partition {
     pub(super) fn ledger_topic(&self) -> String {
         format!("_weir.{}.ledger", self.config.source.group)
     }
-
-    /// Takes in what the ledger holds; `load` is what was asked.
-    pub fn handle_loaded(&mut self, now: Millis, load: Load, loaded: Loaded) {
-        match (load, loaded) {
-            (Load::Parked(sequence), Loaded::Parked(Some((event, decoded)))) => {
-                self.unpark(now, sequence, event, decoded);
-            }
-            (Load::Parked(sequence), Loaded::Parked(None)) => self.park.vanished(&sequence),
-            (Load::Parked(sequence), _) => self.park.postpone(&sequence, now + LOAD_BACK_OFF),
-            (Load::Timer(item, _), Loaded::Timer(timer)) => match timer {
-                Some((timer, decoded)) if ItemId::Timer(timer.id) == item && timer.due <= now => {
-                    self.fire(now, item, timer, decoded);
-                }
-                // The same setting was made again, for later.
-                Some((timer, _)) if ItemId::Timer(timer.id) == item => self.forget_unfated(item),
-                Some(_) | None => {
-                    self.tallies.remove(&item);
-                    self.forget_unfated(item);
-                }
-            },
-            (Load::Letter(item, ..), Loaded::Letter(status, head)) => {
-                self.obey(now, item, status, head);
-            }
-            (Load::Timer(item, _) | Load::Letter(item, ..), _) => {
-                if let Some(entry) = self.entries.get_mut(&item) {
-                    let at = now + LOAD_BACK_OFF;
-                    entry.stage = Stage::RetryWait(at);
-                    self.retries.insert((at, item));
-                }
-            }
-            (Load::Timers(_), Loaded::Timers(page)) => {
-                let entries = &self.entries;
-                let known = |id: &Hash128| entries.contains_key(&ItemId::Timer(*id));
-                self.timers.take(page, known);
-            }
-            (Load::Timers(_), _) => self.timers.postpone(now + LOAD_BACK_OFF),
-        }
-    }
 }
 
 /// Owner of an event.
@@ -517,9 +415,13 @@ pub(super) fn tenant(event: Option<&Event>) -> Arc<str> {
         .into()
 }
 
-/// A sequence as the breaker tells it from others.
-pub(super) fn hash(sequence: &SequenceKey) -> u64 {
+/// Whose evidence to the breaker an event is: its key's, also where keys have no order, so that one bad key opens
+/// nothing.
+pub(super) fn voice(entry: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
-    sequence.hash(&mut hasher);
+    match &entry.record.key {
+        Some(key) => (&entry.tenant, key).hash(&mut hasher),
+        None => entry.sequence.hash(&mut hasher),
+    }
     hasher.finish()
 }

@@ -8,8 +8,8 @@ use super::{Entry, Limits, Partition, Stage, Work};
 use crate::gate::Pass;
 use crate::time::Millis;
 use crate::unit::{
-    CommitResult, Completion, Fate, InboxBlock, ItemId, OpenAttempts, Output, ParkedSequence,
-    SequenceKey, Unit,
+    CommitResult, Completion, Fate, InboxBlock, ItemId, OpenAttempts, ParkedSequence, SequenceKey,
+    Unit,
 };
 
 /// The first pause after a unit that the ledger could not commit.
@@ -226,13 +226,14 @@ impl Partition {
         while let Some(item) = self.staged.front().copied() {
             let Some(Entry {
                 stage: Stage::Staged(completion),
+                written,
                 ..
             }) = self.entries.get(&item)
             else {
                 self.staged.pop_front();
                 continue;
             };
-            bytes += completion_bytes(completion);
+            bytes += written;
             let fits = items.len() < limits.unit_events_max && bytes <= limits.unit_bytes_max;
             if !(items.is_empty() || fits) {
                 break;
@@ -300,8 +301,7 @@ impl Partition {
             }
             CommitResult::Unavailable { .. } => {
                 let first = out.items.first().and_then(|item| self.entries.get(item));
-                let sequence = first.map_or(0, |entry| super::admission::hash(&entry.sequence));
-                gate.ledger_failed(now, sequence);
+                gate.ledger_failed(now, first.map_or(0, super::admission::voice));
                 self.unstage(now, out);
                 self.back_off(now);
             }
@@ -319,7 +319,7 @@ impl Partition {
         }
     }
 
-    fn back_off(&mut self, now: Millis) {
+    pub(super) fn back_off(&mut self, now: Millis) {
         self.commits.not_before = now + self.commits.back_off;
         self.commits.back_off = (self.commits.back_off * 2).min(BACK_OFF_MAX);
     }
@@ -336,7 +336,7 @@ impl Partition {
         if let Some(position) = item.position() {
             self.progress[usize::from(position.topic)].complete(position.offset);
         }
-        self.bytes -= entry.bytes;
+        self.memory.give_back(entry.bytes + entry.written);
         self.tallies.remove(&item);
         if let Some(mark) = completion.mark {
             self.ids.remove(&mark);
@@ -350,13 +350,13 @@ impl Partition {
             }
         }
         if let Some(parking) = &output.parking {
-            self.parking_committed(&entry.sequence, parking);
+            self.park.committed(&entry.sequence, parking);
         }
         if !entry.has_lane() {
             return;
         }
         if let Some(lane) = self.lanes.get_mut(&entry.sequence) {
-            lane.commit(item, output);
+            lane.commit(item, &entry.sequence, output);
             if lane.is_empty() {
                 self.lanes.remove(&entry.sequence);
             } else {
@@ -367,14 +367,15 @@ impl Partition {
 
     fn count(&mut self, entry: &Entry, fate: Fate, item: ItemId) {
         match (&entry.work, item.position()) {
-            (Work::Command(_), _) => self.counters.commands += 1,
+            (Work::Command(..), _) => self.counters.commands += 1,
+            (Work::Replay(_), _) => self.counters.later[fate as usize] += 1,
             (_, Some(_)) => self.counters.fates[fate as usize] += 1,
             (_, None) => self.counters.later[fate as usize] += 1,
         }
     }
 
     /// Timers wait while their sequence is parked.
-    fn wake_timers(&mut self, sequence: &SequenceKey) {
+    pub(super) fn wake_timers(&mut self, sequence: &SequenceKey) {
         if !self.park.contains(sequence) {
             self.timers.wake(sequence);
         }
@@ -384,115 +385,13 @@ impl Partition {
     fn wake_waiting(&mut self, sequence: &SequenceKey) {
         let head = self.lanes.get(sequence).and_then(super::Lane::head);
         let entry = head.and_then(|head| self.entries.get(&head));
-        if entry.is_some_and(|entry| matches!(entry.work, Work::Command(_) | Work::Timer(_))) {
+        if entry.is_some_and(|entry| matches!(entry.work, Work::Command(..) | Work::Timer(_))) {
             self.wake_head(sequence);
-        }
-    }
-
-    /// The ledger refuses this item's output: it dies, and what its sequence staged after it runs again.
-    ///
-    /// A dead letter that is refused has nowhere to go: the partition waits (the dead-letter topic is missing or too
-    /// small, which an operator mends). A command that is refused changes nothing.
-    fn refuse(
-        &mut self,
-        now: Millis,
-        gate: &mut dyn Pass,
-        item: ItemId,
-        code: String,
-        message: String,
-    ) {
-        let Some(Entry {
-            stage: Stage::Staged(completion),
-            sequence,
-            work,
-            ..
-        }) = self.entries.get(&item)
-        else {
-            return self.back_off(now);
-        };
-        if completion.fate == Fate::Dead {
-            return self.back_off(now);
-        }
-        let (sequence, command) = (sequence.clone(), matches!(work, Work::Command(_)));
-        self.withdraw(now, gate, &sequence, item);
-        if command {
-            self.stage(now, item, Fate::Skipped, Output::default());
-        } else {
-            self.die_of_output(now, item, "refused", code, message);
-        }
-    }
-
-    /// Takes the fates of `from` and all later staged events of its sequence back, without counting an attempt.
-    fn withdraw(&mut self, now: Millis, gate: &mut dyn Pass, sequence: &SequenceKey, from: ItemId) {
-        let of_sequence = |item: &ItemId| {
-            let entry = self.entries.get(item);
-            entry.is_some_and(|entry| entry.sequence == *sequence && entry.has_lane())
-        };
-        let mut earlier: Vec<ItemId> = self.staged.iter().copied().filter(of_sequence).collect();
-        let at = earlier.iter().position(|item| *item == from);
-        // The first event of a parked sequence has nothing staged behind it that depends on it.
-        let withdrawn = at.map_or_else(|| vec![from], |at| earlier.split_off(at));
-        self.send_head_back(now, gate, sequence);
-        self.staged.retain(|item| !withdrawn.contains(item));
-        for item in &withdrawn {
-            let Some(entry) = self.entries.get_mut(item) else {
-                continue;
-            };
-            let stage = std::mem::replace(&mut entry.stage, Stage::Queued);
-            if matches!(entry.work, Work::Timer(_)) && *item != from {
-                // It is asked of the ledger again: what goes before it may change it.
-                entry.event = None;
-            }
-            if let Stage::Staged(completion) = stage
-                && let Some(parking) = &completion.output.parking
-                && parking.join.is_some()
-            {
-                self.park.unstaged(&completion.sequence);
-            }
-        }
-        self.wake_timers(sequence);
-        if at.is_none() {
-            return;
-        }
-        let kept = earlier
-            .iter()
-            .filter_map(|item| match self.entries.get(item) {
-                Some(Entry {
-                    stage: Stage::Staged(completion),
-                    ..
-                }) => Some((*item, &completion.output)),
-                _ => None,
-            });
-        if let Some(lane) = self.lanes.get_mut(sequence) {
-            lane.withdraw(&withdrawn, kept);
-        }
-    }
-
-    /// The head of a lane may be running on what is withdrawn: its outcome must commit nothing.
-    fn send_head_back(&mut self, now: Millis, gate: &mut dyn Pass, sequence: &SequenceKey) {
-        let Some(head) = self.lanes.get(sequence).and_then(super::Lane::head) else {
-            return;
-        };
-        self.abandon(now, gate, head);
-        let Some(entry) = self.entries.get_mut(&head) else {
-            return;
-        };
-        match entry.stage {
-            Stage::Ready => entry.stage = Stage::Queued,
-            Stage::RetryWait(at) => {
-                entry.stage = Stage::Queued;
-                self.retries.remove(&(at, head));
-            }
-            Stage::Queued
-            | Stage::Loading
-            | Stage::AwaitsId
-            | Stage::Running(_)
-            | Stage::Staged(_) => {}
         }
     }
 }
 
-fn completion_bytes(completion: &Completion) -> usize {
+pub(super) fn completion_bytes(completion: &Completion) -> usize {
     let records: usize = completion
         .output
         .records

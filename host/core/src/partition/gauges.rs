@@ -17,6 +17,8 @@ pub struct Gauges {
     pub retrying: usize,
     /// Positions from the first open one to the last admitted, of the topic where they are most.
     pub span: u64,
+    /// How long the first open position of a topic has been open that waits for a retry, where that is longest.
+    pub span_age: Duration,
     /// Events are ready to start and the gate refused them: the operator's pause, the breaker or the rate limit.
     pub held_back: bool,
     /// What is set aside.
@@ -29,6 +31,8 @@ pub struct Gauges {
     pub halted: Option<String>,
     /// Ids in the inbox window (L1).
     pub inbox_ids: usize,
+    /// Of them, those that are in memory; the ledger is asked for the others.
+    pub inbox_resident: usize,
     /// The age at which marks leave, when the bound on ids has made it less than the window.
     pub inbox_cut: Option<Duration>,
 }
@@ -42,12 +46,14 @@ impl Partition {
             running: self.running,
             retrying: self.retries.len(),
             span: self.progress.iter().map(Progress::span).max().unwrap_or(0),
+            span_age: self.span_age(now),
             held_back: self.held_back,
             parked: self.park.counts(),
             park_full: self.park.is_full(),
             timers: self.timers.len(),
             halted: self.halted.clone(),
             inbox_ids: self.inbox.len(),
+            inbox_resident: self.inbox.resident(),
             inbox_cut: self.inbox.cut_window(now),
         }
     }

@@ -1,11 +1,14 @@
-//! One sequence: its events in order, and what its staged events changed that is not durable.
+//! Lanes: events in the order in which they run, and what the staged ones changed that is not durable.
+//!
+//! A lane is a sequence, or the whole partition where that is the order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::unit::{ItemId, Output, TimerKey, TimerSlot};
+use super::Ordering;
+use crate::unit::{Completion, ItemId, Output, SequenceKey, TimerKey, TimerSlot};
 
 /// State and timers that staged events of a sequence wrote. They hide what the ledger holds under the same names.
 #[derive(Clone, Debug, Default)]
@@ -48,14 +51,62 @@ impl StagedState {
     }
 }
 
-/// Events of one sequence that have no durable fate.
+/// The lanes of a partition, by the sequences that stand in them.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    by_sequence: HashMap<SequenceKey, Lane>,
+    /// The lane of all sequences, where the order is the partition's.
+    whole: Option<Lane>,
+}
+
+impl Lanes {
+    pub(super) fn new(ordering: Ordering) -> Self {
+        Self {
+            by_sequence: HashMap::new(),
+            whole: (ordering == Ordering::Partition).then(Lane::default),
+        }
+    }
+
+    pub(super) fn get(&self, sequence: &SequenceKey) -> Option<&Lane> {
+        let own = || self.by_sequence.get(sequence);
+        self.whole.as_ref().or_else(own)
+    }
+
+    pub(super) fn get_mut(&mut self, sequence: &SequenceKey) -> Option<&mut Lane> {
+        match &mut self.whole {
+            Some(whole) => Some(whole),
+            None => self.by_sequence.get_mut(sequence),
+        }
+    }
+
+    /// The lane of a sequence, which is made if there is none.
+    pub(super) fn of(&mut self, sequence: &SequenceKey) -> &mut Lane {
+        match &mut self.whole {
+            Some(whole) => whole,
+            None => self.by_sequence.entry(sequence.clone()).or_default(),
+        }
+    }
+
+    /// Forgets the lane of a sequence, which is empty. That of all sequences stays.
+    pub(super) fn remove(&mut self, sequence: &SequenceKey) {
+        self.by_sequence.remove(sequence);
+    }
+
+    /// Whether these sequences stand in one lane.
+    pub(super) fn are_one(&self, one: &SequenceKey, other: &SequenceKey) -> bool {
+        self.whole.is_some() || one == other
+    }
+}
+
+/// Events of one lane that have no durable fate.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     /// Without a fate, in order; the first is the head.
     queue: VecDeque<ItemId>,
-    /// Events of this sequence that are staged or in a unit.
+    /// Events of this lane that are staged or in a unit.
     staged: usize,
-    writes: StagedState,
+    /// What the staged ones wrote: state and timers are a sequence's own, whoever shares its lane.
+    writes: HashMap<SequenceKey, StagedState>,
 }
 
 impl Lane {
@@ -71,17 +122,18 @@ impl Lane {
         self.head() == Some(item)
     }
 
-    pub(super) fn staged_state(&self) -> StagedState {
-        self.writes.clone()
+    pub(super) fn staged_state(&self, sequence: &SequenceKey) -> StagedState {
+        self.writes.get(sequence).cloned().unwrap_or_default()
     }
 
     /// Whether a staged event sets or removes this timer.
     pub(super) fn changes_timer(&self, key: &TimerKey) -> bool {
-        let writes = self.writes.0.as_ref();
+        let writes = self.writes.get(&key.sequence);
+        let writes = writes.and_then(|writes| writes.0.as_ref());
         writes.is_some_and(|writes| writes.timers.contains_key(&key.slot))
     }
 
-    /// Whether nothing of this sequence waits for a commit.
+    /// Whether nothing of this lane waits for a commit.
     pub(super) fn is_settled(&self) -> bool {
         self.staged == 0
     }
@@ -96,17 +148,18 @@ impl Lane {
     }
 
     /// Takes an event out of the queue and its writes into the staged ones.
-    pub(super) fn stage(&mut self, item: ItemId, output: &Output) {
+    pub(super) fn stage(&mut self, item: ItemId, sequence: &SequenceKey, output: &Output) {
         self.remove(item);
         self.staged += 1;
-        self.write(item, output);
+        self.write(item, sequence, output);
     }
 
-    fn write(&mut self, writer: ItemId, output: &Output) {
+    fn write(&mut self, writer: ItemId, sequence: &SequenceKey, output: &Output) {
         if output.state.is_empty() && output.timers.is_empty() {
             return;
         }
-        let writes = Arc::make_mut(self.writes.0.get_or_insert_default());
+        let writes = self.writes.entry(sequence.clone()).or_default();
+        let writes = Arc::make_mut(writes.0.get_or_insert_default());
         for write in &output.state {
             let value = write.value.clone();
             let staged = Staged { writer, value };
@@ -120,12 +173,12 @@ impl Lane {
     }
 
     /// Forgets the staged writes of a committed event: the ledger holds them.
-    pub(super) fn commit(&mut self, item: ItemId, output: &Output) {
+    pub(super) fn commit(&mut self, item: ItemId, sequence: &SequenceKey, output: &Output) {
         self.staged -= 1;
-        let Some(writes) = &mut self.writes.0 else {
+        let Some(staged) = self.writes.get_mut(sequence) else {
             return;
         };
-        let writes = Arc::make_mut(writes);
+        let writes = Arc::make_mut(staged.0.get_or_insert_default());
         for write in &output.state {
             if is_written_by(writes.state.get(&write.name), item) {
                 writes.state.remove(&write.name);
@@ -137,7 +190,7 @@ impl Lane {
             }
         }
         if writes.state.is_empty() && writes.timers.is_empty() {
-            self.writes.0 = None;
+            self.writes.remove(sequence);
         }
     }
 
@@ -145,15 +198,15 @@ impl Lane {
     pub(super) fn withdraw<'a>(
         &mut self,
         withdrawn: &[ItemId],
-        kept: impl Iterator<Item = (ItemId, &'a Output)>,
+        kept: impl Iterator<Item = &'a Completion>,
     ) {
         for item in withdrawn.iter().rev() {
             self.queue.push_front(*item);
             self.staged -= 1;
         }
-        self.writes = StagedState::default();
-        for (item, output) in kept {
-            self.write(item, output);
+        self.writes.clear();
+        for done in kept {
+            self.write(done.item, &done.sequence, &done.output);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::outcome::fresh_head;
-use super::{Entry, Partition, Stage, Work};
+use super::{Decoded, Entry, Partition, Stage, Work};
 use crate::command::{Command, Kind};
 use crate::event::Record;
 use crate::time::Millis;
@@ -20,26 +20,25 @@ impl Partition {
         item: ItemId,
         record: Arc<Record>,
         command: Box<Command>,
-        tenant: Arc<str>,
+        letter: Box<Decoded>,
     ) {
+        let tenant = super::admission::tenant(letter.event());
         let held = self.park.held_by(&command.letter).cloned();
-        let sequence = held.unwrap_or_else(|| match &record.key {
-            Some(key) => SequenceKey::Keyed {
-                tenant: Arc::clone(&tenant),
-                key: key.clone(),
-            },
+        let sequence = held.unwrap_or_else(|| {
             // One for all commands of a letter, or two of them would not see one another.
-            None => SequenceKey::Alone(self.stood_at(&command).unwrap_or(item)),
+            let stood_at = self.stood_at(&command).unwrap_or(item);
+            self.sequence(&tenant, record.key.as_ref(), stood_at)
         });
         let entry = Entry {
             sequence,
             tenant,
             bytes: record.bytes(),
+            written: 0,
             record,
             event: None,
             mark: None,
             admitted: now,
-            work: Work::Command(command),
+            work: Work::Command(command, letter),
             stage: Stage::Queued,
         };
         self.admit(item, entry, true);
@@ -66,14 +65,18 @@ impl Partition {
             return;
         };
         entry.stage = Stage::Ready;
-        let Work::Command(command) = &entry.work else {
+        let Work::Command(command, _) = &entry.work else {
             return;
         };
         let (kind, letter) = (command.kind, command.letter);
         let sequence = entry.sequence.clone();
         let holds = self.park.held_by(&letter) == Some(&sequence);
         let mut output = Output::default();
-        if status.unwrap_or(LetterStatus::Dead) == LetterStatus::Dead {
+        let is_dead = status.unwrap_or(LetterStatus::Dead) == LetterStatus::Dead;
+        if is_dead && kind == Kind::Replay && !holds && !self.sets_aside() {
+            return self.replay_here(now, item);
+        }
+        if is_dead {
             match kind {
                 Kind::Replay if holds => {
                     output.letter = Some((letter, LetterStatus::Replaying));
@@ -103,12 +106,23 @@ impl Partition {
         self.stage(now, item, Fate::Skipped, output);
     }
 
+    /// The letter runs where its command stands, which has its fate when the letter has one.
+    fn replay_here(&mut self, now: Millis, item: ItemId) {
+        let Some(entry) = self.entries.get_mut(&item) else {
+            return;
+        };
+        if let Work::Command(command, letter) = std::mem::replace(&mut entry.work, Work::Record) {
+            entry.work = Work::Replay(command);
+            self.begin(now, item, *letter);
+        }
+    }
+
     /// The letter joins its sequence at the end, with all its attempts before it.
     fn join(&mut self, now: Millis, item: ItemId, sequence: &SequenceKey) -> Parking {
         let head = self.begin_park(sequence, Some(fresh_head(now)));
         let mut event = self.parked_event(now, item, None);
         if let Some(Entry {
-            work: Work::Command(command),
+            work: Work::Command(command, _),
             ..
         }) = self.entries.get(&item)
         {

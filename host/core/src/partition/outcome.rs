@@ -60,8 +60,8 @@ impl Partition {
             }
             Outcome::Failed(failure) => {
                 if self.handle_failure(now, item, failure) {
-                    let sequence = self.entries.get(&item).map(|entry| &entry.sequence);
-                    gate.died(now, sequence.map_or(0, super::admission::hash), sample);
+                    let voice = self.entries.get(&item).map(super::admission::voice);
+                    gate.died(now, voice.unwrap_or(0), sample);
                 }
             }
         }
@@ -170,7 +170,10 @@ impl Partition {
                     join: None,
                 }));
             }
-            Some(Work::Record | Work::Command(_)) | None => {}
+            Some(Work::Replay(command)) => {
+                output.letter = Some((command.letter, LetterStatus::Done));
+            }
+            Some(Work::Record | Work::Command(..)) | None => {}
         }
     }
 
@@ -225,7 +228,7 @@ impl Partition {
             Verdict::RetryAt(due) | Verdict::ParkUntil(due) if parked => {
                 self.repark(now, item, due, attempts);
             }
-            Verdict::ParkUntil(due) if self.config.parks => {
+            Verdict::ParkUntil(due) if self.sets_aside() => {
                 let head = Head {
                     due,
                     attempts,
@@ -277,7 +280,7 @@ impl Partition {
         self.tallies.insert(item, attempts);
     }
 
-    fn is_parked_item(&self, item: ItemId) -> bool {
+    pub(super) fn is_parked_item(&self, item: ItemId) -> bool {
         let entry = self.entries.get(&item);
         entry.is_some_and(|entry| matches!(entry.work, Work::Parked(_)))
     }
@@ -303,7 +306,7 @@ impl Partition {
         // What no handler can see blocks no sequence, nor does what was refused behind a parked one: that has a first.
         let is_first = self.is_parked_item(item) || !self.park.contains(&entry.sequence);
         let held =
-            on_dead == OnDead::Hold && entry.event.is_some() && self.config.parks && is_first;
+            on_dead == OnDead::Hold && entry.event.is_some() && self.sets_aside() && is_first;
         let sequence = entry.sequence.clone();
         let (letter, record) = self.letter(now, item, entry, held, &cause);
         let mut output = Output {
@@ -343,19 +346,14 @@ impl Partition {
         cause: &dead_letter::Cause,
     ) -> (Hash128, OutRecord) {
         let origin = self.origin(item);
-        let (replays, known, topic) = match &entry.work {
-            Work::Parked(parked) => {
-                let mut topics = self.config.topics.iter();
-                let topic = topics.position(|name| *name == origin.topic);
-                (parked.replays, self.letter_of(parked, item), topic)
-            }
-            Work::Record | Work::Timer(_) | Work::Emission(_) | Work::Command(_) => {
-                let topic = item.position().map(|at| usize::from(at.topic));
-                (0, None, topic)
-            }
+        let (replays, known) = match &entry.work {
+            Work::Parked(parked) => (parked.replays, self.letter_of(parked, item)),
+            Work::Replay(command) => (command.replays.saturating_add(1), Some(command.letter)),
+            Work::Record | Work::Timer(_) | Work::Emission(_) | Work::Command(..) => (0, None),
         };
         // What stood in no topic of the subscription, a timer, goes with its first one.
-        let topic = topic.unwrap_or(0);
+        let mut topics = self.config.topics.iter();
+        let topic = topics.position(|name| *name == origin.topic).unwrap_or(0);
         let letter = known.unwrap_or_else(|| match item {
             ItemId::Timer(id) => id,
             ItemId::Record(_) | ItemId::Parked(_) => {
@@ -386,10 +384,10 @@ impl Partition {
 }
 
 /// What is next for a sequence whose first event has left: its next one, at once.
-pub(super) fn fresh_head(now: Millis) -> Head {
+pub(super) const fn fresh_head(now: Millis) -> Head {
     Head {
         due: now,
-        attempts: Attempts::default(),
+        attempts: Attempts::NONE,
         letter: None,
         held: false,
     }

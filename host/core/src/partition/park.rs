@@ -3,20 +3,13 @@
 //! The ledger holds their events; here is what is next for each sequence. One event of a sequence is tried at a time,
 //! and the next one is read from the ledger when the fate of the one before it is durable.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::outcome::aside;
-use super::{Decoded, Entry, Partition, Stage, Work};
-use crate::dead_letter;
-use crate::event::Event;
+use super::outcome::fresh_head;
 use crate::gate::Pass;
 use crate::identity::Hash128;
 use crate::time::Millis;
-use crate::unit::{
-    Attempts, Completion, Fate, Head, ItemId, Output, ParkedEvent, ParkedSequence, Parking,
-    SequenceKey, TimerChange,
-};
+use crate::unit::{Attempts, Completion, Head, ParkedSequence, Parking, SequenceKey};
 
 /// What is parked in a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +60,19 @@ struct Parked {
     queued: Option<Millis>,
 }
 
+impl Parked {
+    fn new(head: Head, durable: Option<ParkedSequence>) -> Self {
+        Self {
+            durable,
+            head,
+            joining: 0,
+            active: false,
+            not_before: Millis(0),
+            queued: None,
+        }
+    }
+}
+
 impl Park {
     pub(super) fn restore(sequences: Vec<(SequenceKey, ParkedSequence)>, next: u64) -> Self {
         let mut park = Self {
@@ -74,14 +80,7 @@ impl Park {
             ..Self::default()
         };
         for (key, durable) in sequences {
-            let parked = Parked {
-                durable: Some(durable),
-                head: durable.head,
-                joining: 0,
-                active: false,
-                not_before: Millis(0),
-                queued: None,
-            };
+            let parked = Parked::new(durable.head, Some(durable));
             park.measure(None, Some(durable));
             park.sequences.insert(key.clone(), parked);
             park.settle(&key);
@@ -179,6 +178,28 @@ impl Park {
         self.settle(sequence);
     }
 
+    /// The number of the next event that is parked.
+    pub(super) fn take_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Makes a sequence known as parked that was not.
+    pub(super) fn begin(&mut self, sequence: SequenceKey, head: Head) {
+        self.sequences.insert(sequence, Parked::new(head, None));
+    }
+
+    /// Its first event is tried again, not before `due`.
+    pub(super) fn wait(&mut self, sequence: SequenceKey, due: Millis, attempts: Attempts) {
+        if let Some(parked) = self.sequences.get_mut(&sequence) {
+            parked.head.due = due;
+            parked.head.attempts = attempts;
+            parked.active = false;
+        }
+        self.settle(&sequence);
+        self.dirty.insert(sequence);
+    }
+
     /// A staged event joins the sequence.
     pub(super) fn staged(&mut self, sequence: &SequenceKey) {
         if let Some(parked) = self.sequences.get_mut(sequence) {
@@ -195,7 +216,7 @@ impl Park {
     }
 
     /// The completion of an event changes a sequence, as `parking` says, and is durable.
-    fn committed(&mut self, sequence: &SequenceKey, parking: &Parking) {
+    pub(super) fn committed(&mut self, sequence: &SequenceKey, parking: &Parking) {
         if let Some(parked) = self.sequences.get_mut(sequence) {
             parked.joining -= u32::from(parking.join.is_some());
             if let Some(head) = parking.head {
@@ -278,10 +299,13 @@ impl Park {
     ) -> Vec<(SequenceKey, Option<ParkedSequence>)> {
         let mut after: BTreeMap<SequenceKey, ParkedSequence> = BTreeMap::new();
         for sequence in std::mem::take(&mut self.dirty) {
-            let parked = self.sequences.get(&sequence);
-            if let Some((durable, head)) =
-                parked.and_then(|parked| Some((parked.durable?, parked.head)))
-            {
+            let Some(parked) = self.sequences.get(&sequence) else {
+                // Its events have vanished, and it is to follow them.
+                after.insert(sequence, NO_EVENTS);
+                continue;
+            };
+            let head = parked.head;
+            if let Some(durable) = parked.durable {
                 after.insert(sequence, ParkedSequence { head, ..durable });
             }
         }
@@ -292,11 +316,7 @@ impl Park {
             let parked = self.sequences.get(&completion.sequence);
             let state = after.entry(completion.sequence.clone()).or_insert_with(|| {
                 let durable = parked.and_then(|parked| parked.durable);
-                durable.unwrap_or(ParkedSequence {
-                    count: 0,
-                    bytes: 0,
-                    head: super::outcome::fresh_head(Millis(0)),
-                })
+                durable.unwrap_or(NO_EVENTS)
             });
             apply(state, parking);
         }
@@ -311,11 +331,18 @@ impl Park {
         let known = heads.iter().map(|(sequence, _)| sequence);
         let stored = known.filter(|sequence| {
             let parked = self.sequences.get(*sequence);
-            parked.is_some_and(|parked| parked.durable.is_some())
+            parked.is_none_or(|parked| parked.durable.is_some())
         });
         self.dirty.extend(stored.cloned());
     }
 }
+
+/// A sequence that is not parked.
+const NO_EVENTS: ParkedSequence = ParkedSequence {
+    count: 0,
+    bytes: 0,
+    head: fresh_head(Millis(0)),
+};
 
 fn apply(state: &mut ParkedSequence, parking: &Parking) {
     if let Some(event) = &parking.join {
@@ -328,220 +355,5 @@ fn apply(state: &mut ParkedSequence, parking: &Parking) {
     }
     if let Some(head) = parking.head {
         state.head = head;
-    }
-}
-
-impl Partition {
-    /// Sets an event aside: behind its sequence, or as the first of it with what is next.
-    pub(super) fn park(&mut self, now: Millis, item: ItemId, head: Option<Head>) {
-        let Some(entry) = self.entries.get(&item) else {
-            return;
-        };
-        let sequence = entry.sequence.clone();
-        let mut output = Output::default();
-        if let Work::Timer(key) = &entry.work {
-            // The firing is an event of its sequence from here on; the name is free again.
-            output.timers.push(TimerChange {
-                key: key.clone(),
-                timer: None,
-            });
-        }
-        let head = self.begin_park(&sequence, head);
-        output.parking = Some(Box::new(Parking {
-            join: Some(self.parked_event(now, item, None)),
-            leave: None,
-            head,
-        }));
-        self.stage(now, item, Fate::Parked, output);
-    }
-
-    /// Sets an event aside that did not fail: the breaker wants it, or the span is at its bound.
-    pub(super) fn set_aside(&mut self, now: Millis, item: ItemId) {
-        if self.is_in_park(item) {
-            let attempts = self.attempts(item);
-            return self.repark(now, item, now + aside(&self.config.retry), attempts);
-        }
-        let head = Head {
-            due: now + aside(&self.config.retry),
-            attempts: self.attempts(item),
-            letter: None,
-            held: false,
-        };
-        self.park(now, item, Some(head));
-    }
-
-    fn is_in_park(&self, item: ItemId) -> bool {
-        let entry = self.entries.get(&item);
-        entry.is_some_and(|entry| matches!(entry.work, Work::Parked(_)))
-    }
-
-    /// Makes a sequence known as parked; what is next counts only if it was not.
-    pub(super) fn begin_park(
-        &mut self,
-        sequence: &SequenceKey,
-        head: Option<Head>,
-    ) -> Option<Head> {
-        if self.park.contains(sequence) {
-            return None;
-        }
-        let head = head.unwrap_or_else(|| super::outcome::fresh_head(Millis(0)));
-        let parked = Parked {
-            durable: None,
-            head,
-            joining: 0,
-            active: false,
-            not_before: Millis(0),
-            queued: None,
-        };
-        self.park.sequences.insert(sequence.clone(), parked);
-        Some(head)
-    }
-
-    /// The parked form of an item.
-    pub(super) fn parked_event(
-        &mut self,
-        now: Millis,
-        item: ItemId,
-        letter: Option<Hash128>,
-    ) -> ParkedEvent {
-        let number = self.park.next;
-        self.park.next += 1;
-        let record = self.entries.get(&item).map(|entry| (*entry.record).clone());
-        ParkedEvent {
-            number,
-            record: record.unwrap_or_default(),
-            origin: self.origin(item),
-            parked_at: now,
-            parked_active: self.clock.active,
-            letter,
-            replays: 0,
-        }
-    }
-
-    /// The first event of a parked sequence failed, or must wait: what is next is written with the next unit.
-    pub(super) fn repark(&mut self, now: Millis, item: ItemId, due: Millis, attempts: Attempts) {
-        let Some(entry) = self.entries.remove(&item) else {
-            return;
-        };
-        self.bytes -= entry.bytes;
-        self.tallies.remove(&item);
-        if let Some(parked) = self.park.sequences.get_mut(&entry.sequence) {
-            parked.head.due = due;
-            parked.head.attempts = attempts;
-            parked.active = false;
-        }
-        self.park.dirty.insert(entry.sequence.clone());
-        self.park.settle(&entry.sequence);
-        self.commits.attempts_changed(now);
-    }
-
-    /// The first event of a parked sequence is here.
-    pub(super) fn unpark(
-        &mut self,
-        now: Millis,
-        sequence: SequenceKey,
-        parked: ParkedEvent,
-        decoded: Decoded,
-    ) {
-        let item = ItemId::Parked(parked.number);
-        let (event, poison) = match decoded {
-            Decoded::Event(event) => (Some(event), None),
-            Decoded::Poison { code, message } => {
-                (None, Some(dead_letter::Cause::poison(code, message)))
-            }
-            Decoded::Filtered | Decoded::Skipped | Decoded::Command { .. } => (None, None),
-        };
-        let moot = event.is_none() && poison.is_none();
-        let event: Option<Arc<Event>> = event;
-        let record = Arc::new(parked.record.clone());
-        let entry = Entry {
-            tenant: super::admission::tenant(event.as_deref()),
-            sequence,
-            bytes: record.bytes(),
-            record,
-            event,
-            mark: None,
-            // Whatever was parked before the host ended may have been running then.
-            admitted: parked.parked_at,
-            work: Work::Parked(Box::new(parked)),
-            stage: Stage::Queued,
-        };
-        self.admit(item, entry, !moot && poison.is_none());
-        if let Some(cause) = poison {
-            self.die(now, item, cause);
-        } else if moot {
-            // Its filter or mapping does not want it any more.
-            let mut output = Output::default();
-            self.leave_source(now, item, &mut output);
-            self.stage(now, item, Fate::Filtered, output);
-        }
-    }
-
-    /// The first open position of a topic may not wait longer than the span allows: its sequence is set aside.
-    pub(super) fn relieve_span(&mut self, now: Millis, gate: &dyn Pass) {
-        if self.retries.is_empty() || !self.config.parks || gate.is_open(now) {
-            return;
-        }
-        let mut late = HashSet::new();
-        for (topic, progress) in (0..).zip(&self.progress) {
-            let position = crate::unit::Position {
-                topic,
-                offset: progress.frontier(),
-            };
-            let Some(blocker) = self.blocker(ItemId::Record(position)) else {
-                continue;
-            };
-            let limits = &self.config.limits;
-            let age = now.since(self.entries[&blocker].admitted);
-            if progress.span() >= limits.span_max || age >= limits.span_age_max {
-                late.insert(blocker);
-            }
-        }
-        for item in late {
-            if let Some(Stage::RetryWait(at)) = self.entries.get(&item).map(|entry| &entry.stage) {
-                self.retries.remove(&(*at, item));
-                self.set_aside(now, item);
-            }
-        }
-    }
-
-    /// When a first open position will have waited as long as it may.
-    pub(super) fn span_due_at(&self) -> Option<Millis> {
-        if self.retries.is_empty() || !self.config.parks {
-            return None;
-        }
-        let firsts = (0..).zip(&self.progress).filter_map(|(topic, progress)| {
-            let position = crate::unit::Position {
-                topic,
-                offset: progress.frontier(),
-            };
-            let blocker = self.blocker(ItemId::Record(position))?;
-            Some(self.entries[&blocker].admitted + self.config.limits.span_age_max)
-        });
-        firsts.min()
-    }
-
-    /// Whoever waits for a retry so that `item` cannot get its fate: itself, the head of its lane, or the holder of
-    /// its id.
-    fn blocker(&self, item: ItemId) -> Option<ItemId> {
-        let sequence = &self.entries.get(&item)?.sequence;
-        let head = self.lanes.get(sequence).and_then(super::Lane::head)?;
-        let entry = self.entries.get(&head)?;
-        let blocker = match entry.stage {
-            Stage::RetryWait(_) => return entry.event.is_some().then_some(head),
-            Stage::AwaitsId => self.ids.get(&entry.mark?)?.0,
-            Stage::Queued
-            | Stage::Ready
-            | Stage::Loading
-            | Stage::Running(_)
-            | Stage::Staged(_) => return None,
-        };
-        let entry = self.entries.get(&blocker)?;
-        (matches!(entry.stage, Stage::RetryWait(_)) && entry.event.is_some()).then_some(blocker)
-    }
-
-    /// Takes over what a durable completion changed in the park.
-    pub(super) fn parking_committed(&mut self, sequence: &SequenceKey, parking: &Parking) {
-        self.park.committed(sequence, parking);
     }
 }

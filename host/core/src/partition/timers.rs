@@ -1,11 +1,10 @@
 //! Timers: those that are due first are known here, the others wait in the ledger.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Decoded, Partition};
 use crate::binding;
-use crate::dead_letter;
 use crate::emission::HOPS;
 use crate::event::{Event, TimerWrite};
 use crate::identity::{Hash128, partition_hash, timer_id};
@@ -111,6 +110,14 @@ impl Timers {
         }
     }
 
+    /// The identities of all settings, if all of them are in memory.
+    fn all(&self) -> Option<HashSet<Hash128>> {
+        let asleep = self.asleep.values().flat_map(BTreeMap::values);
+        let asleep = asleep.map(|(_, id)| *id);
+        let all = || self.by_due.values().copied().chain(asleep).collect();
+        self.horizon.is_none().then(all)
+    }
+
     /// How many timers to read so that some are new, while so many others may be firing.
     pub(super) fn page(&self, firing: usize) -> usize {
         let asleep: usize = self.asleep.values().map(BTreeMap::len).sum();
@@ -185,6 +192,23 @@ fn lowest() -> TimerKey {
 }
 
 impl Partition {
+    /// Forgets the attempts of timers that are gone: one that was cancelled while it was not in memory left them behind.
+    pub(super) fn forget_timers(&mut self) -> bool {
+        let of_timer = |item: &ItemId| matches!(item, ItemId::Timer(_));
+        if !self.tallies.keys().any(of_timer) {
+            return false;
+        }
+        let Some(all) = self.timers.all() else {
+            return false;
+        };
+        let (before, entries) = (self.tallies.len(), &self.entries);
+        self.tallies.retain(|item, _| match item {
+            ItemId::Timer(id) => all.contains(id) || entries.contains_key(item),
+            ItemId::Record(_) | ItemId::Parked(_) => true,
+        });
+        self.tallies.len() < before
+    }
+
     /// What an attempt did to the timers of its sequence.
     pub(super) fn set_timers(
         &self,
@@ -267,9 +291,9 @@ impl Partition {
         let Some(entry) = self.entries.get_mut(&item) else {
             return;
         };
-        self.bytes -= entry.bytes;
+        self.memory.give_back(entry.bytes);
         entry.bytes = timer.out.record.bytes();
-        self.bytes += entry.bytes;
+        self.memory.take(entry.bytes);
         entry.record = Arc::new(timer.out.record.clone());
         if matches!(entry.work, super::Work::Emission(_)) {
             let mut output = Output {
@@ -280,23 +304,6 @@ impl Partition {
             self.stage(now, item, Fate::Handled, output);
             return;
         }
-        match decoded {
-            Decoded::Event(event) => {
-                entry.event = Some(event);
-                entry.stage = super::Stage::Ready;
-                self.ready.push_front(item);
-                self.waiting += 1;
-            }
-            Decoded::Poison { code, message } => {
-                let cause = dead_letter::Cause::poison(code, message);
-                self.die(now, item, cause);
-            }
-            // The filter of the subscription is not asked about what the handler set itself.
-            Decoded::Filtered | Decoded::Skipped | Decoded::Command { .. } => {
-                let mut output = Output::default();
-                self.leave_source(now, item, &mut output);
-                self.stage(now, item, Fate::Skipped, output);
-            }
-        }
+        self.begin(now, item, decoded);
     }
 }

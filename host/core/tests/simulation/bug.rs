@@ -20,6 +20,8 @@ pub(crate) enum Bug {
     EarlyInbox,
     /// A new owner drops inbox marks that are old on the wall clock alone.
     OneClockInbox,
+    /// The ledger does not know an id that is not in memory.
+    DeafLedger,
     /// A record is passed over.
     DroppedRecord,
     /// A dead letter is cut.
@@ -60,11 +62,21 @@ pub(crate) enum Bug {
     EarlyTimer,
     /// Nobody knows what became of a letter.
     ForgottenLetter,
+    /// State that has expired is still read.
+    EternalState,
+    /// Attempts start faster than the rate allows.
+    IgnoredRate,
+    /// A first open position may wait for an hour.
+    LongSpan,
+    /// Events are ordered by key, whatever was asked for.
+    IgnoredOrdering,
+    /// A partition takes memory as if it were alone on its host.
+    GreedyPartition,
 }
 
 impl Bug {
     /// All of them, and the invariants by which they may be noticed.
-    pub(crate) const ALL: [(Self, &'static [&'static str]); 28] = [
+    pub(crate) const ALL: [(Self, &'static [&'static str]); 34] = [
         (Self::HalfUnit, &["I1"]),
         (Self::EarlyAcknowledgement, &["I1", "I5"]),
         (Self::ForgottenStagedReads, &["I2"]),
@@ -73,6 +85,7 @@ impl Bug {
         (Self::ForgottenInbox, &["I2"]),
         (Self::EarlyInbox, &["I2"]),
         (Self::OneClockInbox, &["I2"]),
+        (Self::DeafLedger, &["I2"]),
         (Self::DroppedRecord, &["I1"]),
         (Self::ChangedLetter, &["I8"]),
         (Self::CountedCrash, &["I7"]),
@@ -93,5 +106,10 @@ impl Bug {
         (Self::CancelledTimer, &["I2"]),
         (Self::EarlyTimer, &["I2"]),
         (Self::ForgottenLetter, &["I2"]),
+        (Self::EternalState, &["I2"]),
+        (Self::IgnoredRate, &["I10"]),
+        (Self::LongSpan, &["I10"]),
+        (Self::IgnoredOrdering, &["I3"]),
+        (Self::GreedyPartition, &["I10"]),
     ];
 }

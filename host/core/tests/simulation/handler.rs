@@ -11,6 +11,9 @@ use weir_core::time::Millis;
 
 use crate::rng::mix;
 
+/// How long the value `brief` is kept.
+pub(crate) const BRIEF_MS: u64 = 60_000;
+
 /// How the handler takes an event, on every attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Temper {
@@ -128,6 +131,10 @@ impl Script {
                 write("count", Some(number(count))),
                 write("digest", Some(number(digest))),
                 write("odd", odd),
+                StateWrite {
+                    ttl_ms: Some(BRIEF_MS),
+                    ..write("brief", Some(number(count)))
+                },
                 write("epoch", Some(number(runner.0))),
                 write("serial", Some(number(runner.1))),
             ],
@@ -169,6 +176,8 @@ impl Script {
 pub(crate) struct Read {
     count: u64,
     digest: u64,
+    /// The value that expires, if it is there.
+    pub(crate) brief: Option<u64>,
 }
 
 impl Read {
@@ -176,6 +185,7 @@ impl Read {
         Self {
             count: to_number(get("count")),
             digest: to_number(get("digest")),
+            brief: get("brief").map(|value| to_number(Some(value))),
         }
     }
 }

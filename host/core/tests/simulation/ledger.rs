@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use weir_core::identity::Hash128;
+use weir_core::inbox::Inbox;
 use weir_core::partition::{Load, Loaded, StagedState};
 use weir_core::time::Millis;
 use weir_core::unit::{
-    Active, Completion, Cursor, Fate, Head, InboxBlock, ItemId, OpenAttempts, ParkedEvent,
+    Active, Completion, Cursor, Fate, Head, InboxBlock, ItemId, Marked, OpenAttempts, ParkedEvent,
     ParkedSequence, Position, Restore, SequenceKey, Timer, TimerKey, TimerPage, Unit,
 };
 
@@ -68,6 +69,8 @@ pub(crate) struct Ledger {
     inbox: BTreeMap<u64, InboxBlock>,
     pub(crate) stream_time: Millis,
     state: BTreeMap<SequenceKey, BTreeMap<String, Bytes>>,
+    /// When the value `brief` of a sequence expires.
+    brief: BTreeMap<SequenceKey, Millis>,
     pub(crate) timers: BTreeMap<TimerKey, Timer>,
     pub(crate) park: BTreeMap<SequenceKey, BTreeMap<u64, ParkedEvent>>,
     pub(crate) heads: BTreeMap<SequenceKey, ParkedSequence>,
@@ -90,7 +93,16 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn restore(&self, plan: &Plan, ends: Vec<u64>) -> Restore {
+    /// What a new owner is given; of the inbox, the blocks that `kept` keeps.
+    pub(crate) fn restore(
+        &self,
+        plan: &Plan,
+        ends: Vec<u64>,
+        kept: impl Fn(&InboxBlock) -> bool,
+    ) -> Restore {
+        let mut inbox = Inbox::new(plan.config.inbox.unwrap_or_default());
+        let blocks = self.inbox.values().filter(|block| kept(block));
+        blocks.for_each(|block| inbox.insert(block.clone()));
         Restore {
             unit: self.number,
             cursors: self.cursors.clone(),
@@ -102,7 +114,7 @@ impl Ledger {
             active: self.active,
             next_parked: self.next_parked,
             ends,
-            inbox: self.inbox.values().cloned().collect(),
+            inbox,
             stream_time: self.stream_time,
         }
     }
@@ -195,6 +207,13 @@ impl Ledger {
                 Loaded::Timer(timer.map(|timer| (timer.clone(), decode(&timer.out.record))))
             }
             Load::Timers(count) => Loaded::Timers(self.first_timers(*count)),
+            Load::Mark(_, id, units) => {
+                let within = |block: &&InboxBlock| {
+                    units.iter().any(|units| units.contains(&block.unit)) && block.ids.contains(id)
+                };
+                let found = self.inbox.values().rev().find(within);
+                Loaded::Mark(found.filter(|_| bug != Bug::DeafLedger).map(Marked::from))
+            }
             Load::Letter(_, letter, sequence) => {
                 let letter = self.letters.get(letter);
                 let status = letter.map(|letter| letter.status);
@@ -210,11 +229,22 @@ impl Ledger {
         staged: &StagedState,
         sequence: &SequenceKey,
         name: &str,
+        now: Millis,
+        bug: Bug,
     ) -> Option<Bytes> {
         staged.get(name).unwrap_or_else(|| {
+            let expires = self.brief_until(sequence).filter(|_| name == "brief");
+            if expires.is_some_and(|expires| expires <= now) && bug != Bug::EternalState {
+                return None;
+            }
             let state = self.state.get(sequence)?;
             state.get(name).cloned()
         })
+    }
+
+    /// When the value `brief` of a sequence expires.
+    pub(crate) fn brief_until(&self, sequence: &SequenceKey) -> Option<Millis> {
+        self.brief.get(sequence).copied()
     }
 
     /// A unit is absent; a planted ledger removes its timers all the same.
@@ -244,7 +274,7 @@ impl Ledger {
         };
         for completion in &unit.completions[..applied] {
             self.complete(plan, told, unit, completion, bug)?;
-            self.apply(told, completion);
+            self.apply(plan, told, completion);
         }
         self.number = unit.number;
         self.epoch = unit.epoch;
@@ -300,7 +330,7 @@ impl Ledger {
     }
 
     /// Writes what a completion writes.
-    fn apply(&mut self, told: &mut Told, completion: &Completion) {
+    fn apply(&mut self, plan: &Plan, told: &mut Told, completion: &Completion) {
         let Completion {
             item,
             sequence,
@@ -343,7 +373,7 @@ impl Ledger {
                 self.park.remove(sequence);
             }
         }
-        told.forget(*item, sequence);
+        told.forget(*item, &plan.lane(sequence));
     }
 
     /// What a cursor calls completed has a fate, or never held a record.

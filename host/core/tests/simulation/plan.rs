@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use weir_core::breaker::{self, Breaker, WhileOpen};
+use weir_core::budget::Budget;
 use weir_core::command::Command;
 use weir_core::event::{Event, Record};
 use weir_core::gate::Gate;
-use weir_core::partition::{Config, DEFAULT_TENANT, Decoded, Limits, OnDead};
+use weir_core::partition::{Config, DEFAULT_TENANT, Decoded, Limits, OnDead, Ordering};
 use weir_core::rate::Rate;
 use weir_core::time::Millis;
 use weir_core::unit::{ItemId, Position, SequenceKey};
@@ -20,6 +21,10 @@ use crate::rng::Rng;
 
 /// Noon of some day: instants of a run are after it.
 pub(crate) const START_MS: u64 = 1_790_000_000_000;
+
+/// The rate limit of a run that has one: attempts a second, and at once.
+pub(crate) const RATE: u32 = 5;
+pub(crate) const BURST: u32 = 2;
 
 /// Who an event is: tenant, source and id.
 pub(crate) type Identity = (String, String, String);
@@ -56,14 +61,9 @@ impl Item {
         }
     }
 
+    /// What its handler sees: of a command, the letter's.
     pub(crate) fn event(&self) -> Option<&Arc<Event>> {
-        match &self.decoded {
-            Decoded::Event(event) => Some(event),
-            Decoded::Command { .. }
-            | Decoded::Filtered
-            | Decoded::Skipped
-            | Decoded::Poison { .. } => None,
-        }
+        event(&self.decoded)
     }
 }
 
@@ -71,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) breaker: breaker::Config,
     pub(crate) rate: Option<Rate>,
+    /// What the partition has of the host's memory for itself.
+    pub(crate) own_bytes: usize,
     pub(crate) habits: Habits,
     /// Per topic, in the order of offsets; offsets are missing here and there. The last one is that of the commands.
     pub(crate) log: Vec<BTreeMap<u64, Item>>,
@@ -84,7 +86,9 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         let topics = rng.between(1, 2);
-        let config = config(rng, topics);
+        let (own_bytes, partitions) = (rng.between(100, 20_000), rng.between(1, 4));
+        let memory = Arc::new(Budget::new(2 * own_bytes * partitions, partitions));
+        let config = config(rng, topics, memory);
         let habits = Habits {
             salt: rng.next(),
             timers: config.emit.timers,
@@ -93,12 +97,13 @@ impl Plan {
         let breaker = breaker(rng, &config);
         let rate = rng.percent(15).then(|| {
             let tokens = |n| std::num::NonZeroU32::new(n).unwrap_or(std::num::NonZeroU32::MIN);
-            Rate::new(tokens(5), tokens(2))
+            Rate::new(tokens(RATE), tokens(BURST))
         });
         let mut plan = Self {
             config,
             breaker,
             rate,
+            own_bytes,
             habits,
             log: vec![BTreeMap::new(); topics + 1],
             gap_max: 3,
@@ -132,25 +137,60 @@ impl Plan {
     }
 
     /// An operator says something about a letter whose record is this.
-    pub(crate) fn command(&mut self, command: Command, record: Record, tenant: &str) -> Position {
+    pub(crate) fn command(&mut self, command: Command, record: Record) -> Position {
         let topic = self.log.len() - 1;
         let offset = self.log[topic].len() as u64;
         let position = Position {
             topic: u16::try_from(topic).unwrap_or(0),
             offset,
         };
+        let letter = Box::new(decode(&record));
         self.append(Item {
             position,
             record: Arc::new(record),
             decoded: Decoded::Command {
                 command: Box::new(command),
-                tenant: tenant.into(),
+                letter,
             },
             sequence: None,
             identity: None,
             refused_at_start: false,
         });
         position
+    }
+
+    /// Whether sequences are set aside.
+    pub(crate) fn parks(&self) -> bool {
+        self.config.parks && self.config.ordering != Ordering::Partition
+    }
+
+    /// What stands for the order that a sequence is in: itself, or the partition.
+    pub(crate) fn lane(&self, sequence: &SequenceKey) -> SequenceKey {
+        if self.config.ordering == Ordering::Partition {
+            let nowhere = Position {
+                topic: u16::MAX,
+                offset: 0,
+            };
+            return SequenceKey::Alone(ItemId::Record(nowhere));
+        }
+        sequence.clone()
+    }
+
+    /// Where an event stands in the order of others; none where it stands alone.
+    pub(crate) fn place(&self, item: &Item) -> Option<SequenceKey> {
+        let event = item.event()?;
+        let key = item.record.key.clone();
+        match (self.config.ordering, key) {
+            (Ordering::Key, Some(key)) => Some(SequenceKey::Keyed {
+                tenant: tenant(event).into(),
+                key,
+            }),
+            (Ordering::Partition, _) => {
+                let own = SequenceKey::Alone(ItemId::Record(item.position));
+                Some(self.lane(&own))
+            }
+            (Ordering::Key, None) | (Ordering::None, _) => None,
+        }
     }
 
     pub(crate) fn compact(&mut self, position: Position) {
@@ -181,6 +221,14 @@ pub(crate) fn decode(record: &Record) -> Decoded {
     }
 }
 
+fn event(decoded: &Decoded) -> Option<&Arc<Event>> {
+    match decoded {
+        Decoded::Event(event) => Some(event),
+        Decoded::Command { letter, .. } => event(letter),
+        Decoded::Filtered | Decoded::Skipped | Decoded::Poison { .. } => None,
+    }
+}
+
 pub(crate) fn identity(event: &Event) -> Identity {
     (tenant(event), event.source.clone(), event.id.clone())
 }
@@ -190,7 +238,7 @@ fn tenant(event: &Event) -> String {
     tenant.unwrap_or(DEFAULT_TENANT).to_owned()
 }
 
-fn config(rng: &mut Rng, topics: usize) -> Config {
+fn config(rng: &mut Rng, topics: usize, memory: Arc<Budget>) -> Config {
     let name = |prefix: &str| -> Arc<[Arc<str>]> {
         let names = (0..=topics).map(|topic| format!("{prefix}{topic}").into());
         names.collect()
@@ -203,6 +251,12 @@ fn config(rng: &mut Rng, topics: usize) -> Config {
     };
     let timers = rng.percent(60);
     let parks = rng.percent(90) || timers;
+    let ordering = match rng.below(100) {
+        0..15 => Ordering::Partition,
+        15..25 if !timers => Ordering::None,
+        _ => Ordering::Key,
+    };
+    let holds = parks && ordering != Ordering::Partition;
     Config {
         source: dead_letter::Source {
             group: "weir.test.acme.ledger".into(),
@@ -214,14 +268,15 @@ fn config(rng: &mut Rng, topics: usize) -> Config {
         topics: name("in-"),
         commands: u16::try_from(topics).ok(),
         dead_letter_topics: name("dlq.in-"),
-        on_dead: if parks && rng.percent(40) {
+        on_dead: if holds && rng.percent(40) {
             OnDead::Hold
         } else {
             OnDead::Release
         },
+        ordering,
         emit: rules("ledger", timers),
         fallback: rng.percent(30).then(|| rules("spare", false)),
-        keyed_only: timers || rng.percent(20),
+        keyed_only: timers || (ordering != Ordering::None && rng.percent(20)),
         parks,
         retry: retry::Config {
             attempts_max: u32::try_from(rng.between(2, 15)).unwrap_or(15),
@@ -230,9 +285,11 @@ fn config(rng: &mut Rng, topics: usize) -> Config {
         },
         inbox: (!rng.percent(10)).then(|| inbox::Config {
             window: Duration::from_secs([60, 3_600, 24 * 3_600][rng.below(3)]),
+            resident_max: [0, 4, 1_000_000][rng.below(3)],
             ..inbox::Config::default()
         }),
         limits: limits(rng),
+        memory,
     }
 }
 
@@ -255,7 +312,7 @@ fn breaker(rng: &mut Rng, config: &Config) -> breaker::Config {
     breaker::Config {
         while_open: match rng.below(3) {
             0 if config.fallback.is_some() => WhileOpen::Fallback,
-            1 if config.parks => WhileOpen::Park,
+            1 if config.parks && config.ordering != Ordering::Partition => WhileOpen::Park,
             _ => WhileOpen::Pause,
         },
         row: rng.between(3, 10),
@@ -286,7 +343,7 @@ fn item(rng: &mut Rng, config: &Config, position: Position, known: &mut Vec<Even
     record.headers.push(forged);
     let is_event = matches!(decoded, Decoded::Event(_));
     let sequence = match &key {
-        Some(key) if is_event => SequenceKey::Keyed {
+        Some(key) if is_event && config.ordering != Ordering::None => SequenceKey::Keyed {
             tenant: tenant(&event).into(),
             key: key.clone(),
         },

@@ -5,13 +5,15 @@ mod judge;
 mod operate;
 mod owner;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use weir_core::budget::{Budget, Share};
 use weir_core::event::Outcome;
 use weir_core::gate::{Gate, Pass};
 use weir_core::partition::{
-    Action, Attempt, AttemptId, Config, Load, Loaded, Partition, StagedState,
+    Action, Attempt, AttemptId, Config, Load, Loaded, Ordering, Partition, StagedState,
 };
 use weir_core::time::Millis;
 use weir_core::unit::{CommitResult, ItemId, Position, SequenceKey, Unit};
@@ -72,10 +74,24 @@ pub(crate) fn shrink(broken: Box<Broken>, bug: Bug) -> Box<Broken> {
 
 /// A machine that is not to ask the inbox has none: the shell asks it.
 fn machine_config(plan: &Plan, bug: Bug) -> Config {
-    Config {
-        inbox: plan.config.inbox.filter(|_| bug != Bug::EarlyInbox),
-        ..plan.config.clone()
+    let mut config = plan.config.clone();
+    match bug {
+        Bug::EarlyInbox => config.inbox = None,
+        Bug::LongSpan => config.limits.span_age_max = Duration::from_secs(3_600),
+        Bug::IgnoredOrdering => config.ordering = Ordering::Key,
+        Bug::GreedyPartition => config.memory = Arc::new(Budget::new(1 << 30, 1)),
+        _ => {}
     }
+    config
+}
+
+/// The gate of a host.
+fn host_gate(plan: &Plan, bug: Bug, now: Millis) -> Gate {
+    let mut gate = plan.gate(now);
+    if bug == Bug::IgnoredRate {
+        gate.rate = None;
+    }
+    gate
 }
 
 /// An attempt that the shell is running, and what it has read so far.
@@ -97,6 +113,12 @@ struct Simulation {
     now: Millis,
     /// Milliseconds in which the gate was closed since this owner took over.
     closed_ms: u64,
+    /// When attempts started on this host, the last ones.
+    starts: VecDeque<Millis>,
+    /// What the other partitions of the host hold in memory.
+    others: Share,
+    /// The gate was closed when the machine was last asked for work.
+    was_closed: bool,
     /// Faults are over.
     calm: bool,
     revoked: bool,
@@ -119,15 +141,16 @@ impl Simulation {
     fn new(seed: u64, bug: Bug) -> Self {
         let mut rng = Rng(seed);
         let plan = Plan::new(&mut rng);
+        let others = Share::new(Arc::clone(&plan.config.memory));
         let ledger = Ledger::default();
         let now = Millis(START_MS);
         let ends = vec![0; plan.log.len()];
-        let restore = ledger.restore(&plan, ends.clone());
+        let restore = ledger.restore(&plan, ends.clone(), |_| true);
         Self {
             bug,
             rng,
             machine: Partition::new(machine_config(&plan, bug), 1, restore),
-            gate: plan.gate(now),
+            gate: host_gate(&plan, bug, now),
             blind: plan.gate(now),
             plan,
             ledger,
@@ -137,6 +160,9 @@ impl Simulation {
             },
             now,
             closed_ms: 0,
+            starts: VecDeque::new(),
+            was_closed: false,
+            others,
             calm: false,
             revoked: false,
             next: ends.clone(),
@@ -194,8 +220,20 @@ impl Simulation {
         self.judge()
     }
 
+    /// Other partitions take of the host's memory, and give it back or not.
+    fn crowd(&mut self) {
+        if self.others.has_room() {
+            self.others.take(self.rng.below(20_000));
+        } else if self.rng.percent(50) {
+            self.others.give_back(self.others.bytes());
+        }
+    }
+
     /// Producers write on.
     fn append(&mut self) {
+        if !self.calm {
+            self.crowd();
+        }
         for (end, items) in self.ends.iter_mut().zip(&self.plan.log) {
             let last = items.last_key_value().map_or(0, |(offset, _)| offset + 1);
             let more = if self.calm { last } else { self.rng.next() % 8 };
@@ -224,6 +262,7 @@ impl Simulation {
                 continue;
             }
             let item = item.clone();
+            self.judge_memory(takes)?;
             if self.bug != Bug::Reordered {
                 self.next[topic] = self.next[topic].max(offset + 1);
             } else if offset == self.next[topic] {
@@ -249,8 +288,10 @@ impl Simulation {
         let (position, id) = (item.position, ItemId::Record(item.position));
         self.note(|| format!("record {position:?}"));
         let fresh = !self.ledger.fates.contains_key(&position) && self.admitted.insert(position);
-        if let (true, Some(sequence @ SequenceKey::Keyed { .. })) = (fresh, item.sequence) {
-            self.told.arrivals.entry(sequence).or_default().push(id);
+        // Where a command puts its letter back is another matter.
+        let in_place = item.command().is_none() || !self.plan.parks();
+        if let Some(place) = self.plan.place(&item).filter(|_| fresh && in_place) {
+            self.told.arrivals.entry(place).or_default().push(id);
         }
         let passed = |at: Position| at.topic == position.topic && at.offset < position.offset;
         let plan = &self.plan;
@@ -343,6 +384,7 @@ impl Simulation {
     }
 
     fn take_actions(&mut self) -> Judged {
+        self.was_closed = !self.gate.is_open(self.now);
         for _ in 0..ACTIONS_MAX {
             let blind = self.is_blind()
                 && (self.bug == Bug::IgnoredBreaker || self.flights.len().is_multiple_of(2));

@@ -113,7 +113,7 @@ pub(super) async fn job(
 pub(super) async fn dry_run(subscription: &Subscription, selection: Selection) -> AdminResult {
     check(&selection)?;
     let now = clock::now();
-    let found = jobs::find(subscription, selection, now, jobs::LETTERS_MAX).await;
+    let found = jobs::find_sequences(subscription, selection, now).await;
     let found = found.map_err(refused)?;
     let plan = Plan::new(found, now, NonZeroU32::MIN, String::new());
     let (mut shown, mut tried) = (Vec::new(), 0);

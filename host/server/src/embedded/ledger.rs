@@ -1,13 +1,15 @@
 //! The ledger's side: units of work go to the committer, everything else is read.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use weir_core::identity::Hash128;
+use weir_core::inbox;
 use weir_core::unit::{
-    CommitResult, LetterStatus, ParkedEvent, ParkedSequence, Restore, SequenceKey, Timer, TimerKey,
-    TimerPage, Unit,
+    CommitResult, LetterStatus, Marked, ParkedEvent, ParkedSequence, Restore, SequenceKey, Timer,
+    TimerKey, TimerPage, Unit,
 };
 
 use super::committer::Rejected;
@@ -22,6 +24,7 @@ impl Ledger for Embedded {
         &self,
         scope: &Scope,
         partition: u32,
+        window: inbox::Config,
     ) -> BoxFuture<'static, Result<Restore, LedgerError>> {
         let (inner, owned) = (Arc::clone(&self.inner), scope.clone());
         // An inbox window is megabytes: too long a read for the runtime's own threads.
@@ -30,7 +33,7 @@ impl Ledger for Embedded {
                 .catalog
                 .group(&inner.store, &owned.group, &owned.topics)
                 .map_err(|error| failed("progress", &owned, error))?;
-            restore::restore(&inner.store, &inner.catalog, &group, partition)
+            restore::restore(&inner.store, &inner.catalog, &group, partition, window)
                 .map_err(|error| failed("progress", &owned, error))
         };
         let group = Arc::clone(&scope.group);
@@ -81,6 +84,18 @@ impl Ledger for Embedded {
                     message: "the store is being closed".to_owned(),
                 },
             }
+        })
+    }
+
+    fn marked(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        id: Hash128,
+        units: &[RangeInclusive<u64>],
+    ) -> Result<Option<Marked>, LedgerError> {
+        self.read("inbox blocks", scope, partition, |reads| {
+            reads.marked(id, units)
         })
     }
 

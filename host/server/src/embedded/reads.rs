@@ -1,9 +1,12 @@
 //! What a partition of a subscription holds in the store, read by point or by range.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use weir_core::identity::Hash128;
+use weir_core::inbox::{self as window, Inbox};
 use weir_core::unit::{
-    InboxBlock, LetterStatus, ParkedEvent, ParkedSequence, SequenceKey, Timer, TimerKey, TimerPage,
+    LetterStatus, Marked, ParkedEvent, ParkedSequence, SequenceKey, Timer, TimerKey, TimerPage,
 };
 
 use super::key::{Key, Kind, Slot};
@@ -193,16 +196,46 @@ impl PartitionReads<'_> {
         Ok(letter.map(|(status, _since)| status))
     }
 
-    /// Inbox blocks by ascending unit.
-    pub(super) fn inbox(&self) -> Result<Vec<InboxBlock>, ReadError> {
-        let mut blocks = Vec::new();
+    /// All inbox blocks.
+    pub(super) fn inbox(&self, window: window::Config) -> Result<Inbox, ReadError> {
+        let mut all = Inbox::new(window);
         self.each_of(Kind::InboxBlock, |key, value| {
             if let Key::InboxBlock { unit, .. } = key {
-                blocks.push(inbox::decode(unit, value)?);
+                all.insert(inbox::decode(unit, value)?);
             }
             Ok(true)
         })?;
-        Ok(blocks)
+        Ok(all)
+    }
+
+    /// When the last of these units that marked an id was staged.
+    pub(super) fn marked(
+        &self,
+        id: Hash128,
+        units: &[RangeInclusive<u64>],
+    ) -> Result<Option<Marked>, ReadError> {
+        let kind = Kind::InboxBlock;
+        let prefix = kind.of_partition(self.group, self.partition);
+        let mut found = None;
+        for units in units {
+            let (group, partition, unit) = (self.group, self.partition, *units.start());
+            let from = Key::InboxBlock {
+                group,
+                partition,
+                unit,
+            };
+            self.store
+                .scan_from(kind.family(), &prefix, &from.encode(), |key, value| {
+                    if let Key::InboxBlock { unit, .. } = key {
+                        if unit > *units.end() {
+                            return Ok(false);
+                        }
+                        found = inbox::find(value, id)?.or(found);
+                    }
+                    Ok::<_, ReadError>(true)
+                })?;
+        }
+        Ok(found)
     }
 
     /// Calls `each` with all keys of this kind, in order, until it answers false.

@@ -1,5 +1,6 @@
 //! What a new owner of a partition is given back.
 
+use weir_core::inbox;
 use weir_core::partition::TIMERS_RESIDENT_MAX;
 use weir_core::unit::{Cursor, Restore};
 
@@ -14,6 +15,7 @@ pub(super) fn restore(
     catalog: &Catalog,
     group: &Group,
     partition: u32,
+    window: inbox::Config,
 ) -> Result<Restore, ReadError> {
     let progress = match store.get(&Key::Progress {
         group: group.id,
@@ -51,7 +53,7 @@ pub(super) fn restore(
         active: progress.active,
         next_parked: progress.next_parked,
         ends: extent(PartitionLog::end).collect(),
-        inbox: reads.inbox()?,
+        inbox: reads.inbox(window)?,
         stream_time: progress.stream_time,
     })
 }

@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use weir_core::event::{Record, StateWrite};
 use weir_core::identity::Hash128;
+use weir_core::inbox;
 use weir_core::time::Millis;
 use weir_core::unit::{
     Active, Attempts, CommitResult, Completion, Cursor, Fate, ItemId, OpenAttempts, OutRecord,
@@ -33,6 +34,10 @@ fn record(value: &str) -> Record {
         timestamp_ms: now().0,
         ..Record::default()
     }
+}
+
+fn window() -> inbox::Config {
+    inbox::Config::default()
 }
 
 fn publishes<'a>(values: impl IntoIterator<Item = &'a str>) -> Vec<Publish> {
@@ -175,17 +180,15 @@ async fn a_unit_is_visible_as_a_whole() {
     bus.close();
 
     let bus = open(scratch.path());
-    let restored = bus.restore(&scope, 0).await.unwrap();
+    let restored = bus.restore(&scope, 0, window()).await.unwrap();
     assert_eq!((restored.unit, restored.stream_time), (1, Millis(1)));
     assert_eq!(
         (restored.cursors, restored.open),
         (first.cursors, first.open)
     );
-    assert_eq!(restored.inbox.len(), 1);
-    assert_eq!(
-        (restored.inbox[0].unit, &restored.inbox[0].ids[..]),
-        (1, &[Hash128([0; 16])][..])
-    );
+    let blocks = restored.inbox.blocks();
+    let blocks: Vec<_> = blocks.map(|block| (block.unit, &block.ids[..])).collect();
+    assert_eq!(blocks, [(1, &[Hash128([0; 16])][..])]);
     assert_eq!(
         bus.state(&scope, 0, &keyed("k"), "total").unwrap(),
         Some(Bytes::from_static(b"7"))
@@ -247,8 +250,8 @@ async fn a_unit_with_a_refused_output_leaves_nothing_and_hurts_no_other() {
     }
     assert_eq!(bus.bounds("out", 0), Some((0, 0)));
     assert_eq!(bus.state(&scope, 0, &keyed("k"), "total").unwrap(), None);
-    assert_eq!(bus.restore(&scope, 0).await.unwrap().unit, 0);
-    assert_eq!(bus.restore(&scope, 1).await.unwrap().unit, 1);
+    assert_eq!(bus.restore(&scope, 0, window()).await.unwrap().unit, 0);
+    assert_eq!(bus.restore(&scope, 1, window()).await.unwrap().unit, 1);
 }
 
 #[tokio::test]
@@ -360,11 +363,34 @@ async fn expired_inbox_blocks_leave() {
         }
         assert_eq!(bus.commit(&scope, 0, unit).await, CommitResult::Committed);
     }
-    let blocks = bus.restore(&scope, 0).await.unwrap().inbox;
-    assert_eq!(
-        blocks.iter().map(|block| block.unit).collect::<Vec<_>>(),
-        [2, 3]
-    );
+    let restored = bus.restore(&scope, 0, window()).await.unwrap();
+    let units: Vec<_> = restored.inbox.blocks().map(|block| block.unit).collect();
+    assert_eq!(units, [2, 3]);
+}
+
+#[tokio::test]
+async fn ids_that_are_not_in_memory_are_found_in_the_store() {
+    let scratch = tempfile::tempdir().unwrap();
+    let bus = open(scratch.path());
+    bus.ensure_topic("in", 2).unwrap();
+    let scope = scope("g", &["in"]);
+    for number in 1..=3 {
+        let done = completion(number - 1, Output::default());
+        let unit = unit(number, number, vec![done]);
+        assert_eq!(bus.commit(&scope, 0, unit).await, CommitResult::Committed);
+    }
+    let nothing_resident = inbox::Config {
+        resident_max: 0,
+        ..window()
+    };
+    let restored = bus.restore(&scope, 0, nothing_resident).await.unwrap();
+    assert_eq!(restored.inbox.blocks().count(), 0);
+    let second = Hash128([1; 16]);
+    let marked = |partition, units| bus.marked(&scope, partition, second, units).unwrap();
+    assert!(marked(0, &[1..=3]).is_some());
+    assert!(marked(0, &[1..=1, 2..=2]).is_some());
+    assert_eq!(marked(0, &[1..=1, 3..=9]), None);
+    assert_eq!(marked(1, &[1..=3]), None);
 }
 
 #[tokio::test]
@@ -587,7 +613,10 @@ async fn a_subscription_with_other_topics_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let bus = open(scratch.path());
     bus.register_subscription(&scope("g", &["a"])).unwrap();
-    let error = bus.restore(&scope("g", &["b"]), 0).await.unwrap_err();
+    let error = bus
+        .restore(&scope("g", &["b"]), 0, window())
+        .await
+        .unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(
         source.contains("topics and their order are fixed"),

@@ -109,6 +109,29 @@ fn a_selection_means_the_letters_that_fit_everything_it_says() {
 }
 
 #[test]
+fn the_sequences_of_letters_are_meant_whole_and_by_partition() {
+    let of = |partition, sequence: Option<&str>| {
+        let mut found = found(1, 0);
+        found.origin.partition = partition;
+        found.sequence = sequence.map(str::to_owned);
+        Selection::of_sequences(&[found])
+    };
+    let now = Millis(15_000);
+    assert!(of(0, Some("abc")).admits(now, &letter()));
+    assert!(!of(0, Some("abd")).admits(now, &letter()));
+    assert!(!of(1, Some("abc")).admits(now, &letter()));
+    let alone = Letter {
+        sequence: None,
+        ..letter()
+    };
+    assert!(!of(0, None).admits(now, &alone));
+    assert!(
+        of(0, Some("abc")).dead_only,
+        "what is done is not sent again"
+    );
+}
+
+#[test]
 fn a_selection_that_says_nothing_is_told_from_one_that_says_all() {
     let any = Selection::default();
     assert!(any.is_empty());

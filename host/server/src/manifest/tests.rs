@@ -56,6 +56,7 @@ fn a_small_manifest_gets_the_defaults() {
         fallback: None,
         rate: None,
         on_dead: OnDead::Release,
+        ordering: Ordering::Key,
         limits: Limits {
             memory_bytes: 64 << 20,
             cpu: CPU,
@@ -100,6 +101,32 @@ fn everything_that_is_written_is_read() {
 }
 
 #[test]
+fn the_order_of_a_partition_or_none_at_all_may_be_asked_for() {
+    for (word, ordering) in [("partition", Ordering::Partition), ("none", Ordering::None)] {
+        let manifest = load(&format!("ordering = {word:?}\n{SMALL}")).unwrap();
+        assert_eq!(manifest.ordering, ordering);
+    }
+    check(
+        &format!("ordering = \"topic\"\n{SMALL}"),
+        &[("ordering", "must be \"key\" or \"partition\" or \"none\"")],
+    );
+}
+
+#[test]
+fn an_order_is_refused_with_what_it_cannot_give() {
+    let refused = |ordering: &str, rest: &str, words: &[&str]| {
+        let wanted: Vec<_> = words.iter().map(|words| ("ordering", *words)).collect();
+        check(&format!("ordering = {ordering:?}\n{SMALL}{rest}"), &wanted);
+    };
+    let both = "[grants]\nstate = true\ntimers = true\n";
+    refused("none", both, &["grants.state", "grants.timers"]);
+    let parks = "[breaker]\nwhile_open = \"park\"\n[dead_letter]\non_dead = \"hold\"\n";
+    let words = ["breaker.while_open", "dead_letter.on_dead"];
+    refused("partition", parks, &words);
+    assert!(load(&format!("ordering = \"partition\"\n{SMALL}{both}")).is_ok());
+}
+
+#[test]
 fn a_handler_emits_to_no_topic_of_the_host_itself() {
     let text = format!("{SMALL}[emit]\ntopics = [\"=dlq.weir.dev.default.a.t\"]\n");
     check(&text, &[("emit.topics[0]", "is for the host itself")]);
@@ -130,10 +157,6 @@ fn all_faults_of_a_manifest_are_reported_at_once_with_key_and_remedy() {
 fn what_this_release_does_not_have_is_refused_as_such() {
     let refused = "is not in this release";
     check(&format!("{SMALL}[self_test]\n"), &[("self_test", refused)]);
-    check(
-        &format!("ordering = \"none\"\n{SMALL}"),
-        &[("ordering", refused)],
-    );
     check(
         &format!("{SMALL}filter = [{{ sql = \"id = 1\" }}]"),
         &[("subscribe.filter[0].sql", refused)],

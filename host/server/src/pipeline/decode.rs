@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weir_core::binding::{self, BindingError};
 use weir_core::command;
 use weir_core::event::{Event, Record};
-use weir_core::partition::{DEFAULT_TENANT, Decoded};
+use weir_core::partition::Decoded;
 
 use crate::cloudevents;
 use crate::manifest::Filter;
@@ -29,11 +29,9 @@ pub(super) fn stored(record: &Record) -> Decoded {
 pub(super) fn command(record: Record) -> (Record, Decoded) {
     match command::from_record(record) {
         Ok((command, letter)) => {
-            let event = event(&letter).ok().flatten();
-            let tenant = event.as_ref().and_then(|event| event.extension("tenantid"));
             let decoded = Decoded::Command {
                 command: Box::new(command),
-                tenant: tenant.unwrap_or(DEFAULT_TENANT).into(),
+                letter: Box::new(stored(&letter)),
             };
             (letter, decoded)
         }

@@ -28,7 +28,7 @@ use crate::ledger::Ledger;
 use crate::manifest::{self, Manifest};
 use crate::metrics;
 use crate::names;
-use crate::pipeline::{self, SharedGate, Subscription};
+use crate::pipeline::{self, Memory, SharedGate, Subscription};
 
 const TOPIC: &str = "dev.local.public.orders.v1";
 const PARTITION: u32 = 0;
@@ -108,7 +108,11 @@ impl Fixture {
     /// What a machine of the handler's partition is given.
     fn machine_config(&self) -> partition::Config {
         self.deployment
-            .machine(&self.config, "blake3:0", PARTITION, 1)
+            .machine(&self.config, "blake3:0", PARTITION, &self.memory())
+    }
+
+    fn memory(&self) -> Memory {
+        Memory::new(self.config.memory_budget_bytes, 1)
     }
 
     /// A machine of the handler's partition that has restored this.
@@ -142,6 +146,7 @@ impl Fixture {
             bus: Arc::new(self.store.clone()),
             ledger,
             gate: Arc::clone(&self.gate),
+            memory: Arc::new(self.memory()),
             status: Arc::clone(self.status()),
         })
     }
@@ -186,8 +191,7 @@ impl Fixture {
         let (subscription, machine) = (self.subscription(ledger), self.machine_config());
         let status = Arc::clone(self.status());
         async move {
-            let make = move |restore| Partition::new(machine, 1, restore);
-            let run = pipeline::run(subscription, PARTITION, reader, make, stop).await;
+            let run = pipeline::run(subscription, PARTITION, reader, (machine, 1), stop).await;
             if let Err(error) = run {
                 status.fail(PARTITION, &error);
             }

@@ -6,10 +6,10 @@ use crate::unit::ParkedSequence;
 
 /// The ledger's side of the park of one sequence.
 #[derive(Default)]
-struct Stored {
-    events: BTreeMap<u64, ParkedEvent>,
+pub(super) struct Stored {
+    pub(super) events: BTreeMap<u64, ParkedEvent>,
     head: Option<ParkedSequence>,
-    letters: HashMap<Hash128, LetterStatus>,
+    pub(super) letters: HashMap<Hash128, LetterStatus>,
 }
 
 impl Stored {
@@ -37,7 +37,7 @@ impl Stored {
 
 impl Bench {
     /// Commits the next unit and stores its parks.
-    fn store(&mut self, stored: &mut Stored) -> Box<Unit> {
+    pub(super) fn store(&mut self, stored: &mut Stored) -> Box<Unit> {
         let unit = self.unit();
         stored.apply(&unit);
         self.committed(&unit);
@@ -45,7 +45,7 @@ impl Bench {
     }
 
     /// Answers the next read with what is stored.
-    fn answer_load(&mut self, stored: &Stored) {
+    pub(super) fn answer_load(&mut self, stored: &Stored) {
         let load = self.load();
         let first = stored.events.values().next().cloned();
         let loaded = match &load {
@@ -64,12 +64,12 @@ impl Bench {
             Load::Letter(_, letter, _) => {
                 Loaded::Letter(stored.letters.get(letter).copied(), first)
             }
-            Load::Timer(..) | Load::Timers(_) => panic!("{load:?}"),
+            Load::Timer(..) | Load::Timers(_) | Load::Mark(..) => panic!("{load:?}"),
         };
         self.machine.handle_loaded(self.now, load, loaded);
     }
 
-    fn command(&mut self, offset: u64, kind: Kind, letter: Hash128) {
+    pub(super) fn command(&mut self, offset: u64, kind: Kind, letter: Hash128) {
         let command = Command {
             kind,
             letter,
@@ -87,7 +87,12 @@ impl Bench {
         let position = Position { topic: 1, offset };
         let decoded = Decoded::Command {
             command: Box::new(command),
-            tenant: DEFAULT_TENANT.into(),
+            letter: Box::new(Decoded::Event(Arc::new(Event {
+                id: "0".into(),
+                source: "/till".into(),
+                ty: "Sold".into(),
+                ..Event::default()
+            }))),
         };
         self.machine
             .handle_record(self.now, position, Arc::new(record), decoded);
@@ -351,6 +356,37 @@ fn a_parked_event_that_could_not_be_read_runs_once() {
 }
 
 #[test]
+fn a_sequence_whose_events_have_vanished_is_no_longer_parked() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    park_first(&mut bench, &mut stored);
+    bench.now = bench.machine.poll_timeout().expect("the head is due");
+    let load = bench.load();
+    let Load::Parked(sequence) = load.clone() else {
+        panic!("{load:?}");
+    };
+    bench
+        .machine
+        .handle_loaded(bench.now, load, Loaded::Parked(None));
+    let unit = bench.unit();
+    assert_eq!(unit.heads, [(sequence.clone(), None)]);
+    let away = CommitResult::Unavailable {
+        message: String::new(),
+    };
+    bench.answer(unit.number, away);
+    bench.pass(Duration::from_secs(1));
+    let unit = bench.unit();
+    assert_eq!(
+        unit.heads,
+        [(sequence, None)],
+        "it is said until it is durable"
+    );
+    bench.committed(&unit);
+    bench.feed(1, Some("k"), "1");
+    assert_eq!(bench.attempt().id.item, record(1));
+    assert_eq!(bench.machine.gauges(bench.now).parked, Counts::default());
+}
+
+#[test]
 fn two_replays_of_a_letter_without_a_key_run_it_once() {
     let (mut bench, mut stored) = (bench(), Stored::default());
     let command = Command {
@@ -367,7 +403,12 @@ fn two_replays_of_a_letter_without_a_key_run_it_once() {
         let position = Position { topic: 1, offset };
         let decoded = Decoded::Command {
             command: Box::new(command.clone()),
-            tenant: DEFAULT_TENANT.into(),
+            letter: Box::new(Decoded::Event(Arc::new(Event {
+                id: "0".into(),
+                source: "/till".into(),
+                ty: "Sold".into(),
+                ..Event::default()
+            }))),
         };
         bench
             .machine

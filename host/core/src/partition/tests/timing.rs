@@ -177,6 +177,59 @@ fn timers_come_back_after_a_restart() {
 }
 
 #[test]
+fn attempts_of_a_timer_that_was_cancelled_while_it_was_not_in_memory_are_forgotten() {
+    let (_, timer) = with_timer();
+    let key = TimerKey {
+        sequence: SequenceKey::Keyed {
+            tenant: DEFAULT_TENANT.into(),
+            key: "k".into(),
+        },
+        slot: TimerSlot::Named("expire".into()),
+    };
+    let page = |more| TimerPage {
+        timers: vec![(key.clone(), timer.due, timer.id)],
+        more,
+    };
+    let gone = OpenAttempts {
+        item: ItemId::Timer(Hash128([9; 16])),
+        attempts: Attempts {
+            counted: 1,
+            ..Attempts::default()
+        },
+    };
+    let restore = |more| Restore {
+        timers: page(more),
+        open: vec![gone],
+        ..Restore::default()
+    };
+    let mut all = Bench::restored(config(), restore(false));
+    all.feed(0, Some("k"), "0");
+    assert_eq!(all.unit().open, [], "nobody could know it");
+
+    let mut bench = Bench::restored(config(), restore(true));
+    bench.feed(0, Some("k"), "0");
+    let unit = bench.unit();
+    assert_eq!(
+        unit.open,
+        [gone],
+        "it may be among those that were not read"
+    );
+    bench.committed(&unit);
+    bench.run(done("1"));
+    let unit = bench.unit();
+    bench.committed(&unit);
+    bench.now = timer.due;
+    bench.answer_timer(Some(&timer));
+    let load = bench.load();
+    assert!(matches!(load, Load::Timers(_)), "{load:?}");
+    bench
+        .machine
+        .handle_loaded(bench.now, load, Loaded::Timers(page(false)));
+    bench.run(done("2"));
+    assert_eq!(bench.unit().open, []);
+}
+
+#[test]
 fn a_delayed_emission_is_published_under_its_id_when_it_is_due() {
     let mut bench = bench();
     bench.feed(0, Some("k"), "0");

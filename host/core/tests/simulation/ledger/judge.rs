@@ -1,19 +1,20 @@
 //! Whether a completion may be what it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_core::emission;
 use weir_core::event::{Event, Record};
 use weir_core::identity::Hash128;
 use weir_core::partition::Decoded;
 use weir_core::unit::{
-    Completion, Fate, ItemId, Origin, Output, ParkedEvent, Position, TimerChange, TimerKey,
+    Completion, Fate, ItemId, Origin, Output, ParkedEvent, Position, Timer, TimerChange, TimerKey,
     TimerSlot, Unit,
 };
 
 use super::{Judged, Ledger, check};
 use crate::bug::Bug;
-use crate::handler::to_number;
+use crate::handler::{BRIEF_MS, to_number};
 use crate::plan::{Identity, Plan, decode, identity};
 use crate::told::{Expected, Told};
 
@@ -21,7 +22,6 @@ use crate::told::{Expected, Told};
 pub(super) struct Original {
     pub(super) record: Arc<Record>,
     pub(super) origin: Origin,
-    pub(super) tenant: String,
     pub(super) event: Option<Arc<Event>>,
     pub(super) identity: Option<Identity>,
     pub(super) letter: Option<Hash128>,
@@ -31,7 +31,7 @@ pub(super) struct Original {
 }
 
 impl Original {
-    fn stored(plan: &Plan, record: &Record, origin: Origin) -> Self {
+    pub(super) fn stored(plan: &Plan, record: &Record, origin: Origin) -> Self {
         let decoded = decode(record);
         let event = match decoded {
             Decoded::Event(event) => Some(event),
@@ -44,9 +44,6 @@ impl Original {
             refused_at_start: unkeyed || event.as_ref().is_some_and(loops),
             record: Arc::new(record.clone()),
             origin,
-            tenant: identity
-                .as_ref()
-                .map_or("default".into(), |who| who.0.clone()),
             event,
             identity,
             letter: None,
@@ -80,16 +77,21 @@ impl Ledger {
                 check("I2", twice.is_none(), || {
                     format!("{position:?} is {:?} after {twice:?}", completion.fate)
                 })?;
-                if let Some(command) = item.command() {
-                    return self.obeyed(told, command, &item.record, completion);
+                match item.command() {
+                    Some(command) if self.runs(plan, command) => {
+                        self.replayed(plan, command, &item.record, completion)?
+                    }
+                    Some(command) => {
+                        return self.obeyed(told, command, &item.record, completion);
+                    }
+                    None => self.record(plan, told, unit, position, completion)?,
                 }
-                self.record(plan, told, unit, position, completion)?
             }
             ItemId::Parked(number) => self.parked_event(plan, number, completion)?,
             ItemId::Timer(id) => self.firing(plan, told, id, unit, completion)?,
         };
         match completion.fate {
-            Fate::Handled => self.handled(plan, told, &original, completion),
+            Fate::Handled => self.handled(plan, told, &original, unit, completion),
             Fate::Dead => self.dead(plan, told, &original, completion, bug),
             Fate::Parked => self.set_aside(plan, &original, completion),
             Fate::Duplicate | Fate::Filtered | Fate::Skipped => {
@@ -118,11 +120,9 @@ impl Ledger {
             Some(&completion.sequence) == item.sequence.as_ref(),
             || format!("{position:?} in {:?}", completion.sequence),
         )?;
-        let earlier = told
-            .arrivals
-            .get(&completion.sequence)
-            .into_iter()
-            .flatten();
+        let place = plan.place(item);
+        let earlier = place.and_then(|place| told.arrivals.get(&place));
+        let earlier = earlier.into_iter().flatten();
         for earlier in earlier.take_while(|earlier| **earlier != completion.item) {
             let done = earlier
                 .position()
@@ -156,21 +156,12 @@ impl Ledger {
                 partition: plan.config.partition,
                 offset: position.offset,
             },
-            tenant: Self::tenant(&item.record),
             event: item.event().cloned(),
             identity: item.identity.clone(),
             letter: None,
             refused_at_start: item.refused_at_start,
             timer: None,
         })
-    }
-
-    /// As the host would read it out of the record, which a letter keeps.
-    fn tenant(record: &Record) -> String {
-        match decode(record) {
-            Decoded::Event(event) => identity(&event).0,
-            _ => "default".into(),
-        }
     }
 
     /// Parked events leave in order, and none of a sequence that is held.
@@ -254,7 +245,16 @@ impl Ledger {
             partition: plan.config.partition,
             offset: 0,
         };
-        let mut original = Original::stored(plan, &timer.out.record, origin);
+        // And so was what it carried.
+        let published = completion.output.records.first();
+        let was = |before: &&Timer| {
+            let old = &before.out.record;
+            published.is_some_and(|out| {
+                out.record.value == old.value && out.record.headers.starts_with(&old.headers)
+            })
+        };
+        let stored = before.filter(was).unwrap_or(timer);
+        let mut original = Original::stored(plan, &stored.out.record, origin);
         if !named {
             original.event = None;
             original.refused_at_start = false;
@@ -286,11 +286,8 @@ impl Ledger {
             })
             .collect();
         let clean = output.records.is_empty() && output.state.is_empty() && output.letter.is_none();
-        let agrees = plan.config.parks
-            && joins
-            && clean
-            && output.timers == freed
-            && parking.leave.is_none();
+        let agrees =
+            plan.parks() && joins && clean && output.timers == freed && parking.leave.is_none();
         check("I5", agrees, || format!("{item:?} is parked as {output:?}"))?;
         check("I3", parking.head.is_none() || first, || {
             format!(
@@ -305,6 +302,7 @@ impl Ledger {
         plan: &Plan,
         told: &Told,
         original: &Original,
+        unit: &Unit,
         completion: &Completion,
     ) -> Judged {
         let item = completion.item;
@@ -347,14 +345,22 @@ impl Ledger {
         })?;
         judge_emissions(plan, original, completion, expected)?;
         judge_timers(original, completion, expected)?;
-        self.judge_state(original, completion)
+        self.judge_state(original, unit, completion)
     }
 
     /// The state is what a handler would leave that runs the sequence alone.
-    fn judge_state(&mut self, original: &Original, completion: &Completion) -> Judged {
+    fn judge_state(&mut self, original: &Original, unit: &Unit, completion: &Completion) -> Judged {
         let (item, sequence) = (completion.item, &completion.sequence);
         let state = self.state.entry(sequence.clone()).or_default();
         for write in &completion.output.state {
+            let ttl = (write.name == "brief").then_some(BRIEF_MS);
+            check("I2", write.ttl_ms == ttl, || {
+                format!("{item:?} writes {} for {:?}", write.name, write.ttl_ms)
+            })?;
+            if let Some(ttl) = ttl {
+                let expires = unit.staged_at + Duration::from_millis(ttl);
+                self.brief.insert(sequence.clone(), expires);
+            }
             match &write.value {
                 Some(value) => state.insert(write.name.clone(), value.clone()),
                 None => state.remove(&write.name),

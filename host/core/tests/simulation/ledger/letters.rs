@@ -6,7 +6,7 @@ use weir_core::command::{Command, Kind};
 use weir_core::event::Record;
 use weir_core::identity::Hash128;
 use weir_core::partition::OnDead;
-use weir_core::unit::{Completion, ItemId, LetterStatus, Origin, Output, SequenceKey};
+use weir_core::unit::{Completion, Fate, ItemId, LetterStatus, Origin, Output, SequenceKey};
 
 use super::judge::Original;
 use super::{Judged, Ledger, check};
@@ -20,7 +20,6 @@ pub(crate) struct Letter {
     pub(crate) status: LetterStatus,
     pub(crate) record: Record,
     pub(crate) origin: Origin,
-    pub(crate) tenant: String,
     pub(crate) replays: u32,
     /// The sequence that waits because of it.
     pub(crate) holds: Option<SequenceKey>,
@@ -102,7 +101,6 @@ impl Ledger {
             status: LetterStatus::Dead,
             record: (*original.record).clone(),
             origin: original.origin.clone(),
-            tenant: original.tenant.clone(),
             replays,
             holds: holds.then(|| completion.sequence.clone()),
         };
@@ -161,7 +159,7 @@ impl Ledger {
         // What was refused behind a parked sequence cannot hold it: another event is its first.
         let follows = !is_parked && self.park.contains_key(&completion.sequence);
         let wants = plan.config.on_dead == OnDead::Hold
-            && plan.config.parks
+            && plan.parks()
             && original.event.is_some()
             && !follows;
         let parking = completion.output.parking.as_deref();
@@ -191,7 +189,7 @@ impl Ledger {
         completion: &Completion,
     ) -> Option<Hash128> {
         let ItemId::Parked(_) = completion.item else {
-            return None;
+            return original.letter;
         };
         let head = self.head(&completion.sequence)?;
         original.letter.or(head.letter)
@@ -212,11 +210,53 @@ impl Ledger {
                 format!("{known:?} was never dead")
             });
         };
-        check("I2", letter.status == LetterStatus::Replaying, || {
+        let in_place = matches!(completion.item, ItemId::Record(_));
+        let before = if in_place {
+            LetterStatus::Dead
+        } else {
+            LetterStatus::Replaying
+        };
+        check("I2", letter.status == before, || {
             format!("{known:?} runs and is {:?}", letter.status)
         })?;
         letter.status = LetterStatus::Done;
         Ok(())
+    }
+
+    /// Whether this command runs its letter in its own place.
+    pub(super) fn runs(&self, plan: &Plan, command: &Command) -> bool {
+        let letter = self.letters.get(&command.letter);
+        let is_dead = letter.is_none_or(|letter| letter.status == LetterStatus::Dead);
+        !plan.parks() && command.kind == Kind::Replay && is_dead
+    }
+
+    /// A letter that ran in the place of its command has the fate of an event.
+    pub(super) fn replayed(
+        &mut self,
+        plan: &Plan,
+        command: &Command,
+        record: &Arc<Record>,
+        completion: &Completion,
+    ) -> Judged<Original> {
+        check(
+            "I1",
+            matches!(completion.fate, Fate::Handled | Fate::Dead),
+            || format!("{command:?} is {:?} and did not run", completion.fate),
+        )?;
+        let mut original = Original::stored(plan, record, command.origin.clone());
+        original.letter = Some(command.letter);
+        let letter = self
+            .letters
+            .entry(command.letter)
+            .or_insert_with(|| Letter {
+                status: LetterStatus::Dead,
+                record: (**record).clone(),
+                origin: command.origin.clone(),
+                replays: 0,
+                holds: None,
+            });
+        letter.replays += 1;
+        Ok(original)
     }
 
     /// A command changes what it says, and only of a letter that is dead.
@@ -273,7 +313,6 @@ impl Ledger {
             status,
             record: (**record).clone(),
             origin: command.origin.clone(),
-            tenant: "default".into(),
             replays: 0,
             holds: None,
         });

@@ -13,7 +13,7 @@ use super::{Flight, Simulation};
 use crate::bug::Bug;
 use crate::handler::{self, Read, Script, Temper};
 use crate::ledger::{Judged, check};
-use crate::plan::identity;
+use crate::plan::{BURST, RATE, identity};
 use crate::told::Expected;
 
 impl Simulation {
@@ -36,6 +36,7 @@ impl Simulation {
             )
         })?;
         self.judge_gate(&attempt)?;
+        self.judge_rate(&attempt)?;
         match item {
             ItemId::Record(_) => self.judge_record(&attempt)?,
             ItemId::Parked(number) => self.judge_parked(&attempt, number)?,
@@ -100,18 +101,31 @@ impl Simulation {
         )
     }
 
+    /// As many start in any time as the rate and its burst allow, whatever they are.
+    fn judge_rate(&mut self, attempt: &Attempt) -> Judged {
+        if self.plan.rate.is_none() || attempt.fallback {
+            return Ok(());
+        }
+        self.starts.push_front(self.now);
+        self.starts.truncate(20);
+        for (at, since) in self.starts.iter().enumerate() {
+            let passed = u64::try_from(self.now.since(*since).as_millis()).unwrap_or(0);
+            let allowed = u64::from(BURST) + u64::from(RATE) * passed / 1_000;
+            check("I10", (at as u64) < allowed, || {
+                format!("{} attempts start within {passed} ms", at + 1)
+            })?;
+        }
+        Ok(())
+    }
+
     fn judge_record(&self, attempt: &Attempt) -> Judged {
         let item = attempt.id.item;
         let done = item
             .position()
             .is_some_and(|at| self.ledger.fates.contains_key(&at));
         check("I2", !done, || format!("{item:?} runs after its fate"))?;
-        let earlier = self
-            .told
-            .arrivals
-            .get(&attempt.sequence)
-            .into_iter()
-            .flatten();
+        let lane = self.plan.lane(&attempt.sequence);
+        let earlier = self.told.arrivals.get(&lane).into_iter().flatten();
         for earlier in earlier.take_while(|at| **at != item) {
             check("I3", self.may_have_settled(*earlier), || {
                 format!("{item:?} starts while {earlier:?} is open")
@@ -167,7 +181,8 @@ impl Simulation {
         })?;
         for flight in self.flights.iter().filter(|flight| self.is_live(flight)) {
             let other = flight.attempt.id.item;
-            check("I3", flight.attempt.sequence != attempt.sequence, || {
+            let lanes = [attempt, &flight.attempt].map(|one| self.plan.lane(&one.sequence));
+            check("I3", lanes[0] != lanes[1], || {
                 format!("{item:?} starts while {other:?} runs")
             })?;
             check(
@@ -202,6 +217,7 @@ impl Simulation {
         if self.flights[at].read.is_none() {
             // Reads and the end of an attempt are apart, so that commits come between.
             let read = self.read(&self.flights[at].attempt);
+            self.judge_brief(&self.flights[at].attempt, read)?;
             self.flights[at].read = Some(read);
             if self.rng.percent(50) {
                 return Ok(());
@@ -246,7 +262,23 @@ impl Simulation {
                 .unwrap_or(&attempt.staged),
             _ => &attempt.staged,
         };
-        Read::new(|name| self.ledger.read(staged, &attempt.sequence, name))
+        let ledger = &self.ledger;
+        Read::new(|name| ledger.read(staged, &attempt.sequence, name, self.now, self.bug))
+    }
+
+    /// A value that expires is there until then, and not after.
+    fn judge_brief(&self, attempt: &Attempt, read: Read) -> Judged {
+        let Some(expires) = self.ledger.brief_until(&attempt.sequence) else {
+            return Ok(());
+        };
+        let staged = attempt.staged.get("brief").is_some();
+        let there = staged || expires > self.now;
+        check("I2", read.brief.is_some() == there, || {
+            format!(
+                "{:?} reads {:?}, kept until {expires:?}",
+                attempt.id, read.brief
+            )
+        })
     }
 
     pub(super) fn outcome(&mut self, flight: &Flight) -> Outcome {
@@ -284,26 +316,27 @@ impl Simulation {
     fn count(&mut self, attempt: &Attempt, outcome: &Outcome) {
         let item = attempt.id.item;
         let script = Script::new(self.plan.habits, &attempt.event);
+        let lane = self.plan.lane(&attempt.sequence);
         self.told.suspects.remove(&item);
         let before = self.told.counted.get(&item).copied().unwrap_or(0);
         match outcome {
             Outcome::Done(_) if script.temper == Temper::Invalid && !attempt.fallback => {
                 self.told.runner.remove(&item);
                 *self.told.counted.entry(item).or_default() += 1;
-                self.told.settle(item, &attempt.sequence);
+                self.told.settle(item, &lane);
             }
             Outcome::Done(_) => {
                 // The result is on its way: it is the one that may commit.
                 let expected = self.expected(attempt, &script);
                 self.told.expected.insert(item, expected);
-                self.told.settle(item, &attempt.sequence);
+                self.told.settle(item, &lane);
             }
             Outcome::Failed(failure) => {
                 self.told.runner.remove(&item);
                 let costs = failure.kind != FailureKind::Unavailable && !attempt.fallback;
                 *self.told.counted.entry(item).or_default() += u32::from(costs);
                 if failure.kind == FailureKind::Permanent && !attempt.fallback {
-                    self.told.settle(item, &attempt.sequence);
+                    self.told.settle(item, &lane);
                 }
             }
         }
@@ -355,7 +388,7 @@ impl Simulation {
         };
         let command = item.position().is_some_and(|at| {
             let item = self.plan.item(at);
-            item.is_some_and(|item| item.command().is_some())
+            item.is_some_and(|item| item.command().is_some()) && done.fate == Fate::Skipped
         });
         if done.fate == Fate::Dead {
             return;
@@ -367,21 +400,21 @@ impl Simulation {
             *self.told.counted.entry(item).or_default() += 1;
             self.told.dying.insert(item);
         }
-        let sequence = done.sequence.clone();
+        let lane = self.plan.lane(&done.sequence);
         if matches!(item, ItemId::Parked(_)) {
             return;
         }
         if command {
-            self.told.withdraw_all(&sequence);
+            self.told.withdraw_all(&lane);
         } else {
-            self.told.withdraw(item, &sequence);
+            self.told.withdraw(item, &lane);
         }
-        for flight in &self.flights {
-            let in_lane = !matches!(flight.attempt.id.item, ItemId::Parked(_));
-            if in_lane && flight.attempt.sequence == sequence {
-                self.told.runner.remove(&flight.attempt.id.item);
-                self.withdrawn
-                    .insert(sequence.clone(), flight.attempt.staged.clone());
+        for Flight { attempt, .. } in &self.flights {
+            let in_lane = !matches!(attempt.id.item, ItemId::Parked(_));
+            if in_lane && self.plan.lane(&attempt.sequence) == lane {
+                self.told.runner.remove(&attempt.id.item);
+                let staged = attempt.staged.clone();
+                self.withdrawn.insert(attempt.sequence.clone(), staged);
             }
         }
     }
@@ -402,6 +435,10 @@ impl Simulation {
             return false;
         }
         let counted = self.told.counted.get(&item).copied().unwrap_or(0);
+        if record.command().is_some() && counted == 0 {
+            // What it asks may be moot.
+            return true;
+        }
         let retry = &self.plan.config.retry;
         let spent = counted >= retry.attempts_max.min(retry.traps_max);
         let aged = counted > 0 && self.now.0 - crate::plan::START_MS >= 86_400_000;

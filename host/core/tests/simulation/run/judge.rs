@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weir_core::gate::Pass as _;
 use weir_core::unit::{Fate, ItemId, LetterStatus, Position};
 
 use super::Simulation;
@@ -40,9 +41,19 @@ impl Simulation {
             format!("{bytes} bytes are open, over {bound}")
         })?;
         let gauges = self.machine.gauges(self.now);
+        let closed = self.was_closed && !self.gate.is_open(self.now);
+        let relieved = self.plan.parks() && !self.revoked && closed;
+        let late = gauges.span_age >= limits.span_age_max;
+        check("I10", !(relieved && late), || {
+            format!("a first open position waits for {:?}", gauges.span_age)
+        })?;
         let resident = gauges.timers;
         check("I10", resident <= limits.timers_resident_max, || {
             format!("{resident} timers are in memory")
+        })?;
+        let inbox = self.plan.config.inbox.unwrap_or_default();
+        check("I10", gauges.inbox_resident <= inbox.resident_max, || {
+            format!("{} ids are in memory", gauges.inbox_resident)
         })?;
         let counters = self.machine.counters();
         let counted = counters.fates.iter().chain(&counters.later).sum::<u64>() + counters.commands;
@@ -51,6 +62,18 @@ impl Simulation {
                 "{counted} fates are counted, {} are acknowledged",
                 self.acknowledged
             )
+        })
+    }
+
+    /// What a partition may hold when nothing is left to borrow: its own part, and the event that passes it.
+    pub(super) fn judge_memory(&self, takes: bool) -> Judged {
+        let fates = &self.ledger.fates;
+        let open = self.admitted.iter().filter(|at| !fates.contains_key(*at));
+        let records = open.filter_map(|at| self.plan.item(*at));
+        let held: usize = records.map(|item| item.record.bytes()).sum();
+        let may = held < self.plan.own_bytes || !self.plan.config.memory.is_spent();
+        check("I10", may || !takes, || {
+            format!("{held} bytes are held, the memory is spent, and more is read")
         })
     }
 
@@ -154,6 +177,7 @@ pub(crate) fn tally(trace: &[String]) -> BTreeMap<&'static str, usize> {
         "operator: force open",
         "restored at",
         "Letter(",
+        "Mark(",
         "alone Some",
     ];
     let fates = Fate::ALL.map(|fate| (fate, format!(", {fate:?})")));

@@ -59,10 +59,7 @@ impl Simulation {
         if self.calm && !self.machine.has_capacity() {
             return self.make_room();
         }
-        if !self.plan.config.parks
-            || commands >= COMMANDS_MAX
-            || (self.calm && self.rng.percent(90))
-        {
+        if commands >= COMMANDS_MAX || (self.calm && self.rng.percent(90)) {
             return;
         }
         let kind = self
@@ -90,7 +87,7 @@ impl Simulation {
             origin: known.origin,
         };
         self.note(|| format!("operator: {kind:?} {letter:?}, {:?}", known.status));
-        let position = self.plan.command(command, known.record, &known.tenant);
+        let position = self.plan.command(command, known.record);
         self.ends[usize::from(position.topic)] = position.offset + 1;
     }
 
@@ -126,7 +123,7 @@ impl Simulation {
         };
         self.note(|| format!("operator: {kind:?} {letter:?}, unknown"));
         let record = binding::to_record(event, key, START_MS);
-        let position = self.plan.command(command, record, "default");
+        let position = self.plan.command(command, record);
         self.ends[usize::from(position.topic)] = position.offset + 1;
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use weir_core::event::Outcome;
 use weir_core::partition::Partition;
-use weir_core::unit::ItemId;
+use weir_core::unit::{InboxBlock, ItemId};
 
-use super::{Simulation, machine_config};
+use super::{Simulation, host_gate, machine_config};
 use crate::bug::Bug;
 use crate::ledger::{Judged, check};
 use crate::told::Told;
@@ -28,7 +28,8 @@ impl Simulation {
             if let (Some(flight), Outcome::Done(_)) = (current, &outcome) {
                 id = flight.attempt.id;
                 let expected = self.expected(&flight.attempt, &self.script(flight));
-                self.told.settle(id.item, &flight.attempt.sequence);
+                let lane = self.plan.lane(&flight.attempt.sequence);
+                self.told.settle(id.item, &lane);
                 self.told.expected.insert(id.item, expected);
             }
         }
@@ -92,7 +93,8 @@ impl Simulation {
         self.restore(&running);
         self.told.suspects = suspects;
         if !orderly {
-            self.gate = self.plan.gate(self.now);
+            self.gate = host_gate(&self.plan, self.bug, self.now);
+            self.starts.clear();
             self.blind = self.plan.gate(self.now);
         }
         let starts = self.machine.start_positions();
@@ -108,20 +110,14 @@ impl Simulation {
     }
 
     fn restore(&mut self, running: &BTreeSet<ItemId>) {
-        let mut restore = self.ledger.restore(&self.plan, self.ends.clone());
+        let window = self.plan.config.inbox.map(|inbox| inbox.window);
+        let kept = |block: &InboxBlock| match self.bug {
+            Bug::ForgottenInbox => false,
+            Bug::OneClockInbox => self.now.since(block.staged_at) < window.unwrap_or_default(),
+            _ => true,
+        };
+        let mut restore = self.ledger.restore(&self.plan, self.ends.clone(), kept);
         match self.bug {
-            Bug::ForgottenInbox => restore.inbox.clear(),
-            Bug::OneClockInbox => {
-                let window = self
-                    .plan
-                    .config
-                    .inbox
-                    .map(|inbox| inbox.window)
-                    .unwrap_or_default();
-                restore
-                    .inbox
-                    .retain(|block| self.now.since(block.staged_at) < window);
-            }
             Bug::ForgottenAttempts => restore.open.clear(),
             Bug::CountedCrash => restore.alone = restore.alone.or(running.first().copied()),
             Bug::ForgottenMark => restore.alone = None,

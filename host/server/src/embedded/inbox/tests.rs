@@ -53,6 +53,20 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn an_id_is_found_in_the_blocks_that_have_it(time: u64, staged: u64, ids: Vec<[u8; 16]>, other: [u8; 16]) {
+        let marks: Vec<_> = ids.iter().copied().map(Some).collect();
+        if let Some(value) = encode_unit(&unit(time, staged, &marks)) {
+            let marked = Marked { stream_time: Millis(time), staged_at: Millis(staged) };
+            for id in &ids {
+                prop_assert_eq!(find(&value, Hash128(*id)), Ok(Some(marked)));
+            }
+            prop_assert_eq!(find(&value, Hash128(other)), Ok(ids.contains(&other).then_some(marked)));
+        }
+    }
+}
+
 #[test]
 fn version_1_is_what_is_on_disks_already() {
     let value = encode_unit(&unit(3, 4, &[Some([7; 16])])).unwrap();

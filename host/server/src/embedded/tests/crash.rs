@@ -149,7 +149,7 @@ async fn a_sigkill_halves_no_unit_of_work() {
     let acknowledged = kill_after(child, 100);
     let bus = open(scratch.path());
     let scope = scope("g", &["in"]);
-    let restored = bus.restore(&scope, 0).await.unwrap();
+    let restored = bus.restore(&scope, 0, window()).await.unwrap();
     let last = restored.unit;
     assert!(last >= acknowledged, "{last} after {acknowledged}");
     assert_eq!(restored.cursors[0].frontier, last);

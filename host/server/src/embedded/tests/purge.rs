@@ -26,7 +26,7 @@ fn make(path: &Path) -> Embedded {
 }
 
 async fn names(bus: &Embedded, scope: &Scope) -> (u64, Vec<String>) {
-    let restore = bus.restore(scope, 0).await.unwrap();
+    let restore = bus.restore(scope, 0, window()).await.unwrap();
     (
         restore.unit,
         bus.state_names(scope, 0, &keyed("k")).unwrap(),

@@ -46,7 +46,7 @@ async fn retention_by_age_deletes_whole_old_batches_for_good() {
         "{error}"
     );
     assert_eq!(
-        bus.restore(&scope("late", &["t"]), 0)
+        bus.restore(&scope("late", &["t"]), 0, window())
             .await
             .unwrap()
             .cursors[0]

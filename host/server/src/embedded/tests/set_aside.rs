@@ -241,7 +241,7 @@ async fn all_that_a_unit_sets_aside_is_there_after_a_restart() {
 
     fixture = fixture.reopened();
     let (bus, scope) = (&fixture.bus, &fixture.scope);
-    let restored = bus.restore(scope, 0).await.unwrap();
+    let restored = bus.restore(scope, 0, window()).await.unwrap();
     assert_eq!(restored.parked, heads);
     let due = (timer_key("remind"), Millis(70), hash(7));
     let timers = TimerPage {
@@ -330,7 +330,12 @@ async fn parked_events_of_a_sequence_come_in_ascending_order_and_leave_from_the_
     fixture.commit(leave, vec![(keyed("k"), None)]).await;
     assert_eq!(fixture.first(), None);
     assert_eq!(
-        fixture.bus.restore(&fixture.scope, 0).await.unwrap().parked,
+        fixture
+            .bus
+            .restore(&fixture.scope, 0, window())
+            .await
+            .unwrap()
+            .parked,
         []
     );
     assert_eq!(
@@ -605,7 +610,7 @@ async fn a_value_that_cannot_be_read_is_an_error_that_names_it() {
         );
     }
     fixture.damage(Kind::ParkedHead);
-    let message = text(bus.restore(scope, 0).await.unwrap_err());
+    let message = text(bus.restore(scope, 0, window()).await.unwrap_err());
     assert!(
         message.contains("parked sequence of version 99"),
         "{message}"

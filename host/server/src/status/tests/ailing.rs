@@ -1,14 +1,16 @@
 //! A ledger and a reader that fail until they are well.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::{self, BoxFuture};
 use weir_core::event::Record;
 use weir_core::identity::Hash128;
+use weir_core::inbox;
 use weir_core::unit::{
-    CommitResult, LetterStatus, ParkedEvent, ParkedSequence, Position, Restore, SequenceKey, Timer,
-    TimerKey, TimerPage, Unit,
+    CommitResult, LetterStatus, Marked, ParkedEvent, ParkedSequence, Position, Restore,
+    SequenceKey, Timer, TimerKey, TimerPage, Unit,
 };
 
 use super::{Arc, Embedded, PARTITION, TOPIC};
@@ -37,10 +39,11 @@ impl Ledger for Ailing {
         &self,
         scope: &Scope,
         partition: u32,
+        window: inbox::Config,
     ) -> BoxFuture<'static, Result<Restore, LedgerError>> {
         match self.error(scope) {
             Some(error) if !self.restores => Box::pin(future::ready(Err(error))),
-            Some(_) | None => self.store.restore(scope, partition),
+            Some(_) | None => self.store.restore(scope, partition, window),
         }
     }
 
@@ -56,6 +59,16 @@ impl Ledger for Ailing {
             })),
             None => self.store.commit(scope, partition, unit),
         }
+    }
+
+    fn marked(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        id: Hash128,
+        units: &[RangeInclusive<u64>],
+    ) -> Result<Option<Marked>, LedgerError> {
+        self.store.marked(scope, partition, id, units)
     }
 
     fn state(

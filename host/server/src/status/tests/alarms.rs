@@ -166,7 +166,6 @@ async fn grow_topic(host: &Fixture) -> Vec<Raised> {
     app::serve(
         host.subscription(Arc::new(host.store.clone())),
         Arc::new(host.config.clone()),
-        1,
         CancellationToken::new(),
         TaskTracker::new(),
         tokio::runtime::Handle::current(),
@@ -229,9 +228,12 @@ fn cut_inbox(host: &Fixture) -> Vec<Raised> {
         staged_at: clock::now() - Duration::from_secs(7),
         ids: vec![Hash128(u128::from(unit).to_le_bytes())],
     };
+    let mut inbox = inbox::Inbox::default();
+    inbox.insert(block(1));
+    inbox.insert(block(2));
     let restore = Restore {
         unit: 2,
-        inbox: vec![block(1), block(2)],
+        inbox,
         ..restored(0)
     };
     let mut config = host.machine_config();

@@ -1,0 +1,139 @@
+//! What comes out of the ledger: what is due there becomes an item, and what is asked of it is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Decoded, Entry, Load, Loaded, Partition, Stage, Work};
+use crate::dead_letter;
+use crate::event::Record;
+use crate::identity::Hash128;
+use crate::time::Millis;
+use crate::unit::{Fate, ItemId, Output, SequenceKey, TimerSlot};
+
+/// Before the ledger is read again after a failed read.
+const LOAD_BACK_OFF: Duration = Duration::from_secs(1);
+
+impl Partition {
+    /// Makes items of what is due in the ledger, as far as there is room, and says what must be read.
+    pub(super) fn wake(&mut self, now: Millis) -> Option<Load> {
+        if !self.may_wake() {
+            return None;
+        }
+        if let Some(sequence) = self.park.pop_due(now) {
+            return Some(Load::Parked(sequence));
+        }
+        if self.timers.must_load(now) {
+            // Those that fire already, or wait for a parked sequence, are not to hide the others.
+            return Some(Load::Timers(self.timers.page(self.entries.len())));
+        }
+        while self.may_wake()
+            && let Some((due, key, id)) = self.timers.pop_due(now)
+        {
+            let item = ItemId::Timer(id);
+            if matches!(key.slot, TimerSlot::Named(_)) && self.park.contains(&key.sequence) {
+                self.timers.sleep(due, key, id);
+                continue;
+            }
+            if self.entries.contains_key(&item) {
+                continue;
+            }
+            let SequenceKey::Keyed { tenant, key: bytes } = &key.sequence else {
+                continue;
+            };
+            let record = Record {
+                key: Some(bytes.clone()),
+                ..Record::default()
+            };
+            let emission = matches!(key.slot, TimerSlot::Emission(_));
+            let entry = Entry {
+                sequence: if emission {
+                    SequenceKey::Alone(item)
+                } else {
+                    key.sequence.clone()
+                },
+                tenant: Arc::clone(tenant),
+                bytes: record.bytes(),
+                written: 0,
+                record: Arc::new(record),
+                event: None,
+                mark: None,
+                admitted: due,
+                work: if emission {
+                    Work::Emission(key)
+                } else {
+                    Work::Timer(key)
+                },
+                stage: Stage::Queued,
+            };
+            self.admit(item, entry, true);
+        }
+        None
+    }
+
+    /// Takes in what the ledger holds; `load` is what was asked.
+    pub fn handle_loaded(&mut self, now: Millis, load: Load, loaded: Loaded) {
+        match (load, loaded) {
+            (Load::Parked(sequence), Loaded::Parked(Some((event, decoded)))) => {
+                self.unpark(now, sequence, event, decoded);
+            }
+            (Load::Parked(sequence), Loaded::Parked(None)) => {
+                self.park.vanished(&sequence);
+                self.commits.attempts_changed(now);
+            }
+            (Load::Parked(sequence), _) => self.park.postpone(&sequence, now + LOAD_BACK_OFF),
+            (Load::Timer(item, _), Loaded::Timer(timer)) => match timer {
+                Some((timer, decoded)) if ItemId::Timer(timer.id) == item && timer.due <= now => {
+                    self.fire(now, item, timer, decoded);
+                }
+                // The same setting was made again, for later.
+                Some((timer, _)) if ItemId::Timer(timer.id) == item => self.forget_unfated(item),
+                Some(_) | None => {
+                    self.tallies.remove(&item);
+                    self.forget_unfated(item);
+                }
+            },
+            (Load::Letter(item, ..), Loaded::Letter(status, head)) => {
+                self.obey(now, item, status, head);
+            }
+            (Load::Mark(item, mark, _), Loaded::Mark(found)) => self.marked(now, item, mark, found),
+            (Load::Timer(item, _) | Load::Letter(item, ..) | Load::Mark(item, ..), _) => {
+                if let Some(entry) = self.entries.get_mut(&item) {
+                    let at = now + LOAD_BACK_OFF;
+                    entry.stage = Stage::RetryWait(at);
+                    self.retries.insert((at, item));
+                }
+            }
+            (Load::Timers(_), Loaded::Timers(page)) => {
+                let entries = &self.entries;
+                let known = |id: &Hash128| entries.contains_key(&ItemId::Timer(*id));
+                self.timers.take(page, known);
+                if self.forget_timers() {
+                    self.commits.attempts_changed(now);
+                }
+            }
+            (Load::Timers(_), _) => self.timers.postpone(now + LOAD_BACK_OFF),
+        }
+    }
+
+    /// What an item carries is here: it goes on to its attempt, or gets its fate without one.
+    pub(super) fn begin(&mut self, now: Millis, item: ItemId, decoded: Decoded) {
+        match decoded {
+            Decoded::Event(event) => {
+                if let Some(entry) = self.entries.get_mut(&item) {
+                    entry.event = Some(event);
+                }
+                self.make_ready(item);
+            }
+            Decoded::Poison { code, message } => {
+                let cause = dead_letter::Cause::poison(code, message);
+                self.die(now, item, cause);
+            }
+            // No handler wants it any more.
+            Decoded::Filtered | Decoded::Skipped | Decoded::Command { .. } => {
+                let mut output = Output::default();
+                self.leave_source(now, item, &mut output);
+                self.stage(now, item, Fate::Skipped, output);
+            }
+        }
+    }
+}
