@@ -16,6 +16,9 @@ const START: Duration = Duration::from_secs(60);
 /// The drain deadline is 25 s.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// The default, which most tests' topics begin with.
+const ENVIRONMENT: &str = "dev";
+
 /// Where a host lives: its configuration, data directory, log and address. Outlives the processes that run there.
 #[derive(Debug)]
 pub struct Place {
@@ -42,6 +45,20 @@ impl Place {
         handlers: &[PathBuf],
         config: &str,
     ) -> anyhow::Result<Self> {
+        Self::in_environment(binary, folder, handlers, ENVIRONMENT, config)
+    }
+
+    /// The same in another environment: its topics and subscriptions are others.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn in_environment(
+        binary: &Path,
+        folder: &Path,
+        handlers: &[PathBuf],
+        environment: &str,
+        config: &str,
+    ) -> anyhow::Result<Self> {
         anyhow::ensure!(
             binary.is_file(),
             "there is no {}: run `cargo build --package weir`",
@@ -49,7 +66,9 @@ impl Place {
         );
         let address = free_address()?;
         let handlers = serde_json::to_string(handlers)?;
-        let text = format!("handlers = {handlers}\n[http]\nlisten = \"{address}\"\n{config}");
+        let text = format!(
+            "environment = \"{environment}\"\nhandlers = {handlers}\n[http]\nlisten = \"{address}\"\n{config}"
+        );
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(folder.join("weir.toml"), text))
             .with_context(|| format!("write the configuration in {}", folder.display()))?;
@@ -176,15 +195,33 @@ impl Host {
         Ok(())
     }
 
+    /// Stops the process where it stands, until [`Self::resume`].
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(rustix::process::Signal::STOP)
+    }
+
+    /// Lets a frozen process go on.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(rustix::process::Signal::CONT)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) -> anyhow::Result<()> {
+        let process = rustix::process::Pid::from_child(&self.child);
+        Ok(rustix::process::kill_process(process, signal)?)
+    }
+
     /// SIGTERM; waits for the drain.
     ///
     /// # Errors
     /// It did not end within its drain deadline.
     pub fn drain(mut self) -> anyhow::Result<ExitStatus> {
-        rustix::process::kill_process(
-            rustix::process::Pid::from_child(&self.child),
-            rustix::process::Signal::TERM,
-        )?;
+        self.signal(rustix::process::Signal::TERM)?;
         wait::until("the host to drain", DRAIN, || Ok(self.child.try_wait()?))
     }
 

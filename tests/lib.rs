@@ -4,6 +4,7 @@
 
 pub mod host;
 pub mod http;
+pub mod kafka;
 pub mod publisher;
 pub mod purchases;
 pub mod scripted;

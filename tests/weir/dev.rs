@@ -18,6 +18,37 @@ use crate::fixture::{SETTLE, Scratch, root};
 
 const EVENTS: u32 = 4_000;
 
+/// The folder of a handler under development, and what may become of it.
+struct Folder {
+    /// Components of two handlers that understand the same events.
+    billing: PathBuf,
+    notification: PathBuf,
+    folder: PathBuf,
+    /// In the folder; the component is still to come.
+    component: PathBuf,
+    manifest: PathBuf,
+}
+
+impl Folder {
+    fn of_billing(scratch: &Scratch) -> Self {
+        let [billing, notification] = ["billing", "notification"].map(|name| {
+            let folder = host::handlers(root(), &[name]).unwrap().remove(0);
+            folder.join(format!("{name}.wasm"))
+        });
+        let folder = scratch.place.data().with_file_name("handler");
+        fs::create_dir(&folder).unwrap();
+        let (component, manifest) = (folder.join("billing.wasm"), folder.join("handler.toml"));
+        fs::copy(billing.with_file_name("handler.toml"), &manifest).unwrap();
+        Self {
+            billing,
+            notification,
+            folder,
+            component,
+            manifest,
+        }
+    }
+}
+
 /// A program that runs; killed when dropped.
 struct Dev {
     child: Child,
@@ -121,15 +152,14 @@ fn effects(client: &Client) -> (BTreeMap<String, String>, BTreeSet<u32>) {
 #[test]
 fn component_that_changes_while_events_flow_takes_over_without_loss_or_repeat() {
     let scratch = Scratch::new(&[], "");
-    let [billing, notification] = ["billing", "notification"].map(|name| {
-        let folder = host::handlers(root(), &[name]).unwrap().remove(0);
-        folder.join(format!("{name}.wasm"))
-    });
-    let folder = scratch.place.data().with_file_name("handler");
-    fs::create_dir(&folder).unwrap();
-    let (component, manifest) = (folder.join("billing.wasm"), folder.join("handler.toml"));
+    let Folder {
+        billing,
+        notification,
+        folder,
+        component,
+        manifest,
+    } = Folder::of_billing(&scratch);
     fs::copy(&billing, &component).unwrap();
-    fs::copy(billing.with_file_name("handler.toml"), &manifest).unwrap();
 
     let started = Instant::now();
     let mut dev = Dev::start(&scratch, &folder);
@@ -190,4 +220,63 @@ fn component_that_changes_while_events_flow_takes_over_without_loss_or_repeat() 
     let ended = wait::until("the end", SETTLE, || Ok(dev.child.try_wait()?)).unwrap();
     assert!(ended.success(), "{ended}: {}", dev.log());
     assert!(!data.exists());
+}
+
+/// `weir <arguments> --json` for the host under test.
+fn weir(scratch: &Scratch, arguments: &[&str]) -> serde_json::Value {
+    let url = scratch.place.client().url();
+    let arguments = [arguments, &["--json", "--url", &url]].concat();
+    let output = scratch.place.weir(&arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn handler_that_was_swapped_signs_its_dead_letters_and_goes_on_where_the_one_before_had_halted() {
+    let scratch = Scratch::new(&[], "");
+    let Folder {
+        billing,
+        notification,
+        folder,
+        component,
+        manifest,
+    } = Folder::of_billing(&scratch);
+    fs::copy(&notification, &component).unwrap();
+    let text = fs::read_to_string(&manifest).unwrap();
+    let dev = Dev::start(&scratch, &folder);
+    dev.publish(&[purchase(1)]);
+    dev.client.settle(SETTLE).unwrap();
+
+    // What takes any amount is replaced by what does not.
+    let digest = || dev.client.status().unwrap()["handlers"][0]["digest"].clone();
+    let before = digest();
+    replace(&billing, &component);
+    dev.wait_for_log("handler swapped");
+    let refused = |id| purchase(id).replace("1.00", "a lot");
+    dev.publish(&[refused(2)]);
+    dev.client.settle(SETTLE).unwrap();
+    let listing = weir(&scratch, &["dlq", "list", "billing"]);
+    let id = listing["letters"][0]["id"].as_str().unwrap();
+    let letter = weir(&scratch, &["dlq", "show", "billing", id]);
+    let headers = letter["letter_headers"].as_array().unwrap();
+    let signed = headers.iter().find(|one| one["name"] == "weir.dlq.digest");
+    assert_eq!(signed.unwrap()["value"], digest());
+    assert_ne!(digest(), before);
+
+    // Without dead letters it halts, and goes on with the same event once that can be handled.
+    fs::write(&manifest, format!("dead_letter = \"stop\"\n{text}")).unwrap();
+    dev.wait_for_log("handlers changed, going on with them");
+    dev.publish(&[refused(3), purchase(43)]);
+    dev.wait_for("state", "stopped");
+    let kept = digest();
+    replace(&notification, &component);
+    wait::until("the swap", SETTLE, || Ok((digest() != kept).then_some(()))).unwrap();
+    let resumed = weir(&scratch, &["resume", "billing"]);
+    assert_eq!(resumed["again"].as_array().unwrap().len(), 1, "{resumed}");
+    dev.client.settle(SETTLE).unwrap();
+    dev.wait_for("state", "ready");
+    let (keys, causes) = effects(&dev.client);
+    assert_eq!(causes, BTreeSet::from([1, 3, 43]));
+    assert_eq!(keys["3"], "nn");
 }

@@ -464,6 +464,7 @@ fn dry_run_shows_what_would_be_emitted_and_changes_nothing() {
         assert_eq!(letter["outcome"], "failed", "{run}");
         assert_eq!(letter["code"], "bad-amount", "{run}");
     }
+    let former = run["digest"].as_str().unwrap()[..12].to_owned();
     host.drain().unwrap();
     billing.correct();
     let host = billing.start();
@@ -480,7 +481,24 @@ fn dry_run_shows_what_would_be_emitted_and_changes_nothing() {
     }
     let shown = billing.shown(&["dlq", "replay", "billing", "--all", "--dry-run"]);
     assert!(shown.contains("would emit to"), "{shown}");
-    assert!(shown.ends_with("nothing was done\n"), "{shown}");
+    assert!(
+        shown.contains("nothing was done; tried with version 0.1.0"),
+        "{shown}"
+    );
+
+    // The version before is kept: it can be tried, and what serves is what replays.
+    let all = ["dlq", "replay", "billing", "--all", "--version"];
+    let run = billing.weir(&[&all[..], &[&former, "--dry-run"]].concat());
+    assert_eq!(run["letters"][0]["outcome"], "failed", "{run}");
+    let (code, _, said) = billing.try_weir(&[&all[..], &[&former]].concat());
+    assert_eq!(code, Some(1));
+    assert!(said.contains("does not serve"), "{said}");
+    let (code, _, said) = billing.try_weir(&[&all[..], &["9.9.9"]].concat());
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("has no version \"9.9.9\"") && said.contains(&former),
+        "{said}"
+    );
     assert_eq!((billing.letters(), times(host.client())), before);
     assert_eq!(billing.weir(&["dlq", "jobs", "billing"])["jobs"], json!([]));
     let status = host.client().status().unwrap();

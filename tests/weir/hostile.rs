@@ -33,8 +33,8 @@ impl Handlers {
         let manifest = fs::read_to_string(built.join("handler.toml")).unwrap();
         let manifest = manifest
             .replace("\"hostile\"", &format!("{name:?}"))
-            .replace("public.misdeeds.v1", reads)
-            .replace("public.answers.v1", emits);
+            .replace("public.answers.v1", emits)
+            .replace("public.misdeeds.v1", reads);
         fs::write(folder.join("handler.toml"), manifest).unwrap();
         folder
     }
@@ -107,43 +107,43 @@ fn dies(what: &Value, stage: &str, class: &str, code: &str) {
 #[test]
 fn an_emission_to_a_topic_that_was_not_granted() {
     let what = json!({ "topic": "public.salaries.v1" });
-    dies(&what, "output", "permanent", "topic-not-granted");
+    dies(&what, "output", "invalid-emission", "topic-not-granted");
 }
 
 #[test]
 fn an_emission_to_the_dead_letters_of_another() {
     let what = json!({ "topic": format!("=dlq.weir.dev.default.billing.{MISDEEDS}") });
-    dies(&what, "output", "permanent", "topic-not-granted");
+    dies(&what, "output", "invalid-emission", "topic-not-granted");
 }
 
 #[test]
 fn a_forged_cause() {
     let what = json!({ "extensions": [["causationid", "somebody-else"]] });
-    dies(&what, "output", "permanent", "forged-attribute");
+    dies(&what, "output", "invalid-emission", "forged-attribute");
 }
 
 #[test]
 fn a_forged_tenant() {
     let what = json!({ "extensions": [["tenantid", "somebody-else"]] });
-    dies(&what, "output", "permanent", "forged-attribute");
+    dies(&what, "output", "invalid-emission", "forged-attribute");
 }
 
 #[test]
 fn a_forged_count_of_hops() {
     let what = json!({ "extensions": [["weirhops", "0"]] });
-    dies(&what, "output", "permanent", "forged-attribute");
+    dies(&what, "output", "invalid-emission", "forged-attribute");
 }
 
 #[test]
 fn an_event_within_an_event() {
     let what = json!({ "contentType": "application/cloudevents+json" });
-    dies(&what, "output", "permanent", "bad-content-type");
+    dies(&what, "output", "invalid-emission", "bad-content-type");
 }
 
 #[test]
 fn one_id_for_two_emissions() {
     let what = json!({ "id": "same", "times": 2 });
-    dies(&what, "output", "permanent", "duplicate-emission-id");
+    dies(&what, "output", "invalid-emission", "duplicate-emission-id");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use weir_tests::http::Answer;
 use weir_tests::purchases::INVOICES;
+use weir_tests::wait;
 
-use crate::fixture::{Scratch, invoice};
+use crate::fixture::{SETTLE, Scratch, invoice, root};
 
 const JSON: (&str, &str) = ("content-type", "application/cloudevents+json");
 const BATCH: (&str, &str) = ("content-type", "application/cloudevents-batch+json");
@@ -86,4 +87,36 @@ fn host_says_that_it_lives_and_is_ready() {
     for path in ["/livez", "/readyz"] {
         assert_eq!(host.client().get(path).unwrap().status, 200, "{path}");
     }
+}
+
+#[test]
+fn commands_speak_tls_to_a_host_that_does_and_only_to_one_that_they_trust() {
+    let tls = root().join("tests/data/tls");
+    let file = |name: &str| tls.join(name).display().to_string();
+    let (cert, key, ca) = (file("cert.pem"), file("key.pem"), file("ca.pem"));
+    let config = format!("[http.tls]\ncert = \"{cert}\"\nkey = \"{key}\"\n");
+    let scratch = Scratch::new(&[], &config);
+    let place = &scratch.place;
+    let url = place.client().url().replace("http://", "https://");
+    let weir = |arguments: &[&str]| {
+        let output = place.weir(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), output.stdout, said)
+    };
+    let log = std::fs::File::create(place.log()).unwrap();
+    let mut host = place.run_command().stderr(log).spawn().unwrap();
+    let trusting = ["status", "--url", &url, "--ca", &ca];
+    let is_up = || Ok(weir(&trusting).0.then_some(()));
+    let up = wait::until("the host to answer", SETTLE, is_up);
+    let refused = weir(&["status", "--url", &url]);
+    let plain = weir(&["status", "--url", &url.replace("https", "http")]);
+    host.kill().unwrap();
+    host.wait().unwrap();
+    up.unwrap();
+    assert!(
+        !refused.0 && refused.2.contains("--ca FILE"),
+        "{}",
+        refused.2
+    );
+    assert!(!plain.0, "a host that speaks TLS speaks nothing else");
 }

@@ -275,7 +275,7 @@ fn large_bodies_share_what_memory_there_is_and_small_ones_are_taken_all_the_same
     let part = vec![b' '; BODY];
     // All but the last byte of each.
     let streams: Vec<_> = std::thread::scope(|scope| {
-        let senders: Vec<_> = (0..32)
+        let senders: Vec<_> = (0..64)
             .map(|_| {
                 scope.spawn(|| {
                     let mut stream = connect(&host);
@@ -293,7 +293,8 @@ fn large_bodies_share_what_memory_there_is_and_small_ones_are_taken_all_the_same
     });
     assert_serves(&host, "meanwhile");
     let grown = host.resident_bytes().unwrap().saturating_sub(before);
-    assert!(grown < 400 << 20, "{grown} bytes");
+    // Of 960 MiB that were sent; a buffer that grows may be twice its content.
+    assert!(grown < 640 << 20, "{grown} bytes");
     let answers: Vec<_> = streams.into_iter().map(answer).collect();
     let refused = answers
         .iter()

@@ -1,4 +1,4 @@
-//! The project's own commands, each one step from a bare checkout: `cargo xtask demo | test | bench | guests | sim`.
+//! The project's own commands, each one step from a bare checkout: `cargo xtask demo | test | bench | guests | kafka | sim`.
 //!
 //! This program depends on neither the store nor the runtime, so that it builds in a minute and can prepare the
 //! machine before they are compiled.
@@ -18,6 +18,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod guests;
+mod kafka;
 mod machine;
 mod sample;
 mod sim;
@@ -43,6 +44,12 @@ enum Command {
     },
     /// Build the example handlers into target/guests.
     Guests,
+    /// Apache Kafka on this machine, to try the host on it.
+    Kafka {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: kafka::Kafka,
+    },
     /// Write the sample input that ships with the project anew.
     Sample,
     /// Run more seeds of the simulator than every test run takes.
@@ -80,6 +87,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
             }
             Ok(true)
         }
+        Command::Kafka { command } => kafka::run(&root, command),
         Command::Sample => sample::write(&root).map(|()| true),
         Command::Sim { seeds, seed } => sim::run(&root, *seeds, *seed),
     }

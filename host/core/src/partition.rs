@@ -323,6 +323,13 @@ impl Partition {
         self.has_room() && (!self.park.is_full() || self.config.commands == Some(topic))
     }
 
+    /// The component of this digest made the attempts whose outcomes follow: dead letters name it.
+    pub fn handle_component(&mut self, digest: &str) {
+        if *self.config.source.digest != *digest {
+            Arc::make_mut(&mut self.config).source.digest = digest.into();
+        }
+    }
+
     /// Lets what is due by `now` go on.
     pub fn handle_timeout(&mut self, now: Millis) {
         while let Some(&(at, item)) = self.retries.first() {
@@ -332,6 +339,12 @@ impl Partition {
             self.retries.pop_first();
             self.make_ready(item);
         }
+    }
+
+    /// True when the partition has stopped by itself: it goes on as another machine, made of what the ledger holds.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.halted.is_some()
     }
 
     /// The next instant at which [`Partition::handle_timeout`] has something to do, or a unit becomes due.
@@ -409,14 +422,18 @@ impl Partition {
             self.config.partition,
             self.config.limits.park_bytes_max,
         );
-        if !self.draining && self.halted.is_none() {
-            if let Some(load) = self.wake(now) {
-                return Some(Action::Load(load));
-            }
-            self.relieve_span(now, gate);
+        let starts = !self.draining && self.halted.is_none();
+        if starts && let Some(load) = self.wake(now) {
+            return Some(Action::Load(load));
         }
-        if let Some(action) = self.poll_start(now, gate) {
-            return Some(action);
+        loop {
+            if let Some(action) = self.poll_start(now, gate) {
+                return Some(action);
+            }
+            // What is set aside makes room for others to start.
+            if !(starts && self.relieve_span(now, gate)) {
+                break;
+            }
         }
         self.give_up_alone(now);
         self.poll_unit(now)

@@ -298,10 +298,11 @@ pub struct ParkedSequence {
     pub head: Head,
 }
 
-/// How the completion of an event changes the park of its sequence.
+/// How the completion of an event changes the park of its sequence: first one leaves, then one joins. An event that joins
+/// under the number of the one that leaves takes its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parking {
-    /// The event joins at the end.
+    /// This event joins, at the end or in the place of the one that leaves.
     pub join: Option<ParkedEvent>,
     /// The first event leaves: its number and bytes.
     pub leave: Option<(u64, u64)>,

@@ -2,16 +2,17 @@
 
 mod letters;
 mod replay;
-mod steer;
+pub(crate) mod steer;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use crate::config::document::nearest;
 use crate::data_dir::DataDir;
 use crate::data_dir::backup::BackupError;
 use crate::embedded::{Embedded, PurgeError};
@@ -20,6 +21,7 @@ use crate::http::{Admin, AdminError, AdminResult, Letters, Steer, Subject};
 use crate::jobs::Jobs;
 use crate::names;
 use crate::pipeline::Subscription;
+use crate::versions::Versions;
 
 /// A host on the embedded store.
 pub struct HostAdmin {
@@ -35,10 +37,12 @@ pub struct HostAdmin {
     pub subscriptions: Vec<Arc<Subscription>>,
     /// Replays of their letters.
     pub jobs: Arc<Jobs>,
+    /// What handlers there were.
+    pub versions: Arc<Versions>,
     /// Where handlers run.
     pub workers: Handle,
     /// Held while a handler is steered: a command changes one thing and leaves the others as they are.
-    pub steering: Arc<Mutex<()>>,
+    pub steering: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl HostAdmin {
@@ -51,8 +55,19 @@ impl HostAdmin {
         };
         let found = self.subscriptions.iter().find(is_it);
         found.map(Arc::clone).ok_or_else(|| {
+            let own = self
+                .subscriptions
+                .iter()
+                .map(|one| &*one.deployment.manifest)
+                .filter(|manifest| *manifest.tenant == **tenant);
+            let names: Vec<_> = own.map(|manifest| manifest.name.as_str()).collect();
+            let hint = if names.is_empty() {
+                "there is none, see `weir status`".to_owned()
+            } else {
+                nearest(handler, &names)
+            };
             AdminError::Unknown(format!(
-                "no handler {handler} of tenant {tenant} reads topics here: `weir status` lists those that do"
+                "no handler {handler} of tenant {tenant} reads topics here: {hint}"
             ))
         })
     }
@@ -94,16 +109,20 @@ impl Admin for HostAdmin {
     fn steer(&self, subject: Subject, steer: Steer) -> BoxFuture<'static, AdminResult> {
         let (store, subscription) = (self.store.clone(), self.subscription(&subject));
         let steering = Arc::clone(&self.steering);
-        blocking(move || {
-            let _one_at_a_time = steering.lock().unwrap_or_else(PoisonError::into_inner);
-            steer::steer(&store, &*subscription?, steer)
+        Box::pin(async move {
+            let _one_at_a_time = steering.lock().await;
+            steer::steer(&store, &*subscription?, steer).await
         })
     }
 
     fn letters(&self, subject: Subject, asked: Letters) -> BoxFuture<'static, AdminResult> {
         let subscription = self.subscription(&subject);
-        let (jobs, workers) = (Arc::clone(&self.jobs), self.workers.clone());
-        Box::pin(async move { letters::answer(&subscription?, &jobs, &workers, asked).await })
+        let tools = letters::Tools {
+            jobs: Arc::clone(&self.jobs),
+            versions: Arc::clone(&self.versions),
+            workers: self.workers.clone(),
+        };
+        Box::pin(async move { letters::answer(&subscription?, &tools, asked).await })
     }
 }
 

@@ -117,12 +117,15 @@ impl Alarm {
         let handler = site.handler().unwrap_or("HANDLER");
         match self {
             Self::PositionLost => format!(
-                "restore the data directory from a backup with `weir restore`, or start anew where the manifest's [subscribe] from says with `weir undeploy {handler} --purge`, which deletes the handler's state"
+                "say where it goes on with `weir resume {handler} --from earliest`, or latest, or an offset; what is lost comes back only from a backup, with `weir restore`"
             ),
             Self::TopicGrown => format!(
                 "give the topic its former number of partitions, or start anew with `weir undeploy {handler} --purge`, which deletes the handler's state"
             ),
-            Self::HandlerStopped | Self::Stalled => {
+            Self::HandlerStopped => format!(
+                "see why in `weir status` and the host's log, mend the cause, and let it go on with `weir resume {handler}`"
+            ),
+            Self::Stalled => {
                 "look at the host's log, then stop the host and start it again with `weir run`: it goes on where it was"
                     .to_owned()
             }
@@ -133,7 +136,7 @@ impl Alarm {
                 "free space, or shorten [retention] in weir.toml; `weir status` shows what takes how much".to_owned()
             }
             Self::DeadLetterStopped => format!(
-                "see why in `weir status`, correct {handler} or take dead_letter = \"stop\" out of its manifest, and start the host again with `weir run`: it goes on with that event"
+                "see why in `weir status`, mend the cause, and let it try that event again with `weir resume {handler}`; or take dead_letter = \"stop\" out of the manifest and start the host anew"
             ),
             Self::ParkStorageFull | Self::SequencesParked | Self::SequenceLong => format!(
                 "see what fails with `weir dlq list {handler} --parked`, correct it, and replay or drop"

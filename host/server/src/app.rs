@@ -1,7 +1,7 @@
 //! From a configuration to a running host and back: build, run, drain.
 
-use std::any::Any;
-use std::io::ErrorKind;
+mod settings;
+
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,31 +13,32 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_wasm::{Component, Sandbox, SandboxConfig};
 
 use crate::admin::HostAdmin;
 use crate::alarm::Alarms;
-use crate::bus::{Assignment, Bus};
-use crate::config::{Config, Faults, Tls, TlsFault};
+use crate::bus::Bus;
+use crate::config::{Config, Faults};
 use crate::data_dir::DataDir;
 use crate::dev::{Redeployment, Running, Watch};
-use crate::embedded::{Embedded, EmbeddedConfig, RegisterError};
+use crate::embedded::{Embedded, RegisterError};
 use crate::handlers::{self, Deployment, Handlers};
-use crate::http::{self, BindError, HttpConfig, HttpServer};
+use crate::http::HttpServer;
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
-use crate::pipeline::{self, Memory, Subscription};
+use crate::pipeline::{Memory, Subscription};
+use crate::serving::{self, Serving};
 use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, SubscriptionStatus, Watchdog};
 use crate::topics;
+use crate::versions::Versions;
 
 /// How long a stop may take before what is left is given up; uncommitted events run again at the next start.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 /// Between sweeps by retention.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// A client that takes longer for the head of a request is not one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Exit code after a second signal, as shells say it of an interrupt.
 const INTERRUPTED: i32 = 130;
 
@@ -70,17 +71,26 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
     let result = io.block_on(async {
         let config = Arc::new(config);
         let sandbox = Arc::new(sandbox(&data_dir, workers.metrics().num_workers())?);
+        let versions = Versions::new(
+            data_dir.versions_path(),
+            Arc::clone(&config),
+            Arc::clone(&sandbox),
+        );
+        let versions = Arc::new(versions);
         let mut components = load(&sandbox, &deployments).await?;
-        let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
+        let store = Embedded::open(&data_dir.store_path(), settings::store(&config))?;
         let end = loop {
             let deployed = deployments.clone();
+            for (deployment, component) in deployments.iter().zip(&components) {
+                versions.keep(deployment, component.digest());
+            }
             let app = App::build(
                 &config,
                 &data_dir,
                 &store,
                 deployments,
                 components,
-                workers.handle(),
+                (workers.handle(), &versions),
             )
             .await?;
             let next: BoxFuture<'_, Redeployment> = if watching {
@@ -91,6 +101,7 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
                     handlers: Arc::clone(&app.handlers),
                     subscriptions: app.subscriptions.clone(),
                     alarms: Arc::clone(&app.status.alarms),
+                    versions: Arc::clone(&versions),
                 });
                 Box::pin(watch.next())
             } else {
@@ -150,7 +161,7 @@ impl App {
         store: &Embedded,
         deployments: Vec<Deployment>,
         components: Vec<Component>,
-        workers: &Handle,
+        (workers, versions): (&Handle, &Arc<Versions>),
     ) -> anyhow::Result<Self> {
         ensure_topics(store, config, &deployments)?;
         let all = deployments.clone();
@@ -166,6 +177,7 @@ impl App {
         let admin = HostAdmin {
             jobs: Arc::clone(&jobs),
             workers: workers.clone(),
+            versions: Arc::clone(versions),
             steering: Arc::default(),
             data_dir: Arc::clone(data_dir),
             store: store.clone(),
@@ -183,13 +195,13 @@ impl App {
             statuses.collect(),
         ));
         let server = HttpServer::bind(
-            http_config(config)?,
+            settings::http(config)?,
             bus,
             Arc::clone(&status) as _,
             Arc::new(admin),
         )
         .await
-        .map_err(|error| refused_address(config, &error))?;
+        .map_err(|error| settings::refused_address(config, &error))?;
         Ok(Self {
             config: Arc::clone(config),
             store: store.clone(),
@@ -209,15 +221,15 @@ impl App {
     ) -> anyhow::Result<End> {
         let (intake, partitions) = (CancellationToken::new(), CancellationToken::new());
         let pipelines = TaskTracker::new();
+        let serving = Serving {
+            config: Arc::clone(&self.config),
+            stop: partitions.clone(),
+            tasks: pipelines.clone(),
+            workers: workers.handle().clone(),
+        };
         for subscription in &self.subscriptions {
-            let serving = serve(
-                Arc::clone(subscription),
-                Arc::clone(&self.config),
-                partitions.clone(),
-                pipelines.clone(),
-                workers.handle().clone(),
-            );
-            pipelines.spawn_on(essential(serving), workers.handle());
+            let served = serving::serve(Arc::clone(subscription), serving.clone());
+            pipelines.spawn_on(essential(served), workers.handle());
         }
         pipelines.spawn_on(
             essential(beat(Arc::clone(&self.status), partitions.clone())),
@@ -312,6 +324,7 @@ fn subscriptions(
             memory: Arc::clone(&memory),
             status,
             deployment,
+            resumed: watch::Sender::new(0),
         });
         subscription.steer(store.steering(&subscription.deployment.scope)?);
         subscriptions.push(subscription);
@@ -342,93 +355,12 @@ impl Signals {
     }
 }
 
-/// Joins the subscription and serves the partitions it is given.
-pub(crate) async fn serve(
-    subscription: Arc<Subscription>,
-    config: Arc<Config>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    workers: tokio::runtime::Handle,
-) {
-    let scope = &subscription.deployment.scope;
-    let mut membership = match subscription.bus.subscribe(&scope.group, &scope.topics) {
-        Ok(membership) => membership,
-        Err(error) => return subscription.status.refuse(&error),
-    };
-    let digest = subscription
-        .handlers
-        .component(&scope.group)
-        .map(|live| live.digest().to_owned());
-    let digest = digest.unwrap_or_default();
-    let mut owned = std::collections::HashMap::new();
-    loop {
-        let assignment = tokio::select! {
-            () = stop.cancelled() => return,
-            assignment = membership.next() => assignment,
-        };
-        match assignment {
-            None => return,
-            Some(Assignment::Revoked { partition }) => {
-                if let Some(stop) = owned.remove(&partition) {
-                    CancellationToken::cancel(&stop);
-                }
-            }
-            Some(Assignment::Assigned {
-                partition,
-                epoch,
-                reader,
-            }) => {
-                let (deployment, memory) = (&subscription.deployment, &subscription.memory);
-                let machine = deployment.machine(&config, &digest, partition, memory);
-                let stop = stop.child_token();
-                owned.insert(partition, stop.clone());
-                let subscription = Arc::clone(&subscription);
-                let status = Arc::clone(&subscription.status);
-                let stopped = move |why| status.stop(format!("partition {partition}: {why}"));
-                let pipeline = async move {
-                    let run = pipeline::run(
-                        Arc::clone(&subscription),
-                        partition,
-                        reader,
-                        (machine, epoch),
-                        stop,
-                    )
-                    .await;
-                    if let Err(error) = run {
-                        subscription.status.fail(partition, &error);
-                    }
-                };
-                tasks.spawn_on(supervise(pipeline, stopped), &workers);
-            }
-        }
-    }
-}
-
 /// Runs a task without which the host would look alive and do nothing: its panic ends the process, which loses nothing
 /// that was acknowledged.
 async fn essential(task: impl Future<Output = ()>) {
     if AssertUnwindSafe(task).catch_unwind().await.is_err() {
         std::process::abort();
     }
-}
-
-/// Runs the pipeline of one partition. A panic in it is a fault of ours that must not be lost with the task: the
-/// partition would stand still while everything says that it runs. The other handlers go on.
-async fn supervise(pipeline: impl Future<Output = ()>, stopped: impl FnOnce(String)) {
-    if let Err(panic) = AssertUnwindSafe(pipeline).catch_unwind().await {
-        let why = format!(
-            "a fault of the host ({}): start it again, and report this",
-            panic_message(&*panic)
-        );
-        tracing::error!(why, "a pipeline panicked");
-        stopped(why);
-    }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message")
 }
 
 fn sandbox(data_dir: &DataDir, threads: usize) -> anyhow::Result<Sandbox> {
@@ -521,68 +453,3 @@ async fn sweep(store: Embedded, stop: CancellationToken) {
         }
     }
 }
-
-fn store_config(config: &Config) -> EmbeddedConfig {
-    EmbeddedConfig {
-        retention_age: config.retention.age,
-        retention_bytes_per_partition: Some(config.retention.bytes),
-        ..EmbeddedConfig::default()
-    }
-}
-
-fn http_config(config: &Config) -> Result<HttpConfig, Faults> {
-    let http = &config.http;
-    Ok(HttpConfig {
-        listen: http.listen,
-        names: http.names.clone(),
-        environment: config.environment.clone(),
-        domain: config.domain.clone(),
-        tls: http
-            .tls
-            .as_ref()
-            .map(|files| tls(config, files))
-            .transpose()?,
-        tokens: http
-            .tokens
-            .iter()
-            .map(|token| http::Token {
-                secret: token.secret.expose().to_owned(),
-                tenant: token.tenant.as_str().into(),
-                admin: token.admin,
-            })
-            .collect(),
-        open_metrics: http.open_metrics,
-        event_bytes_max: http.limits.event_bytes,
-        body_bytes_max: http.limits.body_bytes,
-        batch_events_max: http.limits.batch_events,
-        connections_max: http.limits.connections,
-        head_timeout: HEAD_TIMEOUT,
-        request_timeout: http.limits.request_timeout,
-    })
-}
-
-fn tls(config: &Config, files: &Tls) -> Result<Arc<rustls::ServerConfig>, Faults> {
-    let fault = |fault: TlsFault| config.fault(format!("http.tls.{}", fault.key), fault.message);
-    files
-        .server_config()
-        .map_err(|faults| Faults(faults.into_iter().map(fault).collect()))
-}
-
-/// The address is one more thing of the configuration that can be wrong.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the rest have no remedy of their own"
-)]
-fn refused_address(config: &Config, error: &BindError) -> Faults {
-    let remedy = match error.source.kind() {
-        ErrorKind::AddrInUse => "another program listens there: end it, or write another port",
-        ErrorKind::AddrNotAvailable => "this machine has no such address: write one that it has",
-        ErrorKind::PermissionDenied => "ports below 1024 are the system's: write a higher one",
-        _ => "write another address",
-    };
-    let message = format!("{}: {remedy} ({})", error.address, error.source);
-    Faults(vec![config.fault("http.listen", message)])
-}
-
-#[cfg(test)]
-mod tests;

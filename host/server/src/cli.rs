@@ -13,6 +13,7 @@ mod status;
 mod steer;
 mod table;
 mod tail;
+mod tls;
 mod undeploy;
 
 use std::io::{self, Write};
@@ -75,9 +76,9 @@ pub enum Command {
     /// Show what a component imports and exports, or what a handler's folder becomes when it is deployed
     Inspect(inspect::InspectArgs),
     /// Let the events of a handler wait, until it is resumed
-    Pause(steer::SteerArgs),
-    /// Let the events of a paused handler go on
-    Resume(steer::SteerArgs),
+    Pause(steer::PauseArgs),
+    /// Let a handler go on that was paused, or has stopped by itself
+    Resume(steer::ResumeArgs),
     /// Hold a handler's circuit breaker open or closed, or let it decide by itself
     Breaker(steer::BreakerArgs),
     /// Look at dead letters and parked sequences, replay, drop or release them
@@ -123,6 +124,9 @@ pub struct HostArgs {
     /// File with the bearer token
     #[arg(long, value_name = "FILE", env = "WEIR_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    /// Certificates that vouch for a host at https://, in PEM; else those that this machine trusts
+    #[arg(long, value_name = "FILE", env = "WEIR_CA")]
+    pub ca: Option<PathBuf>,
 }
 
 /// Why a command failed.
@@ -308,15 +312,15 @@ pub fn undeploy(args: &undeploy::UndeployArgs) -> Result<(), CliError> {
 ///
 /// # Errors
 /// The host refused: no such handler reads topics there.
-pub fn pause(args: &steer::SteerArgs) -> Result<(), CliError> {
+pub fn pause(args: &steer::PauseArgs) -> Result<(), CliError> {
     steer::pause(args, &mut io::stdout().lock())
 }
 
 /// `weir resume`.
 ///
 /// # Errors
-/// As [`pause`].
-pub fn resume(args: &steer::SteerArgs) -> Result<(), CliError> {
+/// As [`pause`], or a position is lost and it was not said where to go on.
+pub fn resume(args: &steer::ResumeArgs) -> Result<(), CliError> {
     steer::resume(args, &mut io::stdout().lock())
 }
 
@@ -356,7 +360,11 @@ impl HostArgs {
                 })
         };
         let token = self.token_file.as_ref().map(read).transpose()?;
-        Ok(Client::new(&self.url, token.as_deref())?)
+        Ok(Client::new(
+            &self.url,
+            token.as_deref(),
+            self.ca.as_deref(),
+        )?)
     }
 }
 

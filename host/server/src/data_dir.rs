@@ -8,6 +8,7 @@
 //! | `cache.key` | 32 random bytes, mode 0600: the key of the MAC on cached machine code |
 //! | `store/` | RocksDB |
 //! | `cache/` | compiled components |
+//! | `versions/` | components and manifests that were deployed, by group and digest |
 
 pub mod backup;
 
@@ -163,6 +164,12 @@ impl DataDir {
     #[must_use]
     pub fn store_path(&self) -> PathBuf {
         self.path.join("store")
+    }
+
+    /// Where the versions of handlers lie.
+    #[must_use]
+    pub fn versions_path(&self) -> PathBuf {
+        self.path.join("versions")
     }
 
     /// Where compiled components lie.

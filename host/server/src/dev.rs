@@ -17,6 +17,7 @@ use crate::config::{Config, Fault, Faults};
 use crate::handlers::{self, Deployment, Handlers};
 use crate::manifest::{self, Manifest};
 use crate::pipeline::Subscription;
+use crate::versions::Versions;
 
 /// Between two looks: below what a person notices. Looking works on every file system, mounted and remote ones too.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -33,6 +34,7 @@ pub(crate) struct Running {
     pub(crate) handlers: Arc<Handlers>,
     pub(crate) subscriptions: Vec<Arc<Subscription>>,
     pub(crate) alarms: Arc<Alarms>,
+    pub(crate) versions: Arc<Versions>,
 }
 
 /// Looks at the folders of running handlers.
@@ -184,6 +186,7 @@ impl Watch {
         if let Some(one) = subscriptions.find(|one| one.deployment.scope.group == *group) {
             one.status.deploy(new.digest());
         }
+        self.running.versions.keep(deployment, new.digest());
         handlers.deploy(Arc::clone(group), new);
     }
 

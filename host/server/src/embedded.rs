@@ -6,6 +6,7 @@
 
 mod attempts;
 mod batch;
+mod begun;
 mod catalog;
 mod codec;
 mod committer;
@@ -254,6 +255,22 @@ impl Embedded {
         self.inner
             .catalog
             .repartition(&self.inner.store, topic, partitions);
+    }
+
+    /// Puts another, empty topic in the place of one, as only an editor of the store can.
+    #[cfg(test)]
+    pub(crate) fn remake(&self, topic: &str) {
+        self.inner.catalog.remake(&self.inner.store, topic);
+    }
+
+    /// Deletes the positions of a partition, as only damage does.
+    #[cfg(test)]
+    pub(crate) fn lose_positions(&self, group: &str, partition: u32) {
+        let group = self.inner.catalog.group_id(group).expect("a subscription");
+        let mut batch = rocksdb::WriteBatch::default();
+        let key = key::Key::Progress { group, partition };
+        self.inner.store.delete(&mut batch, &key);
+        self.inner.store.write_synced(batch);
     }
 
     fn log(&self, topic: &str) -> Result<Arc<TopicLog>, SubscribeError> {

@@ -20,7 +20,7 @@ use weir_core::time::Millis;
 use crate::clock;
 use crate::embedded::Embedded;
 use crate::ledger::LedgerError;
-use crate::letters::{self, Found, LettersError, Place, Selection};
+use crate::letters::{self, Found, LettersError, Page, Place, Selection};
 use crate::names;
 use crate::pipeline::Subscription;
 
@@ -281,8 +281,10 @@ pub(crate) async fn find(
         dead_only: true,
         ..selection
     };
-    let listing = letters::find(subscription, &selection, now, max).await?;
-    if listing.more {
+    // One more than is taken, to know whether there are more.
+    let page = Page::of(max.saturating_add(1));
+    let listing = letters::find(subscription, &selection, now, &page).await?;
+    if listing.letters.len() > max {
         return Err(JobError::TooMany(max));
     }
     if listing.letters.is_empty() {
@@ -306,8 +308,9 @@ pub(crate) async fn find_sequences(
     }
     let whole = Selection::of_sequences(&found);
     found.retain(|letter| letter.sequence.is_none());
-    let listing = letters::find(subscription, &whole, now, LETTERS_MAX).await?;
-    if listing.more || found.len() + listing.letters.len() > LETTERS_MAX {
+    let page = Page::of(LETTERS_MAX + 1);
+    let listing = letters::find(subscription, &whole, now, &page).await?;
+    if found.len() + listing.letters.len() > LETTERS_MAX {
         return Err(JobError::TooMany(LETTERS_MAX));
     }
     found.extend(listing.letters);

@@ -3,8 +3,9 @@
 //! | operation | embedded store | Kafka |
 //! |---|---|---|
 //! | [`Ledger::restore`] | reads cursor, attempts, inbox blocks, parked sequences, the first timers | waits for stable offsets, restores the changelog to the high watermark |
+//! | [`Ledger::lost_positions`] | compares cursors with the logs, and the topics' numbers with those of [`Ledger::begin`] | the same of committed offsets and topic ids |
 //! | [`Ledger::commit`] | joins the next group: one batch, one sync | one transaction; an unknown outcome is resolved by unit number before it answers |
-//! | [`Ledger::state`], [`Ledger::timer`], [`Ledger::letter`] | a point read | a point read of the local copy of the changelog |
+//! | [`Ledger::state`], [`Ledger::timer`], [`Ledger::letter`], [`Ledger::last_death`] | a point read | a point read of the local copy of the changelog |
 //! | [`Ledger::state_names`], [`Ledger::timer_names`], [`Ledger::state_bytes`] | a scan of the sequence's names | the same of the local copy |
 //! | [`Ledger::marked`] | a scan of the inbox blocks of these units | the same of the local copy |
 //! | [`Ledger::timers`] | a scan by due time | the same of the local copy |
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use weir_core::identity::Hash128;
 use weir_core::inbox;
+use weir_core::time::Millis;
 use weir_core::unit::{
     CommitResult, LetterStatus, Marked, ParkedEvent, ParkedSequence, Restore, SequenceKey, Timer,
     TimerKey, TimerPage, Unit,
@@ -32,6 +34,76 @@ pub struct Scope {
     pub group: Arc<str>,
     /// Full topic names in the subscription's order: `Position::topic` indexes them.
     pub topics: Arc<[Arc<str>]>,
+}
+
+/// A committed position from which nobody can go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostPosition {
+    /// Index of the topic in the subscription's order.
+    pub topic: u16,
+    /// Why.
+    pub cause: Loss,
+    /// The first offset that the log keeps.
+    pub first: u64,
+    /// The one after its last.
+    pub end: u64,
+}
+
+/// Why a position is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// There is none, and there was one.
+    Missing,
+    /// The log begins after this one.
+    Deleted(u64),
+    /// The log ends before this one.
+    Beyond(u64),
+    /// The topic was made anew since this one was committed.
+    Remade(u64),
+}
+
+impl LostPosition {
+    /// Why `offset` is no position of a log with these bounds, if it is none.
+    #[must_use]
+    pub fn of(topic: u16, offset: u64, (first, end): (u64, u64)) -> Option<Self> {
+        let cause = if offset < first {
+            Loss::Deleted(offset)
+        } else if offset > end {
+            Loss::Beyond(offset)
+        } else {
+            return None;
+        };
+        Some(Self {
+            topic,
+            cause,
+            first,
+            end,
+        })
+    }
+
+    /// What is lost, for people; `topic` is its name.
+    #[must_use]
+    pub fn describe(&self, topic: &str) -> String {
+        let Self { first, end, .. } = self;
+        let log = format!("the log of topic {topic} has {first} to {end}");
+        match self.cause {
+            Loss::Missing => {
+                format!("there is no position any more, {log}; how much is lost is not known")
+            }
+            Loss::Deleted(offset) => {
+                let lost = first - offset;
+                format!("the position is {offset}, {log}: {lost} records are lost")
+            }
+            Loss::Beyond(offset) => {
+                let lost = offset - end;
+                format!("the position is {offset}, {log}: {lost} records are lost")
+            }
+            Loss::Remade(offset) => format!(
+                "the position is {offset} of a topic that was made anew since, {log}: what the former one had after \
+                 that is lost"
+            ),
+        }
+    }
 }
 
 /// The ledger could not be read.
@@ -56,6 +128,20 @@ pub trait Ledger: Send + Sync + 'static {
         partition: u32,
         window: inbox::Config,
     ) -> BoxFuture<'static, Result<Restore, LedgerError>>;
+
+    /// The positions of a partition from which nobody can go on; none of a subscription that is new.
+    fn lost_positions(
+        &self,
+        _scope: &Scope,
+        _partition: u32,
+    ) -> Result<Vec<LostPosition>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    /// Notes that the partition has positions, in the topics as they are: without them it is not new, but has lost them.
+    fn begin(&self, _scope: &Scope, _partition: u32) -> Result<(), LedgerError> {
+        Ok(())
+    }
 
     /// Commits the unit as a whole or not at all; answers when it is durable or surely absent. At most one commit of
     /// a partition is in flight.
@@ -147,4 +233,15 @@ pub trait Ledger: Send + Sync + 'static {
         partition: u32,
         id: Hash128,
     ) -> Result<Option<LetterStatus>, LedgerError>;
+
+    /// The time of the latest record of a dead letter, by which it is told from the records of its earlier deaths; none
+    /// where that is not known.
+    fn last_death(
+        &self,
+        _scope: &Scope,
+        _partition: u32,
+        _id: Hash128,
+    ) -> Result<Option<Millis>, LedgerError> {
+        Ok(None)
+    }
 }

@@ -1,15 +1,17 @@
 //! The dead letters of a subscription: read from its dead-letter topics, selected, shown.
 //!
-//! A letter is what its latest record says; what became of it is in the ledger. Topics are read as a stream, one
-//! partition after the other, and only so many letters are kept: those that died last.
+//! A letter is what its latest record says; what became of it is in the ledger. Topics are read backwards, all partitions
+//! at once, so that those that died last are found without a look at the others.
 
 mod command;
-mod latest;
 mod page;
+mod scan;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use weir_core::dead_letter::{self, Letter};
 use weir_core::event::Record;
@@ -18,8 +20,9 @@ use weir_core::time::Millis;
 use weir_core::unit::{LetterStatus, Origin, Position};
 
 pub use self::command::{command, wait_obeyed};
-use self::latest::Latest;
 pub use self::page::{page_of, parked};
+use self::scan::Scan;
+pub use self::scan::{Cursor, CursorError};
 use crate::bus::{FetchError, PublishError, Reader, SubscribeError};
 use crate::ledger::LedgerError;
 use crate::pipeline::Subscription;
@@ -28,9 +31,6 @@ use crate::pipeline::Subscription;
 const FETCH_BYTES: usize = 256 << 10;
 /// Held sequences of a partition that are told from letters that were released since.
 const HELD_MAX: usize = 10_000;
-/// What is kept of a key and of a message while letters are listed.
-const KEY_BYTES: usize = 64;
-const MESSAGE_CHARS: usize = 200;
 
 /// Which letters are meant: those that fit everything that is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub struct Selection {
 }
 
 /// What became of a letter, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It waits for an operator or for its retention.
@@ -128,13 +128,36 @@ pub struct Found {
     pub status: Status,
 }
 
+/// Which part of the letters that fit is asked for.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Letters, at most.
+    pub letters_max: usize,
+    /// Records that are looked at, at most, whether they fit or not.
+    pub records_max: usize,
+    /// Where an earlier page ended; none: the letters that died last.
+    pub before: Option<Cursor>,
+}
+
+impl Page {
+    /// The `max` that died last, however far back they are.
+    #[must_use]
+    pub fn of(max: usize) -> Self {
+        Self {
+            letters_max: max,
+            records_max: usize::MAX,
+            before: None,
+        }
+    }
+}
+
 /// Letters, those that died first first.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     /// At most as many as were asked for.
     pub letters: Vec<Found>,
-    /// Whether more of them fit, which died earlier.
-    pub more: bool,
+    /// Where to go on, with those that died earlier; none when there are none.
+    pub next: Option<Cursor>,
 }
 
 /// Why letters could not be read.
@@ -152,6 +175,9 @@ pub enum LettersError {
     /// The ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A page begins nowhere.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
 }
 
 impl Selection {
@@ -229,48 +255,56 @@ impl Selection {
     }
 }
 
-/// The letters that `selection` means, at most the `max` that died last.
+/// The letters that `selection` means, of which `page` says how many, from where and how far to look.
 pub async fn find(
     subscription: &Subscription,
     selection: &Selection,
     now: Millis,
-    max: usize,
+    page: &Page,
 ) -> Result<Listing, LettersError> {
-    let mut latest = Latest::new(max);
-    let topics = &subscription.deployment.dead_letter_topics;
-    for partition in 0..subscription.deployment.partitions(&*subscription.bus) {
-        let held = held(subscription, partition)?;
-        for (index, topic) in (0..).zip(topics.iter()) {
-            let Some((first, end)) = subscription.bus.bounds(topic, partition) else {
-                continue;
-            };
-            if first == end {
-                continue;
-            }
-            let mut reader = subscription.bus.reader(topic, partition, first)?;
-            let mut next = first;
-            while next < end {
-                let records = fetch(&mut *reader, &mut next).await?;
-                for (position, record) in records {
-                    let place = Place {
-                        topic: index,
-                        partition,
-                        offset: position.offset,
-                    };
-                    let found = read(place, record, |letter| selection.admits(now, letter));
-                    let Some((id, found)) = found else {
-                        continue;
-                    };
-                    let found = found.map(|found| with_status(subscription, found, &held));
-                    let found = found.transpose()?;
-                    let wanted = |found: &Found| selection.admits_status(found.status);
-                    latest.take(id, found.filter(wanted));
-                }
-                tokio::task::yield_now().await;
-            }
+    let mut scan = Scan::new(subscription, page.before.as_ref())?;
+    let mut held = HashMap::new();
+    let mut seen = HashSet::new();
+    let (mut letters, mut looked_at) = (Vec::new(), 0);
+    let is_over = |died: Millis| {
+        let within = selection.within_s;
+        within.is_some_and(|within| now.since(died).as_secs() > within)
+    };
+    while letters.len() < page.letters_max && looked_at < page.records_max {
+        let admits = |letter: &Letter| selection.admits(now, letter);
+        let Some(read) = scan.next(&admits).await? else {
+            break;
+        };
+        looked_at += 1;
+        if is_over(read.dead_at) {
+            scan.finish();
+            break;
+        }
+        // The first of a letter's records that is met is its latest one, unless that was met by an earlier page.
+        let is_new = seen.insert(read.id);
+        let Some(found) = read.found.filter(|_| is_new) else {
+            continue;
+        };
+        let partition = found.place.partition;
+        let scope = &subscription.deployment.scope;
+        let died = subscription.ledger.last_death(scope, partition, found.id)?;
+        if died.is_some_and(|died| died != found.dead_at) {
+            continue;
+        }
+        let held = match held.entry(partition) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(unread) => unread.insert(held_in(subscription, partition)?),
+        };
+        let found = with_status(subscription, found, held)?;
+        if selection.admits_status(found.status) {
+            letters.push(found);
         }
     }
-    Ok(latest.finish())
+    letters.reverse();
+    Ok(Listing {
+        letters,
+        next: scan.rest(),
+    })
 }
 
 /// The letter in the record at `place`, and the record that died; none when retention took it.
@@ -326,36 +360,6 @@ pub(crate) async fn fetch(
     }
 }
 
-/// Whose letter a record is, and the letter where it fits.
-fn read(
-    place: Place,
-    record: Record,
-    admits: impl FnOnce(&Letter) -> bool,
-) -> Option<(Hash128, Option<Found>)> {
-    let (letter, original) = dead_letter::from_record(record).ok()?;
-    let id = letter.id;
-    if !admits(&letter) {
-        return Some((id, None));
-    }
-    // A slice would keep the whole fetch in memory.
-    let cut = |key: &Bytes| Bytes::copy_from_slice(&key[..key.len().min(KEY_BYTES)]);
-    let found = Found {
-        id,
-        place,
-        origin: letter.origin,
-        key: original.key.as_ref().map(cut),
-        sequence: letter.sequence,
-        class: letter.class,
-        code: letter.code,
-        message: letter.message.chars().take(MESSAGE_CHARS).collect(),
-        attempts: letter.attempts,
-        replays: letter.replays,
-        dead_at: letter.dead_at,
-        status: Status::Dead,
-    };
-    Some((id, Some(found)))
-}
-
 fn with_status(
     subscription: &Subscription,
     found: Found,
@@ -376,7 +380,7 @@ fn with_status(
 }
 
 /// The letters that hold sequences of a partition.
-fn held(subscription: &Subscription, partition: u32) -> Result<HashSet<Hash128>, LedgerError> {
+fn held_in(subscription: &Subscription, partition: u32) -> Result<HashSet<Hash128>, LedgerError> {
     use weir_core::partition::OnDead;
     let deployment = &subscription.deployment;
     if deployment.manifest.on_dead != OnDead::Hold {

@@ -168,9 +168,7 @@ impl Manifest {
     /// Faults leave defaults behind: the result counts only when there were none.
     fn read(mut root: Section<'_>, config: &Config) -> Self {
         for key in NOT_IN_THIS_RELEASE {
-            if root.value(key).is_some() {
-                root.fault(key, "is not in this release: remove it");
-            }
+            root.refuse(key, "is not in this release: remove it");
         }
         let name = root.required("name", "\"billing\"").unwrap_or_default();
         if !name.is_empty() && !names::is_label(name) {

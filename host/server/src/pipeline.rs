@@ -6,6 +6,7 @@ mod decode;
 pub mod dry_run;
 mod gate;
 mod memory;
+pub(crate) mod position;
 mod views;
 
 use std::collections::VecDeque;
@@ -20,11 +21,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_core::event::{Outcome, Record};
 use weir_core::gate::Crowded;
-use weir_core::inbox;
 use weir_core::partition::{self, Action, Attempt, AttemptId, Load, Loaded, Partition};
 use weir_core::time::Millis;
-use weir_core::unit::{CommitResult, Cursor, Position, Restore, Unit};
-use weir_wasm::{StateView, TimersView};
+use weir_core::unit::{CommitResult, Position};
+use weir_wasm::{Component, StateView, TimersView};
 
 use self::components::Components;
 pub use self::gate::{GateStatus, SharedGate};
@@ -35,7 +35,6 @@ use crate::bus::{Bus, FetchError, Reader};
 use crate::clock;
 use crate::handlers::{Deployment, Handlers, chain};
 use crate::ledger::{Ledger, LedgerError};
-use crate::manifest::From;
 use crate::status::SubscriptionStatus;
 use crate::steering::Steering;
 
@@ -62,9 +61,16 @@ pub struct Subscription {
     pub memory: Arc<Memory>,
     /// What `weir status` shows.
     pub status: Arc<SubscriptionStatus>,
+    /// Counts how often an operator has let go on what had stopped.
+    pub resumed: watch::Sender<u64>,
 }
 
 impl Subscription {
+    /// Lets everything go on that has stopped by itself.
+    pub fn resume(&self) {
+        self.resumed.send_modify(|count| *count += 1);
+    }
+
     /// Obeys an operator.
     pub fn steer(&self, steering: Steering) {
         steering.apply(clock::now(), &self.gate);
@@ -81,7 +87,15 @@ pub enum PipelineError {
     /// The committed position is gone.
     #[error(transparent)]
     Fetch(FetchError),
-    /// The start of a subscription from the latest record could not be committed.
+    /// The committed position leads nowhere; says what is lost.
+    #[error("the position of partition {partition} is lost: {message}")]
+    PositionLost {
+        /// Partition number.
+        partition: u32,
+        /// Of each topic.
+        message: String,
+    },
+    /// The start of a new subscription could not be committed.
     #[error("commit the start of partition {partition}: {message}")]
     Start {
         /// Partition number.
@@ -91,8 +105,25 @@ pub enum PipelineError {
     },
 }
 
+/// Why a partition is no longer served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Stopped,
+    /// It had halted, and an operator lets it begin anew with what the ledger holds.
+    Resumed,
+}
+
 type Commit = BoxFuture<'static, (u64, CommitResult, Duration)>;
-type Run = Pin<Box<dyn Future<Output = (AttemptId, Outcome)> + Send>>;
+/// An attempt with its outcome, and the handler's component that made it: another one may serve by then.
+type Run = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+struct Ended {
+    id: AttemptId,
+    outcome: Outcome,
+    /// None of a fallback.
+    component: Option<Component>,
+}
 
 struct Worker {
     subscription: Arc<Subscription>,
@@ -100,6 +131,8 @@ struct Worker {
     machine: Partition,
     /// Tells when the gate may let pass what it held back.
     turns: watch::Receiver<u64>,
+    /// Tells when an operator lets go on what has stopped.
+    resumed: watch::Receiver<u64>,
     /// Tells when there is memory again.
     memory: watch::Receiver<u64>,
     /// Fetched and not handed over.
@@ -114,25 +147,29 @@ struct Worker {
     fetch_at: Option<tokio::time::Instant>,
 }
 
-/// Serves the partition until `stop`, then drains it.
+/// Serves the partition until `stop`, or until an operator lets go on what had stopped by itself, then drains it.
 ///
 /// `machine` and `epoch` are those of the assignment.
 pub async fn run(
     subscription: Arc<Subscription>,
     partition: u32,
-    mut reader: Box<dyn Reader>,
+    reader: &mut dyn Reader,
     (machine, epoch): (partition::Config, u64),
     stop: CancellationToken,
-) -> Result<(), PipelineError> {
+) -> Result<End, PipelineError> {
     let window = machine.inbox.unwrap_or_default();
-    let restore = restore(&subscription, partition, window).await?;
-    let machine = Partition::new(machine, epoch, restore);
+    let restored = tokio::select! {
+        () = stop.cancelled() => return Ok(End::Stopped),
+        restored = position::restore(&subscription, partition, window) => restored?,
+    };
+    let machine = Partition::new(machine, epoch, restored);
     machine
         .start_positions()
         .into_iter()
         .for_each(|position| reader.seek(position));
     let mut worker = Worker {
         turns: subscription.gate.turns(),
+        resumed: subscription.resumed.subscribe(),
         memory: subscription.memory.turns(),
         subscription,
         partition,
@@ -144,50 +181,12 @@ pub async fn run(
         crowded: Components::default(),
         fetch_at: None,
     };
-    worker.serve(reader.as_mut(), &stop).await?;
+    let end = worker.serve(reader, &stop).await?;
     worker.drain().await;
     let memory = Arc::clone(&worker.subscription.memory);
     drop(worker);
     memory.tell();
-    Ok(())
-}
-
-/// What the ledger holds; a new subscription from the latest record commits its start first.
-async fn restore(
-    subscription: &Subscription,
-    partition: u32,
-    window: inbox::Config,
-) -> Result<Restore, PipelineError> {
-    let scope = &subscription.deployment.scope;
-    let restore = subscription
-        .ledger
-        .restore(scope, partition, window)
-        .await?;
-    if restore.unit > 0 || subscription.deployment.manifest.from == From::Earliest {
-        return Ok(restore);
-    }
-    let end = |topic: &Arc<str>| {
-        let (_, end) = subscription.bus.bounds(topic, partition).unwrap_or((0, 0));
-        Cursor {
-            frontier: end,
-            completed: Vec::new(),
-        }
-    };
-    let unit = Unit {
-        number: 1,
-        cursors: scope.topics.iter().map(end).collect(),
-        staged_at: clock::now(),
-        ..Unit::default()
-    };
-    match subscription.ledger.commit(scope, partition, unit).await {
-        CommitResult::Committed => Ok(subscription
-            .ledger
-            .restore(scope, partition, window)
-            .await?),
-        CommitResult::Refused { message, .. } | CommitResult::Unavailable { message } => {
-            Err(PipelineError::Start { partition, message })
-        }
-    }
+    Ok(end)
 }
 
 impl Worker {
@@ -195,7 +194,7 @@ impl Worker {
         &mut self,
         reader: &mut dyn Reader,
         stop: &CancellationToken,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<End, PipelineError> {
         loop {
             self.feed();
             let is_cut_short = self.work();
@@ -208,11 +207,16 @@ impl Worker {
             let fetch_at = self.fetch_at;
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return Ok(End::Stopped),
+                Ok(()) = self.resumed.changed() => {
+                    if self.machine.is_halted() {
+                        return Ok(End::Resumed);
+                    }
+                }
                 Some((number, result, time)) = OptionFuture::from(self.commit.as_mut()) => {
                     self.committed(number, result, time);
                 }
-                Some((id, outcome)) = self.running.next() => self.ended(id, outcome),
+                Some(ended) = self.running.next() => self.ended(ended),
                 records = fetch(reader, fetch_at), if hungry => match records {
                     Ok(records) => {
                         self.fetch_at = None;
@@ -252,7 +256,7 @@ impl Worker {
                 Some((number, result, time)) = OptionFuture::from(self.commit.as_mut()) => {
                     self.committed(number, result, time);
                 }
-                Some((id, outcome)) = self.running.next() => self.ended(id, outcome),
+                Some(ended) = self.running.next() => self.ended(ended),
                 () = &mut deadline, if !self.running.is_empty() => {
                     self.running.clear();
                     let mut gate = self.subscription.gate.pass(Crowded::default());
@@ -312,7 +316,7 @@ impl Worker {
                 Action::Attempt(attempt) => {
                     let mut run = self.attempt(*attempt, &components);
                     match run.as_mut().poll(&mut context) {
-                        std::task::Poll::Ready((id, outcome)) => self.ended(id, outcome),
+                        std::task::Poll::Ready(ended) => self.ended(ended),
                         std::task::Poll::Pending => {
                             self.running.push(run);
                             return true;
@@ -351,7 +355,15 @@ impl Worker {
         self.machine.poll_action(clock::now(), &mut gate)
     }
 
-    fn ended(&mut self, id: AttemptId, outcome: Outcome) {
+    fn ended(&mut self, ended: Ended) {
+        let Ended {
+            id,
+            outcome,
+            component,
+        } = ended;
+        if let Some(component) = component {
+            self.machine.handle_component(component.digest());
+        }
         let mut gate = self.subscription.gate.pass(Crowded::default());
         self.machine
             .handle_outcome(clock::now(), &mut gate, id, outcome);
@@ -428,7 +440,11 @@ impl Worker {
         let id = attempt.id;
         Box::pin(async move {
             match component {
-                Some(component) => (id, component.call(input).await),
+                Some(component) => Ended {
+                    id,
+                    outcome: component.call(input).await,
+                    component: own.then_some(component),
+                },
                 // Taken out of the table while its partitions stop: the attempt stays unanswered and uncounted.
                 None => pending().await,
             }

@@ -117,11 +117,15 @@ impl HostStatus {
         self.bus.topics().into_iter().map(one).collect()
     }
 
-    /// Bytes of the whole host.
+    /// Bytes of the whole host; the inbox is a part of the ledger.
     fn store_to_json(&self, families: &[(&'static str, u64)]) -> Value {
+        let summaries = self.subscriptions.iter().map(|one| one.summary(&*self.bus));
+        let inbox = summaries.map(|summary| summary.inbox_bytes()).sum::<u64>();
         let families: Map<String, Value> = families
             .iter()
-            .map(|(name, bytes)| ((*name).to_owned(), (*bytes).into()))
+            .copied()
+            .chain([("inbox", inbox)])
+            .map(|(name, bytes)| (name.to_owned(), bytes.into()))
             .collect();
         let space = self.store.disk_space().ok();
         json!({

@@ -1,5 +1,8 @@
 //! What an operator has commanded of a handler: kept with its subscription, so that it outlives the host.
 
+use std::fmt;
+use std::str::FromStr;
+
 use clap::ValueEnum;
 use serde::Deserialize;
 use weir_core::time::Millis;
@@ -26,6 +29,50 @@ pub enum BreakerCommand {
     Open,
     /// The operator: it is closed, whatever fails.
     Close,
+}
+
+/// Where a subscription goes on whose position is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the first record that is kept.
+    Earliest,
+    /// At the records that come after it.
+    Latest,
+    /// At this record.
+    Offset(u64),
+}
+
+impl FromStr for Start {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            offset => offset.parse().map(Self::Offset).map_err(|_not_a_number| {
+                format!("{text:?} is no place to go on: write earliest, latest or an offset")
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Earliest => f.write_str("earliest"),
+            Self::Latest => f.write_str("latest"),
+            Self::Offset(offset) => write!(f, "{offset}"),
+        }
+    }
+}
+
+/// An operator's choice where lost positions are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Where to go on.
+    pub start: Start,
+    /// In this partition alone.
+    pub partition: Option<u32>,
 }
 
 impl BreakerCommand {

@@ -1,12 +1,20 @@
 //! Logs: lines on standard error, for people or, as JSON, for machines.
 
+use std::fmt;
 use std::io::IsTerminal;
 
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::{RecordFields, VisitFmt, VisitOutput};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultVisitor, Writer};
 
 /// Which lines are written, in `tracing-subscriber`'s directives, for example `info,weir=debug`.
 pub const LOG_VARIABLE: &str = "WEIR_LOG";
+
+/// The field of a handler's lines in which its own fields stand.
+const HANDLER_FIELDS: &str = "fields";
 
 /// Starts logging; called once, by `main`.
 pub fn init(json: bool, default: LevelFilter) {
@@ -21,6 +29,49 @@ pub fn init(json: bool, default: LevelFilter) {
     if json {
         lines.json().flatten_event(true).init();
     } else {
-        lines.with_ansi(std::io::stderr().is_terminal()).init();
+        let lines = lines.with_ansi(std::io::stderr().is_terminal());
+        lines.fmt_fields(Fields).init();
     }
 }
+
+/// The fields of a line as they come with the library, but for those that a handler has written: they are one field of
+/// ours, whose value is `name="value"` of each already.
+struct Fields;
+
+impl<'w> FormatFields<'w> for Fields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut line = Line {
+            visitor: DefaultVisitor::new(writer, true),
+            written: Ok(()),
+        };
+        fields.record(&mut line);
+        line.written.and(line.visitor.finish())
+    }
+}
+
+struct Line<'w> {
+    visitor: DefaultVisitor<'w>,
+    written: fmt::Result,
+}
+
+impl Visit for Line<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() != HANDLER_FIELDS {
+            return self.visitor.record_str(field, value);
+        }
+        if !value.is_empty() {
+            self.written = write!(self.visitor.writer(), " {value}");
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.visitor.record_error(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.visitor.record_debug(field, value);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -83,8 +83,14 @@ impl Partition {
                     let mut next = fresh_head(now);
                     next.letter = Some(letter);
                     output.parking = Some(Box::new(Parking {
+                        leave: head.as_ref().map(|head| (head.number, head.bytes())),
+                        // In its own place, and one replay older.
+                        join: head.map(|head| ParkedEvent {
+                            letter: Some(letter),
+                            replays: head.replays.saturating_add(1),
+                            ..head
+                        }),
                         head: Some(next),
-                        ..Parking::default()
                     }));
                 }
                 Kind::Replay => {

@@ -1,6 +1,6 @@
 //! How long the first open position of a topic may wait for a retry: no longer than the span allows.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Partition, Progress, Stage};
@@ -10,21 +10,24 @@ use crate::unit::{ItemId, Position};
 
 impl Partition {
     /// The first open position of a topic may not wait longer than the span allows: its sequence is set aside.
-    pub(super) fn relieve_span(&mut self, now: Millis, gate: &dyn Pass) {
+    /// True when one was.
+    pub(super) fn relieve_span(&mut self, now: Millis, gate: &dyn Pass) -> bool {
         if !self.sets_aside() || gate.is_open(now) {
-            return;
+            return false;
         }
         let limits = &self.config.limits;
         let late = self.blockers().filter(|(_, progress, since)| {
             progress.span() >= limits.span_max || now.since(*since) >= limits.span_age_max
         });
-        let late: HashSet<ItemId> = late.map(|(blocker, ..)| blocker).collect();
+        let late: BTreeSet<ItemId> = late.map(|(blocker, ..)| blocker).collect();
+        let is_late = !late.is_empty();
         for item in late {
             if let Some(Stage::RetryWait(at)) = self.entries.get(&item).map(|entry| &entry.stage) {
                 self.retries.remove(&(*at, item));
                 self.set_aside(now, item);
             }
         }
+        is_late
     }
 
     /// When a first open position will have waited as long as it may.

@@ -10,18 +10,38 @@ use crate::clock;
 use crate::handlers::chain;
 use crate::http::{AdminError, AdminResult, Letters};
 use crate::jobs::Jobs;
-use crate::letters::{self, LettersError, Selection};
+use crate::letters::{self, LettersError, Page, Selection};
 use crate::pipeline::Subscription;
+use crate::versions::Versions;
+
+/// Letters that one request looks at, whether they fit or not: some tens of milliseconds of reading.
+const LOOKED_AT_MAX: usize = 10_000;
+
+/// What is used to answer.
+pub(super) struct Tools {
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) versions: Arc<Versions>,
+    pub(super) workers: Handle,
+}
 
 pub(super) async fn answer(
     subscription: &Arc<Subscription>,
-    jobs: &Jobs,
-    workers: &Handle,
+    tools: &Tools,
     asked: Letters,
 ) -> AdminResult {
+    let Tools {
+        jobs,
+        versions,
+        workers,
+    } = tools;
     match asked {
-        Letters::List(selection, limit) => {
-            let listing = letters::find(subscription, &selection, clock::now(), limit).await;
+        Letters::List(selection, limit, before) => {
+            let page = Page {
+                letters_max: limit,
+                records_max: LOOKED_AT_MAX,
+                before,
+            };
+            let listing = letters::find(subscription, &selection, clock::now(), &page).await;
             Ok(listing.map_err(failed)?.to_json())
         }
         Letters::Show(letter) => show(subscription, letter).await,
@@ -32,13 +52,19 @@ pub(super) async fn answer(
         Letters::Release(selection) => {
             replay::command(subscription, Kind::Release, selection).await
         }
-        Letters::Replay(selection, rate) => {
+        Letters::Replay(selection, rate, version) => {
+            if let Some(version) = version {
+                replay::check_version(versions, subscription, &version)?;
+            }
             replay::replay(jobs, subscription, selection, rate).await
         }
-        Letters::DryRun(selection) => {
-            let subscription = Arc::clone(subscription);
+        Letters::DryRun(selection, version) => {
+            let (subscription, versions) = (Arc::clone(subscription), Arc::clone(versions));
             // A handler burns CPU where no request waits for it.
-            let run = workers.spawn(async move { replay::dry_run(&subscription, selection).await });
+            let run = workers.spawn(async move {
+                let candidate = replay::candidate(&versions, &subscription, version).await?;
+                replay::dry_run(&subscription, &candidate, selection).await
+            });
             run.await
                 .unwrap_or_else(|error| Err(AdminError::Failed(error.to_string())))
         }
@@ -59,7 +85,7 @@ async fn show(subscription: &Subscription, letter: String) -> AdminResult {
         letters: vec![letter.clone()],
         ..Selection::default()
     };
-    let listing = letters::find(subscription, &selection, clock::now(), 1).await;
+    let listing = letters::find(subscription, &selection, clock::now(), &Page::of(1)).await;
     let found = listing.map_err(failed)?.letters.pop().ok_or_else(unknown)?;
     let record = letters::open(subscription, found.place).await;
     let (letter, original) = record.map_err(failed)?.ok_or_else(unknown)?;
@@ -67,5 +93,11 @@ async fn show(subscription: &Subscription, letter: String) -> AdminResult {
 }
 
 pub(super) fn failed(error: LettersError) -> AdminError {
-    AdminError::Failed(chain(&error))
+    match error {
+        LettersError::Cursor(error) => AdminError::Invalid(error.to_string()),
+        error @ (LettersError::Subscribe(_)
+        | LettersError::Fetch(_)
+        | LettersError::Publish(_)
+        | LettersError::Ledger(_)) => AdminError::Failed(chain(&error)),
+    }
 }

@@ -17,7 +17,8 @@ use crate::http::{AdminError, AdminResult};
 use crate::jobs::{self, Job, JobCommand, JobError, Jobs, Plan};
 use crate::letters::{self, Place, Selection, Status};
 use crate::pipeline::Subscription;
-use crate::pipeline::dry_run::{self, Rehearsed, Trial};
+use crate::pipeline::dry_run::{self, Candidate, Rehearsed, Trial};
+use crate::versions::{VersionError, Versions};
 
 /// Letters of one command: they are published together.
 const COMMANDS_MAX: usize = 1_000;
@@ -109,8 +110,68 @@ pub(super) async fn job(
     Ok(job.to_json())
 }
 
+/// A replay runs on the version that serves: refuses when that is not the one that was meant.
+pub(super) fn check_version(
+    versions: &Versions,
+    subscription: &Subscription,
+    asked: &str,
+) -> Result<(), AdminError> {
+    let deployment = &subscription.deployment;
+    let kept = versions.find(deployment, asked).map_err(no_version)?;
+    let live = subscription.handlers.component(&deployment.scope.group);
+    if live.is_some_and(|live| live.digest() == kept.digest) {
+        return Ok(());
+    }
+    let handler = &deployment.manifest.name;
+    Err(AdminError::Conflict(format!(
+        "nothing was done: version {} of {handler} is kept and does not serve: see with --dry-run what it would do, and \
+         deploy it to replay with it",
+        kept.name()
+    )))
+}
+
+/// What a dry run runs: a version that is kept, or the one that serves.
+pub(super) async fn candidate(
+    versions: &Versions,
+    subscription: &Subscription,
+    version: Option<String>,
+) -> Result<Candidate, AdminError> {
+    let deployment = &subscription.deployment;
+    let Some(version) = version else {
+        let live = subscription.handlers.component(&deployment.scope.group);
+        let component = live.ok_or_else(|| {
+            let handler = &deployment.manifest.name;
+            AdminError::Conflict(format!("{handler} is being replaced: try again"))
+        })?;
+        return Ok(Candidate {
+            deployment: deployment.clone(),
+            component,
+        });
+    };
+    let kept = versions.find(deployment, &version).map_err(no_version)?;
+    let loaded = versions.load(&kept).await;
+    let (deployment, component) = loaded.map_err(|faults| {
+        AdminError::Conflict(format!("{} cannot be run any more: {faults}", kept.name()))
+    })?;
+    Ok(Candidate {
+        deployment,
+        component,
+    })
+}
+
+fn no_version(error: VersionError) -> AdminError {
+    match error {
+        VersionError::Unknown { .. } => AdminError::Unknown(error.to_string()),
+        VersionError::Io { .. } => AdminError::Failed(chain(&error)),
+    }
+}
+
 /// Runs the handler with letters, and says what would come of it.
-pub(super) async fn dry_run(subscription: &Subscription, selection: Selection) -> AdminResult {
+pub(super) async fn dry_run(
+    subscription: &Subscription,
+    candidate: &Candidate,
+    selection: Selection,
+) -> AdminResult {
     check(&selection)?;
     let now = clock::now();
     let found = jobs::find_sequences(subscription, selection, now).await;
@@ -135,13 +196,15 @@ pub(super) async fn dry_run(subscription: &Subscription, selection: Selection) -
             });
         }
         tried += ids.len();
-        let rehearsed = dry_run::sequence(subscription, trials).await;
+        let rehearsed = dry_run::sequence(subscription, candidate, trials).await;
         let rehearsed = rehearsed.map_err(|error| failed(error.into()))?;
         let mut rehearsed = rehearsed.into_iter();
         // What stands behind a failure would not be sent.
         shown.extend(ids.into_iter().map(|id| page(&id, rehearsed.next())));
     }
-    Ok(json!({ "letters": shown, "more": more }))
+    let version = &candidate.deployment.manifest.version;
+    let digest = candidate.component.digest();
+    Ok(json!({ "letters": shown, "more": more, "version": version, "digest": digest }))
 }
 
 fn page(id: &str, rehearsed: Option<Rehearsed>) -> Value {

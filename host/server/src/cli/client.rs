@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
+use super::tls::{self, TlsError};
 use crate::names::printable;
 
 /// A request that is answered at once takes no longer; the host's own limit is 30 s.
@@ -29,18 +31,23 @@ pub(super) struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The address is none.
-    #[error("{url:?} is not an address of a host: write --url http://HOST:PORT")]
+    #[error("{url:?} is not an address of a host: write --url http://HOST:PORT, or https://")]
     Url {
         /// What was written.
         url: String,
     },
-    /// This client has no TLS.
+    /// There is nobody to vouch for a host.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Nobody vouches for this host.
     #[error(
-        "{url}: this program speaks plain HTTP only: give the address of a proxy on this machine that speaks TLS"
+        "the certificate of the host at {url} is not trusted ({reason}): name the one that vouches for it with --ca FILE"
     )]
-    Tls {
-        /// What was written.
+    Untrusted {
+        /// Where.
         url: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The token cannot be sent.
     #[error("the token file must hold one token of visible ASCII characters")]
@@ -132,7 +139,11 @@ impl ClientError {
         match self {
             Self::NoHost { .. } | Self::Connection { .. } => true,
             Self::Refused { refusal, .. } => matches!(refusal.status, 429 | 503),
-            Self::Url { .. } | Self::Tls { .. } | Self::Token | Self::Answer { .. } => false,
+            Self::Url { .. }
+            | Self::Tls(_)
+            | Self::Untrusted { .. }
+            | Self::Token
+            | Self::Answer { .. } => false,
         }
     }
 
@@ -141,7 +152,8 @@ impl ClientError {
         match self {
             Self::Refused { refusal, .. } => refusal.retry_after,
             Self::Url { .. }
-            | Self::Tls { .. }
+            | Self::Tls(_)
+            | Self::Untrusted { .. }
             | Self::Token
             | Self::NoHost { .. }
             | Self::Connection { .. }
@@ -151,12 +163,16 @@ impl ClientError {
 }
 
 impl Client {
-    pub(super) fn new(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
+    /// `ca`: who vouches for a host at https; none: whom this machine trusts.
+    pub(super) fn new(
+        url: &str,
+        token: Option<&str>,
+        ca: Option<&Path>,
+    ) -> Result<Self, ClientError> {
         let url = url.trim_end_matches('/').to_owned();
-        if url.starts_with("https://") {
-            return Err(ClientError::Tls { url });
-        }
-        let authority = url.strip_prefix("http://").unwrap_or_default();
+        let is_tls = url.starts_with("https://");
+        let scheme = if is_tls { "https://" } else { "http://" };
+        let authority = url.strip_prefix(scheme).unwrap_or_default();
         if authority.is_empty() || authority.contains(['/', '?', '#', ' ']) {
             return Err(ClientError::Url { url });
         }
@@ -165,8 +181,10 @@ impl Client {
         {
             return Err(ClientError::Token);
         }
+        let tls = is_tls.then(|| tls::config(ca)).transpose()?;
         // A proxy from the environment could not reach a host on this machine.
         let agent = Agent::config_builder()
+            .tls_config(tls.unwrap_or_default())
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .proxy(None)
@@ -295,15 +313,23 @@ impl Client {
         if matches!(
             error,
             ureq::Error::HostNotFound | ureq::Error::ConnectionFailed
-        ) || matches!(&error, ureq::Error::Io(cause) if refused(cause))
+        ) || matches!(&error, ureq::Error::Io(cause) if refused(cause) || is_no_name(cause))
         {
             return ClientError::NoHost { url };
+        }
+        if let Some(reason) = tls::distrust(&error) {
+            return ClientError::Untrusted { url, reason };
         }
         ClientError::Connection {
             url,
             source: Box::new(error),
         }
     }
+}
+
+/// Whether nobody knows the host's name. The kind of such an error has no name of its own.
+fn is_no_name(error: &io::Error) -> bool {
+    error.to_string().contains("failed to lookup address")
 }
 
 /// One segment of a path, percent-encoded.

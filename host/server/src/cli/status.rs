@@ -12,7 +12,11 @@ use crate::names::printable;
 
 const PATH: &str = "/v1/status";
 /// What the families of the store hold; the names alone say it to nobody.
-const HOLDS: [(&str, &str); 6] = [
+const HOLDS: [(&str, &str); 7] = [
+    (
+        "inbox",
+        "of the ledger: ids of events that were seen, before compression",
+    ),
     ("ledger", "inbox, positions, status of dead letters"),
     ("log", "records of topics"),
     ("meta", "names and sizes"),

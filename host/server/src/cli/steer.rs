@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Client, ClientError, segment};
 use super::{CliError, HostArgs};
 use crate::names::printable;
-use crate::steering::BreakerCommand;
+use crate::steering::{BreakerCommand, Start};
 
 /// Which handler of which host.
 #[derive(Clone, Debug, Args)]
@@ -26,11 +26,24 @@ pub(super) struct HandlerArgs {
     host: HostArgs,
 }
 
-/// Arguments of `weir pause` and `weir resume`.
+/// Arguments of `weir pause`.
 #[derive(Debug, Args)]
-pub struct SteerArgs {
+pub struct PauseArgs {
     #[command(flatten)]
     handler: HandlerArgs,
+}
+
+/// Arguments of `weir resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    handler: HandlerArgs,
+    /// Where partitions go on that have lost their position: earliest, latest or an offset
+    #[arg(long, value_name = "PLACE")]
+    from: Option<Start>,
+    /// The one that is meant by --from; without it, all that have lost theirs
+    #[arg(long, value_name = "N", requires = "from")]
+    partition: Option<u32>,
 }
 
 /// Arguments of `weir breaker`.
@@ -94,9 +107,11 @@ struct Steered {
     paused: bool,
     was_paused: bool,
     breaker: String,
+    /// Partitions that had stopped; none in the place of one: the whole.
+    again: Vec<Option<u32>>,
 }
 
-pub(super) fn pause(args: &SteerArgs, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn pause(args: &PauseArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let handler = &args.handler;
     let name = printable(&handler.handler);
     steer(handler, "pause", &json!({}), out, |was| {
@@ -110,21 +125,32 @@ pub(super) fn pause(args: &SteerArgs, out: &mut dyn Write) -> Result<(), CliErro
     })
 }
 
-pub(super) fn resume(args: &SteerArgs, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn resume(args: &ResumeArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let handler = &args.handler;
     let name = printable(&handler.handler);
-    steer(handler, "resume", &json!({}), out, |was| {
-        let before = if was.was_paused {
+    let from = args.from.map(|from| from.to_string());
+    let body = json!({ "from": from, "partition": args.partition });
+    steer(handler, "resume", &body, out, |was| {
+        let before = if was.was_paused || !was.again.is_empty() {
             "goes on"
         } else {
-            "was not paused"
+            "was not paused, and nothing of it had stopped"
+        };
+        let again: Vec<_> = was.again.iter().flatten().map(u32::to_string).collect();
+        let again = if again.is_empty() {
+            String::new()
+        } else {
+            format!(
+                ", and partition(s) {} that had stopped begin anew: see how with `weir status`",
+                again.join(", ")
+            )
         };
         let breaker = if was.breaker == BreakerCommand::Open.name() {
             format!("; its breaker is held open: `weir breaker {name} auto` lets it close")
         } else {
             String::new()
         };
-        format!("{name} {before}{breaker}")
+        format!("{name} {before}{again}{breaker}")
     })
 }
 

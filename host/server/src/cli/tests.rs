@@ -61,16 +61,34 @@ fn addresses_that_cannot_be_called_are_refused_with_the_remedy() {
         ("localhost:8080", "write --url http://HOST:PORT"),
         ("http://", "write --url http://HOST:PORT"),
         ("http://a/b", "write --url http://HOST:PORT"),
-        ("https://a", "plain HTTP only"),
+        ("https://", "or https://"),
     ] {
-        let error = Client::new(url, None)
+        let error = Client::new(url, None, None)
             .err()
             .map(|error| error.to_string())
             .unwrap_or_default();
         assert!(error.contains(words), "{url}: {error}");
     }
     assert!(matches!(
-        Client::new("http://a", Some("two words")),
+        Client::new("http://a", Some("two words"), None),
         Err(ClientError::Token)
     ));
+}
+
+#[test]
+fn a_file_that_vouches_for_nobody_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    for text in [None, Some("no certificate")] {
+        if let Some(text) = text {
+            std::fs::write(&file, text).unwrap();
+        }
+        let error = Client::new("https://a", None, Some(&file)).err().unwrap();
+        let message = error.to_string();
+        assert!(
+            message.contains("ca.pem") && message.contains("--ca FILE"),
+            "{message}"
+        );
+        assert!(!error.is_temporary());
+    }
 }

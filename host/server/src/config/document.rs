@@ -24,6 +24,8 @@ pub(crate) struct Section<'d> {
     table: Option<&'d Table>,
     path: String,
     asked: Vec<&'static str>,
+    /// Keys that are a fault already.
+    refused: Vec<&'static str>,
 }
 
 impl Document {
@@ -62,6 +64,7 @@ impl Document {
             table: Some(&self.table),
             path: String::new(),
             asked: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -110,8 +113,18 @@ impl<'d> Section<'d> {
 
     /// Any value.
     pub(crate) fn value(&mut self, key: &'static str) -> Option<&'d Value> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         self.table.and_then(|table| table.get(key))
+    }
+
+    /// Refuses a key that the design has and this release has not: nobody is told of it who did not write it.
+    pub(crate) fn refuse(&mut self, key: &'static str, message: &str) {
+        if self.table.is_some_and(|table| table.contains_key(key)) {
+            self.fault(key, message);
+            self.refused.push(key);
+        }
     }
 
     /// A text.
@@ -204,7 +217,7 @@ impl<'d> Section<'d> {
     /// Ends the reading: what nobody asked for is unknown.
     pub(crate) fn close(self) {
         for name in self.names() {
-            if !self.asked.contains(&name) {
+            if !self.asked.contains(&name) && !self.refused.contains(&name) {
                 self.fault(
                     name,
                     format!("is not a known key: {}", nearest(name, &self.asked)),
@@ -224,6 +237,7 @@ impl<'d> Section<'d> {
             table,
             path: self.path_of(key),
             asked: Vec::new(),
+            refused: Vec::new(),
         }
     }
 

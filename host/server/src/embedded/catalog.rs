@@ -15,6 +15,7 @@ use super::names::{self, StoredGroup};
 use super::progress;
 use super::store::{ReadError, Store};
 use crate::bus::EnsureTopicError;
+use crate::names::{dlq_topic, is_dlq_topic};
 
 /// As Kafka has it, so that a topic can move there.
 const TOPIC_NAME_BYTES_MAX: usize = 249;
@@ -174,7 +175,7 @@ impl Group {
     }
 
     /// The first offset of a topic that is still needed; none when the topic is not read or nothing was committed.
-    fn frontier(&self, index: usize, partition: u32) -> Option<u64> {
+    pub(super) fn frontier(&self, index: usize, partition: u32) -> Option<u64> {
         self.frontiers().get(&partition)?.get(index).copied()
     }
 }
@@ -409,9 +410,35 @@ impl Catalog {
         self.topics.insert(Arc::clone(&log.name), log);
     }
 
+    /// Puts another, empty topic in the place of one, as only an editor of the store can.
+    #[cfg(test)]
+    pub(super) fn remake(&self, store: &Store, name: &str) {
+        let known = self.topic(name).expect("a topic");
+        let mut making = self.making();
+        let log = TopicLog::load(store, making.topic, Arc::clone(&known.name), known.count());
+        making.topic += 1;
+        let log = Arc::new(log.expect("a store that can be read"));
+        self.topics.insert(Arc::clone(&log.name), log);
+    }
+
     /// The number of the subscription of this name.
     pub(super) fn group_id(&self, name: &str) -> Option<u32> {
         self.groups.get(name).map(|group| group.id)
+    }
+
+    /// The subscription whose dead letters this topic takes.
+    pub(super) fn dead_letters_of(&self, topic: &str) -> Option<Arc<Group>> {
+        if !is_dlq_topic(topic) {
+            return None;
+        }
+        let is_of = |group: &Group| {
+            let mut topics = group.topics.iter();
+            topics.any(|own| dlq_topic(&group.name, own) == topic)
+        };
+        let mut groups = self.groups.iter();
+        groups
+            .find(|group| is_of(group))
+            .map(|group| Arc::clone(&group))
     }
 
     /// The names of all subscriptions, sorted.

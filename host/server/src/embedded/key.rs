@@ -71,10 +71,11 @@ pub(super) enum Kind {
     Steering = 14,
     Job = 15,
     JobProgress = 16,
+    Begun = 17,
 }
 
 impl Kind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Topic,
         Self::Group,
         Self::LogStart,
@@ -91,6 +92,7 @@ impl Kind {
         Self::Steering,
         Self::Job,
         Self::JobProgress,
+        Self::Begun,
     ];
 
     /// Where keys of this kind are kept.
@@ -102,7 +104,8 @@ impl Kind {
             | Self::BatchHeader
             | Self::Steering
             | Self::Job
-            | Self::JobProgress => Family::Meta,
+            | Self::JobProgress
+            | Self::Begun => Family::Meta,
             Self::Batch => Family::Log,
             Self::Progress | Self::InboxBlock | Self::Letter => Family::Ledger,
             Self::State => Family::State,
@@ -131,7 +134,7 @@ pub(super) struct GroupKind {
 }
 
 /// All of them, but for the subscription itself: what deleting a subscription deletes.
-pub(super) const OF_GROUP: [GroupKind; 11] = [
+pub(super) const OF_GROUP: [GroupKind; 12] = [
     GroupKind::new(Kind::Progress, "progress"),
     GroupKind::new(Kind::InboxBlock, "inbox"),
     GroupKind::new(Kind::State, "state"),
@@ -143,6 +146,7 @@ pub(super) const OF_GROUP: [GroupKind; 11] = [
     GroupKind::new(Kind::Steering, "steering"),
     GroupKind::new(Kind::Job, "jobs"),
     GroupKind::new(Kind::JobProgress, "progress of jobs"),
+    GroupKind::new(Kind::Begun, "partitions"),
 ];
 
 impl GroupKind {
@@ -237,6 +241,8 @@ pub(super) enum Key<'a> {
     Job { group: u32, job: u64 },
     /// To how far it is.
     JobProgress { group: u32, job: u64 },
+    /// A partition that has positions; to the numbers of the topics in which they are.
+    Begun { group: u32, partition: u32 },
 }
 
 /// Length of the common prefix of all keys of one partition: kind, topic or group, partition.
@@ -266,6 +272,7 @@ impl<'a> Key<'a> {
             Self::Steering { .. } => Kind::Steering,
             Self::Job { .. } => Kind::Job,
             Self::JobProgress { .. } => Kind::JobProgress,
+            Self::Begun { .. } => Kind::Begun,
         }
     }
 
@@ -292,6 +299,10 @@ impl<'a> Key<'a> {
                 ..
             }
             | Self::Progress {
+                group: id,
+                partition,
+            }
+            | Self::Begun {
                 group: id,
                 partition,
             }
@@ -352,6 +363,7 @@ impl<'a> Key<'a> {
             | Self::Group { .. }
             | Self::LogStart { .. }
             | Self::Progress { .. }
+            | Self::Begun { .. }
             | Self::Steering { .. } => {}
             Self::BatchHeader { base: number, .. }
             | Self::Batch { base: number, .. }
@@ -407,6 +419,15 @@ impl<'a> Key<'a> {
         })
     }
 
+    fn parse_parked_event(group: u32, rest: &mut &'a [u8]) -> Option<Self> {
+        Some(Self::ParkedEvent {
+            group,
+            partition: u32_off(rest)?,
+            sequence: Sequence::take(rest)?,
+            number: u64_off(rest)?,
+        })
+    }
+
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (&kind, mut rest) = bytes.split_first()?;
         let kind = Kind::ALL.into_iter().find(|known| *known as u8 == kind)?;
@@ -432,18 +453,17 @@ impl<'a> Key<'a> {
                 group: id,
                 partition: u32_off(&mut rest)?,
             },
+            Kind::Begun => Self::Begun {
+                group: id,
+                partition: u32_off(&mut rest)?,
+            },
             Kind::InboxBlock => Self::InboxBlock {
                 group: id,
                 partition: u32_off(&mut rest)?,
                 unit: u64_off(&mut rest)?,
             },
             Kind::State => Self::parse_state(id, &mut rest)?,
-            Kind::ParkedEvent => Self::ParkedEvent {
-                group: id,
-                partition: u32_off(&mut rest)?,
-                sequence: Sequence::take(&mut rest)?,
-                number: u64_off(&mut rest)?,
-            },
+            Kind::ParkedEvent => Self::parse_parked_event(id, &mut rest)?,
             Kind::ParkedHead => Self::ParkedHead {
                 group: id,
                 partition: u32_off(&mut rest)?,

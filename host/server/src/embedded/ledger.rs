@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use weir_core::identity::Hash128;
 use weir_core::inbox;
+use weir_core::time::Millis;
 use weir_core::unit::{
     CommitResult, LetterStatus, Marked, ParkedEvent, ParkedSequence, Restore, SequenceKey, Timer,
     TimerKey, TimerPage, Unit,
@@ -16,8 +17,8 @@ use super::committer::Rejected;
 use super::reads::PartitionReads;
 use super::staging::StagedUnit;
 use super::store::ReadError;
-use super::{Embedded, restore};
-use crate::ledger::{Ledger, LedgerError, Scope};
+use super::{Embedded, Inner, begun, restore};
+use crate::ledger::{Ledger, LedgerError, LostPosition, Scope};
 
 impl Ledger for Embedded {
     fn restore(
@@ -48,6 +49,29 @@ impl Ledger for Embedded {
                 })
             })
         })
+    }
+
+    fn lost_positions(
+        &self,
+        scope: &Scope,
+        partition: u32,
+    ) -> Result<Vec<LostPosition>, LedgerError> {
+        let Inner { store, catalog, .. } = &*self.inner;
+        let what = "positions";
+        let group = catalog
+            .group(store, &scope.group, &scope.topics)
+            .map_err(|error| failed(what, scope, error))?;
+        begun::lost(store, catalog, &group, partition).map_err(|error| failed(what, scope, error))
+    }
+
+    fn begin(&self, scope: &Scope, partition: u32) -> Result<(), LedgerError> {
+        let Inner { store, catalog, .. } = &*self.inner;
+        let what = "positions";
+        let group = catalog
+            .group(store, &scope.group, &scope.topics)
+            .map_err(|error| failed(what, scope, error))?;
+        self.note_begun(&group, partition)
+            .map_err(|error| failed(what, scope, error))
     }
 
     fn commit(
@@ -201,7 +225,18 @@ impl Ledger for Embedded {
         partition: u32,
         id: Hash128,
     ) -> Result<Option<LetterStatus>, LedgerError> {
-        self.read("a letter", scope, partition, |reads| reads.letter(id))
+        let letter = self.read("a letter", scope, partition, |reads| reads.letter(id))?;
+        Ok(letter.map(|letter| letter.status))
+    }
+
+    fn last_death(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        id: Hash128,
+    ) -> Result<Option<Millis>, LedgerError> {
+        let letter = self.read("a letter", scope, partition, |reads| reads.letter(id))?;
+        Ok(letter.and_then(|letter| letter.died))
     }
 }
 

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use weir_core::identity::Hash128;
 use weir_core::inbox::{self as window, Inbox};
 use weir_core::unit::{
-    LetterStatus, Marked, ParkedEvent, ParkedSequence, SequenceKey, Timer, TimerKey, TimerPage,
+    Marked, ParkedEvent, ParkedSequence, SequenceKey, Timer, TimerKey, TimerPage,
 };
 
 use super::key::{Key, Kind, Slot};
+use super::letter::StoredLetter;
 use super::park::{self, StoredSequence};
 use super::store::{ReadError, Store};
-use super::{inbox, letter, state, timer};
+use super::{inbox, state, timer};
 use crate::clock::now;
 
 /// Whose keys are read.
@@ -186,14 +187,15 @@ impl PartitionReads<'_> {
         Ok(names)
     }
 
-    pub(super) fn letter(&self, id: Hash128) -> Result<Option<LetterStatus>, ReadError> {
+    pub(super) fn letter(&self, id: Hash128) -> Result<Option<StoredLetter>, ReadError> {
         let stored = self.store.get(&Key::Letter {
             group: self.group,
             partition: self.partition,
             id,
         })?;
-        let letter = stored.map(|value| letter::decode(&value)).transpose()?;
-        Ok(letter.map(|(status, _since)| status))
+        Ok(stored
+            .map(|value| StoredLetter::decode(&value))
+            .transpose()?)
     }
 
     /// All inbox blocks.

@@ -1,17 +1,24 @@
 //! Deletes whole batches from the start of a partition, by age and by size, and never what a deployed subscription
 //! has not handled.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rocksdb::WriteBatch;
+use weir_core::dead_letter;
+use weir_core::identity::Hash128;
 use weir_core::time::Millis;
+use weir_core::unit::LetterStatus;
 
 use super::EmbeddedConfig;
-use super::batch::BatchHeader;
-use super::catalog::{Catalog, TopicLog};
+use super::batch::{BatchHeader, Records};
+use super::catalog::{Catalog, Group, TopicLog};
 use super::key::{Family, Key, PARTITION_PREFIX};
+use super::reads::PartitionReads;
 use super::store::{ReadError, Store};
-use crate::names::is_dlq_topic;
+use crate::names::{self, is_dlq_topic};
 
 /// Beyond this the log is compacted after a sweep, so that the disk space comes back: what one blob file holds. Less
 /// leaves with RocksDB's own compactions.
@@ -60,6 +67,11 @@ fn sweep_partition(
     // A subscription that starts meanwhile would be told a start that is about to go.
     let held = catalog.hold_subscriptions();
     let floor = catalog.floor(topic, partition, log);
+    let mut letters = match catalog.dead_letters_of(&topic.name) {
+        Some(group) if has_commands(catalog, &group, partition) => return Ok(0),
+        Some(group) => Some(Leaving::new(store, group.id, partition)),
+        None => None,
+    };
     let (age, bytes_max) = bounds(config, &topic.name);
     let oldest = (now - age).0;
     let (start, bytes) = (log.start(), log.bytes());
@@ -83,6 +95,11 @@ fn sweep_partition(
             if end > floor || !unwanted {
                 return Ok(false);
             }
+            if let Some(letters) = &mut letters
+                && !letters.take(topic.id, base)?
+            {
+                return Ok(false);
+            }
             (cut, cut_bytes) = (end, cut_bytes + header.bytes);
             Ok(true)
         },
@@ -93,29 +110,7 @@ fn sweep_partition(
     // First what readers see, so that one that misses a batch finds that it lies before the start.
     log.cut(cut, cut_bytes);
     drop(held);
-    let topic_id = topic.id;
-    let mut batch = WriteBatch::default();
-    let header = |base| Key::BatchHeader {
-        topic: topic_id,
-        partition,
-        base,
-    };
-    let records = |base| Key::Batch {
-        topic: topic_id,
-        partition,
-        base,
-    };
-    store.delete_range(&mut batch, &header(start), &header(cut));
-    store.delete_range(&mut batch, &records(start), &records(cut));
-    store.put(
-        &mut batch,
-        &Key::LogStart {
-            topic: topic_id,
-            partition,
-        },
-        &cut.to_be_bytes(),
-    );
-    store.write_synced(batch);
+    delete(store, (topic.id, partition), start..cut, letters);
     tracing::debug!(
         topic = &*topic.name,
         partition,
@@ -124,4 +119,128 @@ fn sweep_partition(
         "retention moved the log start"
     );
     Ok(cut_bytes)
+}
+
+/// Deletes these records of a partition of a topic, and what is kept of the letters among them.
+fn delete(
+    store: &Store,
+    (topic, partition): (u32, u32),
+    range: Range<u64>,
+    letters: Option<Leaving>,
+) {
+    let mut batch = WriteBatch::default();
+    let header = |base| Key::BatchHeader {
+        topic,
+        partition,
+        base,
+    };
+    let records = |base| Key::Batch {
+        topic,
+        partition,
+        base,
+    };
+    store.delete_range(&mut batch, &header(range.start), &header(range.end));
+    store.delete_range(&mut batch, &records(range.start), &records(range.end));
+    store.put(
+        &mut batch,
+        &Key::LogStart { topic, partition },
+        &range.end.to_be_bytes(),
+    );
+    if let Some(letters) = letters {
+        letters.delete(&mut batch);
+    }
+    store.write_synced(batch);
+}
+
+/// Whether an operator's commands wait to be obeyed: they carry letters, and the statuses of these must be there.
+fn has_commands(catalog: &Catalog, group: &Group, partition: u32) -> bool {
+    let name = names::commands_topic(&group.name);
+    let Some(index) = group.topics.iter().position(|topic| **topic == *name) else {
+        return false;
+    };
+    let topic = catalog.topic(&name);
+    let end = topic.and_then(|topic| Some(topic.partition(partition)?.end()));
+    group.frontier(index, partition).unwrap_or(0) < end.unwrap_or(0)
+}
+
+/// The letters of a subscription whose records leave: their statuses leave with them.
+struct Leaving<'a> {
+    reads: PartitionReads<'a>,
+    /// Letters that hold a sequence; read when the first batch is to leave.
+    held: Option<HashSet<Hash128>>,
+    gone: Vec<Hash128>,
+}
+
+impl<'a> Leaving<'a> {
+    fn new(store: &'a Store, group: u32, partition: u32) -> Self {
+        Self {
+            reads: PartitionReads {
+                store,
+                group,
+                partition,
+            },
+            held: None,
+            gone: Vec::new(),
+        }
+    }
+
+    /// Takes the letters of a batch; false when the batch must stay, because a letter of it is held or on its way:
+    /// nobody could replay, drop or release what has no record.
+    fn take(&mut self, topic: u32, base: u64) -> Result<bool, ReadError> {
+        if self.held.is_none() {
+            let heads = self.reads.parked(usize::MAX)?.into_iter();
+            let held =
+                heads.filter_map(|(_, parked)| parked.head.letter.filter(|_| parked.head.held));
+            self.held = Some(held.collect());
+        }
+        let partition = self.reads.partition;
+        let batch = self.reads.store.get(&Key::Batch {
+            topic,
+            partition,
+            base,
+        })?;
+        let Some(batch) = batch else {
+            return Ok(true);
+        };
+        let mut records = Records::new(Bytes::copy_from_slice(&batch))?;
+        let mut gone = Vec::new();
+        while let Some((record, _)) = records.next()? {
+            let Ok((letter, _)) = dead_letter::from_record(record) else {
+                continue;
+            };
+            let Some(stored) = self.reads.letter(letter.id)? else {
+                continue;
+            };
+            if stored.died != Some(letter.dead_at) {
+                // It died again: a later record is the letter's.
+                continue;
+            }
+            let held = self
+                .held
+                .as_ref()
+                .is_some_and(|held| held.contains(&letter.id));
+            if held || stored.status == LetterStatus::Replaying {
+                return Ok(false);
+            }
+            gone.push(letter.id);
+        }
+        self.gone.append(&mut gone);
+        Ok(true)
+    }
+
+    fn delete(self, batch: &mut WriteBatch) {
+        let PartitionReads {
+            store,
+            group,
+            partition,
+        } = self.reads;
+        for id in self.gone {
+            let key = Key::Letter {
+                group,
+                partition,
+                id,
+            };
+            store.delete(batch, &key);
+        }
+    }
 }

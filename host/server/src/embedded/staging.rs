@@ -12,7 +12,7 @@ use super::catalog::{Catalog, Group, TopicLog};
 use super::key::{Family, Key};
 use super::store::{ReadError, Store};
 use super::writes::{UnitWriter, Writes};
-use super::{inbox, progress};
+use super::{begun, inbox, progress};
 
 /// The largest record that a handler may emit, headers included: an event of 1 MiB with its dead-letter headers fits
 /// well, and so it does in a broker's batch.
@@ -75,6 +75,8 @@ pub(super) struct StagedUnit {
     progress: Vec<u8>,
     inbox: Option<Vec<u8>>,
     expired_blocks: Vec<u64>,
+    /// That there are positions; with the first unit.
+    begun: Option<Vec<u8>>,
     writes: Writes,
 }
 
@@ -114,6 +116,7 @@ impl StagedUnit {
                 .map_err(|error| unavailable(&error, &group))?;
         }
         Ok(Box::new(Self {
+            begun: (unit.number == 1).then(|| begun::encode(catalog, &group)),
             group,
             partition,
             number: unit.number,
@@ -138,6 +141,9 @@ impl StagedUnit {
     pub(super) fn write(&self, store: &Store, batch: &mut WriteBatch) {
         let (group, partition) = (self.group.id, self.partition);
         store.put(batch, &Key::Progress { group, partition }, &self.progress);
+        if let Some(begun) = &self.begun {
+            store.put(batch, &Key::Begun { group, partition }, begun);
+        }
         if let Some(block) = &self.inbox {
             store.put(
                 batch,
@@ -206,8 +212,7 @@ fn stage<'a>(
     if let Some(parking) = &output.parking {
         writer.parking(&completion.sequence, parking);
     }
-    writer.letter(completion);
-    Ok(())
+    Ok(writer.letter(completion)?)
 }
 
 /// What would be refused when the timer fires is refused when it is set, while the event that asked for it can still

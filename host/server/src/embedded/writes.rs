@@ -9,14 +9,18 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use rocksdb::WriteBatch;
+use weir_core::identity::Hash128;
 use weir_core::time::Millis;
-use weir_core::unit::{Completion, ParkedSequence, Parking, SequenceKey, TimerChange, TimerKey};
+use weir_core::unit::{
+    Completion, LetterStatus, ParkedSequence, Parking, SequenceKey, TimerChange, TimerKey,
+};
 
 use super::key::{Family, Key};
+use super::letter::StoredLetter;
 use super::park::StoredSequence;
 use super::store::{ReadError, Store};
 use super::timer::Setting;
-use super::{letter, park, state, timer};
+use super::{park, state, timer};
 
 /// Keys and values, one after the other in one buffer: a unit writes hundreds.
 #[derive(Debug, Default)]
@@ -81,6 +85,8 @@ pub(super) struct UnitWriter<'a> {
     settings: HashMap<&'a TimerKey, Option<Setting>>,
     /// Parked sequences that this unit has changed so far.
     parks: HashMap<&'a SequenceKey, ParkChange>,
+    /// When letters that this unit has changed so far died.
+    deaths: HashMap<Hash128, Option<Millis>>,
 }
 
 /// What a unit does to the events of a parked sequence.
@@ -102,6 +108,7 @@ impl<'a> UnitWriter<'a> {
             writes: Writes::default(),
             settings: HashMap::new(),
             parks: HashMap::new(),
+            deaths: HashMap::new(),
         }
     }
 
@@ -232,16 +239,36 @@ impl<'a> UnitWriter<'a> {
         Ok(())
     }
 
-    pub(super) fn letter(&mut self, completion: &Completion) {
-        if let Some((id, status)) = completion.output.letter {
-            let (group, partition) = (self.group, self.partition);
-            let key = Key::Letter {
-                group,
-                partition,
-                id,
-            };
-            self.writes
-                .put(&key, |out| letter::encode_into(out, status, self.staged_at));
-        }
+    pub(super) fn letter(&mut self, completion: &Completion) -> Result<(), ReadError> {
+        let output = &completion.output;
+        let Some((id, status)) = output.letter else {
+            return Ok(());
+        };
+        let (group, partition) = (self.group, self.partition);
+        let key = Key::Letter {
+            group,
+            partition,
+            id,
+        };
+        let died = match (status, self.deaths.get(&id)) {
+            (LetterStatus::Dead, _) => {
+                let record = output.records.first();
+                record.map(|out| Millis(out.record.timestamp_ms))
+            }
+            (_, Some(died)) => *died,
+            (_, None) => {
+                let stored = self.store.get(&key)?;
+                let stored = stored.map(|value| StoredLetter::decode(&value));
+                stored.transpose()?.and_then(|letter| letter.died)
+            }
+        };
+        self.deaths.insert(id, died);
+        let letter = StoredLetter {
+            status,
+            since: self.staged_at,
+            died,
+        };
+        self.writes.put(&key, |out| letter.encode_into(out));
+        Ok(())
     }
 }

@@ -141,7 +141,7 @@ fn from_offset(text: &str, one_partition: bool, first: u64, end: u64) -> Result<
     };
     if !one_partition {
         return Err(Problem::malformed(
-            "an offset counts within one partition: name it with `partition`",
+            "an offset counts within one partition: name it with `partition` (--partition)",
         ));
     }
     if !(first..=end).contains(&offset) {

@@ -47,7 +47,7 @@ impl Listing {
     pub fn to_json(&self) -> Value {
         json!({
             "letters": self.letters.iter().map(Found::to_json).collect::<Vec<_>>(),
-            "more": self.more,
+            "next": self.next.as_ref().map(ToString::to_string),
         })
     }
 }

@@ -1,77 +1,300 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+use weir_core::dead_letter::{Cause, Deceased, Source, Stage};
+use weir_core::unit::{
+    Attempts, CommitResult, Completion, Fate, ItemId, Output, SequenceKey, Unit,
+};
+
 use super::*;
+use crate::alarm::Alarms;
+use crate::bus::Bus;
+use crate::config::Config;
+use crate::embedded::{Embedded, EmbeddedConfig};
+use crate::handlers::{Deployment, Handlers};
+use crate::manifest::{self, Manifest};
+use crate::pipeline::Memory;
+use crate::status::SubscriptionStatus;
 
-fn found(id: u8, dead_at: u64) -> Found {
-    Found {
-        id: Hash128([id; 16]),
-        place: Place {
+const PARTITIONS: u32 = 3;
+
+/// A handler without letters, and nothing that runs.
+struct Fixture {
+    subscription: Subscription,
+    /// Units by partition.
+    units: [u64; PARTITIONS as usize],
+    _scratch: TempDir,
+}
+
+/// A record of a letter: its number, when it died, of which code.
+#[derive(Clone, Copy, Debug)]
+struct Death(u8, u64, &'static str);
+
+impl Fixture {
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path();
+        let text = "name = \"count\"\nversion = \"1.2.0\"\ncomponent = \"count.wasm\"\n\
+                    [subscribe]\ntopics = [\"public.orders.v1\"]\n";
+        std::fs::write(folder.join("count.wasm"), "").unwrap();
+        std::fs::write(folder.join(manifest::FILE), text).unwrap();
+        let config = Config::default();
+        let deployment = Deployment::new(Manifest::load(folder, &config).unwrap(), &config);
+        let settings = EmbeddedConfig {
+            disk_reserve: Some(0),
+            ..EmbeddedConfig::default()
+        };
+        let store = Embedded::open(&folder.join("store"), settings).unwrap();
+        let topics = deployment.scope.topics.iter();
+        for topic in topics.chain(deployment.dead_letter_topics.iter()) {
+            store.ensure_topic(topic, PARTITIONS).unwrap();
+        }
+        let gate = Arc::new(deployment.gate());
+        let alarms = Arc::new(Alarms::default());
+        let status = SubscriptionStatus::new(
+            deployment.clone(),
+            "",
+            PARTITIONS,
+            Arc::clone(&gate),
+            alarms,
+        );
+        let subscription = Subscription {
+            deployment,
+            handlers: Arc::new(Handlers::default()),
+            bus: Arc::new(store.clone()),
+            ledger: Arc::new(store),
+            gate,
+            status: Arc::new(status),
+            resumed: tokio::sync::watch::Sender::new(0),
+            memory: Arc::new(Memory::new(1 << 20, 1)),
+        };
+        Self {
+            subscription,
+            units: [0; PARTITIONS as usize],
+            _scratch: scratch,
+        }
+    }
+
+    /// What dies stands in the partition that its number says, and each death is a commit.
+    async fn die(&mut self, deaths: &[Death]) {
+        for death in deaths {
+            self.commit(*death, LetterStatus::Dead).await;
+        }
+    }
+
+    /// Writes a letter's record with its status, or the status alone.
+    async fn commit(&mut self, Death(number, dead_at, code): Death, status: LetterStatus) {
+        let deployment = &self.subscription.deployment;
+        let scope = &deployment.scope;
+        let id = Hash128([number; 16]).as_uuid();
+        let origin = Origin {
+            topic: Arc::clone(&scope.topics[0]),
+            partition: u32::from(number) % PARTITIONS,
+            offset: number.into(),
+        };
+        let source = Source {
+            group: Arc::clone(&scope.group),
+            handler: "count".into(),
+            version: "1.2.0".into(),
+            digest: "".into(),
+        };
+        let deceased = Deceased {
+            record: &Record::default(),
+            origin: &origin,
+            letter: id,
+            replays: 0,
+            held: false,
+            sequence: None,
+            traceparent: None,
+        };
+        let attempts = Attempts::default();
+        let (code, message) = (code.to_owned(), String::new());
+        let cause = Cause::new(Stage::Handler, "permanent", code, message, &attempts);
+        let topic = Arc::clone(&deployment.dead_letter_topics[0]);
+        let record = dead_letter::to_record(topic, &source, deceased, &cause, Millis(dead_at));
+        let unit = &mut self.units[origin.partition as usize];
+        *unit += 1;
+        let item = ItemId::Record(Position {
             topic: 0,
-            partition: 0,
-            offset: 0,
-        },
-        origin: Origin {
-            topic: "t".into(),
-            partition: 0,
-            offset: 0,
-        },
-        key: None,
-        sequence: None,
-        class: "transient".to_owned(),
-        code: "c".to_owned(),
-        message: String::new(),
-        attempts: 1,
-        replays: 0,
-        dead_at: Millis(dead_at),
-        status: Status::Dead,
+            offset: *unit,
+        });
+        let died = status == LetterStatus::Dead;
+        let completion = Completion {
+            item,
+            sequence: SequenceKey::Alone(item),
+            fate: Fate::Dead,
+            mark: None,
+            output: Output {
+                records: died.then_some(record).into_iter().collect(),
+                letter: Some((id, status)),
+                ..Output::default()
+            },
+        };
+        let unit = Unit {
+            number: *unit,
+            completions: vec![Arc::new(completion)],
+            cursors: scope
+                .topics
+                .iter()
+                .map(|_| weir_core::unit::Cursor::default())
+                .collect(),
+            ..Unit::default()
+        };
+        // Statuses lie with the partition of the letter.
+        let result = self
+            .subscription
+            .ledger
+            .commit(scope, origin.partition, unit)
+            .await;
+        assert_eq!(result, CommitResult::Committed);
+    }
+
+    /// All pages of a list, the last one first: numbers of letters.
+    async fn pages(&self, selection: &Selection, page: Page) -> Vec<Vec<u8>> {
+        let (mut pages, mut page) = (Vec::new(), page);
+        loop {
+            let listing = find(&self.subscription, selection, Millis(100), &page).await;
+            let Listing { letters, next } = listing.unwrap();
+            pages.push(letters.iter().map(|found| found.id.0[0]).collect());
+            let Some(next) = next else {
+                return pages;
+            };
+            let told = next.to_string().parse().unwrap();
+            assert_eq!(next, told);
+            page.before = Some(told);
+        }
     }
 }
 
-/// Takes records of (letter, time, whether it fits) and compares the letters that are kept.
-fn check(max: usize, records: &[(u8, u64, bool)], kept: &[(u8, u64)], more: bool) {
-    let mut latest = Latest::new(max);
-    for &(id, at, fits) in records {
-        latest.take(Hash128([id; 16]), fits.then(|| found(id, at)));
-    }
-    let listing = latest.finish();
-    let letters: Vec<_> = listing
-        .letters
-        .iter()
-        .map(|one| (one.id.0[0], one.dead_at.0))
-        .collect();
-    assert_eq!(letters, kept, "{records:?}");
-    assert_eq!(listing.more, more, "{records:?}");
+fn page(letters_max: usize) -> Page {
+    Page::of(letters_max)
 }
 
-#[test]
-fn a_letter_is_listed_once_by_its_latest_record() {
-    check(9, &[(1, 5, true), (2, 6, true)], &[(1, 5), (2, 6)], false);
-    check(
-        9,
-        &[(1, 5, true), (2, 6, true), (1, 7, true)],
-        &[(2, 6), (1, 7)],
-        false,
+#[tokio::test]
+async fn a_list_begins_with_the_letters_that_died_last_in_any_partition() {
+    let mut fixture = Fixture::new();
+    fixture
+        .die(&[1, 2, 3, 4, 5, 6, 7].map(|number| Death(number, 10 + u64::from(number), "c")))
+        .await;
+    let any = Selection::default();
+    assert_eq!(
+        fixture.pages(&any, page(3)).await,
+        [vec![5, 6, 7], vec![2, 3, 4], vec![1]]
     );
+    assert_eq!(
+        fixture.pages(&any, page(9)).await,
+        [vec![1, 2, 3, 4, 5, 6, 7]]
+    );
+    // Nothing more is looked at than was asked for.
+    let one = Page {
+        records_max: 2,
+        ..page(9)
+    };
+    let listing = find(&fixture.subscription, &any, Millis(100), &one)
+        .await
+        .unwrap();
+    assert_eq!((listing.letters.len(), listing.next.is_some()), (2, true));
+}
+
+#[tokio::test]
+async fn a_letter_is_listed_once_by_its_latest_record() {
+    let mut fixture = Fixture::new();
+    fixture
+        .die(&[
+            Death(1, 10, "c"),
+            Death(2, 11, "c"),
+            Death(4, 12, "c"),
+            Death(1, 13, "d"),
+        ])
+        .await;
+    let any = Selection::default();
+    assert_eq!(fixture.pages(&any, page(9)).await, [[2, 4, 1]]);
+    // On whatever page its earlier record would be.
+    assert_eq!(fixture.pages(&any, page(1)).await.concat(), [1, 4, 2]);
+    let code = |code: &str| Selection {
+        code: Some(code.to_owned()),
+        ..Selection::default()
+    };
     // It died of something else the second time.
-    check(9, &[(1, 5, true), (1, 7, false)], &[], false);
+    assert_eq!(fixture.pages(&code("c"), page(9)).await, [[2, 4]]);
+    assert_eq!(fixture.pages(&code("c"), page(1)).await.concat(), [4, 2]);
+    fixture.commit(Death(1, 0, ""), LetterStatus::Dropped).await;
+    let dropped = Selection {
+        status: Some(Status::Dropped),
+        ..Selection::default()
+    };
+    assert_eq!(fixture.pages(&dropped, page(9)).await, [[1]]);
 }
 
-#[test]
-fn those_that_died_last_are_kept_and_a_cut_list_says_so() {
-    let records = [(1, 5, true), (2, 9, true), (3, 7, true)];
-    check(2, &records, &[(3, 7), (2, 9)], true);
-    check(3, &records, &[(1, 5), (3, 7), (2, 9)], false);
-    // What was pushed out is not taken for what comes later.
-    check(
-        1,
-        &[(1, 5, true), (2, 9, true), (1, 10, true)],
-        &[(1, 10)],
-        true,
-    );
+#[tokio::test]
+async fn a_list_of_the_last_minutes_ends_with_them() {
+    let mut fixture = Fixture::new();
+    fixture
+        .die(&[
+            Death(1, 10, "c"),
+            Death(2, 60_000, "c"),
+            Death(3, 70_000, "c"),
+        ])
+        .await;
+    let recent = Selection {
+        within_s: Some(20),
+        ..Selection::default()
+    };
+    let listing = find(&fixture.subscription, &recent, Millis(75_000), &page(9)).await;
+    let listing = listing.unwrap();
+    assert_eq!((listing.letters.len(), listing.next), (2, None));
+}
+
+#[tokio::test]
+async fn a_list_that_goes_on_where_no_list_ended_is_refused() {
+    let fixture = Fixture::new();
+    for text in ["", "x", "1.2.", "-1"] {
+        assert!(text.parse::<Cursor>().is_err(), "{text:?}");
+    }
+    let elsewhere = Page {
+        before: Some("1.2".parse().unwrap()),
+        ..page(9)
+    };
+    let any = Selection::default();
+    let error = find(&fixture.subscription, &any, Millis(0), &elsewhere).await;
+    assert!(matches!(error, Err(LettersError::Cursor(_))));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn pages_of_any_size_hold_every_letter_once(
+        numbers in prop::collection::vec(0..40_u8, 0..120),
+        size in 1..50_usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut fixture = Fixture::new();
+            let deaths: Vec<_> = (10..).zip(&numbers).map(|(at, number)| Death(*number, at, "c")).collect();
+            fixture.die(&deaths).await;
+            let pages = fixture.pages(&Selection::default(), page(size)).await;
+            let found: Vec<u8> = pages.into_iter().flat_map(|page| page.into_iter().rev()).collect();
+            let mut latest: Vec<u8> = Vec::new();
+            for number in numbers.iter().rev() {
+                if !latest.contains(number) {
+                    latest.push(*number);
+                }
+            }
+            assert_eq!(found, latest);
+        });
+    }
 }
 
 fn letter() -> Letter {
     Letter {
         id: Hash128([7; 16]).as_uuid(),
-        origin: found(7, 0).origin,
+        origin: Origin {
+            topic: "t".into(),
+            partition: 0,
+            offset: 0,
+        },
         held: false,
         class: "permanent".to_owned(),
         code: "bad-amount".to_owned(),
@@ -111,9 +334,27 @@ fn a_selection_means_the_letters_that_fit_everything_it_says() {
 #[test]
 fn the_sequences_of_letters_are_meant_whole_and_by_partition() {
     let of = |partition, sequence: Option<&str>| {
-        let mut found = found(1, 0);
-        found.origin.partition = partition;
-        found.sequence = sequence.map(str::to_owned);
+        let found = Found {
+            id: letter().id,
+            place: Place {
+                topic: 0,
+                partition,
+                offset: 0,
+            },
+            origin: Origin {
+                partition,
+                ..letter().origin
+            },
+            key: None,
+            sequence: sequence.map(str::to_owned),
+            class: String::new(),
+            code: String::new(),
+            message: String::new(),
+            attempts: 1,
+            replays: 0,
+            dead_at: Millis(0),
+            status: Status::Dead,
+        };
         Selection::of_sequences(&[found])
     };
     let now = Millis(15_000);

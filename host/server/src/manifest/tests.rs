@@ -154,6 +154,22 @@ fn all_faults_of_a_manifest_are_reported_at_once_with_key_and_remedy() {
 }
 
 #[test]
+fn a_key_like_no_other_is_answered_with_each_known_key_once() {
+    let faults = load(&format!("colour = \"red\"\n{SMALL}")).unwrap_err();
+    let message = &faults.0[0].message;
+    let known = message.split_once("known are ").expect("no key is near").1;
+    let mut names: Vec<_> = known.split(", ").collect();
+    assert!(
+        names.contains(&"dead_letter") && !names.contains(&"self_test"),
+        "{message}"
+    );
+    names.sort_unstable();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(names.len(), count, "{message}");
+}
+
+#[test]
 fn what_this_release_does_not_have_is_refused_as_such() {
     let refused = "is not in this release";
     check(&format!("{SMALL}[self_test]\n"), &[("self_test", refused)]);

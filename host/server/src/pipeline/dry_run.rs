@@ -12,10 +12,11 @@ use weir_core::emission::{self, Emitted};
 use weir_core::event::{Event, Failure, FailureKind, Outcome, Record};
 use weir_core::partition::{DEFAULT_TENANT, Decoded};
 use weir_core::unit::{Origin, SequenceKey};
-use weir_wasm::{StateUnavailable, StateView, TimersView};
+use weir_wasm::{Component, StateUnavailable, StateView, TimersView};
 
 use super::{Subscription, decode};
 use crate::clock;
+use crate::handlers::Deployment;
 use crate::ledger::LedgerError;
 
 /// An event that is tried.
@@ -43,9 +44,18 @@ pub enum Rehearsed {
     Failed(Failure),
 }
 
+/// Who tries them: the version that serves, or another one.
+pub struct Candidate {
+    /// Its manifest counts, and the subscription's topics and state.
+    pub deployment: Deployment,
+    /// What runs.
+    pub component: Component,
+}
+
 /// Tries events of one sequence, one after the other, up to the first that fails.
 pub async fn sequence(
     subscription: &Subscription,
+    candidate: &Candidate,
     trials: Vec<Trial>,
 ) -> Result<Vec<Rehearsed>, LedgerError> {
     let mut stage: Option<Stage> = None;
@@ -70,8 +80,8 @@ pub async fn sequence(
             Some(stage) => stage,
             None => Stage::begin(subscription, &origin, &record, &event)?,
         };
-        let outcome = attempt(subscription, &staged, origin, &record, &event).await;
-        let one = conclude(subscription, &staged, &record, &event, outcome);
+        let outcome = attempt(candidate, &staged, origin, &record, &event).await;
+        let one = conclude(candidate, &staged, &record, &event, outcome);
         let failed = matches!(one, Rehearsed::Failed(_));
         rehearsed.push(one);
         stage = Some(staged);
@@ -83,21 +93,16 @@ pub async fn sequence(
 }
 
 async fn attempt(
-    subscription: &Subscription,
+    Candidate {
+        deployment,
+        component,
+    }: &Candidate,
     stage: &Stage,
     origin: Origin,
     record: &Record,
     event: &Arc<Event>,
 ) -> Outcome {
-    let grants = &subscription.deployment.manifest.grants;
-    let group = &subscription.deployment.scope.group;
-    let Some(component) = subscription.handlers.component(group) else {
-        return Outcome::Failed(failure(
-            FailureKind::Unavailable,
-            "not-loaded",
-            "the handler is being replaced: try again",
-        ));
-    };
+    let grants = &deployment.manifest.grants;
     if (grants.state || grants.timers) && record.key.is_none() {
         let message = "an event without a key has neither state nor timers";
         return Outcome::Failed(failure(FailureKind::Permanent, "unkeyed", message));
@@ -126,7 +131,7 @@ async fn attempt(
 
 /// Checks and completes what would be emitted, and lays what would be written under the next event.
 fn conclude(
-    subscription: &Subscription,
+    candidate: &Candidate,
     stage: &Stage,
     record: &Record,
     event: &Event,
@@ -136,7 +141,7 @@ fn conclude(
         Outcome::Done(effects) => effects,
         Outcome::Failed(failure) => return Rehearsed::Failed(failure),
     };
-    let rules = subscription.deployment.emit();
+    let rules = candidate.deployment.emit();
     let cause = emission::Cause {
         event,
         record,

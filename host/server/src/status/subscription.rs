@@ -183,7 +183,7 @@ impl SubscriptionStatus {
         site_of(&self.tenant, &self.handler, partition)
     }
 
-    /// The bus does not let it join; it stays so until the host starts anew.
+    /// The bus does not let it join; it stays so until an operator resumes it.
     pub fn refuse(&self, error: &SubscribeError) {
         let alarm = match error {
             SubscribeError::PartitionCount { .. } => Alarm::TopicGrown,
@@ -196,13 +196,45 @@ impl SubscriptionStatus {
         self.stops().insert(None, format!("{error}: {remedy}"));
     }
 
-    /// It cannot go on; it stays so until the host starts anew.
-    pub fn stop(&self, reason: String) {
-        self.raise(Alarm::HandlerStopped, None, reason.clone());
-        self.stops().insert(None, reason);
+    /// A partition cannot go on; it stays so until an operator resumes it.
+    pub fn stop(&self, partition: u32, reason: String) {
+        self.raise(Alarm::HandlerStopped, Some(partition), reason.clone());
+        self.stops()
+            .insert(Some(partition), format!("partition {partition}: {reason}"));
     }
 
-    /// A partition ended by this error; it stays so until the host starts anew.
+    /// What had stopped, a partition or the whole, begins anew.
+    pub fn restart(&self, partition: Option<u32>) {
+        let mut partitions = self.partitions();
+        if let Some(partition) = partition {
+            partitions.remove(&partition);
+        }
+        self.stops().remove(&partition);
+        drop(partitions);
+        for alarm in [
+            Alarm::PositionLost,
+            Alarm::HandlerStopped,
+            Alarm::TopicGrown,
+        ] {
+            self.clear(alarm, partition);
+        }
+    }
+
+    /// The partitions that have stopped by themselves; none in their place: the whole of it.
+    #[must_use]
+    pub fn stopped(&self) -> Vec<Option<u32>> {
+        let partitions = self.partitions();
+        let halted = partitions
+            .iter()
+            .filter(|(_, status)| status.gauges.halted.is_some());
+        let halted = halted.map(|(partition, _)| Some(*partition));
+        let mut stopped: Vec<_> = self.stops().keys().copied().chain(halted).collect();
+        stopped.sort_unstable();
+        stopped.dedup();
+        stopped
+    }
+
+    /// A partition ended by this error; it stays so until an operator resumes it.
     pub fn fail(&self, partition: u32, error: &PipelineError) {
         let (alarm, detail) = match error {
             PipelineError::Fetch(FetchError::OutOfRange { offset, first, .. })
@@ -220,6 +252,7 @@ impl SubscriptionStatus {
                     "{error}: the log ends before the position, as that of a topic that was made anew does"
                 ),
             ),
+            PipelineError::PositionLost { message, .. } => (Alarm::PositionLost, message.clone()),
             PipelineError::Ledger(_)
             | PipelineError::Fetch(FetchError::Store { .. })
             | PipelineError::Start { .. } => (Alarm::HandlerStopped, chain(error)),

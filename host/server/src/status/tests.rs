@@ -2,12 +2,14 @@
 
 mod ailing;
 mod alarms;
+mod resuming;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_core::breaker::{Permit, Sample};
@@ -29,6 +31,7 @@ use crate::manifest::{self, Manifest};
 use crate::metrics;
 use crate::names;
 use crate::pipeline::{self, Memory, SharedGate, Subscription};
+use crate::serving::Serving;
 
 const TOPIC: &str = "dev.local.public.orders.v1";
 const PARTITION: u32 = 0;
@@ -148,6 +151,7 @@ impl Fixture {
             gate: Arc::clone(&self.gate),
             memory: Arc::new(self.memory()),
             status: Arc::clone(self.status()),
+            resumed: watch::Sender::new(0),
         })
     }
 
@@ -190,11 +194,23 @@ impl Fixture {
     ) -> impl Future<Output = ()> + Send + 'static {
         let (subscription, machine) = (self.subscription(ledger), self.machine_config());
         let status = Arc::clone(self.status());
+        let mut reader = reader;
         async move {
+            let reader = &mut *reader;
             let run = pipeline::run(subscription, PARTITION, reader, (machine, 1), stop).await;
             if let Err(error) = run {
                 status.fail(PARTITION, &error);
             }
+        }
+    }
+
+    /// What serves the handler until `stop`.
+    fn serving(&self, stop: CancellationToken) -> Serving {
+        Serving {
+            config: Arc::new(self.config.clone()),
+            stop,
+            tasks: TaskTracker::new(),
+            workers: tokio::runtime::Handle::current(),
         }
     }
 

@@ -21,11 +21,11 @@ impl Stored {
             let Some(parking) = &completion.output.parking else {
                 continue;
             };
-            if let Some(event) = &parking.join {
-                assert!(self.events.insert(event.number, event.clone()).is_none());
-            }
             if let Some((number, _)) = parking.leave {
                 assert!(self.events.remove(&number).is_some());
+            }
+            if let Some(event) = &parking.join {
+                assert!(self.events.insert(event.number, event.clone()).is_none());
             }
         }
         for (_, head) in &unit.heads {
@@ -258,6 +258,27 @@ fn a_held_letter_is_replayed_at_the_head_of_its_sequence_with_fresh_attempts() {
     bench.store(&mut stored);
     assert_eq!(stored.letters[&letter], LetterStatus::Done);
     assert!(stored.events.is_empty());
+}
+
+#[test]
+fn a_held_letter_that_dies_again_says_how_often_it_was_replayed() {
+    let (mut bench, mut stored, letter) = kill_first(OnDead::Hold);
+    for replays in ["1", "2"] {
+        bench.command(replays.parse::<u64>().unwrap() - 1, Kind::Replay, letter);
+        bench.answer_load(&stored);
+        bench.store(&mut stored);
+        bench.answer_load(&stored);
+        let attempt = bench.attempt();
+        bench.outcome(attempt.id, failed(FailureKind::Permanent));
+        let unit = bench.store(&mut stored);
+        let headers = &unit.completions[0].output.records[0].record.headers;
+        let said = headers
+            .iter()
+            .rev()
+            .find(|(name, _)| &**name == "weir.dlq.replays");
+        assert_eq!(said.expect("a letter").1, replays);
+        assert_eq!(stored.events.len(), 1, "it holds its sequence still");
+    }
 }
 
 #[test]

@@ -97,6 +97,7 @@ impl Ledger {
         let replays = known
             .and_then(|known| self.letters.get(&known))
             .map_or(0, |letter| letter.replays);
+        check_replays(item, replays, &added("weir.dlq.replays"))?;
         let letter = Letter {
             status: LetterStatus::Dead,
             record: (*original.record).clone(),
@@ -285,7 +286,7 @@ impl Ledger {
         let held = holds.is_some();
         let parking = output.parking.as_deref().cloned().unwrap_or_default();
         let (letter, leaves, joins) = match command.kind {
-            Kind::Replay => (Some((id, LetterStatus::Replaying)), false, !held),
+            Kind::Replay => (Some((id, LetterStatus::Replaying)), held, true),
             Kind::Drop => (Some((id, LetterStatus::Dropped)), held, false),
             Kind::Release => (None, held, false),
         };
@@ -323,4 +324,12 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// What a letter says of its replays; two commands that were sent at once say the same number.
+fn check_replays(item: ItemId, replays: u32, says: &str) -> Judged {
+    let says: u32 = says.parse().unwrap_or(u32::MAX);
+    check("I8", says <= replays && (says > 0) == (replays > 0), || {
+        format!("the letter of {item:?} says {says} replays, there were {replays}")
+    })
 }

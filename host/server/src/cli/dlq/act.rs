@@ -55,6 +55,10 @@ pub(super) struct ReplayArgs {
     /// Run the handler and show what it would emit; nothing of it is done
     #[arg(long)]
     dry_run: bool,
+    /// Version of the handler, or the beginning of its digest: with --dry-run one that the host has had, else only the one
+    /// that serves
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -136,13 +140,16 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Result<(), CliEr
     let handler = &args.handler;
     let selection = args.selection.to_json()?;
     if args.dry_run {
-        let answer = handler.post("dry-run", &json!({ "selection": selection }))?;
+        let answer = handler.post(
+            "dry-run",
+            &json!({ "selection": selection, "version": args.version }),
+        )?;
         if handler.json {
             return Ok(writeln!(out, "{answer}")?);
         }
         return super::dry_run::write(handler.read(answer)?, out);
     }
-    let body = json!({ "selection": selection, "rate": args.rate });
+    let body = json!({ "selection": selection, "rate": args.rate, "version": args.version });
     let answer = handler.post("jobs", &body)?;
     if handler.json {
         return Ok(writeln!(out, "{answer}")?);

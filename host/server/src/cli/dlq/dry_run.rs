@@ -12,6 +12,8 @@ use crate::names::printable;
 pub(super) struct DryRun {
     letters: Vec<Letter>,
     more: bool,
+    version: String,
+    digest: String,
 }
 
 #[derive(Deserialize)]
@@ -81,5 +83,9 @@ pub(super) fn write(run: DryRun, out: &mut dyn Write) -> Result<(), CliError> {
     if run.more {
         writeln!(out, "there are more: a dry run takes the first of them")?;
     }
-    Ok(writeln!(out, "nothing was done")?)
+    let (version, digest) = (printable(&run.version), printable(&run.digest));
+    Ok(writeln!(
+        out,
+        "nothing was done; tried with version {version}, digest {digest}"
+    )?)
 }

@@ -4,9 +4,12 @@ use std::io::Write;
 
 use clap::Args;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::cli::steer::HandlerArgs;
 use crate::cli::{CliError, table};
+use crate::letters::Status;
+use crate::names::printable;
 
 /// Characters of a message and of a key that a line shows.
 const MESSAGE_CHARS: usize = 60;
@@ -31,12 +34,15 @@ pub(super) struct ListArgs {
     /// Only events that died within this time, such as 90s, 30m, 2h or 7d
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     since: Option<u64>,
-    /// Only letters in this status: dead, held, replaying, done, dropped
-    #[arg(long)]
-    status: Option<String>,
+    /// Only letters in this status
+    #[arg(long, value_enum)]
+    status: Option<Status>,
     /// How many at most: those that died last
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
+    /// Only letters that died before those of another list, which says what to write here
+    #[arg(long, value_name = "PLACE", conflicts_with = "parked")]
+    before: Option<String>,
 }
 
 /// `90s`, `30m`, `2h`, `7d` in seconds.
@@ -54,10 +60,11 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
     number.checked_mul(each).ok_or_else(refused)
 }
 
+/// One answer: the host looks only so far at a time.
 #[derive(Deserialize)]
-struct Listing {
-    letters: Vec<Letter>,
-    more: bool,
+struct Page {
+    letters: Vec<Value>,
+    next: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -110,27 +117,53 @@ pub(super) fn run(args: &ListArgs, out: &mut dyn Write) -> Result<(), CliError> 
         }
         return write_parked(handler.read(answer)?, out);
     }
+    let Page { letters, next } = pages(args)?;
+    if handler.json {
+        let listing = json!({ "letters": letters, "next": next });
+        return Ok(writeln!(out, "{listing}")?);
+    }
+    let letters = letters.into_iter().map(|letter| handler.read(letter));
+    write_letters(&letters.collect::<Result<Vec<_>, _>>()?, next, out)
+}
+
+/// As many answers as it takes to have the letters that are asked for.
+fn pages(args: &ListArgs) -> Result<Page, CliError> {
     let given = [
         ("code", args.code.clone()),
         ("class", args.class.clone()),
         ("sequence", args.sequence.clone()),
         ("within_s", args.since.map(|since| since.to_string())),
-        ("status", args.status.clone()),
+        ("status", args.status.map(|status| status.name().to_owned())),
     ];
-    let given = given.into_iter();
-    let query: Vec<_> = given
-        .filter_map(|(name, value)| Some((name, value?)))
-        .chain([limit])
-        .collect();
-    let answer = handler.get("letters", &query)?;
-    if handler.json {
-        return Ok(writeln!(out, "{answer}")?);
+    let mut all = Page {
+        letters: Vec::new(),
+        next: args.before.clone(),
+    };
+    loop {
+        let left = args.limit - all.letters.len();
+        let asked = [("limit", Some(left.to_string())), ("before", all.next)];
+        let query: Vec<_> = given
+            .iter()
+            .cloned()
+            .chain(asked)
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        let Page { mut letters, next } = args.handler.read(args.handler.get("letters", &query)?)?;
+        // They died before those that are there.
+        letters.append(&mut all.letters);
+        all = Page { letters, next };
+        if all.next.is_none() || all.letters.len() >= args.limit {
+            return Ok(all);
+        }
     }
-    write_letters(handler.read(answer)?, out)
 }
 
-fn write_letters(listing: Listing, out: &mut dyn Write) -> Result<(), CliError> {
-    if listing.letters.is_empty() {
+fn write_letters(
+    letters: &[Letter],
+    next: Option<String>,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    if letters.is_empty() {
         return Ok(writeln!(out, "no letters")?);
     }
     let head = [
@@ -151,9 +184,16 @@ fn write_letters(listing: Listing, out: &mut dyn Write) -> Result<(), CliError> 
             cut(&letter.message, MESSAGE_CHARS),
         ]
     };
-    let rows: Vec<_> = listing.letters.iter().map(row).collect();
+    let rows: Vec<_> = letters.iter().map(row).collect();
     table::write(out, &head, &rows)?;
-    write_more(listing.more, out)
+    if let Some(next) = next {
+        writeln!(
+            out,
+            "those that died before are shown with --before {}",
+            printable(&next)
+        )?;
+    }
+    Ok(())
 }
 
 fn write_parked(parked: Parked, out: &mut dyn Write) -> Result<(), CliError> {
@@ -187,11 +227,7 @@ fn write_parked(parked: Parked, out: &mut dyn Write) -> Result<(), CliError> {
     };
     let rows: Vec<_> = parked.sequences.iter().map(row).collect();
     table::write(out, &head, &rows)?;
-    write_more(parked.more, out)
-}
-
-fn write_more(more: bool, out: &mut dyn Write) -> Result<(), CliError> {
-    if more {
+    if parked.more {
         writeln!(out, "there are more: ask for them with --limit")?;
     }
     Ok(())

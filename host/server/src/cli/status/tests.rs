@@ -105,6 +105,7 @@ fn asked(json: &'static str, as_json: bool) -> (Result<(), CliError>, String) {
         host: HostArgs {
             url,
             token_file: None,
+            ca: None,
         },
     };
     let mut out = Vec::new();

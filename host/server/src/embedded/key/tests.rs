@@ -54,6 +54,10 @@ fn numbered(kind: Kind, id: u32, partition: u32, number: u64) -> Option<Key<'sta
             group: id,
             partition,
         },
+        Kind::Begun => Key::Begun {
+            group: id,
+            partition,
+        },
         Kind::InboxBlock => Key::InboxBlock {
             group: id,
             partition,
@@ -260,7 +264,8 @@ fn belongs_to_a_group(kind: Kind) -> bool {
         | Kind::Letter
         | Kind::Steering
         | Kind::Job
-        | Kind::JobProgress => true,
+        | Kind::JobProgress
+        | Kind::Begun => true,
     }
 }
 

@@ -1,4 +1,5 @@
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
@@ -10,31 +11,64 @@ const ALL: [LetterStatus; 4] = [
     LetterStatus::Dropped,
 ];
 
-fn encode(status: LetterStatus, since: u64) -> Vec<u8> {
+fn letter(status: LetterStatus, since: u64, died: Option<u64>) -> StoredLetter {
+    StoredLetter {
+        status,
+        since: Millis(since),
+        died: died.map(Millis),
+    }
+}
+
+fn encode(letter: StoredLetter) -> Vec<u8> {
     let mut out = Vec::new();
-    encode_into(&mut out, status, Millis(since));
+    letter.encode_into(&mut out);
     out
 }
 
 proptest! {
     #[test]
-    fn letters_round_trip(status in prop::sample::select(&ALL[..]), since: u64) {
-        prop_assert_eq!(decode(&encode(status, since)), Ok((status, Millis(since))));
+    fn letters_round_trip(
+        status in prop::sample::select(&ALL[..]),
+        since: u64,
+        died in option::of(any::<u64>()),
+    ) {
+        let letter = letter(status, since, died);
+        prop_assert_eq!(StoredLetter::decode(&encode(letter)), Ok(letter));
     }
 
     #[test]
-    fn any_bytes_are_a_letter_or_refused(mut bytes in vec(any::<u8>(), 2..14)) {
-        bytes[0] = VERSION;
-        prop_assert_eq!(decode(&bytes).is_ok(), bytes.len() == 10 && bytes[1] < 4);
+    fn any_bytes_are_a_letter_or_refused(version in 0..4_u8, mut bytes in vec(any::<u8>(), 2..21)) {
+        bytes[0] = version;
+        let length = match version {
+            1 => Some(10),
+            2 => match bytes.get(10) {
+                Some(0) => Some(11),
+                Some(1) => Some(19),
+                _ => None,
+            },
+            _ => None,
+        };
+        let is_one = length == Some(bytes.len()) && bytes[1] < 4;
+        prop_assert_eq!(StoredLetter::decode(&bytes).is_ok(), is_one);
     }
 }
 
 #[test]
 fn version_1_is_what_is_on_disks_already() {
-    let bytes = ALL.map(|status| encode(status, 5)[..2].to_vec());
-    assert_eq!(bytes, [[1, 0], [1, 1], [1, 2], [1, 3]]);
+    for (status, byte) in ALL.into_iter().zip(0..) {
+        let bytes = [1, byte, 5, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(StoredLetter::decode(&bytes), Ok(letter(status, 5, None)));
+    }
+}
+
+#[test]
+fn version_2_is_what_is_on_disks_already() {
     assert_eq!(
-        encode(LetterStatus::Dead, 5),
-        [1, 0, 5, 0, 0, 0, 0, 0, 0, 0]
+        encode(letter(LetterStatus::Done, 5, Some(3))),
+        [2, 2, 5, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0, 0, 0, 0, 0, 0, 0]
+    );
+    assert_eq!(
+        encode(letter(LetterStatus::Dead, 5, None)),
+        [2, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0]
     );
 }

@@ -48,7 +48,13 @@ async fn a_purged_subscription_leaves_nothing_but_its_topics_and_what_it_emitted
         .iter()
         .filter(|(_, count)| *count > 0)
         .collect();
-    assert_eq!(found, [&("progress", 1), &("inbox", 1), &("state", 2)]);
+    let wanted = [
+        ("progress", 1),
+        ("inbox", 1),
+        ("state", 2),
+        ("partitions", 1),
+    ];
+    assert_eq!(found, wanted.each_ref());
     bus.close();
 
     let bus = open(scratch.path());

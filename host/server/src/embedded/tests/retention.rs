@@ -1,5 +1,8 @@
 //! What retention deletes and what it must keep.
 
+use weir_core::dead_letter;
+use weir_core::unit::{LetterStatus, Origin};
+
 use super::*;
 
 /// Three batches, each a minute older than the next, all beyond the retention.
@@ -177,4 +180,108 @@ async fn retention_never_passes_a_deployed_subscription() {
     bus.release_subscription("g");
     bus.sweep_retention();
     assert_eq!(bus.bounds("t", 0), Some((6, 6)));
+}
+
+/// Commits what became of letter 1, with its record when it died.
+async fn letter(bus: &Embedded, number: u64, status: LetterStatus, dead_at: u64, held: bool) {
+    let id = Hash128([1; 16]).as_uuid();
+    let source = dead_letter::Source {
+        group: "g".into(),
+        handler: "h".into(),
+        version: "1.0.0".into(),
+        digest: "".into(),
+    };
+    let origin = Origin {
+        topic: "t".into(),
+        partition: 0,
+        offset: 0,
+    };
+    let deceased = dead_letter::Deceased {
+        record: &Record::default(),
+        origin: &origin,
+        letter: id,
+        replays: 0,
+        held,
+        sequence: None,
+        traceparent: None,
+    };
+    let cause = dead_letter::Cause::poison("c".to_owned(), "m".to_owned());
+    let topic = Arc::from("dlq.g.t");
+    let record = dead_letter::to_record(topic, &source, deceased, &cause, Millis(dead_at));
+    let died = status == LetterStatus::Dead;
+    let mut output = Output {
+        records: died.then_some(record).into_iter().collect(),
+        letter: Some((id, status)),
+        ..Output::default()
+    };
+    let mut unit = unit(number, 0, Vec::new());
+    if held {
+        output.parking = Some(Box::new(weir_core::unit::Parking {
+            join: Some(set_aside::parked(1, "held")),
+            ..weir_core::unit::Parking::default()
+        }));
+        let mut sequence = set_aside::sequence(1);
+        sequence.head.letter = Some(id);
+        sequence.head.held = true;
+        unit.heads = vec![(keyed("k"), Some(sequence))];
+    }
+    unit.completions = vec![completion(number, output)];
+    let result = bus.commit(&scope("g", &["t"]), 0, unit).await;
+    assert_eq!(result, CommitResult::Committed);
+}
+
+/// After these changes of a letter, each with the time of its death, what a sweep leaves: the status, and how many
+/// records.
+async fn check_swept(
+    changes: &[(LetterStatus, u64)],
+    held: bool,
+    status: Option<LetterStatus>,
+    records: u64,
+) {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = EmbeddedConfig {
+        retention_age: Duration::ZERO,
+        dead_letter_age: Duration::from_secs(3_600),
+        disk_reserve: Some(0),
+        ..EmbeddedConfig::default()
+    };
+    let bus = Embedded::open(scratch.path(), config).unwrap();
+    for topic in ["t", "dlq.g.t"] {
+        bus.ensure_topic(topic, 1).unwrap();
+    }
+    for (number, (status, dead_at)) in (1..).zip(changes) {
+        letter(&bus, number, *status, *dead_at, held).await;
+    }
+    bus.sweep_retention();
+    let id = Hash128([1; 16]).as_uuid();
+    let left = bus.letter(&scope("g", &["t"]), 0, id).unwrap();
+    assert_eq!(left, status, "{changes:?}");
+    let (first, end) = bus.bounds("dlq.g.t", 0).unwrap();
+    assert_eq!(end - first, records, "{changes:?}");
+}
+
+#[tokio::test]
+async fn what_became_of_a_letter_is_kept_as_long_as_its_record() {
+    use LetterStatus::{Dead, Done, Dropped, Replaying};
+    const OLD: u64 = 1_000;
+    let new = now().0;
+    check_swept(&[(Dead, OLD)], false, None, 0).await;
+    check_swept(&[(Dead, OLD), (Dropped, 0)], false, None, 0).await;
+    check_swept(&[(Dead, OLD), (Replaying, 0), (Done, 0)], false, None, 0).await;
+    check_swept(&[(Dead, new), (Dropped, 0)], false, Some(Dropped), 1).await;
+    // The record of an earlier death goes alone.
+    check_swept(
+        &[(Dead, OLD), (Replaying, 0), (Dead, new)],
+        false,
+        Some(Dead),
+        1,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_letter_that_is_held_or_on_its_way_stays() {
+    use LetterStatus::{Dead, Replaying};
+    check_swept(&[(Dead, 1_000), (Replaying, 0)], false, Some(Replaying), 1).await;
+    check_swept(&[(Dead, 1_000)], true, Some(Dead), 1).await;
 }

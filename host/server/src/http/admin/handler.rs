@@ -3,9 +3,8 @@
 use std::num::NonZeroU32;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts as _, Path, Query, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -15,8 +14,8 @@ use super::{Subject, read};
 use crate::http::AppState;
 use crate::http::problem::{Problem, json_response};
 use crate::jobs::JobCommand;
-use crate::letters::{Selection, Status};
-use crate::steering::BreakerCommand;
+use crate::letters::{Cursor, CursorError, Selection, Status};
+use crate::steering::{BreakerCommand, Choice};
 
 /// Letters of a list that asks for no number of them.
 const LETTERS: usize = 100;
@@ -31,8 +30,8 @@ const RATE_MAX: NonZeroU32 = NonZeroU32::new(1_000).expect("a thousand is not ze
 pub enum Steer {
     /// Its events wait.
     Pause,
-    /// They go on.
-    Resume,
+    /// They go on, and what had stopped by itself does; this is where lost positions are looked for.
+    Resume(Option<Choice>),
     /// Who decides whether its breaker is open.
     Breaker(BreakerCommand),
 }
@@ -40,8 +39,8 @@ pub enum Steer {
 /// What is asked of a handler's letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Letters {
-    /// Those that fit, at most so many.
-    List(Selection, usize),
+    /// Those that fit, at most so many, of those that died before the ones of another list.
+    List(Selection, usize, Option<Cursor>),
     /// Everything of one.
     Show(String),
     /// Parked sequences, at most so many.
@@ -50,10 +49,10 @@ pub enum Letters {
     Drop(Selection),
     /// Let the sequences go on that letters hold.
     Release(Selection),
-    /// Replay letters, so many a second.
-    Replay(Selection, NonZeroU32),
-    /// Tell what their replay would do.
-    DryRun(Selection),
+    /// Replay letters, so many a second, on this version of the handler.
+    Replay(Selection, NonZeroU32, Option<String>),
+    /// Tell what their replay would do, on this version of the handler.
+    DryRun(Selection, Option<String>),
     /// All replay jobs.
     Jobs,
     /// One of them, after it has obeyed.
@@ -69,6 +68,7 @@ struct ListQuery {
     within_s: Option<u64>,
     status: Option<Status>,
     limit: Option<usize>,
+    before: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +92,14 @@ struct Replay {
     selection: Selection,
     /// Letters a second.
     rate: Option<NonZeroU32>,
+    /// A name or a digest; none: the version that serves.
+    version: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct DryRun {
+    selection: Selection,
+    version: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -102,6 +110,13 @@ struct JobPath {
 #[derive(Deserialize)]
 struct OfJob {
     command: JobCommand,
+}
+
+/// Where a handler goes on whose positions are lost.
+#[derive(Deserialize)]
+struct Resume {
+    from: Option<String>,
+    partition: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -132,19 +147,32 @@ async fn pause(subject: Subject, State(state): State<AppState>) -> Result<Respon
     ))
 }
 
-async fn resume(subject: Subject, State(state): State<AppState>) -> Result<Response, Problem> {
-    Ok(json_response(
-        &state.admin.steer(subject, Steer::Resume).await?,
-    ))
+async fn resume(
+    State(state): State<AppState>,
+    Asked(subject, Resume { from, partition }): Asked<Resume>,
+) -> Result<Response, Problem> {
+    let choice = match (from, partition) {
+        (None, None) => None,
+        (None, Some(_)) => {
+            return Err(Problem::malformed(
+                "a partition is for a choice of where it goes on: write from, too",
+            ));
+        }
+        (Some(from), partition) => Some(Choice {
+            start: from
+                .parse()
+                .map_err(|why: String| Problem::malformed(why))?,
+            partition,
+        }),
+    };
+    let steer = Steer::Resume(choice);
+    Ok(json_response(&state.admin.steer(subject, steer).await?))
 }
 
 async fn breaker(
-    subject: Subject,
     State(state): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
+    Asked(subject, Breaker { command }): Asked<Breaker>,
 ) -> Result<Response, Problem> {
-    let Breaker { command } = body_of(&state, &headers, body).await?;
     let steer = Steer::Breaker(command);
     Ok(json_response(&state.admin.steer(subject, steer).await?))
 }
@@ -152,9 +180,12 @@ async fn breaker(
 async fn list(
     subject: Subject,
     State(state): State<AppState>,
-    Query(query): Query<ListQuery>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    let query = read_query(query)?;
     let limit = limit(query.limit)?;
+    let before = query.before.map(|before| before.parse()).transpose();
+    let before = before.map_err(|error: CursorError| Problem::malformed(error.to_string()))?;
     let selection = Selection {
         code: query.code,
         class: query.class,
@@ -163,7 +194,7 @@ async fn list(
         status: query.status,
         ..Selection::default()
     };
-    answer(&state, subject, Letters::List(selection, limit)).await
+    answer(&state, subject, Letters::List(selection, limit, before)).await
 }
 
 async fn show(
@@ -177,56 +208,52 @@ async fn show(
 async fn parked(
     subject: Subject,
     State(state): State<AppState>,
-    Query(Limit { limit: asked }): Query<Limit>,
+    query: Result<Query<Limit>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    let Limit { limit: asked } = read_query(query)?;
     let limit = limit(asked)?;
     answer(&state, subject, Letters::Parked(limit)).await
 }
 
 async fn drop_letters(
-    subject: Subject,
     State(state): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
+    Asked(subject, Which { selection }): Asked<Which>,
 ) -> Result<Response, Problem> {
-    let Which { selection } = body_of(&state, &headers, body).await?;
     answer(&state, subject, Letters::Drop(selection)).await
 }
 
 async fn release(
-    subject: Subject,
     State(state): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
+    Asked(subject, Which { selection }): Asked<Which>,
 ) -> Result<Response, Problem> {
-    let Which { selection } = body_of(&state, &headers, body).await?;
     answer(&state, subject, Letters::Release(selection)).await
 }
 
 async fn dry_run(
-    subject: Subject,
     State(state): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
+    Asked(subject, DryRun { selection, version }): Asked<DryRun>,
 ) -> Result<Response, Problem> {
-    let Which { selection } = body_of(&state, &headers, body).await?;
-    answer(&state, subject, Letters::DryRun(selection)).await
+    answer(&state, subject, Letters::DryRun(selection, version)).await
 }
 
 async fn replay(
-    subject: Subject,
     State(state): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
+    Asked(
+        subject,
+        Replay {
+            selection,
+            rate,
+            version,
+        },
+    ): Asked<Replay>,
 ) -> Result<Response, Problem> {
-    let Replay { selection, rate } = body_of(&state, &headers, body).await?;
     let rate = rate.unwrap_or(weir_core::replay::RATE);
     if rate > RATE_MAX {
         return Err(Problem::malformed(format!(
             "rate {rate}: at most {RATE_MAX} letters a second"
         )));
     }
-    answer(&state, subject, Letters::Replay(selection, rate)).await
+    answer(&state, subject, Letters::Replay(selection, rate, version)).await
 }
 
 async fn jobs(subject: Subject, State(state): State<AppState>) -> Result<Response, Problem> {
@@ -242,26 +269,34 @@ async fn job(
 }
 
 async fn command_job(
-    subject: Subject,
     State(state): State<AppState>,
     Path(JobPath { job }): Path<JobPath>,
-    headers: HeaderMap,
-    body: Body,
+    Asked(subject, OfJob { command }): Asked<OfJob>,
 ) -> Result<Response, Problem> {
-    let OfJob { command } = body_of(&state, &headers, body).await?;
     answer(&state, subject, Letters::Job(job, Some(command))).await
 }
 
-async fn body_of<T: DeserializeOwned>(
-    state: &AppState,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<T, Problem> {
-    read(state, headers, body).await
+/// What is asked of a handler, in a body.
+struct Asked<T>(Subject, T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let subject = Subject::from_request_parts(&mut parts, state).await?;
+        let asked = read(state, &parts.headers, body).await?;
+        Ok(Self(subject, asked))
+    }
 }
 
 async fn answer(state: &AppState, subject: Subject, asked: Letters) -> Result<Response, Problem> {
     Ok(json_response(&state.admin.letters(subject, asked).await?))
+}
+
+fn read_query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    Ok(query)
 }
 
 fn limit(asked: Option<usize>) -> Result<usize, Problem> {

@@ -67,12 +67,25 @@ fn with_an_admin() -> HttpConfig {
 
 const JSON: &str = "content-type: application/json\r\n";
 
-async fn post(host: &Host, token: &str, path: &str, body: &str) -> Answer {
-    let authorization = if token.is_empty() {
+fn authorization(token: &str) -> String {
+    if token.is_empty() {
         String::new()
     } else {
         format!("authorization: Bearer {token}\r\n")
-    };
+    }
+}
+
+/// Posts bodies to paths without a token: what is answered, and what that says.
+async fn check(host: &Host, cases: &[(&str, &str, u16, &str)]) {
+    for (path, body, status, says) in cases {
+        let answer = post(host, "", path, body).await;
+        assert_eq!(answer.status, *status, "{path} {body}: {answer:?}");
+        assert!(answer.body.contains(says), "{path} {body}: {answer:?}");
+    }
+}
+
+async fn post(host: &Host, token: &str, path: &str, body: &str) -> Answer {
+    let authorization = authorization(token);
     let headers = format!("{JSON}{authorization}");
     host.request(&format!("POST /v1/admin/{path}"), &headers, body)
         .await
@@ -96,7 +109,30 @@ async fn without_tokens_whoever_reaches_the_host_steers_it() {
         ("handlers/nobody/purge", "{}", 404, "there is none"),
         ("handlers/both/purge", "{}", 400, "a and b have a handler"),
         ("handlers/billing/pause", "{}", 200, "Pause a/billing"),
-        ("handlers/billing/resume", "{}", 200, "Resume a/billing"),
+        (
+            "handlers/billing/resume",
+            "{}",
+            200,
+            "Resume(None) a/billing",
+        ),
+        (
+            "handlers/billing/resume",
+            r#"{"from":"latest","partition":3}"#,
+            200,
+            "Resume(Some(Choice { start: Latest, partition: Some(3) })) a/billing",
+        ),
+        (
+            "handlers/billing/resume",
+            r#"{"from":"yesterday"}"#,
+            400,
+            "write earliest, latest or an offset",
+        ),
+        (
+            "handlers/billing/resume",
+            r#"{"partition":3}"#,
+            400,
+            "write from, too",
+        ),
         (
             "handlers/billing/breaker",
             r#"{"command":"open"}"#,
@@ -106,11 +142,7 @@ async fn without_tokens_whoever_reaches_the_host_steers_it() {
         ("handlers/billing/breaker", "{}", 400, "missing field"),
         ("nothing", "{}", 404, "/v1/admin/.."),
     ];
-    for (path, body, status, says) in cases {
-        let answer = post(&host, "", path, body).await;
-        assert_eq!(answer.status, status, "{path} {body}: {answer:?}");
-        assert!(answer.body.contains(says), "{path} {body}: {answer:?}");
-    }
+    check(&host, &cases).await;
 }
 
 #[tokio::test]
@@ -180,7 +212,7 @@ async fn what_is_done_about_letters_says_which_ones() {
             "handlers/billing/jobs",
             r#"{"selection":{"all":true}}"#,
             200,
-            "}, 10) a/billing",
+            "}, 10, None) a/billing",
         ),
         (
             "handlers/billing/jobs",
@@ -202,24 +234,16 @@ async fn what_is_done_about_letters_says_which_ones() {
         ),
         (
             "handlers/billing/dry-run",
-            r#"{"selection":{"letters":["x"]}}"#,
+            r#"{"selection":{"letters":["x"]},"version":"1.1.0"}"#,
             200,
-            "DryRun(Selection",
+            "}, Some(\\\"1.1.0\\\")) a/billing",
         ),
     ];
-    for (path, body, status, says) in cases {
-        let answer = post(&host, "", path, body).await;
-        assert_eq!(answer.status, status, "{path} {body}: {answer:?}");
-        assert!(answer.body.contains(says), "{path} {body}: {answer:?}");
-    }
+    check(&host, &cases).await;
 }
 
 async fn get(host: &Host, token: &str, path: &str) -> Answer {
-    let authorization = if token.is_empty() {
-        String::new()
-    } else {
-        format!("authorization: Bearer {token}\r\n")
-    };
+    let authorization = authorization(token);
     host.request(&format!("GET /v1/admin/{path}"), &authorization, "")
         .await
 }
@@ -241,6 +265,8 @@ async fn letters_are_asked_for_by_what_they_have_in_common() {
             "within_s: Some(60), status: Some(Held)",
         ),
         ("letters?status=lost", 400, "unknown variant"),
+        ("letters?before=7.9", 200, "Some(Cursor([7, 9]))"),
+        ("letters?before=x", 400, "is not where a list"),
         ("letters?limit=0", 400, "write 1 to 10000"),
         ("letters/abc", 200, "Show(\\\"abc\\\") a/billing"),
         ("parked?limit=3", 200, "Parked(3) a/billing"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use weir_core::event::FailureKind;
+use weir_core::identity::Hash128;
 use weir_core::inbox;
 use weir_core::partition::{Counts, Gauges};
 use weir_core::unit::Fate;
@@ -112,6 +113,11 @@ impl Summary<'_> {
         digest.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What its ids take in the ledger, before compression.
+    pub(in crate::status) fn inbox_bytes(&self) -> u64 {
+        self.inbox_ids * size_of::<Hash128>() as u64
+    }
+
     pub(in crate::status) fn to_json(&self) -> Value {
         let fates = |counts: &[u64; 6]| by_name(Fate::ALL.map(Fate::name), counts);
         let lag: Map<String, Value> = self
@@ -156,6 +162,7 @@ impl Summary<'_> {
             "parked_longest": self.parked.longest,
             "timers": self.timers,
             "inbox_ids": self.inbox_ids,
+            "inbox_bytes": self.inbox_bytes(),
             "inbox_window_s": self.inbox_window.map(|window| window.as_secs()),
         })
     }

@@ -11,8 +11,9 @@ use weir_wasm::{Sandbox, SandboxConfig};
 
 use super::ailing::{Ailing, AilingReader};
 use super::*;
-use crate::app;
 use crate::dev::{Running, Watch};
+use crate::serving;
+use crate::versions::Versions;
 
 /// Brings about what an alarm is for, and answers what is raised then.
 async fn bring_about(alarm: Alarm) -> Vec<Raised> {
@@ -162,15 +163,12 @@ async fn grow_topic(host: &Fixture) -> Vec<Raised> {
         .register_subscription(&host.deployment.scope)
         .unwrap();
     host.store.repartition(TOPIC, 2);
-    // Ends by itself, before anything is read.
-    app::serve(
-        host.subscription(Arc::new(host.store.clone())),
-        Arc::new(host.config.clone()),
-        CancellationToken::new(),
-        TaskTracker::new(),
-        tokio::runtime::Handle::current(),
-    )
-    .await;
+    let serving = host.serving(CancellationToken::new());
+    let subscription = host.subscription(Arc::new(host.store.clone()));
+    tokio::select! {
+        () = serving::serve(subscription, serving) => panic!("it joined"),
+        () = until(|| !host.alarms().is_empty()) => {}
+    }
     let readiness = &host.host.readiness().subscriptions[0];
     let reason = readiness.reason.clone().unwrap();
     assert_eq!(readiness.state, "stopped");
@@ -193,9 +191,13 @@ async fn fail_to_reload(host: &Fixture) -> Vec<Raised> {
         threads: 1,
     });
     let subscription = host.subscription(Arc::new(host.store.clone()));
+    let (config, sandbox) = (Arc::new(host.config.clone()), Arc::new(sandbox.unwrap()));
+    let folder = host.scratch.path().join("versions");
+    let versions = Versions::new(folder, Arc::clone(&config), Arc::clone(&sandbox));
     let watch = Watch::new(Running {
-        config: Arc::new(host.config.clone()),
-        sandbox: Arc::new(sandbox.unwrap()),
+        config,
+        sandbox,
+        versions: Arc::new(versions),
         deployments: vec![host.deployment.clone()],
         handlers: Arc::clone(&subscription.handlers),
         subscriptions: vec![subscription],

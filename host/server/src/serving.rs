@@ -1,0 +1,156 @@
+//! From a subscription to the partitions that serve it: joins, serves what it is given, and waits for an operator where
+//! that has stopped by itself.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use weir_core::partition;
+
+use crate::bus::{Assignment, Membership, Reader};
+use crate::config::Config;
+use crate::pipeline::{self, End, Subscription};
+
+/// What all subscriptions of a host share.
+#[derive(Clone)]
+pub(crate) struct Serving {
+    pub(crate) config: Arc<Config>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// Where handlers run.
+    pub(crate) workers: Handle,
+}
+
+/// Joins the subscription and serves the partitions it is given.
+pub(crate) async fn serve(subscription: Arc<Subscription>, serving: Serving) {
+    let mut resumed = subscription.resumed.subscribe();
+    let Some(mut membership) = join(&subscription, &serving.stop, &mut resumed).await else {
+        return;
+    };
+    let group = &subscription.deployment.scope.group;
+    let live = subscription.handlers.component(group);
+    let digest = live.map(|live| live.digest().to_owned());
+    let digest = digest.unwrap_or_default();
+    let mut owned = HashMap::new();
+    loop {
+        let assignment = tokio::select! {
+            () = serving.stop.cancelled() => return,
+            assignment = membership.next() => assignment,
+        };
+        match assignment {
+            None => return,
+            Some(Assignment::Revoked { partition }) => {
+                if let Some(stop) = owned.remove(&partition) {
+                    CancellationToken::cancel(&stop);
+                }
+            }
+            Some(Assignment::Assigned {
+                partition,
+                epoch,
+                reader,
+            }) => {
+                let (deployment, memory) = (&subscription.deployment, &subscription.memory);
+                let machine = deployment.machine(&serving.config, &digest, partition, memory);
+                let stop = serving.stop.child_token();
+                owned.insert(partition, stop.clone());
+                let served = Served {
+                    subscription: Arc::clone(&subscription),
+                    partition,
+                    epoch,
+                    machine,
+                    stop,
+                };
+                serving.tasks.spawn_on(served.run(reader), &serving.workers);
+            }
+        }
+    }
+}
+
+/// Joins as the subscription; where the bus refuses it, again when an operator says so. None when the host stops.
+async fn join(
+    subscription: &Subscription,
+    stop: &CancellationToken,
+    resumed: &mut watch::Receiver<u64>,
+) -> Option<Box<dyn Membership>> {
+    let scope = &subscription.deployment.scope;
+    loop {
+        match subscription.bus.subscribe(&scope.group, &scope.topics) {
+            Ok(membership) => return Some(membership),
+            Err(error) => subscription.status.refuse(&error),
+        }
+        wait(stop, resumed).await?;
+        subscription.status.restart(None);
+    }
+}
+
+/// Waits for an operator; none when the host stops before.
+async fn wait(stop: &CancellationToken, resumed: &mut watch::Receiver<u64>) -> Option<()> {
+    tokio::select! {
+        () = stop.cancelled() => None,
+        // The sender lives in the subscription.
+        changed = resumed.changed() => changed.ok(),
+    }
+}
+
+/// A partition for the time of its assignment.
+struct Served {
+    subscription: Arc<Subscription>,
+    partition: u32,
+    epoch: u64,
+    machine: partition::Config,
+    stop: CancellationToken,
+}
+
+impl Served {
+    async fn run(self, mut reader: Box<dyn Reader>) {
+        let mut resumed = self.subscription.resumed.subscribe();
+        let status = &self.subscription.status;
+        loop {
+            match AssertUnwindSafe(self.serve(&mut *reader))
+                .catch_unwind()
+                .await
+            {
+                Ok(Ok(End::Stopped)) => return,
+                Ok(Ok(End::Resumed)) => continue,
+                // What was said before it stopped does not concern it.
+                Ok(Err(error)) => {
+                    resumed.mark_unchanged();
+                    status.fail(self.partition, &error);
+                }
+                // It must not be lost with the task: the partition would stand still while everything says that it
+                // runs. The other handlers go on.
+                Err(panic) => {
+                    resumed.mark_unchanged();
+                    let why = panic_message(&*panic);
+                    tracing::error!(why, "a pipeline panicked");
+                    status.stop(
+                        self.partition,
+                        format!("a fault of the host ({why}): report this"),
+                    );
+                }
+            }
+            if wait(&self.stop, &mut resumed).await.is_none() {
+                return;
+            }
+            status.restart(Some(self.partition));
+        }
+    }
+
+    async fn serve(&self, reader: &mut dyn Reader) -> Result<End, pipeline::PipelineError> {
+        let machine = (self.machine.clone(), self.epoch);
+        let (subscription, stop) = (Arc::clone(&self.subscription), self.stop.clone());
+        pipeline::run(subscription, self.partition, reader, machine, stop).await
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
+}

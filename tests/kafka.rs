@@ -1,0 +1,422 @@
+//! Apache Kafka on this machine's loopback: fetched with Maven, run with Java, in a folder that holds all of it.
+//!
+//! Used by the tests of the Kafka bus, and by xtask for `cargo xtask kafka`.
+
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::wait;
+
+pub mod proxy;
+
+/// The current release whose server is published.
+pub const VERSION: &str = "4.3.1";
+/// Kafka's own programs: the broker, its storage tool, the tools for topics and consoles.
+const POM: &str = include_str!("kafka/pom.xml");
+/// The broker is ready 4 s after its start on an idle machine.
+const START: Duration = Duration::from_secs(120);
+/// A clean stop writes its snapshots.
+const STOP: Duration = Duration::from_secs(60);
+/// Of each broker: enough for some million small records, little enough for three of them on a laptop.
+const HEAP: &str = "-Xmx768m";
+/// The same for all clusters that are formatted here: each is alone in its folder.
+const CLUSTER: &str = "d2Vpci10ZXN0LWNsdXN0ZQ";
+
+/// What keeps Kafka from running on this machine.
+#[derive(Debug)]
+pub struct Missing(pub String);
+
+/// Brokers in a folder; those that this process started are stopped when it is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    libraries: PathBuf,
+    folder: PathBuf,
+    /// The ports of the brokers, for clients.
+    ports: Vec<u16>,
+    /// Where the first broker listens for a proxy, and where that listens: clients that come through it stay with it.
+    proxied: (u16, u16),
+    children: Vec<Child>,
+}
+
+/// Kafka's libraries below `root`, fetched where they are not there.
+///
+/// # Errors
+/// Java or Maven is not installed, or Maven reached no repository.
+pub fn libraries(root: &Path) -> Result<PathBuf, Missing> {
+    for program in ["java", "mvn"] {
+        if !on_path(program) {
+            return Err(Missing(format!(
+                "there is no `{program}` on the path (Debian: `apt-get install default-jre-headless maven`)"
+            )));
+        }
+    }
+    let folder = root.join("target/kafka").join(VERSION);
+    let libraries = folder.join("libs");
+    if libraries
+        .join(format!("kafka_2.13-{VERSION}.jar"))
+        .is_file()
+    {
+        return Ok(libraries);
+    }
+    fetch(&folder, &libraries).map_err(|error| Missing(format!("{error:#}")))?;
+    Ok(libraries)
+}
+
+/// Fetches into a draft first: what is there is there as a whole.
+fn fetch(folder: &Path, libraries: &Path) -> anyhow::Result<()> {
+    eprintln!(
+        "fetching Apache Kafka {VERSION} with mvn into {}",
+        libraries.display()
+    );
+    fs::create_dir_all(folder)?;
+    fs::write(
+        folder.join("pom.xml"),
+        POM.replace("KAFKA_VERSION", VERSION),
+    )?;
+    let draft = folder.join(format!("libs.{}", std::process::id()));
+    let output = Command::new("mvn")
+        .args([
+            "-q",
+            "-B",
+            "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
+        ])
+        .arg(format!("-DoutputDirectory={}", draft.display()))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .context("start mvn")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "mvn could not fetch Apache Kafka {VERSION}: {}",
+        last_lines(&String::from_utf8_lossy(&output.stdout), 3)
+    );
+    if let Err(error) = fs::rename(&draft, libraries) {
+        // Another process may have been faster.
+        fs::remove_dir_all(&draft)?;
+        anyhow::ensure!(libraries.is_dir(), "rename {}: {error}", draft.display());
+    }
+    Ok(())
+}
+
+impl Cluster {
+    /// A cluster in `folder` with a broker for each port; formatted where it is new.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the storage tool failed.
+    pub fn new(libraries: &Path, folder: &Path, ports: &[u16]) -> anyhow::Result<Self> {
+        let cluster = Self {
+            libraries: libraries.to_path_buf(),
+            folder: folder.to_path_buf(),
+            ports: ports.to_vec(),
+            proxied: (0, 0),
+            children: Vec::new(),
+        };
+        let controllers = free_ports(ports.len())?;
+        for node in 1..=ports.len() {
+            let home = cluster.home(node);
+            if home.join("server.properties").is_file() {
+                continue;
+            }
+            fs::create_dir_all(&home).with_context(|| format!("make {}", home.display()))?;
+            fs::write(
+                home.join("server.properties"),
+                cluster.properties(node, &controllers),
+            )?;
+            cluster.format(node)?;
+        }
+        Ok(cluster)
+    }
+
+    /// One broker on a free port in `folder`, ready, that can be reached through a proxy too.
+    ///
+    /// # Errors
+    /// It did not start; the end of its log is told.
+    pub fn start_one(libraries: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let ports = free_ports(3)?;
+        let mut cluster = Self::new(libraries, folder, &ports[..1])?;
+        cluster.proxied = (ports[1], ports[2]);
+        let properties = cluster.home(1).join("server.properties");
+        let (behind, proxy) = cluster.proxied;
+        let text = fs::read_to_string(&properties)?
+            .replace(
+                ",CONTROLLER://",
+                &format!(",PROXIED://127.0.0.1:{behind},CONTROLLER://"),
+            )
+            .replace(
+                "advertised.listeners=",
+                &format!("advertised.listeners=PROXIED://127.0.0.1:{proxy},"),
+            )
+            .replace("protocol.map=", "protocol.map=PROXIED:PLAINTEXT,");
+        fs::write(&properties, text + "inter.broker.listener.name=PLAINTEXT\n")?;
+        cluster.start(1)?;
+        Ok(cluster)
+    }
+
+    /// A proxy that clients may take for this broker.
+    ///
+    /// # Errors
+    /// Its port is taken: there is one at a time.
+    pub fn proxy(&self) -> anyhow::Result<proxy::Proxy> {
+        let (behind, port) = self.proxied;
+        proxy::Proxy::start(port, behind)
+    }
+
+    /// Where clients find it.
+    #[must_use]
+    pub fn bootstrap(&self) -> String {
+        let address = |port: &u16| format!("127.0.0.1:{port}");
+        self.ports.iter().map(address).collect::<Vec<_>>().join(",")
+    }
+
+    /// The port of the first broker.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports[0]
+    }
+
+    /// Starts a broker and waits until it serves.
+    ///
+    /// # Errors
+    /// It ended, or was not ready in time; the end of its log is told.
+    pub fn start(&mut self, node: usize) -> anyhow::Result<()> {
+        let child = self.spawn(node)?;
+        self.children.push(child);
+        self.wait_ready(node)
+    }
+
+    /// Starts a broker that outlives this process; its process id is in `broker.pid`.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn start_detached(&self, node: usize) -> anyhow::Result<()> {
+        let child = self.spawn(node)?;
+        fs::write(self.pid_file(node), child.id().to_string())?;
+        Ok(())
+    }
+
+    /// Waits until a broker serves clients.
+    ///
+    /// # Errors
+    /// It was not ready in time; the end of its log is told.
+    pub fn wait_ready(&self, node: usize) -> anyhow::Result<()> {
+        let ready = wait::until("the broker to be ready", START, || {
+            let log = fs::read_to_string(self.log(node))?;
+            anyhow::ensure!(
+                !log.contains("Exiting Kafka due to fatal exception"),
+                "it ended"
+            );
+            Ok(log.contains("Kafka Server started").then_some(()))
+        });
+        ready.with_context(|| format!("broker {node}: {}", self.end_of_log(node)))
+    }
+
+    /// Whether a broker that [`Self::start_detached`] started here is there.
+    #[must_use]
+    pub fn is_running(&self, node: usize) -> bool {
+        let pid = fs::read_to_string(self.pid_file(node)).ok();
+        let pid = pid.and_then(|text| text.trim().parse().ok());
+        pid.is_some_and(|pid| runs(pid, &self.home(node).display().to_string()))
+    }
+
+    /// Whether the broker's port answers.
+    #[must_use]
+    pub fn answers(&self, node: usize) -> bool {
+        TcpStream::connect(("127.0.0.1", self.ports[node - 1])).is_ok()
+    }
+
+    /// Stops the broker that is alone: SIGTERM, then waits.
+    ///
+    /// # Errors
+    /// It did not end in time.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        for mut child in self.children.drain(..) {
+            rustix::process::kill_process(
+                rustix::process::Pid::from_child(&child),
+                rustix::process::Signal::TERM,
+            )?;
+            wait::until("the broker to stop", STOP, || Ok(child.try_wait()?))?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM to the brokers that [`Self::start_detached`] started here; answers how many there were.
+    ///
+    /// # Errors
+    /// One did not end in time.
+    pub fn stop_detached(&self) -> anyhow::Result<usize> {
+        let mut stopped = 0;
+        for node in 1..=self.ports.len() {
+            let Ok(text) = fs::read_to_string(self.pid_file(node)) else {
+                continue;
+            };
+            // The number may belong to another program by now.
+            let pid: i32 = text.trim().parse().context("read broker.pid")?;
+            let home = self.home(node).display().to_string();
+            if runs(pid, &home)
+                && let Some(process) = rustix::process::Pid::from_raw(pid)
+            {
+                rustix::process::kill_process(process, rustix::process::Signal::TERM)?;
+                wait::until("the broker to stop", STOP, || {
+                    Ok((!runs(pid, &home)).then_some(()))
+                })?;
+                stopped += 1;
+            }
+            fs::remove_file(self.pid_file(node))?;
+        }
+        Ok(stopped)
+    }
+
+    /// One of Kafka's own tools, such as `org.apache.kafka.tools.TopicCommand`.
+    #[must_use]
+    pub fn tool(&self, class: &str) -> Command {
+        let mut command = self.java(class);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// The last lines of a broker's log, for messages.
+    #[must_use]
+    pub fn end_of_log(&self, node: usize) -> String {
+        last_lines(&fs::read_to_string(self.log(node)).unwrap_or_default(), 20)
+    }
+
+    /// What a broker writes.
+    #[must_use]
+    pub fn log(&self, node: usize) -> PathBuf {
+        self.home(node).join("broker.log")
+    }
+
+    fn spawn(&self, node: usize) -> anyhow::Result<Child> {
+        let log = File::create(self.log(node)).context("make the broker's log")?;
+        self.java_with(&[HEAP, "-Xms256m"], "kafka.Kafka")
+            .arg(self.home(node).join("server.properties"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("start java")
+    }
+
+    fn format(&self, node: usize) -> anyhow::Result<()> {
+        let output = self
+            .java("kafka.tools.StorageTool")
+            .args(["format", "-t", CLUSTER, "-c"])
+            .arg(self.home(node).join("server.properties"))
+            .stdin(Stdio::null())
+            .output()
+            .context("start java")?;
+        anyhow::ensure!(
+            output.status.success(),
+            "format the storage of broker {node}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
+    fn properties(&self, node: usize, controllers: &[u16]) -> String {
+        let voters: Vec<_> = controllers
+            .iter()
+            .enumerate()
+            .map(|(index, port)| format!("{}@127.0.0.1:{port}", index + 1))
+            .collect();
+        let replicas = self.ports.len();
+        let in_sync = replicas.div_ceil(2);
+        format!(
+            "process.roles=broker,controller\n\
+             node.id={node}\n\
+             controller.quorum.voters={}\n\
+             controller.listener.names=CONTROLLER\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             log.dirs={}\n\
+             num.partitions=12\n\
+             default.replication.factor={replicas}\n\
+             min.insync.replicas={in_sync}\n\
+             offsets.topic.replication.factor={replicas}\n\
+             offsets.topic.num.partitions=10\n\
+             transaction.state.log.replication.factor={replicas}\n\
+             transaction.state.log.min.isr={in_sync}\n\
+             transaction.state.log.num.partitions=10\n\
+             group.initial.rebalance.delay.ms=0\n\
+             auto.create.topics.enable=false\n",
+            voters.join(","),
+            self.home(node).join("data").display(),
+            port = self.ports[node - 1],
+            controller = controllers[node - 1],
+        )
+    }
+
+    fn java(&self, class: &str) -> Command {
+        self.java_with(&["-Xmx256m"], class)
+    }
+
+    fn java_with(&self, options: &[&str], class: &str) -> Command {
+        let mut command = Command::new("java");
+        command
+            .args(options)
+            .arg("-cp")
+            .arg(self.libraries.join("*"))
+            .arg(class);
+        command
+    }
+
+    fn home(&self, node: usize) -> PathBuf {
+        self.folder.join(format!("broker-{node}"))
+    }
+
+    fn pid_file(&self, node: usize) -> PathBuf {
+        self.home(node).join("broker.pid")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // Either may fail because the process is gone, which is what is wanted.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Free ports of this moment, all different.
+///
+/// # Errors
+/// The system has none.
+pub fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+    let bind = |_| TcpListener::bind("127.0.0.1:0").context("find a free port");
+    let listeners = (0..count).map(bind).collect::<Result<Vec<_>, _>>()?;
+    listeners
+        .iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
+}
+
+/// Whether the process is there and was started with this in its command line.
+fn runs(pid: i32, word: &str) -> bool {
+    let output = Command::new("ps")
+        .args(["-ww", "-o", "stat=,args=", "-p", &pid.to_string()])
+        .output();
+    output.is_ok_and(|output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.contains(word) && !text.trim_start().starts_with('Z')
+    })
+}
+
+fn on_path(name: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}

@@ -1,0 +1,189 @@
+//! A proxy before a broker that loses what a test wants lost: requests on their way, or answers on their way back.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// Kafka's number of the request that ends a transaction.
+pub const END_TXN: i16 = 26;
+/// A request or an answer is no larger than what a test publishes.
+const FRAME_BYTES_MAX: usize = 64 << 20;
+
+/// What becomes of requests of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loss {
+    /// All pass.
+    #[default]
+    Nothing,
+    /// They never reach the broker.
+    Requests,
+    /// The broker does what they ask, and nobody hears of it.
+    Answers,
+}
+
+/// Passes all on but what is to be lost. Ends with its process.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    loss: Mutex<(i16, Loss)>,
+    lost: AtomicUsize,
+    stopped: AtomicBool,
+    connections: Mutex<Vec<TcpStream>>,
+}
+
+impl Proxy {
+    pub(super) fn start(port: u16, behind: u16) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).context("listen as a proxy")?;
+        let shared = Arc::<Shared>::default();
+        let proxy = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if proxy.stopped.load(Ordering::Acquire) {
+                    return;
+                }
+                if let Ok(broker) = TcpStream::connect(("127.0.0.1", behind)) {
+                    proxy.connect(client, broker);
+                }
+            }
+        });
+        Ok(Self { port, shared })
+    }
+
+    /// Where clients find it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// From here on requests of this kind (Kafka's `api_key`) are treated so.
+    pub fn lose(&self, kind: i16, loss: Loss) {
+        *self
+            .shared
+            .loss
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = (kind, loss);
+    }
+
+    /// How many were lost.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.shared.lost.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        let connections = self.shared.connections.lock();
+        for connection in &*connections.unwrap_or_else(PoisonError::into_inner) {
+            drop(connection.shutdown(Shutdown::Both));
+        }
+        // Wakes the thread that listens, so that it gives the port back.
+        drop(TcpStream::connect_timeout(
+            &([127, 0, 0, 1], self.port).into(),
+            Duration::from_secs(1),
+        ));
+    }
+}
+
+impl Shared {
+    fn connect(self: &Arc<Self>, client: TcpStream, broker: TcpStream) {
+        let (Ok(client_too), Ok(broker_too)) = (client.try_clone(), broker.try_clone()) else {
+            return;
+        };
+        let mut connections = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        connections.extend(client.try_clone());
+        connections.extend(broker.try_clone());
+        drop(connections);
+        // Answers come by the number that the client gave its request.
+        let unheard = Arc::<Mutex<HashMap<i32, ()>>>::default();
+        let (there, back) = (Arc::clone(self), Arc::clone(self));
+        let asked = Arc::clone(&unheard);
+        std::thread::spawn(move || {
+            pass(client, broker, |frame| {
+                let (Some(kind), Some(number)) = (i16_at(frame, 0), i32_at(frame, 4)) else {
+                    return true;
+                };
+                match *there.loss.lock().unwrap_or_else(PoisonError::into_inner) {
+                    (lost, Loss::Requests) if lost == kind => {
+                        there.lost.fetch_add(1, Ordering::AcqRel);
+                        false
+                    }
+                    (lost, Loss::Answers) if lost == kind => {
+                        asked
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .insert(number, ());
+                        true
+                    }
+                    _ => true,
+                }
+            });
+        });
+        std::thread::spawn(move || {
+            pass(broker_too, client_too, |frame| {
+                let number = i32_at(frame, 0).unwrap_or_default();
+                let unheard = unheard
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&number);
+                if unheard.is_some() {
+                    back.lost.fetch_add(1, Ordering::AcqRel);
+                }
+                unheard.is_none()
+            });
+        });
+    }
+}
+
+/// Hands on frame by frame what `passes` lets pass, until one side is gone.
+fn pass(mut from: TcpStream, mut to: TcpStream, mut passes: impl FnMut(&[u8]) -> bool) {
+    let mut frame = Vec::new();
+    loop {
+        let mut size = [0; 4];
+        if from.read_exact(&mut size).is_err() {
+            break;
+        }
+        let bytes = usize::try_from(u32::from_be_bytes(size)).unwrap_or(usize::MAX);
+        if bytes > FRAME_BYTES_MAX {
+            break;
+        }
+        frame.resize(bytes, 0);
+        if from.read_exact(&mut frame).is_err() {
+            break;
+        }
+        if passes(&frame)
+            && to
+                .write_all(&size)
+                .and_then(|()| to.write_all(&frame))
+                .is_err()
+        {
+            break;
+        }
+    }
+    drop(from.shutdown(Shutdown::Both));
+    drop(to.shutdown(Shutdown::Both));
+}
+
+fn i16_at(frame: &[u8], at: usize) -> Option<i16> {
+    let bytes = frame.get(at..at + 2)?;
+    Some(i16::from_be_bytes(bytes.try_into().ok()?))
+}
+
+fn i32_at(frame: &[u8], at: usize) -> Option<i32> {
+    let bytes = frame.get(at..at + 4)?;
+    Some(i32::from_be_bytes(bytes.try_into().ok()?))
+}
