@@ -37,13 +37,13 @@ pub const PLACES: [&str; 10] = [
 pub const MOMENT: &str = "any moment";
 /// A fail point acts at one of its first passages; under load each is passed many times a second. Few enough that a kill
 /// often hits what the last one left open, enough that most events are not hit three times.
-const PASSAGES: u64 = 300;
+const PASSAGES: u64 = 100;
 /// A kill at a moment falls this long after the start at most.
 const MOMENT_MICROS_MAX: u64 = 300_000;
 /// For a host to come to its fail point.
 const REACHED: Duration = Duration::from_secs(60);
 /// For the handlers to finish what was accepted.
-const SETTLE: Duration = Duration::from_secs(180);
+const SETTLE: Duration = Duration::from_secs(600);
 
 /// Kills the host at `place` so often, under a load that `seed` draws, and checks all that it did. `told` hears of each
 /// kill: how many there were, where, and how long the start before it took.

@@ -251,12 +251,27 @@ impl Host {
         wait::until("the host to drain", DRAIN, || Ok(self.child.try_wait()?))
     }
 
+<<<<<<< HEAD
     /// How the process ended; none while it runs.
     ///
     /// # Errors
     /// The process could not be asked for.
     pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+=======
+    /// Bytes of memory that the process has at this moment.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let file = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+        let kib = status.lines().find_map(|line| {
+            let value = line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?;
+            value.parse::<u64>().ok()
+        });
+        Ok(kib.with_context(|| format!("no VmRSS in {file}"))? << 10)
+>>>>>>> main
     }
 
     /// Whether the process is there.

@@ -126,7 +126,7 @@ impl Producer {
                 self.be_refused()?;
             }
             // A producer has a life of its own; without it four of them fill the disk for nothing.
-            wait::pause(std::time::Duration::from_millis(self.random.below(10)));
+            wait::pause(std::time::Duration::from_millis(self.random.below(100)));
         }
         Ok(self.sent)
     }

@@ -2,7 +2,7 @@
 //!
 //! What there is, the program itself says: in its help, and in its complaints about keys that it does not know.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -142,4 +142,51 @@ fn the_manual_mentions_every_key_of_the_configuration() {
     }
     let quoted: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
     check(&page("configuration.md"), &quoted);
+}
+
+/// Tests of hostile handlers by module and name, with their text.
+fn hostile_tests() -> BTreeMap<String, String> {
+    let sandbox = root().join("host/wasm/tests/sandbox/hostile");
+    let files = std::fs::read_dir(sandbox).unwrap().map(|file| {
+        let path = file.unwrap().path();
+        let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        (module, path)
+    });
+    let host = ("host".to_owned(), root().join("tests/weir/hostile.rs"));
+    let mut tests = BTreeMap::new();
+    for (module, path) in files.chain([host]) {
+        let text = std::fs::read_to_string(path).unwrap();
+        for test in text.split("test]\n").skip(1) {
+            let name = test
+                .split_once("fn ")
+                .and_then(|(_, rest)| rest.split_once('('));
+            let (name, _) = name.unwrap();
+            tests.insert(format!("{module}::{name}"), test.to_owned());
+        }
+    }
+    tests
+}
+
+#[test]
+fn the_table_of_hostile_handlers_has_each_test_once_and_says_what_it_ends_in() {
+    let page = page("hostile.md");
+    let mut tests = hostile_tests();
+    assert!(tests.len() >= 40, "{} tests", tests.len());
+    let rows = page.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        let (_, happens, test) = (cells.next()?, cells.next()?, cells.next()?);
+        let test = test.strip_prefix('`')?.strip_suffix("` |")?;
+        Some((test, happens))
+    });
+    for (name, happens) in rows {
+        let test = tests.remove(name);
+        let test = test.unwrap_or_else(|| panic!("no test {name}, or it has two rows"));
+        // What is quoted is a code, a stage or an attribute.
+        for quoted in happens.split('`').skip(1).step_by(2) {
+            let is_there = test.contains(&format!("\"{quoted}\"")) || quoted == "source";
+            assert!(is_there, "{name} does not end in {quoted}");
+        }
+    }
+    let missing: Vec<_> = tests.keys().collect();
+    assert!(missing.is_empty(), "the table lacks {missing:?}");
 }

@@ -18,6 +18,9 @@ mod host;
 mod limits;
 mod load;
 
+/// How much longer than its limit an attempt may live: two ticks of the sandbox.
+const KILL_OVERSHOOT_MS: f64 = 20.0;
+
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
@@ -120,8 +123,11 @@ fn calls(root: &Path, guests: &[guests::Guest]) -> anyhow::Result<Vec<Figure>> {
         "overhead",
         "--",
     ];
+    let fixtures = guests::build_fixtures(root)?;
+    let hostile = fixtures.iter().find(|guest| guest.name == "hostile");
+    let hostile = hostile.context("there is no handler `hostile` to kill")?;
     let mut command = cargo::command(root, arguments);
-    command.arg(&billing.component);
+    command.args([&billing.component, &hostile.component]);
     let measured = figures_of(command).context("the benchmark of the sandbox")?;
     let figure = |name: &str| {
         let value = measured.get(name).copied();
@@ -135,6 +141,13 @@ fn calls(root: &Path, guests: &[guests::Guest]) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![
         within("host_overhead_us", 1.5)?,
         within("fresh_instance_us", 15.0)?,
+        Figure::new(
+            "kill_overshoot_ms",
+            figure("kill_overshoot_ms")?,
+            "ms",
+            &Budget::AtMost(KILL_OVERSHOOT_MS),
+            None,
+        ),
         Figure::limit("bare_call_us", bare, "us"),
     ])
 }

@@ -9,7 +9,7 @@ mod json;
 use weir_core::binding::{self, SPEC_VERSION};
 use weir_core::event::Event;
 
-pub use binary::{from_http, has_attributes};
+pub use binary::{check_headers, from_http, has_attributes};
 pub use json::{DecodeError, from_batch, from_structured, to_json};
 
 /// Extension attributes of one event. Real events have fewer than ten; the bound keeps the search for repeated names
@@ -66,6 +66,9 @@ pub enum EventError {
     /// `data_base64` is not what it says.
     #[error("\"data_base64\" is not a string of Base64 with padding")]
     Base64,
+    /// A header that says something else than the event in the body.
+    #[error("header {0:?} and the event in the body disagree")]
+    Disagrees(String),
     /// A header that does not decode to text.
     #[error("header {0:?} is not percent-encoded UTF-8")]
     Header(String),

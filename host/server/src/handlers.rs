@@ -1,12 +1,15 @@
 //! The table of live handlers: read for every attempt, changed while running.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use dashmap::DashMap;
 use weir_core::breaker::Breaker;
 use weir_core::rate::Rate;
 use weir_core::{dead_letter, emission, inbox, partition};
-use weir_wasm::{Component, Grants, Isolation, Limits, LoadOptions, Sandbox};
+use weir_wasm::{Component, Grants, Isolation, Limits, LoadOptions, Sandbox, SandboxConfig};
 
 use crate::bus::Bus;
 use crate::clock;
@@ -183,7 +186,7 @@ impl Deployment {
     /// What loading the component would refuse, as far as it shows without compiling it.
     fn component_faults(&self) -> Faults {
         let path = &self.manifest.component;
-        let Ok(bytes) = std::fs::read(path) else {
+        let Ok(bytes) = read_component(path) else {
             // Told with the manifest's key.
             return Faults::default();
         };
@@ -204,7 +207,7 @@ impl Deployment {
         let path = &manifest.component;
         let fault = |message: String| Faults::of_file(path, message);
         let bytes =
-            std::fs::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+            read_component(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
         let limits = Limits {
             memory_bytes: manifest.limits.memory_bytes,
             cpu: manifest.limits.cpu,
@@ -228,6 +231,26 @@ impl Deployment {
             .await
             .map_err(|error| fault(chain(&error)))
     }
+}
+
+/// The bytes of a component's file, and no more of a file that is too large than it takes to say so.
+fn read_component(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    if bytes > SandboxConfig::COMPONENT_BYTES_MAX as u64 {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!(
+                "the component has {bytes} bytes, more than {}; strip its debug information (`wasm-tools strip`)",
+                SandboxConfig::COMPONENT_BYTES_MAX
+            ),
+        ));
+    }
+    let mut read = Vec::new();
+    // It may grow meanwhile.
+    file.take(SandboxConfig::COMPONENT_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut read)?;
+    Ok(read)
 }
 
 /// All manifests of the configured folders.

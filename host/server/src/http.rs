@@ -50,6 +50,9 @@ use crate::bus::Bus;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Header fields of a request: 64 extensions, the core attributes, and what proxies add.
 const HEADERS_MAX: usize = 128;
+/// Bodies of all requests that are being read or committed, beyond the first 64 KiB of each. Sixteen of the largest that
+/// the default allows, and always room for one.
+const BODIES_BYTES_MAX: usize = 256 << 20;
 /// A wait after a failed accept, so that a process without file descriptors does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -150,6 +153,7 @@ impl HttpServer {
             admin,
         } = self;
         let access = Arc::new(Access::new(&config.names, &config.tokens));
+        let body_bytes = BODIES_BYTES_MAX.max(config.body_bytes_max);
         let state = AppState {
             config: config.clone(),
             bus,
@@ -157,6 +161,7 @@ impl HttpServer {
             admin,
             access,
             traffic: Arc::default(),
+            body_bytes: Arc::new(Semaphore::new(body_bytes)),
             shutdown: shutdown.clone(),
         };
         let connections = Connections {
@@ -193,6 +198,8 @@ struct AppState {
     admin: Arc<dyn Admin>,
     access: Arc<Access>,
     traffic: Arc<Traffic>,
+    /// What is left for bodies of requests.
+    body_bytes: Arc<Semaphore>,
     /// Ends answers that have no end of their own.
     shutdown: CancellationToken,
 }

@@ -149,6 +149,16 @@ impl Manifest {
         Ok((manifest, document.faults()))
     }
 
+    /// Reads the text of `file`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(file: &Path, text: &str, config: &Config) -> Result<Self, Faults> {
+        let document = Document::parse(file, text)?;
+        let manifest = Self::read(document.root(), config);
+        document.faults().check().map(|()| manifest)
+    }
+
     /// The subscription's group.
     #[must_use]
     pub fn group(&self, config: &Config) -> String {

@@ -1,6 +1,7 @@
-//! What the sandbox costs on top of the bare component call, in one run: `host_overhead_us` and `fresh_instance_us`.
+//! What the sandbox costs on top of the bare component call, in one run: `host_overhead_us` and `fresh_instance_us`; and how
+//! late it kills: `kill_overshoot_ms`.
 //!
-//! `cargo bench -p weir-wasm --bench overhead -- GUEST.wasm` prints one line of JSON. The bare
+//! `cargo bench -p weir-wasm --bench overhead -- GUEST.wasm HOSTILE.wasm` prints one line of JSON. The bare
 //! call uses the same engine settings and the same typed function, without epochs' callback, limits, pool of instances
 //! or conversion of what comes back. Both take turns in short rounds, because the clock of a machine drifts; the
 //! medians of the rounds are compared.
@@ -20,25 +21,30 @@ use weir_wasm::{
 
 const ROUNDS: usize = 200;
 const CALLS_PER_ROUND: u32 = 200;
+const KILLS: u64 = 10;
 
 fn main() -> ExitCode {
     // cargo passes `--bench` first.
-    let argument = std::env::args()
+    let paths: Vec<_> = std::env::args()
         .skip(1)
-        .find(|argument| !argument.starts_with('-'));
-    let Some(path) = argument else {
-        println!("usage: overhead GUEST.wasm (a handler that needs no grant but `state`)");
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let [guest, hostile] = &paths[..] else {
+        println!(
+            "usage: overhead GUEST.wasm HOSTILE.wasm (a handler that needs no grant but `state`, and `hostile`)"
+        );
         return ExitCode::SUCCESS;
     };
+    let read = |path: &String| std::fs::read(path).expect("the guest");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .expect("a runtime");
-    runtime.block_on(measure(&std::fs::read(path).expect("the guest")));
+    runtime.block_on(measure(&read(guest), &read(hostile)));
     ExitCode::SUCCESS
 }
 
-async fn measure(guest: &[u8]) {
+async fn measure(guest: &[u8], hostile: &[u8]) {
     let cache = tempfile::tempdir().expect("a scratch directory");
     let sandbox = Sandbox::new(SandboxConfig {
         cache_dir: cache.path().to_owned(),
@@ -68,12 +74,42 @@ async fn measure(guest: &[u8]) {
         fresh_us.push(round(&fresh, &event).await);
     }
     let (bare, warm, fresh) = (median(bare_us), median(warm_us), median(fresh_us));
+    let overshoot = overshoot_ms(&load(&sandbox, hostile, Isolation::default()).await).await;
     println!(
         "{{\"bare_us\":{bare:.3},\"warm_us\":{warm:.3},\"fresh_us\":{fresh:.3},\"host_overhead_us\":{:.3},\
-         \"fresh_instance_us\":{:.3}}}",
+         \"fresh_instance_us\":{:.3},\"kill_overshoot_ms\":{overshoot:.1}}}",
         warm - bare,
         fresh - bare,
     );
+}
+
+/// How much longer than its limit of CPU an attempt lives at most: an endless loop, and one whose every instruction fills
+/// most of the memory that it may have.
+async fn overshoot_ms(hostile: &Component) -> f64 {
+    let mut most: f64 = 0.0;
+    for misdeed in ["spin", "fill"] {
+        let data = format!("{{\"misdeed\":\"{misdeed}\"}}");
+        let order = Arc::new(Event {
+            id: misdeed.into(),
+            source: "/bench".into(),
+            ty: "Order".into(),
+            datacontenttype: Some("application/json".into()),
+            data: Some(data.into()),
+            ..Event::default()
+        });
+        for position in 0..KILLS {
+            let started = Instant::now();
+            let outcome = hostile.call(attempt(&order, position)).await;
+            let lived = started.elapsed();
+            assert!(
+                matches!(&outcome, Outcome::Failed(failure) if failure.code == "cpu-limit"),
+                "{outcome:?}"
+            );
+            let beyond = lived.saturating_sub(Limits::default().cpu);
+            most = most.max(beyond.as_secs_f64() * 1e3);
+        }
+    }
+    most
 }
 
 async fn load(sandbox: &Sandbox, guest: &[u8], isolation: Isolation) -> Component {
@@ -81,6 +117,7 @@ async fn load(sandbox: &Sandbox, guest: &[u8], isolation: Isolation) -> Componen
         handler: "bench".into(),
         grants: Grants {
             state: true,
+            timers: true,
             ..Grants::default()
         },
         limits: Limits::default(),

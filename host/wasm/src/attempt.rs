@@ -105,9 +105,10 @@ impl Component {
         pre: FullEventHandlerPre<Host>,
         shared: Arc<Shared>,
         isolation: Isolation,
+        idle: Idle,
         runtime: Arc<Runtime>,
     ) -> Self {
-        let idle = Arc::new(Idle::default());
+        let idle = Arc::new(idle);
         let weak = Arc::downgrade(&idle);
         runtime.ticker.sweep(weak);
         Self(Arc::new(Inner {
@@ -253,6 +254,13 @@ fn check(emissions: &[wit::Emission], limits: &Limits) -> Result<(), Failure> {
     for (index, emission) in emissions.iter().enumerate() {
         let bytes = emission_bytes(emission);
         total += bytes;
+        let extensions = emission.extensions.len();
+        if extensions > limits.extensions_max {
+            return refuse(format!(
+                "emission {index} has {extensions} extension attributes, more than {}",
+                limits.extensions_max
+            ));
+        }
         if bytes > limits.emission_bytes_max {
             return refuse(format!(
                 "emission {index} has {bytes} bytes, more than {}",

@@ -103,11 +103,19 @@ fn classify_cause(error: &wasmtime::Error) -> Failure {
             &exhausted.to_string(),
         );
     }
-    failure(
-        FailureKind::Trap,
-        "trap-other",
-        &with_frames(error.root_cause().to_string(), error),
-    )
+    let cause = error.root_cause().to_string();
+    // The error has no type of its own that others could name.
+    if cause.contains("fuel allocated for hostcalls has been exhausted") {
+        let message = "the attempt passed more than 12 MiB of texts and lists to the host at once";
+        return failure(FailureKind::Limit, "copy-limit", message);
+    }
+    // Without guest code at work it was what passed between guest and host: an event that could not be put where the
+    // guest wanted it, or a result that is none.
+    let code = match error.downcast_ref::<WasmBacktrace>() {
+        Some(_) => "trap-other",
+        None => "trap-abi",
+    };
+    failure(FailureKind::Trap, code, &with_frames(cause, error))
 }
 
 /// A failure that a guest returned or the host made, cut to its bounds.
@@ -137,6 +145,7 @@ fn trap_code(trap: Trap) -> &'static str {
             "trap-arithmetic"
         }
         Trap::CannotEnterComponent => "trap-reentered",
+        Trap::CannotLeaveComponent => "trap-abi",
         _ => "trap-other",
     }
 }

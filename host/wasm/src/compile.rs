@@ -10,10 +10,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmtime::Engine;
 use wit_component::ComponentEncoder;
 
+use crate::classify::cut;
 use crate::engine;
 
 /// CPU time of the child.
@@ -21,6 +22,10 @@ const CPU_SECONDS: u64 = 60;
 /// Private writable memory of the child. Address space would be the wrong measure: allocators and thread stacks
 /// reserve much more than they use.
 const DATA_BYTES: u64 = 1 << 30;
+/// Machine code of one component: what 64 MiB of WebAssembly become, and some more.
+const CODE_BYTES_MAX: u64 = 512 << 20;
+/// What a compiler says of a component is about a line; names in it are the component's.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Exit code for a component that is to blame; the reason is on standard error.
 const REFUSED: u8 = 2;
 
@@ -46,7 +51,7 @@ pub enum CompileError {
     Refused(String),
     /// The limit of CPU time.
     #[error(
-        "compiling took more than {CPU_SECONDS} s of CPU; make the component smaller or split it"
+        "compiling took too long (at most {CPU_SECONDS} s of CPU); make the component smaller or split it"
     )]
     Time,
     /// The limit of memory, or a crash of the compiler.
@@ -88,7 +93,8 @@ pub(crate) fn compile(
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let message = String::from_utf8_lossy(&output.stderr);
+    let message = cut(message.trim(), MESSAGE_BYTES_MAX).to_owned();
     let xcpu = rustix::process::Signal::XCPU.as_raw();
     match (output.status.code(), output.status.signal()) {
         (Some(code), _) if code == i32::from(REFUSED) => Err(CompileError::Refused(message)),
@@ -117,13 +123,21 @@ pub fn run_compiler() -> ExitCode {
 }
 
 fn limit() -> Result<(), io::Error> {
-    let soft_and_hard = |soft, hard| Rlimit {
-        current: Some(soft),
-        maximum: Some(hard),
+    // Lower limits of whoever started the host stay.
+    let at_most = |resource, soft: u64, hard: u64| {
+        let given = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let limit = Rlimit {
+            current: Some(soft.min(given)),
+            maximum: Some(hard.min(given)),
+        };
+        setrlimit(resource, limit)
     };
-    setrlimit(Resource::Cpu, soft_and_hard(CPU_SECONDS, CPU_SECONDS + 1))?;
-    setrlimit(Resource::Data, soft_and_hard(DATA_BYTES, DATA_BYTES))?;
-    setrlimit(Resource::Core, soft_and_hard(0, 0))?;
+    // The signal of the soft limit says that it was the time; the hard limit only kills.
+    let seconds = getrlimit(Resource::Cpu).maximum.unwrap_or(u64::MAX);
+    let soft = CPU_SECONDS.min(seconds.saturating_sub(1));
+    at_most(Resource::Cpu, soft, CPU_SECONDS + 1)?;
+    at_most(Resource::Data, DATA_BYTES, DATA_BYTES)?;
+    at_most(Resource::Core, 0, 0)?;
     Ok(())
 }
 
@@ -139,6 +153,12 @@ fn compile_stdin() -> Result<(), String> {
     let code = engine
         .precompile_component(&component)
         .map_err(|error| format!("{error:#}"))?;
+    if code.len() as u64 > CODE_BYTES_MAX {
+        return Err(format!(
+            "it becomes {} bytes of machine code, more than {CODE_BYTES_MAX}",
+            code.len()
+        ));
+    }
     io::stdout()
         .lock()
         .write_all(&code)

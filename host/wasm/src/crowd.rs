@@ -5,6 +5,7 @@
 //! the threads, and a backlog of slow events is worked off a few at a time instead of all at once and none in time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -18,6 +19,12 @@ const WAITING_PER_SLOT: usize = 2;
 
 /// The part of the host's instances that one component may hold, so that none takes them all.
 const SHARE_OF_INSTANCES: usize = 4;
+
+/// The part of the host's instances that may wait for their next attempt, all components together: the others are for
+/// those that have one.
+const SHARE_THAT_WAITS: usize = 2;
+/// Instances of one component that wait at most. More are alive only while more attempts run at once.
+const WAITING_MAX: usize = 16;
 
 /// The attempts of a component that did not end at their first poll.
 pub(crate) struct Crowd {
@@ -36,10 +43,11 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// The most that one component may have on a host with so many slots and instances.
-    pub(crate) fn max(slots: usize, instances: usize) -> Self {
+    /// The most that one component may have on a host with so many slots and instances, of which one of its own counts
+    /// for `weight`.
+    pub(crate) fn max(slots: usize, instances: usize, weight: usize) -> Self {
         Self {
-            pending: instances / SHARE_OF_INSTANCES,
+            pending: (instances / SHARE_OF_INSTANCES / weight).max(1),
             waiting: slots * WAITING_PER_SLOT,
         }
     }
@@ -110,6 +118,39 @@ pub(crate) struct Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.crowd.change(|load| *(self.which)(load) -= 1);
+    }
+}
+
+/// Instances that wait for their next attempt: a part of the host's, which its components share evenly, so that handlers
+/// without events do not hold what those with events need.
+pub(crate) struct Waiting {
+    instances_max: usize,
+    components: AtomicUsize,
+}
+
+impl Waiting {
+    /// For a host with so many instances, and no components yet.
+    pub(crate) fn new(instances: usize) -> Self {
+        Self {
+            instances_max: instances / SHARE_THAT_WAITS,
+            components: AtomicUsize::new(0),
+        }
+    }
+
+    /// One component more.
+    pub(crate) fn join(&self) {
+        self.components.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One component less.
+    pub(crate) fn leave(&self) {
+        self.components.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Instances of one component that may wait, of which each counts for `weight`.
+    pub(crate) fn share(&self, weight: usize) -> usize {
+        let components = self.components.load(Ordering::Relaxed).max(1);
+        (self.instances_max / components).min(WAITING_MAX) / weight
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::warn;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::crowd::Load;
+use crate::crowd::Waiting;
 use crate::host::{self, Host};
 use crate::ticker::Ticker;
 
@@ -28,6 +28,9 @@ const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 const INSTANCES_MAX: u32 = 2_000;
 /// Tried when the address space of the first does not exist (a low `ulimit -v`, a small virtual machine).
 const INSTANCES_FEW: u32 = 64;
+
+/// Most components have one table; what has more counts as several instances.
+pub(crate) const TABLES_PER_INSTANCE: u32 = 5;
 
 /// Where the sandbox keeps compiled code, how it compiles, and what it accepts.
 #[derive(Clone, Debug)]
@@ -91,8 +94,10 @@ pub(crate) struct Runtime {
     pub(crate) ticker: Ticker,
     /// Who has one may run on after its first tick.
     pub(crate) slots: Arc<Semaphore>,
-    /// What each component may have at work.
-    pub(crate) crowd_max: Load,
+    /// Live instances of all components.
+    pub(crate) instances: usize,
+    /// Those of them that wait.
+    pub(crate) waiting: Arc<Waiting>,
 }
 
 impl Sandbox {
@@ -111,13 +116,14 @@ impl Sandbox {
         let linker = host::linker(&engine).map_err(SandboxError::Engine)?;
         let ticker = Ticker::spawn(engine.clone()).map_err(SandboxError::Ticker)?;
         let engine_hash = hash(&engine);
-        let threads = config.threads.max(1);
+        let instances = instances as usize;
         let runtime = Arc::new(Runtime {
             engine,
             linker,
             ticker,
-            slots: Arc::new(Semaphore::new(threads)),
-            crowd_max: Load::max(threads, instances as usize),
+            slots: Arc::new(Semaphore::new(config.threads.max(1))),
+            instances,
+            waiting: Arc::new(Waiting::new(instances)),
         });
         Ok(Self {
             config,
@@ -175,9 +181,9 @@ fn pool(instances: u32, memory_bytes_ceiling: usize) -> PoolingAllocationConfig 
     const CORE_INSTANCES_PER_COMPONENT: u32 = 50;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances * 10)
+        .total_core_instances(instances * CORE_INSTANCES_PER_COMPONENT)
         .total_memories(instances)
-        .total_tables(instances * 5)
+        .total_tables(instances * TABLES_PER_INSTANCE)
         .total_stacks(instances)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT)

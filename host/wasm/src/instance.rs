@@ -8,6 +8,7 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use crate::bindings::{FullEventHandler, FullEventHandlerPre};
+use crate::crowd::Waiting;
 use crate::govern::Turn;
 use crate::host::{Host, Shared};
 use crate::ticker::Sweep;
@@ -16,8 +17,6 @@ use crate::ticker::Sweep;
 const HOSTCALL_FUEL: usize = 12 << 20;
 /// Live handles of the component model in one store.
 const COMPONENT_HANDLES_MAX: usize = 10_000;
-/// Instances of one component that wait. More are alive only while more attempts run at once.
-const IDLE_MAX: usize = 16;
 /// After this long without an event a component keeps no instance.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -63,14 +62,26 @@ impl Instance {
     }
 }
 
-/// Instances that wait, the last used first, so that the others cool down.
-#[derive(Default)]
+/// Instances of one component that wait, the last used first, so that the others cool down.
 pub(crate) struct Idle {
     instances: Mutex<Vec<Instance>>,
     used_ms: AtomicU64,
+    waiting: Arc<Waiting>,
+    weight: usize,
 }
 
 impl Idle {
+    /// Of a component of which each instance counts for `weight`.
+    pub(crate) fn new(waiting: Arc<Waiting>, weight: usize) -> Self {
+        waiting.join();
+        Self {
+            instances: Mutex::default(),
+            used_ms: AtomicU64::new(0),
+            waiting,
+            weight,
+        }
+    }
+
     pub(crate) fn take(&self) -> Option<Instance> {
         self.lock().pop()
     }
@@ -78,16 +89,22 @@ impl Idle {
     pub(crate) fn put(&self, instance: Instance, now: Duration) {
         self.used_ms.store(millis(now), Ordering::Relaxed);
         let mut instances = self.lock();
-        if instances.len() < IDLE_MAX {
-            instances.push(instance);
-        } else {
-            drop(instances);
-            drop(instance);
-        }
+        instances.push(instance);
+        let beyond = self.beyond_share(&mut instances);
+        drop(instances);
+        drop(beyond);
     }
 
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
+    }
+
+    /// Takes out the coldest of those that are more than the component's share; dropping them takes its time.
+    fn beyond_share(&self, instances: &mut Vec<Instance>) -> Vec<Instance> {
+        let beyond = instances
+            .len()
+            .saturating_sub(self.waiting.share(self.weight));
+        instances.drain(..beyond).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Instance>> {
@@ -100,11 +117,21 @@ impl Idle {
 
 impl Sweep for Idle {
     fn sweep(&self, now: Duration) {
-        if millis(now).saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= millis(IDLE_TIME_MAX)
-        {
-            let instances = std::mem::take(&mut *self.lock());
-            drop(instances);
-        }
+        let unused = millis(now).saturating_sub(self.used_ms.load(Ordering::Relaxed));
+        let mut instances = self.lock();
+        let swept = if unused >= millis(IDLE_TIME_MAX) {
+            std::mem::take(&mut *instances)
+        } else {
+            self.beyond_share(&mut instances)
+        };
+        drop(instances);
+        drop(swept);
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.waiting.leave();
     }
 }
 

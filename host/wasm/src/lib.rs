@@ -18,6 +18,7 @@ mod host;
 mod instance;
 mod limits;
 mod load;
+mod shape;
 mod ticker;
 mod trusted;
 mod wasi;

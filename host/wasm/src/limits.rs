@@ -25,6 +25,8 @@ pub struct Limits {
     pub emission_bytes_max: usize,
     /// Bytes of all emissions of an attempt together.
     pub emissions_bytes_max: usize,
+    /// Extension attributes of one emission.
+    pub extensions_max: usize,
     /// Bytes of log lines of an attempt; more is dropped, and one line says so.
     pub log_bytes_max: usize,
     /// Calls of Weir's interfaces and of WASI in an attempt.
@@ -49,6 +51,7 @@ impl Default for Limits {
             emissions_max: 1_000,
             emission_bytes_max: MIB,
             emissions_bytes_max: 8 * MIB,
+            extensions_max: 64,
             log_bytes_max: 64 * KIB,
             host_calls_max: 10_000,
             state_bytes_max: 256 * KIB,

@@ -8,12 +8,13 @@ use crate::attempt::Component;
 use crate::bindings::FullEventHandlerPre;
 use crate::cache::Entry;
 use crate::compile::{self, CompileError};
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, Load};
 use crate::describe::Description;
-use crate::engine::Sandbox;
+use crate::engine::{Sandbox, TABLES_PER_INSTANCE};
 use crate::host::Shared;
+use crate::instance::Idle;
 use crate::limits::{Grants, Isolation, Limits};
-use crate::trusted;
+use crate::{shape, trusted};
 
 /// What every handler exports.
 const HANDLER: &str = "weir:handler/handler@0.1.0";
@@ -78,6 +79,15 @@ pub enum LoadError {
         /// What it exports.
         found: String,
     },
+    /// It exports the handler's interface in another shape.
+    #[error(
+        "`{HANDLER}` is not the interface of the contract: {fault}. Build it against the world \
+         `weir:handler/event-handler@0.1.0`"
+    )]
+    Shape {
+        /// What is wrong with it.
+        fault: String,
+    },
     /// An import that needs a grant.
     #[error(
         "the component imports `{import}`, which is not granted. Either grant it (`{grant}` under [grants] in \
@@ -137,19 +147,27 @@ impl Sandbox {
             .instantiate_pre(&compiled)
             .map_err(LoadError::Link)?;
         let pre = FullEventHandlerPre::new(pre).map_err(LoadError::Link)?;
+        if let Some(fault) = shape::misfit(&compiled, HANDLER) {
+            return Err(LoadError::Shape { fault });
+        }
+        let weight = weight(&compiled);
+        let runtime = Arc::clone(&self.runtime);
+        let crowd_max = Load::max(self.config.threads.max(1), runtime.instances, weight);
         let shared = Arc::new(Shared {
             handler: Arc::clone(&options.handler),
             grants: options.grants.clone(),
             limits: options.limits.clone(),
             clock: Arc::clone(&self.runtime.ticker.clock),
-            crowd: Crowd::new(Arc::clone(&self.runtime.slots), self.runtime.crowd_max),
+            crowd: Crowd::new(Arc::clone(&runtime.slots), crowd_max),
         });
+        let idle = Idle::new(Arc::clone(&runtime.waiting), weight);
         Ok(Component::new(
             digest,
             pre,
             shared,
             options.isolation,
-            Arc::clone(&self.runtime),
+            idle,
+            runtime,
         ))
     }
 
@@ -204,20 +222,36 @@ impl Sandbox {
     }
 }
 
+/// How many of the pool's instances one of this component counts for: it may have several memories and tables.
+fn weight(compiled: &Compiled) -> usize {
+    compiled.resources_required().map_or(1, |needed| {
+        let memories = needed.num_memories as usize;
+        let tables = (needed.num_tables as usize).div_ceil(TABLES_PER_INSTANCE as usize);
+        memories.max(tables).max(1)
+    })
+}
+
 /// What [`Sandbox::load`] would refuse of a component with these imports and exports, all at once and without compiling
 /// it.
 #[must_use]
 pub fn check_description(found: &Description, grants: &Grants) -> Vec<LoadError> {
-    let world = (!found.exports.iter().any(|name| name == HANDLER)).then(|| LoadError::World {
-        found: if found.exports.is_empty() {
-            "nothing".to_owned()
-        } else {
-            format!("`{}`", found.exports.join("`, `"))
-        },
-    });
+    let exports: Vec<&str> = found.exports.iter().map(String::as_str).collect();
+    let world = (!exports.contains(&HANDLER)).then(|| world(&exports));
     let imports = found.imports.iter();
     let refused = imports.filter_map(|name| check_import(name, grants).err());
     world.into_iter().chain(refused).collect()
+}
+
+/// The refusal of a component with these exports; a few of them show which world it was built for.
+fn world(exports: &[&str]) -> LoadError {
+    const SHOWN_MAX: usize = 8;
+    let shown = &exports[..exports.len().min(SHOWN_MAX)];
+    let found = match exports.len() - shown.len() {
+        _ if exports.is_empty() => "nothing".to_owned(),
+        0 => format!("`{}`", shown.join("`, `")),
+        more => format!("`{}` and {more} more", shown.join("`, `")),
+    };
+    LoadError::World { found }
 }
 
 /// The handler must be exported; more exports are welcome (QuickJS adds `init`, Python `exports`). Every import must
@@ -225,17 +259,9 @@ pub fn check_description(found: &Description, grants: &Grants) -> Vec<LoadError>
 fn check_world(compiled: &Compiled, grants: &Grants) -> Result<(), LoadError> {
     let engine = compiled.engine();
     let ty = compiled.component_type();
-    let exports: Vec<String> = ty
-        .exports(engine)
-        .map(|(name, _)| format!("`{name}`"))
-        .collect();
-    if !exports.iter().any(|name| name.trim_matches('`') == HANDLER) {
-        let found = if exports.is_empty() {
-            "nothing".to_owned()
-        } else {
-            exports.join(", ")
-        };
-        return Err(LoadError::World { found });
+    let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
+    if !exports.contains(&HANDLER) {
+        return Err(world(&exports));
     }
     ty.imports(engine)
         .try_for_each(|(name, _)| check_import(name, grants))

@@ -26,11 +26,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::AppState;
 use super::access::Tenant;
 use super::ingress::{TENANT_DEFAULT, read_body};
 use super::problem::{Problem, json_response};
 use super::signals::View;
-use super::{AppState, HttpConfig};
 pub use handler::{Letters, Steer};
 
 /// What an operator can have done.
@@ -115,7 +115,7 @@ async fn back_up(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Backup { path } = read(&state.config, &headers, body).await?;
+    let Backup { path } = read(&state, &headers, body).await?;
     Ok(json_response(&state.admin.back_up(path).await?))
 }
 
@@ -125,11 +125,11 @@ async fn purge(subject: Subject, State(state): State<AppState>) -> Result<Respon
 
 /// The body of a request.
 async fn read<T: DeserializeOwned>(
-    config: &HttpConfig,
+    state: &AppState,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, Problem> {
-    let body = read_body(config, headers, body).await?;
+    let (body, _memory) = read_body(state, headers, body).await?;
     serde_json::from_slice(&body).map_err(|error| {
         Problem::malformed(format!("the body is not what this path takes: {error}"))
     })

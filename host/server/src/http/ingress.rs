@@ -3,6 +3,8 @@
 //! All events of a request are taken or none: they are decoded and checked together and go to the bus in one call,
 //! and the answer is sent when that call says that they are durable.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -13,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use weir_core::binding;
 use weir_core::emission::HOPS;
@@ -49,7 +52,7 @@ pub(super) async fn publish(
         return Err(Problem::own_topic(&topic));
     }
     let mode = mode(&headers)?;
-    let body = read_body(&state.config, &headers, body).await?;
+    let (body, _memory) = read_body(&state, &headers, body).await?;
     let events = decode(mode, &state.config, &headers, body)?;
     check_origin(&events)?;
     let events = own(events, &tenant)?;
@@ -186,12 +189,19 @@ fn mode(headers: &HeaderMap) -> Result<Mode, Problem> {
     }
 }
 
-/// The whole body, bounded in bytes and time.
+/// Bytes of a body that are nobody's business: small requests are taken however many large ones come in.
+const BODY_BYTES_FREE: usize = 64 << 10;
+
+/// What a body takes of the memory for all bodies; until the request is answered, since its events live as long.
+pub(super) type BodyMemory = Option<OwnedSemaphorePermit>;
+
+/// The whole body, bounded in bytes and time, and in what all bodies take together.
 pub(super) async fn read_body(
-    config: &HttpConfig,
+    state: &AppState,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Bytes, Problem> {
+) -> Result<(Bytes, BodyMemory), Problem> {
+    let config = &state.config;
     let too_large = || {
         Problem::too_large(
             format!("a body may have {} bytes", config.body_bytes_max),
@@ -204,43 +214,82 @@ pub(super) async fn read_body(
     if announced.is_some_and(|bytes| bytes > config.body_bytes_max) {
         return Err(too_large());
     }
-    match timeout(
-        config.request_timeout,
-        collect(body.into_data_stream(), config.body_bytes_max),
-    )
-    .await
-    {
-        Ok(Ok(Some(body))) => Ok(body),
-        Ok(Ok(None)) => Err(too_large()),
-        Ok(Err(error)) => Err(Problem::malformed(format!("the body broke off: {error}"))),
+    let collected = collect(
+        body.into_data_stream(),
+        config.body_bytes_max,
+        &state.body_bytes,
+    );
+    match timeout(config.request_timeout, collected).await {
+        Ok(Ok(whole)) => Ok(whole),
+        Ok(Err(Unread::TooLarge)) => Err(too_large()),
+        Ok(Err(Unread::NoMemory)) => Err(Problem::crowded(
+            "other requests with large bodies take all the memory that there is for them: send it again later, or \
+             in smaller parts",
+        )),
+        Ok(Err(Unread::Broken(error))) => {
+            Err(Problem::malformed(format!("the body broke off: {error}")))
+        }
         Err(_) => Err(Problem::slow_body(config.request_timeout.as_secs())),
     }
 }
 
-/// All bytes of a stream; none when there are more than allowed. A body of one piece is not copied.
+/// Why a body was not read to its end.
+enum Unread<E> {
+    TooLarge,
+    NoMemory,
+    Broken(E),
+}
+
+/// All bytes of a stream. A body of one piece is not copied.
 async fn collect<E>(
     mut stream: impl Stream<Item = Result<Bytes, E>> + Unpin,
     bytes_max: usize,
-) -> Result<Option<Bytes>, E> {
-    let Some(first) = stream.next().await.transpose()? else {
-        return Ok(Some(Bytes::new()));
-    };
-    if first.len() > bytes_max {
-        return Ok(None);
-    }
-    let Some(second) = stream.next().await.transpose()? else {
-        return Ok(Some(first));
-    };
-    let mut whole = BytesMut::from(first);
-    let mut next = Some(second);
-    while let Some(piece) = next {
-        if whole.len() + piece.len() > bytes_max {
-            return Ok(None);
+    shared: &Arc<Semaphore>,
+) -> Result<(Bytes, BodyMemory), Unread<E>> {
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    let mut memory = BodyMemory::None;
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(Unread::Broken)?;
+        let bytes = first.len().max(whole.len()) + piece.len();
+        if bytes > bytes_max {
+            return Err(Unread::TooLarge);
+        }
+        if !take(&mut memory, bytes.saturating_sub(BODY_BYTES_FREE), shared) {
+            return Err(Unread::NoMemory);
+        }
+        if first.is_empty() && whole.is_empty() {
+            first = piece;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.extend_from_slice(&first);
         }
         whole.extend_from_slice(&piece);
-        next = stream.next().await.transpose()?;
     }
-    Ok(Some(whole.freeze()))
+    let body = if whole.is_empty() {
+        first
+    } else {
+        whole.freeze()
+    };
+    Ok((body, memory))
+}
+
+/// Takes so many bytes of what is shared, those included that were taken before; false when that is more than is left.
+fn take(memory: &mut BodyMemory, bytes: usize, shared: &Arc<Semaphore>) -> bool {
+    let taken = memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+    let more = u32::try_from(bytes.saturating_sub(taken)).unwrap_or(u32::MAX);
+    if more == 0 {
+        return true;
+    }
+    let Ok(more) = Arc::clone(shared).try_acquire_many_owned(more) else {
+        return false;
+    };
+    match memory {
+        Some(memory) => memory.merge(more),
+        None => *memory = Some(more),
+    }
+    true
 }
 
 fn decode(
@@ -253,7 +302,17 @@ fn decode(
         Mode::Binary => cloudevents::from_http(headers, body)
             .map(|event| vec![event])
             .map_err(|e| DecodeError::Events(vec![(0, e)])),
-        Mode::Structured => cloudevents::from_structured(&body).map(|event| vec![event]),
+        Mode::Structured => cloudevents::from_structured(&body).and_then(|event| {
+            // Whatever stands before the host may have decided by the headers what the host takes from the body.
+            cloudevents::check_headers(headers, &event)
+                .map(|()| vec![event])
+                .map_err(|error| DecodeError::Events(vec![(0, error)]))
+        }),
+        Mode::Batched if cloudevents::has_attributes(headers) => {
+            return Err(Problem::malformed(
+                "ce- headers are attributes of one event, and a batch has several: send it without",
+            ));
+        }
         Mode::Batched => cloudevents::from_batch(&body, config.batch_events_max),
     };
     decoded.map_err(|error| {

@@ -222,6 +222,14 @@ impl Problem {
         }
     }
 
+    /// As `busy`, for a request of which not all was read.
+    pub(super) fn crowded(detail: impl Into<String>) -> Self {
+        Self {
+            close: true,
+            ..Self::busy(detail)
+        }
+    }
+
     pub(super) fn unavailable(code: &'static str, detail: String) -> Self {
         let title = "the host cannot do this at present";
         Self {

@@ -10,7 +10,7 @@ fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
 
 /// On a host with one slot.
 fn crowd(instances: usize) -> Crowd {
-    Crowd::new(Arc::new(Semaphore::new(1)), Load::max(1, instances))
+    Crowd::new(Arc::new(Semaphore::new(1)), Load::max(1, instances, 1))
 }
 
 #[tokio::test]
@@ -58,4 +58,30 @@ async fn a_component_with_more_than_a_few_that_wait_for_a_slot_is_full_until_one
     assert!(!crowd.is_full());
     assert!(!is_pending(&mut relieved));
     drop(waiting);
+}
+
+#[test]
+fn components_share_half_of_the_instances_evenly_while_they_wait() {
+    let waiting = Waiting::new(2_000);
+    let mut components = 0;
+    for (count, share) in [(1, 16), (62, 16), (100, 10), (1_000, 1), (1_001, 0)] {
+        while components < count {
+            waiting.join();
+            components += 1;
+        }
+        assert_eq!(waiting.share(1), share, "of {count}");
+        assert!(count * share <= 1_000, "{count} hold more than half");
+    }
+    for _ in 0..1_000 {
+        waiting.leave();
+    }
+    assert_eq!(waiting.share(1), 16);
+    assert_eq!(waiting.share(10), 1, "one with ten memories counts for ten");
+}
+
+#[test]
+fn a_component_with_many_memories_may_hold_fewer_instances() {
+    assert_eq!(Load::max(2, 2_000, 1).pending, 500);
+    assert_eq!(Load::max(2, 2_000, 10).pending, 50);
+    assert_eq!(Load::max(2, 64, 50).pending, 1);
 }

@@ -20,7 +20,7 @@ fn shared(wall: Duration) -> Shared {
             ..Limits::default()
         },
         clock: Arc::new(Clock::default()),
-        crowd: Crowd::new(Arc::new(Semaphore::new(1)), Load::max(1, 100)),
+        crowd: Crowd::new(Arc::new(Semaphore::new(1)), Load::max(1, 100, 1)),
     }
 }
 

@@ -97,15 +97,11 @@ impl LogSink {
     }
 
     fn write_line(&self, state: &mut State, level: Level, message: &str, fields: &str) {
-        if state.dropping {
+        let bytes = message.len() + fields.len();
+        if !self.takes(state, bytes) {
             return;
         }
-        state.used_bytes += LINE_BYTES + message.len() + fields.len();
-        if state.used_bytes > self.bytes_max {
-            state.dropping = true;
-            tracing::warn!(target: TARGET, handler = %self.handler, "log limit of the attempt reached, lines are dropped");
-            return;
-        }
+        state.used_bytes += LINE_BYTES + bytes;
         let (handler, message) = (&*self.handler, one_line(message));
         match level {
             Level::Trace => tracing::trace!(target: TARGET, handler, fields, "{message}"),
@@ -114,6 +110,15 @@ impl LogSink {
             Level::Warn => tracing::warn!(target: TARGET, handler, fields, "{message}"),
             Level::Error => tracing::error!(target: TARGET, handler, fields, "{message}"),
         }
+    }
+
+    /// Whether the attempt may write a line of so many bytes. The first that it may not is the last of the attempt.
+    fn takes(&self, state: &mut State, bytes: usize) -> bool {
+        if !state.dropping && state.used_bytes + LINE_BYTES + bytes > self.bytes_max {
+            state.dropping = true;
+            tracing::warn!(target: TARGET, handler = %self.handler, "log limit of the attempt reached, lines are dropped");
+        }
+        !state.dropping
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,14 +135,20 @@ impl log::Host for Host {
         fields: Vec<(String, String)>,
     ) -> wasmtime::Result<()> {
         self.call()?;
+        let bytes = fields.iter().map(|(name, value)| name.len() + value.len());
+        let bytes = message.len() + bytes.sum::<usize>();
+        let state = &mut *self.log.lock();
+        // What will be dropped is not formatted first.
+        if !self.log.takes(state, bytes) {
+            return Ok(());
+        }
         let mut line = String::new();
         for (name, value) in &fields {
             let space = if line.is_empty() { "" } else { " " };
             // Writing to a string cannot fail.
             let _ = write!(line, "{space}{}={value:?}", one_line(name));
         }
-        self.log
-            .write_line(&mut self.log.lock(), level, &message, &line);
+        self.log.write_line(state, level, &message, &line);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::guests::{self, component};
 use crate::{Fixture, THREADS, attempt, done};
 
 /// Runs so many attempts at once.
-fn spawn(component: &Component, count: usize) -> JoinSet<weir_core::event::Outcome> {
+pub(crate) fn spawn(component: &Component, count: usize) -> JoinSet<weir_core::event::Outcome> {
     let mut attempts = JoinSet::new();
     for _ in 0..count {
         let component = component.clone();

@@ -3,6 +3,8 @@
 //! The exported function takes one flattened event. It has 16 flat parameters at most; an event has more, so it arrives
 //! as one pointer. Its result does not fit either and is returned as a pointer too.
 
+mod wasi;
+
 use std::path::Path;
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -14,40 +16,70 @@ const EXPORT: &str = "weir:handler/handler@0.1.0#handle";
 /// Where `handle` may put its result: within the first page, below the heap.
 pub(crate) const RESULT: u32 = 1_024;
 
-/// As much of WASI as a guest needs that prints, in its oldest version.
-const WASI_IO: &str = "package wasi:io@0.2.0;
-    interface error { resource error; }
-    interface streams {
-        use error.{error};
-        variant stream-error { last-operation-failed(error), closed }
-        resource output-stream {
-            blocking-write-and-flush: func(contents: list<u8>) -> result<_, stream-error>;
-        }
-    }";
-const WASI_CLI: &str = "package wasi:cli@0.2.0;
-    interface stdout { use wasi:io/streams@0.2.0.{output-stream}; get-stdout: func() -> output-stream; }
-    interface stderr { use wasi:io/streams@0.2.0.{output-stream}; get-stderr: func() -> output-stream; }";
+/// What every guest is built against.
+const BASE: &str = "include weir:handler/event-handler@0.1.0;";
 
-/// A core module whose `handle` has this body (`$event` is the event's address), with embedded metadata.
-///
-/// Memory starts with two pages; `cabi_realloc` bumps from the second and never frees.
-pub(crate) fn core_module(imports: &str, body: &str, world: &str) -> Vec<u8> {
-    let text = format!(
-        r#"(module $guest
+/// Bumps from the second page and never frees.
+const REALLOC: &str = r#"
+    (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 15)) (i32.const -16)))
+    (global.set $heap (i32.add (local.get $at) (local.get $size)))
+    (block $enough
+        (br_if $enough (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
+        (br_if $enough (i32.ne (i32.const -1) (memory.grow
+            (i32.add (i32.const 1) (i32.shr_u (local.get $size) (i32.const 16))))))
+        unreachable)
+    (local.get $at)"#;
+
+/// A core module, part by part; what is not replaced is honest.
+#[derive(Clone, Copy)]
+pub(crate) struct Guest<'a> {
+    /// Imports of the core module.
+    pub(crate) imports: &'a str,
+    /// What the world has beside the handler.
+    pub(crate) world: &'a str,
+    /// Size of the memory, in pages.
+    pub(crate) memory: &'a str,
+    /// Body of `cabi_realloc`: `$size` and `$align` are its parameters, `$at` a local.
+    pub(crate) realloc: &'a str,
+    /// More fields of the module.
+    pub(crate) fields: &'a str,
+    /// Body of `handle`: `$event` is the event's address, `$i` and `$stream` are locals.
+    pub(crate) body: &'a str,
+}
+
+impl Default for Guest<'_> {
+    fn default() -> Self {
+        Self {
+            imports: "",
+            world: "",
+            memory: "2",
+            realloc: REALLOC,
+            fields: "",
+            body: IGNORE,
+        }
+    }
+}
+
+impl Guest<'_> {
+    /// The core module, with the metadata that toolchains embed.
+    pub(crate) fn module(&self) -> Vec<u8> {
+        let Self {
+            imports,
+            memory,
+            realloc,
+            fields,
+            body,
+            ..
+        } = self;
+        let text = format!(
+            r#"(module $guest
             {imports}
-            (memory (export "memory") 2)
+            (memory (export "memory") {memory})
             (global $heap (mut i32) (i32.const 65536))
-            (func (export "cabi_realloc") (param $old i32) (param $old_size i32) (param $align i32) (param $size i32)
-                (result i32)
+            (func $realloc (export "cabi_realloc")
+                (param $old i32) (param $old_size i32) (param $align i32) (param $size i32) (result i32)
                 (local $at i32)
-                (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 15)) (i32.const -16)))
-                (global.set $heap (i32.add (local.get $at) (local.get $size)))
-                (block $enough
-                    (br_if $enough (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
-                    (br_if $enough (i32.ne (i32.const -1) (memory.grow
-                        (i32.add (i32.const 1) (i32.shr_u (local.get $size) (i32.const 16))))))
-                    unreachable)
-                (local.get $at))
+                {realloc})
             (global $calls (mut i32) (i32.const 0))
             (func $recurse (param i32) (result i32)
                 (i32.add (call $recurse (i32.add (local.get 0) (i32.const 1))) (i32.const 1)))
@@ -57,27 +89,51 @@ pub(crate) fn core_module(imports: &str, body: &str, world: &str) -> Vec<u8> {
                 (i32.store8 (i32.const {RESULT}) (i32.const 0))
                 (i64.store offset=8 (i32.const {RESULT}) (i64.const 0))
                 (i32.const {RESULT}))
+            {fields}
             (func $handle (export "{EXPORT}") (param $event i32) (result i32) (local $i i32) (local $stream i32)
                 {body})
         )"#
-    );
-    let mut module = wat::parse_str(text).unwrap();
+        );
+        let mut module = wat::parse_str(text).unwrap();
+        let world = format!("{BASE} {}", self.world);
+        embed(&mut module, &world);
+        module
+    }
+
+    /// The component.
+    pub(crate) fn component(&self) -> Vec<u8> {
+        encode(&self.module())
+    }
+}
+
+/// Puts the metadata of this world into a module.
+fn embed(module: &mut Vec<u8>, world: &str) {
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/0.1.0");
-    let (package, _) = resolve.push_dir(&wit).unwrap();
-    resolve.push_str("io.wit", WASI_IO).unwrap();
-    resolve.push_str("cli.wit", WASI_CLI).unwrap();
+    resolve.push_dir(&wit).unwrap();
+    for package in wasi::PACKAGES {
+        resolve.push_str("wasi.wit", package).unwrap();
+    }
     let test = format!("package test:guest;\nworld guest {{ {world} }}");
     let guest = resolve.push_str("guest.wit", &test).unwrap();
     let world = resolve.select_world(&[guest], Some("guest")).unwrap();
-    assert_ne!(package, guest);
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    module
+    embed_component_metadata(module, &resolve, world, StringEncoding::UTF8).unwrap();
+}
+
+/// A core module whose `handle` has this body, with embedded metadata.
+pub(crate) fn core_module(imports: &str, body: &str, world: &str) -> Vec<u8> {
+    Guest {
+        imports,
+        body,
+        world,
+        ..Guest::default()
+    }
+    .module()
 }
 
 /// A component whose `handle` has this body and which imports nothing that needs a grant.
 pub(crate) fn component(body: &str) -> Vec<u8> {
-    component_with("", body, "include weir:handler/event-handler@0.1.0;")
+    component_with("", body, "")
 }
 
 pub(crate) fn component_with(imports: &str, body: &str, world: &str) -> Vec<u8> {
@@ -206,7 +262,7 @@ pub(crate) fn stateful(body: &str) -> Vec<u8> {
            (import "weir:handler/state@0.1.0" "set" (func $set (param i32 i32 i32 i32 i32 i64)))
            (import "weir:handler/state@0.1.0" "remove" (func $remove (param i32 i32)))"#,
         body,
-        "include weir:handler/event-handler@0.1.0; import weir:handler/state@0.1.0;",
+        "import weir:handler/state@0.1.0;",
     )
 }
 
@@ -278,7 +334,7 @@ pub(crate) fn timed(body: &str) -> Vec<u8> {
            (import "weir:handler/timers@0.1.0" "set-at" (func $at (param i32 i32 i64 i32 i32 i32)))
            (import "weir:handler/timers@0.1.0" "cancel" (func $cancel (param i32 i32)))"#,
         body,
-        "include weir:handler/event-handler@0.1.0; import weir:handler/timers@0.1.0;",
+        "import weir:handler/timers@0.1.0;",
     )
 }
 
@@ -329,7 +385,7 @@ pub(crate) fn printing(body: &str) -> Vec<u8> {
            (import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush"
                (func $print (param i32 i32 i32 i32)))"#,
         body,
-        "include weir:handler/event-handler@0.1.0; import wasi:cli/stdout@0.2.0; import wasi:cli/stderr@0.2.0;",
+        "import wasi:cli/stdout@0.2.0; import wasi:cli/stderr@0.2.0;",
     )
 }
 
@@ -356,4 +412,85 @@ pub(crate) fn print_often(times: u32, bytes: u32) -> String {
             (br_if $again (i32.lt_u (local.get $i) (i32.const {times}))))
         (call $ok_empty)"
     )
+}
+
+/// An honest handler whose clean-up after the call (its post-return function) has this body.
+pub(crate) fn with_clean_up(body: &str) -> Vec<u8> {
+    with_clean_up_and("", body)
+}
+
+/// The same with imports.
+pub(crate) fn with_clean_up_and(imports: &str, body: &str) -> Vec<u8> {
+    let fields = format!(r#"(func (export "cabi_post_{EXPORT}") (param i32) {body})"#);
+    Guest {
+        imports,
+        fields: &fields,
+        ..Guest::default()
+    }
+    .component()
+}
+
+/// Puts a pattern of one emission at 2,048: zeroes, and what `stores` writes there.
+fn emission(stores: &str) -> String {
+    format!("(memory.fill (i32.const 2048) (i32.const 0) (i32.const 128)) {stores}")
+}
+
+/// Returns this many emissions from this address on.
+pub(crate) fn return_list(at: u32, count: u32) -> String {
+    format!(
+        "(i32.store8 (i32.const {RESULT}) (i32.const 0))
+         (i32.store offset=8 (i32.const {RESULT}) (i32.const {at}))
+         (i32.store offset=12 (i32.const {RESULT}) (i32.const {count}))
+         (i32.const {RESULT})"
+    )
+}
+
+/// Emits one event of which these stores, relative to 2,048, write the parts; see [`echo`] for the places.
+pub(crate) fn emit(stores: &str) -> String {
+    format!("{} {}", emission(stores), return_list(2_048, 1))
+}
+
+/// Emits one event with so many extensions, all of one name or each of its own.
+pub(crate) fn emit_extensions(count: u32) -> String {
+    // Names of four letters at 131,072; then (name, value) pairs of addresses and lengths at 1 MiB, values empty.
+    format!(
+        "(drop (memory.grow (i32.const 32)))
+        (loop $again
+            (i32.store (i32.add (i32.const 131072) (i32.shl (local.get $i) (i32.const 2)))
+                (i32.add (i32.const 0x61616161)
+                    (i32.or (i32.and (local.get $i) (i32.const 15))
+                    (i32.or (i32.shl (i32.and (i32.shr_u (local.get $i) (i32.const 4)) (i32.const 15)) (i32.const 8))
+                    (i32.or (i32.shl (i32.and (i32.shr_u (local.get $i) (i32.const 8)) (i32.const 15)) (i32.const 16))
+                            (i32.shl (i32.and (i32.shr_u (local.get $i) (i32.const 12)) (i32.const 15)) (i32.const 24)))))))
+            (i32.store (i32.add (i32.const 1048576) (i32.shl (local.get $i) (i32.const 4)))
+                (i32.add (i32.const 131072) (i32.shl (local.get $i) (i32.const 2))))
+            (i32.store offset=4 (i32.add (i32.const 1048576) (i32.shl (local.get $i) (i32.const 4))) (i32.const 4))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $i) (i32.const {count}))))
+        {}",
+        emit(&format!(
+            "(i32.store (i32.const {}) (i32.const 1048576)) (i32.store (i32.const {}) (i32.const {count}))",
+            2_048 + 92,
+            2_048 + 96
+        ))
+    )
+}
+
+/// A guest that can sleep: `$nap` takes nanoseconds.
+pub(crate) fn sleepy(body: &str) -> Vec<u8> {
+    Guest {
+        imports: r#"(import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+            (import "wasi:io/poll@0.2.0" "[resource-drop]pollable" (func $drop (param i32)))
+            (import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
+            (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration"
+                (func $subscribe (param i64) (result i32)))"#,
+        world: "import wasi:io/poll@0.2.0; import wasi:clocks/monotonic-clock@0.2.0;",
+        fields: "(func $nap (param i64) (local $pollable i32)
+            (local.set $pollable (call $subscribe (local.get 0)))
+            (call $block (local.get $pollable))
+            (call $drop (local.get $pollable)))",
+        body,
+        ..Guest::default()
+    }
+    .component()
 }

@@ -9,8 +9,6 @@ use weir_wasm::{LoadError, describe};
 use crate::guests::{self, component, component_with, core_module, encode};
 use crate::{Fixture, attempt, config, done};
 
-const BASE: &str = "include weir:handler/event-handler@0.1.0;";
-
 #[track_caller]
 fn refused(result: Result<weir_wasm::Component, LoadError>, words: &[&str]) -> LoadError {
     let error = result.err().expect("it should have been refused");
@@ -29,7 +27,7 @@ fn refused(result: Result<weir_wasm::Component, LoadError>, words: &[&str]) -> L
 #[tokio::test]
 async fn a_core_module_with_metadata_is_accepted_under_the_digest_of_its_file() {
     let fixture = Fixture::new();
-    let module = core_module("", &guests::echo(), BASE);
+    let module = core_module("", &guests::echo(), "");
     let component = fixture.load(module.clone()).await.unwrap();
     assert_eq!(component.digest(), blake3::hash(&module).to_hex().as_str());
     assert_eq!(done(component.call(attempt()).await).emissions.len(), 1);
@@ -148,7 +146,7 @@ async fn an_import_that_is_not_offered_or_unknown_is_refused_by_name() {
     let unknown = component_with(
         r#"(import "$root" "mystery" (func))"#,
         guests::IGNORE,
-        &format!("{BASE} import mystery: func();"),
+        "import mystery: func();",
     );
     refused(fixture.load(unknown).await, &["`mystery`", "does not know"]);
 }
@@ -257,7 +255,7 @@ async fn code_of_another_component_or_key_is_not_run() {
 
 #[test]
 fn a_file_is_described_without_running_it() {
-    let module = core_module("", guests::IGNORE, BASE);
+    let module = core_module("", guests::IGNORE, "");
     let description = describe(&module).unwrap();
     assert!(description.core_module);
     assert_eq!(description.exports, ["weir:handler/handler@0.1.0"]);

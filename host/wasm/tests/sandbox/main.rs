@@ -8,6 +8,7 @@
 mod behaviour;
 mod fairness;
 mod guests;
+mod hostile;
 mod interfaces;
 mod lines;
 mod loading;

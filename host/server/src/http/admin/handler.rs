@@ -285,7 +285,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Asked<T> {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let subject = Subject::from_request_parts(&mut parts, state).await?;
-        let asked = read(&state.config, &parts.headers, body).await?;
+        let asked = read(state, &parts.headers, body).await?;
         Ok(Self(subject, asked))
     }
 }

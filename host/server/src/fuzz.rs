@@ -1,0 +1,172 @@
+//! What must hold for any bytes that come from outside: nothing panics, and what is taken can be told again.
+//!
+//! One function for each door. The fuzzer in `fuzz/` calls them, and so do tests, with the seeds that it starts from and
+//! mutations of them.
+
+use std::path::Path;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use weir_core::binding;
+use weir_core::event::{Event, Record};
+
+use crate::cloudevents;
+use crate::config::Config;
+use crate::manifest::Manifest;
+
+/// Events of one request.
+const BATCH_EVENTS_MAX: usize = 100;
+
+/// Takes bytes in at one door.
+pub type Door = fn(&[u8]);
+
+/// All doors by name.
+pub const DOORS: [(&str, Door); 7] = [
+    ("structured", structured),
+    ("batch", batch),
+    ("binary", binary),
+    ("record", record),
+    ("config", config),
+    ("manifest", manifest),
+    ("component", component),
+];
+
+/// A request in the structured mode.
+pub fn structured(bytes: &[u8]) {
+    let body = Bytes::copy_from_slice(bytes);
+    if let Ok(event) = cloudevents::from_structured(&body) {
+        survives(&event);
+        assert_eq!(
+            on_one_line(in_json(&event)),
+            on_one_line(event),
+            "told in JSON"
+        );
+    }
+}
+
+/// A batch.
+pub fn batch(bytes: &[u8]) {
+    let body = Bytes::copy_from_slice(bytes);
+    let Ok(events) = cloudevents::from_batch(&body, BATCH_EVENTS_MAX) else {
+        return;
+    };
+    assert!(events.len() <= BATCH_EVENTS_MAX, "{}", events.len());
+    events.iter().for_each(survives);
+}
+
+/// A request in the binary mode: lines of `name: value`, an empty one, and the body.
+pub fn binary(bytes: &[u8]) {
+    let (lines, body) = head_and_body(bytes);
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        {
+            headers.append(name, value);
+        }
+    }
+    if let Ok(event) = cloudevents::from_http(&headers, Bytes::copy_from_slice(body)) {
+        survives(&event);
+    }
+    let structured = cloudevents::from_structured(&Bytes::copy_from_slice(body));
+    if let Ok(event) = structured {
+        // Either answer is right; that there is one is what counts.
+        let _agrees = cloudevents::check_headers(&headers, &event).is_ok();
+    }
+}
+
+/// A record of a bus: as `binary`.
+pub fn record(bytes: &[u8]) {
+    let (lines, body) = head_and_body(bytes);
+    let headers = lines.filter_map(|(name, value)| {
+        let name = std::str::from_utf8(name).ok()?;
+        Some((binding::header_name(name), Bytes::copy_from_slice(value)))
+    });
+    let record = Record {
+        key: None,
+        value: (!body.is_empty()).then(|| Bytes::copy_from_slice(body)),
+        headers: headers.collect(),
+        timestamp_ms: 0,
+    };
+    if let Ok(event) = binding::from_record(&record) {
+        let again = binding::to_record(event.clone(), None, 0);
+        assert_eq!(binding::from_record(&again), Ok(event), "as a record");
+    }
+}
+
+/// `weir.toml`.
+pub fn config(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        explained(Config::parse(Path::new("weir.toml"), text).err());
+    }
+}
+
+/// `handler.toml`.
+pub fn manifest(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let file = Path::new("handler.toml");
+        explained(Manifest::parse(file, text, &Config::default()).err());
+    }
+}
+
+/// The file of a component, as far as it is read without compiling it.
+pub fn component(bytes: &[u8]) {
+    if let Ok(found) = weir_wasm::describe(bytes) {
+        let refused = weir_wasm::check_description(&found, &weir_wasm::Grants::default());
+        assert!(refused.iter().all(|error| !error.to_string().is_empty()));
+    }
+}
+
+/// An event that was taken is the same after it has been a record.
+fn survives(event: &Event) {
+    assert!(!event.id.is_empty() && !event.source.is_empty() && !event.ty.is_empty());
+    let record = binding::to_record(event.clone(), None, 0);
+    assert_eq!(
+        binding::from_record(&record).as_ref(),
+        Ok(event),
+        "as a record"
+    );
+}
+
+fn in_json(event: &Event) -> Event {
+    let json = cloudevents::to_json(event).get().to_owned();
+    cloudevents::from_structured(&Bytes::from(json)).expect("what the host tells is valid")
+}
+
+/// What the host tells stands on one line: line ends between the parts of JSON data become spaces.
+fn on_one_line(event: Event) -> Event {
+    let line = |data: Bytes| -> Bytes {
+        data.iter()
+            .map(|byte| if b"\r\n".contains(byte) { b' ' } else { *byte })
+            .collect()
+    };
+    Event {
+        data: event.data.map(line),
+        ..event
+    }
+}
+
+/// A file is refused with a reason for each fault.
+fn explained(faults: Option<crate::config::Faults>) {
+    for fault in faults.into_iter().flat_map(|faults| faults.0) {
+        assert!(!fault.message.is_empty(), "{fault:?}");
+    }
+}
+
+type Line<'a> = (&'a [u8], &'a [u8]);
+
+fn head_and_body(bytes: &[u8]) -> (impl Iterator<Item = Line<'_>>, &[u8]) {
+    let end = bytes.windows(2).position(|pair| pair == b"\n\n");
+    let (head, body) = match end {
+        Some(end) => (&bytes[..end], &bytes[end + 2..]),
+        None => (bytes, &[][..]),
+    };
+    let lines = head.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    });
+    (lines, body)
+}
+
+#[cfg(test)]
+mod tests;
