@@ -251,14 +251,14 @@ impl Host {
         wait::until("the host to drain", DRAIN, || Ok(self.child.try_wait()?))
     }
 
-<<<<<<< HEAD
     /// How the process ended; none while it runs.
     ///
     /// # Errors
     /// The process could not be asked for.
     pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
-=======
+    }
+
     /// Bytes of memory that the process has at this moment.
     ///
     /// # Errors
@@ -271,7 +271,6 @@ impl Host {
             value.parse::<u64>().ok()
         });
         Ok(kib.with_context(|| format!("no VmRSS in {file}"))? << 10)
->>>>>>> main
     }
 
     /// Whether the process is there.

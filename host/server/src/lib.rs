@@ -14,12 +14,9 @@ pub mod config;
 pub mod data_dir;
 mod dev;
 pub mod embedded;
-<<<<<<< HEAD
 mod fail;
-=======
 #[doc(hidden)]
 pub mod fuzz;
->>>>>>> main
 pub mod handlers;
 pub mod http;
 pub mod jobs;
