@@ -76,7 +76,7 @@ impl Place {
         let address = free_address()?;
         let handlers = serde_json::to_string(handlers)?;
         let text = format!(
-            "environment = \"{environment}\"\nhandlers = {handlers}\n[http]\nlisten = \"{address}\"\n{config}"
+            "handlers = {handlers}\nenvironment = \"{environment}\"\n[http]\nlisten = \"{address}\"\n{config}"
         );
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(folder.join("weir.toml"), text))
