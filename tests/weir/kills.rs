@@ -1,9 +1,10 @@
-//! SIGKILL at random moments: nothing lost, nothing doubled, every customer's purchases in order (I1, I2, I3, I5, I6).
+//! SIGKILL at random moments and at every step of a commit: nothing lost, nothing doubled, every customer's purchases in order (I1, I2, I3, I5, I6).
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use weir_tests::chaos;
 use weir_tests::publisher::Publisher;
 use weir_tests::purchases::{self, INVOICES, NOTIFICATIONS, PAYMENTS, Totals, dollars};
 use weir_tests::random::Random;
@@ -48,6 +49,20 @@ fn cdnow_log_published_twice_through_five_kills_comes_to_the_right_totals() {
     ];
     assert_eq!(right.best(), best);
     survive(lines, &right, 256);
+}
+
+/// The same that `cargo xtask chaos` does, with fewer kills: half of them at each place of a commit, half at any moment.
+#[test]
+fn twenty_kills_at_every_commit_boundary_leave_each_accepted_event_one_effect() {
+    let scratch = Scratch::new(&["billing", "notification"], "");
+    let seed = seed();
+    eprintln!("{SEED}={seed}");
+    let report = chaos::run(&scratch.place, 20, seed, |_, _, _| {}).unwrap();
+    eprintln!("{report}");
+    for place in chaos::PLACES {
+        assert_eq!(report.kills().get(place), Some(&1), "{place}");
+    }
+    assert!(report.accepted() > 100, "{}", report.accepted());
 }
 
 /// Publishes `lines` twice, kills the host in between, and compares what both handlers emitted.
