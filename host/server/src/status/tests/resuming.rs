@@ -225,13 +225,15 @@ async fn a_drain_whose_commit_does_not_end_is_abandoned() {
     });
     let stop = CancellationToken::new();
     let reader = host.store.reader(TOPIC, PARTITION, 0).unwrap();
-    let served = tokio::spawn(host.serve(ledger, reader, stop.clone()));
-    until(|| !host.alarms().is_empty()).await;
-    stop.cancel();
-    tokio::time::timeout(PATIENCE, served)
+    let served = host.serve(ledger, reader, stop.clone());
+    let stopping = async {
+        until(|| !host.alarms().is_empty()).await;
+        stop.cancel();
+    };
+    let both = async { tokio::join!(served, stopping) };
+    tokio::time::timeout(PATIENCE, both)
         .await
-        .expect("it does not wait for a ledger that is gone")
-        .unwrap();
+        .expect("it does not wait for a ledger that is gone");
     let restored = host
         .store
         .restore(&host.deployment.scope, PARTITION, inbox::Config::default());
