@@ -136,7 +136,11 @@ impl Pass for Gate {
     }
 
     fn park(&mut self, partition: u32, bytes: u64) -> u64 {
-        self.parked.insert(partition, bytes);
+        if bytes == 0 {
+            self.parked.remove(&partition);
+        } else {
+            self.parked.insert(partition, bytes);
+        }
         self.parked.values().sum()
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use crate::breaker::Ticket;
 use crate::time::Millis;
 use crate::unit::{ItemId, Restore};
 
@@ -23,6 +24,17 @@ pub(super) struct Suspects {
     /// Those that ran alone and ended.
     cleared: HashSet<ItemId>,
     running: Option<ItemId>,
+    waiting: Option<Waiting>,
+}
+
+/// A suspect that may start as soon as its mark is durable.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) item: ItemId,
+    /// None for a fallback.
+    pub(super) ticket: Option<Ticket>,
+    /// Whether the gate was open then.
+    pub(super) open: bool,
 }
 
 impl Suspects {
@@ -62,6 +74,25 @@ impl Suspects {
                 self.due_until.is_some_and(|until| due <= until)
             }
         }
+    }
+
+    /// A suspect has its permit and asks for its mark.
+    pub(super) fn wait(&mut self, one: Waiting) {
+        self.waiting = Some(one);
+    }
+
+    /// Whether this item has its permit and waits for its mark.
+    pub(super) fn waits(&self, item: ItemId) -> bool {
+        self.waiting.as_ref().is_some_and(|one| one.item == item)
+    }
+
+    /// Whether it got its permit while the gate was open: as a probe, or for the fallback.
+    pub(super) fn passed_open_gate(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|one| one.open)
+    }
+
+    pub(super) fn take_waiting(&mut self) -> Option<Waiting> {
+        self.waiting.take()
     }
 
     /// True while a suspect runs: nothing else may start.
