@@ -50,6 +50,7 @@ use crate::unit::{
 };
 
 pub use self::action::{Action, Attempt, AttemptId, Decoded, Load, Loaded};
+pub use self::admission::tenant;
 pub use self::config::{Config, Limits, OnDead, Ordering};
 pub use self::gauges::{Counts, Gauges};
 pub use self::lane::StagedState;

@@ -2,10 +2,10 @@
 //!
 //! | operation | embedded store | Kafka |
 //! |---|---|---|
-//! | [`Ledger::restore`] | reads cursor, attempts, inbox blocks, parked sequences, the first timers | waits for stable offsets, restores the changelog to the high watermark |
+//! | [`Ledger::restore`] | waits until no unit of the partition is queued, reads cursor, attempts, inbox blocks, parked sequences, the first timers | waits for stable offsets, restores the changelog to the high watermark |
 //! | [`Ledger::lost_positions`] | compares cursors with the logs, and the topics' numbers with those of [`Ledger::begin`] | the same of committed offsets and topic ids |
 //! | [`Ledger::commit`] | joins the next group: one batch, one sync | one transaction; an unknown outcome is resolved by unit number before it answers |
-//! | [`Ledger::state`], [`Ledger::timer`], [`Ledger::letter`], [`Ledger::last_death`] | a point read | a point read of the local copy of the changelog |
+//! | [`Ledger::state`], [`Ledger::timer`], [`Ledger::letter`], [`Ledger::last_death`], [`Ledger::parked_sequence`] | a point read | a point read of the local copy of the changelog |
 //! | [`Ledger::state_names`], [`Ledger::timer_names`], [`Ledger::state_bytes`] | a scan of the sequence's names | the same of the local copy |
 //! | [`Ledger::marked`] | a scan of the inbox blocks of these units | the same of the local copy |
 //! | [`Ledger::timers`] | a scan by due time | the same of the local copy |
@@ -120,8 +120,9 @@ pub struct LedgerError {
 
 /// A ledger: commits units of work and gives them back.
 pub trait Ledger: Send + Sync + 'static {
-    /// What was committed for this partition; the start of the topics where nothing was. The inbox is read within
-    /// `window`, so that it is at no time in memory as a whole.
+    /// What was committed for this partition; the start of the topics where nothing was. A commit whose answer nobody
+    /// waits for any more is over before it reads. The inbox is read within `window`, so that it is at no time in memory
+    /// as a whole.
     fn restore(
         &self,
         scope: &Scope,
@@ -198,6 +199,14 @@ pub trait Ledger: Send + Sync + 'static {
         sequence: &SequenceKey,
         max: usize,
     ) -> Result<Vec<ParkedEvent>, LedgerError>;
+
+    /// A parked sequence; none for one that is not parked.
+    fn parked_sequence(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<Option<ParkedSequence>, LedgerError>;
 
     /// Parked sequences, at most `max`, in the order of the store.
     fn parked(

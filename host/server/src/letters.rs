@@ -7,7 +7,6 @@ mod command;
 mod page;
 mod scan;
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
@@ -17,7 +16,7 @@ use weir_core::dead_letter::{self, Letter};
 use weir_core::event::Record;
 use weir_core::identity::Hash128;
 use weir_core::time::Millis;
-use weir_core::unit::{LetterStatus, Origin, Position};
+use weir_core::unit::{LetterStatus, Origin, Position, SequenceKey};
 
 pub use self::command::{command, wait_obeyed};
 pub use self::page::{page_of, parked};
@@ -29,8 +28,6 @@ use crate::pipeline::Subscription;
 
 /// One fetch of a dead-letter topic.
 const FETCH_BYTES: usize = 256 << 10;
-/// Held sequences of a partition that are told from letters that were released since.
-const HELD_MAX: usize = 10_000;
 
 /// Which letters are meant: those that fit everything that is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +121,8 @@ pub struct Found {
     pub replays: u32,
     /// When it died.
     pub dead_at: Millis,
+    /// The sequence that was held when it died, as the ledger knows it.
+    pub held: Option<SequenceKey>,
     /// What became of it.
     pub status: Status,
 }
@@ -263,7 +262,6 @@ pub async fn find(
     page: &Page,
 ) -> Result<Listing, LettersError> {
     let mut scan = Scan::new(subscription, page.before.as_ref())?;
-    let mut held = HashMap::new();
     let mut seen = HashSet::new();
     let (mut letters, mut looked_at) = (Vec::new(), 0);
     let is_over = |died: Millis| {
@@ -291,11 +289,7 @@ pub async fn find(
         if died.is_some_and(|died| died != found.dead_at) {
             continue;
         }
-        let held = match held.entry(partition) {
-            Entry::Occupied(held) => held.into_mut(),
-            Entry::Vacant(unread) => unread.insert(held_in(subscription, partition)?),
-        };
-        let found = with_status(subscription, found, held)?;
+        let found = with_status(subscription, found)?;
         if selection.admits_status(found.status) {
             letters.push(found);
         }
@@ -360,40 +354,26 @@ pub(crate) async fn fetch(
     }
 }
 
-fn with_status(
-    subscription: &Subscription,
-    found: Found,
-    held: &HashSet<Hash128>,
-) -> Result<Found, LedgerError> {
-    let scope = &subscription.deployment.scope;
-    let known = subscription
-        .ledger
-        .letter(scope, found.place.partition, found.id)?;
+fn with_status(subscription: &Subscription, found: Found) -> Result<Found, LedgerError> {
+    let Subscription {
+        deployment, ledger, ..
+    } = subscription;
+    let (scope, partition) = (&deployment.scope, found.place.partition);
+    let known = ledger.letter(scope, partition, found.id)?;
+    // It may have been released since.
+    let parked = match &found.held {
+        Some(sequence) => ledger.parked_sequence(scope, partition, sequence)?,
+        None => None,
+    };
+    let holds = parked.is_some_and(|it| it.head.held && it.head.letter == Some(found.id));
     let status = match known.unwrap_or(LetterStatus::Dead) {
-        LetterStatus::Dead if held.contains(&found.id) => Status::Held,
+        LetterStatus::Dead if holds => Status::Held,
         LetterStatus::Dead => Status::Dead,
         LetterStatus::Replaying => Status::Replaying,
         LetterStatus::Done => Status::Done,
         LetterStatus::Dropped => Status::Dropped,
     };
     Ok(Found { status, ..found })
-}
-
-/// The letters that hold sequences of a partition.
-fn held_in(subscription: &Subscription, partition: u32) -> Result<HashSet<Hash128>, LedgerError> {
-    use weir_core::partition::OnDead;
-    let deployment = &subscription.deployment;
-    if deployment.manifest.on_dead != OnDead::Hold {
-        return Ok(HashSet::new());
-    }
-    let parked = subscription
-        .ledger
-        .parked(&deployment.scope, partition, HELD_MAX)?;
-    let heads = parked.into_iter().map(|(_, sequence)| sequence.head);
-    Ok(heads
-        .filter(|head| head.held)
-        .filter_map(|head| head.letter)
-        .collect())
 }
 
 #[cfg(test)]

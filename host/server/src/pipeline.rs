@@ -27,6 +27,7 @@ use weir_core::unit::{CommitResult, Position};
 use weir_wasm::{Component, StateView, TimersView};
 
 use self::components::Components;
+pub(crate) use self::decode::sequence_of;
 pub use self::gate::{GateStatus, SharedGate};
 pub use self::memory::Memory;
 use self::views::SequenceView;
@@ -43,6 +44,8 @@ use crate::steering::Steering;
 const FETCH_BYTES: usize = 256 << 10;
 /// Running attempts of a partition that moves or stops may take this long; then they are abandoned, uncounted.
 const DRAIN_ATTEMPTS: Duration = Duration::from_secs(2);
+/// All of a drain may take this long, the commit included; then what is not committed is left to the next owner.
+const DRAIN: Duration = Duration::from_secs(5);
 /// After a failed read of the bus.
 const FETCH_BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -240,8 +243,16 @@ impl Worker {
         }
     }
 
-    /// Finishes what runs, within its deadline, and commits what is staged.
+    /// Finishes what runs and commits what is staged, each within its deadline.
     async fn drain(&mut self) {
+        if tokio::time::timeout(DRAIN, self.finish()).await.is_err() {
+            let handler = &self.subscription.deployment.manifest.name;
+            let partition = self.partition;
+            tracing::warn!(%handler, partition, "not all was committed in time: the rest runs again");
+        }
+    }
+
+    async fn finish(&mut self) {
         self.machine.handle_revoke();
         self.fetched.clear();
         let deadline = tokio::time::sleep(DRAIN_ATTEMPTS);

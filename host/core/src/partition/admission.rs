@@ -428,7 +428,8 @@ impl Partition {
 }
 
 /// Owner of an event.
-pub(super) fn tenant(event: Option<&Event>) -> Arc<str> {
+#[must_use]
+pub fn tenant(event: Option<&Event>) -> Arc<str> {
     event
         .and_then(|event| event.extension("tenantid"))
         .unwrap_or(DEFAULT_TENANT)

@@ -56,7 +56,8 @@ struct Waiting {
 struct Request {
     work: Work,
     bytes: u32,
-    _room: OwnedSemaphorePermit,
+    /// None of what takes none.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 enum Work {
@@ -68,7 +69,15 @@ enum Work {
         unit: Box<StagedUnit>,
         reply: oneshot::Sender<CommitResult>,
     },
+    /// Nothing of its own: it stands behind what was queued before it.
+    Settle {
+        place: Place,
+        reply: oneshot::Sender<()>,
+    },
 }
+
+/// Numbers of a subscription and of a partition.
+type Place = (u32, u32);
 
 impl Committer {
     pub(super) fn spawn(store: Arc<Store>, config: &EmbeddedConfig) -> std::io::Result<Self> {
@@ -115,7 +124,7 @@ impl Committer {
         self.queue.push(Request {
             work: Work::Publish { appends, reply },
             bytes,
-            _room: room,
+            room: Some(room),
         })?;
         // The thread answers what it took, and ends only when nothing waits.
         answer.await.map_err(|_dropped| Rejected::Closed)
@@ -132,7 +141,20 @@ impl Committer {
         self.queue.push(Request {
             work: Work::Unit { unit, reply },
             bytes,
-            _room: room,
+            room: Some(room),
+        })?;
+        answer.await.map_err(|_dropped| Rejected::Closed)
+    }
+
+    /// Waits until every unit of this partition that is queued is durable. Whoever takes a partition over reads it only
+    /// then: a unit that its last owner did not live to hear of would else land behind what was read.
+    pub(super) async fn settle(&self, group: u32, partition: u32) -> Result<(), Rejected> {
+        let (reply, answer) = oneshot::channel();
+        let place = (group, partition);
+        self.queue.push(Request {
+            work: Work::Settle { place, reply },
+            bytes: 0,
+            room: None,
         })?;
         answer.await.map_err(|_dropped| Rejected::Closed)
     }
@@ -229,8 +251,8 @@ impl Queue {
 /// The thread's own.
 struct Writer<'a> {
     store: &'a Store,
-    /// Number of the last committed unit by subscription and partition, read once each.
-    numbers: HashMap<(u32, u32), u64>,
+    /// Number of the last committed unit by subscription and partition, read once by each owner's first unit.
+    numbers: HashMap<Place, u64>,
 }
 
 /// What one group writes.
@@ -255,6 +277,7 @@ enum Answer {
         reply: oneshot::Sender<CommitResult>,
     },
     Told(CommitResult, oneshot::Sender<CommitResult>),
+    Settled(oneshot::Sender<()>),
 }
 
 impl Writer<'_> {
@@ -264,13 +287,18 @@ impl Writer<'_> {
             let mut answers = Vec::with_capacity(requests.len());
             let mut rooms = Vec::with_capacity(requests.len());
             for request in requests {
-                rooms.push(request._room);
+                rooms.extend(request.room);
                 answers.push(match request.work {
                     Work::Publish { appends, reply } => {
                         group.append(appends);
                         Answer::Published(reply)
                     }
                     Work::Unit { unit, reply } => self.stage(&mut group, unit, reply),
+                    Work::Settle { place, reply } => {
+                        // The next unit follows what its owner reads now.
+                        self.numbers.remove(&place);
+                        Answer::Settled(reply)
+                    }
                 });
             }
             fail::pass(Point::GroupTaken);
@@ -307,10 +335,7 @@ impl Writer<'_> {
                 );
             }
         };
-        if unit.number == last {
-            // The caller did not hear the answer and asks again.
-            return Answer::Told(CommitResult::Committed, reply);
-        }
+        // Nobody asks twice: who does not hear the answer is gone, and who comes after it has settled first.
         if unit.number != last + 1 {
             let message = format!(
                 "unit {} does not follow {last}, the last committed one",
@@ -330,7 +355,7 @@ impl Writer<'_> {
         Answer::Committed { unit, reply }
     }
 
-    fn last_number(&mut self, place: (u32, u32)) -> Result<u64, ReadError> {
+    fn last_number(&mut self, place: Place) -> Result<u64, ReadError> {
         if let Some(&number) = self.numbers.get(&place) {
             return Ok(number);
         }
@@ -438,6 +463,7 @@ impl Answer {
                 drop(reply.send(CommitResult::Committed));
             }
             Self::Told(result, reply) => drop(reply.send(result)),
+            Self::Settled(reply) => drop(reply.send(())),
         }
     }
 }

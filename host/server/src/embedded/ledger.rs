@@ -20,6 +20,8 @@ use super::store::ReadError;
 use super::{Embedded, Inner, begun, restore};
 use crate::ledger::{Ledger, LedgerError, LostPosition, Scope};
 
+const CLOSING: &str = "the store is being closed";
+
 impl Ledger for Embedded {
     fn restore(
         &self,
@@ -27,27 +29,22 @@ impl Ledger for Embedded {
         partition: u32,
         window: inbox::Config,
     ) -> BoxFuture<'static, Result<Restore, LedgerError>> {
-        let (inner, owned) = (Arc::clone(&self.inner), scope.clone());
-        // An inbox window is megabytes: too long a read for the runtime's own threads.
-        let read = move || {
+        let (inner, scope) = (Arc::clone(&self.inner), scope.clone());
+        let what = "progress";
+        Box::pin(async move {
             let group = inner
                 .catalog
-                .group(&inner.store, &owned.group, &owned.topics)
-                .map_err(|error| failed("progress", &owned, error))?;
-            restore::restore(&inner.store, &inner.catalog, &group, partition, window)
-                .map_err(|error| failed("progress", &owned, error))
-        };
-        let group = Arc::clone(&scope.group);
-        Box::pin(async move {
-            let what = "progress";
-            let read = tokio::task::spawn_blocking(read).await;
-            read.unwrap_or_else(|error| {
-                Err(LedgerError {
-                    what,
-                    group,
-                    source: error.into(),
-                })
-            })
+                .group(&inner.store, &scope.group, &scope.topics)
+                .map_err(|error| failed(what, &scope, error))?;
+            let settled = inner.committer.settle(group.id, partition).await;
+            settled.map_err(|_rejected| failed(what, &scope, CLOSING))?;
+            // An inbox window is megabytes: too long a read for the runtime's own threads.
+            let read =
+                move || restore::restore(&inner.store, &inner.catalog, &group, partition, window);
+            match tokio::task::spawn_blocking(read).await {
+                Ok(read) => read.map_err(|error| failed(what, &scope, error)),
+                Err(error) => Err(failed(what, &scope, error)),
+            }
         })
     }
 
@@ -105,7 +102,7 @@ impl Ledger for Embedded {
             match inner.committer.commit(staged).await {
                 Ok(result) => result,
                 Err(Rejected::Closed | Rejected::Full) => CommitResult::Unavailable {
-                    message: "the store is being closed".to_owned(),
+                    message: CLOSING.to_owned(),
                 },
             }
         })
@@ -181,6 +178,17 @@ impl Ledger for Embedded {
     ) -> Result<Vec<ParkedEvent>, LedgerError> {
         self.read("parked events", scope, partition, |reads| {
             reads.parked_events(sequence, max)
+        })
+    }
+
+    fn parked_sequence(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<Option<ParkedSequence>, LedgerError> {
+        self.read("a parked sequence", scope, partition, |reads| {
+            reads.parked_sequence(sequence)
         })
     }
 

@@ -76,6 +76,19 @@ impl PartitionReads<'_> {
         })
     }
 
+    pub(super) fn parked_sequence(
+        &self,
+        sequence: &SequenceKey,
+    ) -> Result<Option<ParkedSequence>, ReadError> {
+        let stored = self.store.get(&Key::ParkedHead {
+            group: self.group,
+            partition: self.partition,
+            sequence: sequence.into(),
+        })?;
+        let stored = stored.map(|value| StoredSequence::decode(&value));
+        Ok(stored.transpose()?.map(|stored| stored.sequence))
+    }
+
     /// Parked sequences, at most `max`.
     pub(super) fn parked(
         &self,

@@ -256,7 +256,7 @@ async fn a_unit_with_a_refused_output_leaves_nothing_and_hurts_no_other() {
 }
 
 #[tokio::test]
-async fn a_unit_is_committed_once_and_only_in_its_turn() {
+async fn a_unit_is_committed_only_in_its_turn() {
     let scratch = tempfile::tempdir().unwrap();
     let bus = open(scratch.path());
     bus.ensure_topic("out", 1).unwrap();
@@ -270,28 +270,58 @@ async fn a_unit_is_committed_once_and_only_in_its_turn() {
         bus.commit(&scope, 0, first.clone()).await,
         CommitResult::Committed
     );
-    assert_eq!(
-        bus.commit(&scope, 0, first.clone()).await,
-        CommitResult::Committed
-    );
-    let skipped = bus
-        .commit(
-            &scope,
-            0,
-            Unit {
-                number: 3,
-                ..first.clone()
-            },
-        )
-        .await;
-    assert!(
-        matches!(skipped, CommitResult::Unavailable { .. }),
-        "{skipped:?}"
-    );
+    let is_refused = async |bus: &Embedded, number| {
+        let unit = Unit {
+            number,
+            ..first.clone()
+        };
+        let answer = bus.commit(&scope, 0, unit).await;
+        assert!(
+            matches!(answer, CommitResult::Unavailable { .. }),
+            "{answer:?}"
+        );
+    };
+    // Of another machine, say: nothing that was not written is called committed.
+    is_refused(&bus, 1).await;
+    is_refused(&bus, 3).await;
     bus.close();
     let bus = open(scratch.path());
-    assert_eq!(bus.commit(&scope, 0, first).await, CommitResult::Committed);
+    is_refused(&bus, 1).await;
     assert_eq!(read_all(&bus, "out", 0).await, ["once"]);
+}
+
+#[tokio::test]
+async fn a_unit_whose_owner_is_gone_lands_before_its_partition_is_restored() {
+    let scratch = tempfile::tempdir().unwrap();
+    let bus = open(scratch.path());
+    bus.ensure_topic("in", 1).unwrap();
+    let scope = scope("g", &["in"]);
+    let output = |value| Output {
+        state: vec![set("total", value)],
+        ..Output::default()
+    };
+    for number in 1..50 {
+        // Something to write before it.
+        let large = "x".repeat(1 << 20);
+        let publish = bus.publish("in", publishes([large.as_str()]));
+        let mut publish = std::pin::pin!(publish);
+        assert!(futures_util::poll!(&mut publish).is_pending());
+        let queued = unit(number, number, vec![completion(0, output("of the old"))]);
+        let mut commit = bus.commit(&scope, 0, queued);
+        assert!(futures_util::poll!(&mut commit).is_pending());
+        drop(commit);
+        let restored = bus.restore(&scope, 0, window()).await.unwrap();
+        assert_eq!(
+            (restored.unit, restored.cursors[0].frontier),
+            (number, number)
+        );
+    }
+    let next = unit(50, 50, vec![completion(0, output("of the new"))]);
+    assert_eq!(bus.commit(&scope, 0, next).await, CommitResult::Committed);
+    assert_eq!(
+        bus.state(&scope, 0, &keyed("k"), "total").unwrap(),
+        Some(Bytes::from_static(b"of the new"))
+    );
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ fn found((id, sequence, offset, dead_at): (u8, Option<&str>, u64, u64)) -> Found
         attempts: 1,
         replays: 0,
         dead_at: Millis(dead_at),
+        held: None,
         status: Status::Dead,
     }
 }

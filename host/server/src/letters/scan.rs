@@ -10,7 +10,7 @@ use weir_core::identity::Hash128;
 use weir_core::time::Millis;
 
 use super::{Found, LettersError, Place, Status, fetch};
-use crate::pipeline::Subscription;
+use crate::pipeline::{self, Subscription};
 
 /// Records of a partition that are read at once: a list of a hundred letters in twelve partitions reads a few hundred.
 const PIECE: u64 = 32;
@@ -165,7 +165,7 @@ impl Source {
                         offset: position.offset,
                     };
                     if place.offset < end
-                        && let Some(read) = read(place, record, admits)
+                        && let Some(read) = read(subscription, place, record, admits)
                     {
                         self.read.push((place.offset, read));
                     }
@@ -182,12 +182,19 @@ impl Source {
 }
 
 /// Whose letter a record is, and the letter where it fits.
-fn read(place: Place, record: Record, admits: &(dyn Fn(&Letter) -> bool + Sync)) -> Option<Read> {
+fn read(
+    subscription: &Subscription,
+    place: Place,
+    record: Record,
+    admits: &(dyn Fn(&Letter) -> bool + Sync),
+) -> Option<Read> {
     let (letter, original) = dead_letter::from_record(record).ok()?;
     let (id, dead_at) = (letter.id, letter.dead_at);
     let fits = admits(&letter);
     // A slice would keep the whole fetch in memory.
     let cut = |key: &Bytes| Bytes::copy_from_slice(&key[..key.len().min(KEY_BYTES)]);
+    let held = || pipeline::sequence_of(&subscription.deployment, &letter.origin, &original);
+    let held = (fits && letter.held).then(held).flatten();
     let found = fits.then(|| Found {
         id,
         place,
@@ -200,6 +207,7 @@ fn read(place: Place, record: Record, admits: &(dyn Fn(&Letter) -> bool + Sync))
         attempts: letter.attempts,
         replays: letter.replays,
         dead_at,
+        held,
         status: Status::Dead,
     });
     Some(Read { id, dead_at, found })

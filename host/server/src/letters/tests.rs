@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use weir_core::dead_letter::{Cause, Deceased, Source, Stage};
 use weir_core::unit::{
-    Attempts, CommitResult, Completion, Fate, ItemId, Output, SequenceKey, Unit,
+    Attempts, CommitResult, Completion, Fate, Head, ItemId, Output, ParkedSequence, SequenceKey,
+    Unit,
 };
 
 use super::*;
@@ -13,6 +14,7 @@ use crate::bus::Bus;
 use crate::config::Config;
 use crate::embedded::{Embedded, EmbeddedConfig};
 use crate::handlers::{Deployment, Handlers};
+use crate::ledger::Scope;
 use crate::manifest::{self, Manifest};
 use crate::pipeline::Memory;
 use crate::status::SubscriptionStatus;
@@ -93,12 +95,6 @@ impl Fixture {
             partition: u32::from(number) % PARTITIONS,
             offset: number.into(),
         };
-        let source = Source {
-            group: Arc::clone(&scope.group),
-            handler: "count".into(),
-            version: "1.2.0".into(),
-            digest: "".into(),
-        };
         let deceased = Deceased {
             record: &Record::default(),
             origin: &origin,
@@ -112,7 +108,8 @@ impl Fixture {
         let (code, message) = (code.to_owned(), String::new());
         let cause = Cause::new(Stage::Handler, "permanent", code, message, &attempts);
         let topic = Arc::clone(&deployment.dead_letter_topics[0]);
-        let record = dead_letter::to_record(topic, &source, deceased, &cause, Millis(dead_at));
+        let record =
+            dead_letter::to_record(topic, &source(scope), deceased, &cause, Millis(dead_at));
         let unit = &mut self.units[origin.partition as usize];
         *unit += 1;
         let item = ItemId::Record(Position {
@@ -150,6 +147,77 @@ impl Fixture {
         assert_eq!(result, CommitResult::Committed);
     }
 
+    /// An event with this key dies in partition 0 and holds its sequence, as many others are held there.
+    async fn hold(&mut self, key: &'static str, others: u64) -> Hash128 {
+        let scope = &self.subscription.deployment.scope;
+        let record = event(key);
+        let position = Position {
+            topic: 0,
+            offset: 0,
+        };
+        let origin = Origin {
+            topic: Arc::clone(&scope.topics[0]),
+            partition: 0,
+            offset: position.offset,
+        };
+        let letter = dead_letter::letter_id(&scope.group, &origin);
+        let sequence = |key: Bytes| SequenceKey::Keyed {
+            tenant: "default".into(),
+            key,
+        };
+        let own = sequence(Bytes::from_static(key.as_bytes()));
+        let deceased = Deceased {
+            record: &record,
+            origin: &origin,
+            letter,
+            replays: 0,
+            held: true,
+            sequence: Some(&own),
+            traceparent: None,
+        };
+        let (code, attempts) = ("c".to_owned(), Attempts::default());
+        let cause = Cause::new(Stage::Handler, "permanent", code, String::new(), &attempts);
+        let topic = Arc::clone(&self.subscription.deployment.dead_letter_topics[0]);
+        let record = dead_letter::to_record(topic, &source(scope), deceased, &cause, Millis(10));
+        let item = ItemId::Record(position);
+        let completion = Completion {
+            item,
+            sequence: own.clone(),
+            fate: Fate::Dead,
+            mark: None,
+            output: Output {
+                records: vec![record],
+                letter: Some((letter, LetterStatus::Dead)),
+                ..Output::default()
+            },
+        };
+        let held = |letter| ParkedSequence {
+            count: 1,
+            bytes: 1,
+            head: Head {
+                letter: Some(letter),
+                held: true,
+                ..fresh_head()
+            },
+        };
+        let others = (0..others).map(|number| {
+            let key = Bytes::copy_from_slice(&number.to_be_bytes());
+            (sequence(key), Some(held(Hash128([0; 16]))))
+        });
+        let heads = others.chain([(own, Some(held(letter)))]).collect();
+        self.units[0] += 1;
+        let unit = Unit {
+            number: self.units[0],
+            completions: vec![Arc::new(completion)],
+            cursors: vec![weir_core::unit::Cursor::default(); scope.topics.len()],
+            heads,
+            ..Unit::default()
+        };
+        let result = self.subscription.ledger.commit(scope, 0, unit).await;
+        assert_eq!(result, CommitResult::Committed);
+        letter
+    }
+
     /// All pages of a list, the last one first: numbers of letters.
     async fn pages(&self, selection: &Selection, page: Page) -> Vec<Vec<u8>> {
         let (mut pages, mut page) = (Vec::new(), page);
@@ -164,6 +232,42 @@ impl Fixture {
             assert_eq!(next, told);
             page.before = Some(told);
         }
+    }
+}
+
+fn source(scope: &Scope) -> Source {
+    Source {
+        group: Arc::clone(&scope.group),
+        handler: "count".into(),
+        version: "1.2.0".into(),
+        digest: "".into(),
+    }
+}
+
+fn fresh_head() -> Head {
+    Head {
+        due: Millis(0),
+        attempts: Attempts::default(),
+        letter: None,
+        held: false,
+    }
+}
+
+/// An event with this key.
+fn event(key: &'static str) -> Record {
+    let attributes = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", "1"),
+        ("ce_source", "/s"),
+        ("ce_type", "t"),
+    ];
+    let headers =
+        attributes.map(|(name, value)| (name.into(), Bytes::from_static(value.as_bytes())));
+    Record {
+        key: Some(Bytes::from_static(key.as_bytes())),
+        value: Some(Bytes::from_static(b"{}")),
+        headers: headers.into(),
+        ..Record::default()
     }
 }
 
@@ -225,6 +329,25 @@ async fn a_letter_is_listed_once_by_its_latest_record() {
         ..Selection::default()
     };
     assert_eq!(fixture.pages(&dropped, page(9)).await, [[1]]);
+}
+
+#[tokio::test]
+async fn a_letter_that_holds_its_sequence_is_found_among_any_number_whatever_the_manifest_says_by_now()
+ {
+    let mut fixture = Fixture::new();
+    assert_eq!(
+        fixture.subscription.deployment.manifest.on_dead,
+        weir_core::partition::OnDead::Release
+    );
+    // Its key comes after those of the others.
+    let letter = fixture.hold("\u{10ffff}", 10_001).await;
+    let held = Selection {
+        status: Some(Status::Held),
+        ..Selection::default()
+    };
+    let listing = find(&fixture.subscription, &held, Millis(100), &page(9)).await;
+    let found: Vec<_> = listing.unwrap().letters.iter().map(|one| one.id).collect();
+    assert_eq!(found, [letter]);
 }
 
 #[tokio::test]
@@ -353,6 +476,7 @@ fn the_sequences_of_letters_are_meant_whole_and_by_partition() {
             attempts: 1,
             replays: 0,
             dead_at: Millis(0),
+            held: None,
             status: Status::Dead,
         };
         Selection::of_sequences(&[found])

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use weir_core::binding::{self, BindingError};
 use weir_core::command;
 use weir_core::event::{Event, Record};
-use weir_core::partition::Decoded;
+use weir_core::partition::{Decoded, Ordering, tenant};
+use weir_core::unit::{ItemId, Origin, Position, SequenceKey};
 
 use crate::cloudevents;
+use crate::handlers::Deployment;
 use crate::manifest::Filter;
 
 /// What a record of a subscribed topic carries.
@@ -23,6 +26,29 @@ pub(super) fn record(record: &Record, filter: &Filter) -> Decoded {
 /// What a record carries that has passed the filter before: a parked event, a timer.
 pub(super) fn stored(record: &Record) -> Decoded {
     self::record(record, &Filter::default())
+}
+
+/// The sequence of an event that stood at `origin`, as its machine named it; none for what is no event.
+pub(crate) fn sequence_of(
+    deployment: &Deployment,
+    origin: &Origin,
+    record: &Record,
+) -> Option<SequenceKey> {
+    let event = event(record).ok()??;
+    match &record.key {
+        Some(key) if deployment.manifest.ordering != Ordering::None => Some(SequenceKey::Keyed {
+            tenant: tenant(Some(&event)),
+            // A slice would keep the whole fetch in memory.
+            key: Bytes::copy_from_slice(key),
+        }),
+        Some(_) | None => {
+            let mut topics = (0..).zip(deployment.source_topics());
+            let (topic, _) = topics.find(|(_, name)| **name == origin.topic)?;
+            let offset = origin.offset;
+            let stood_at = ItemId::Record(Position { topic, offset });
+            Some(SequenceKey::Alone(stood_at))
+        }
+    }
 }
 
 /// What a record of the command topic asks, and the letter's own record.

@@ -118,6 +118,15 @@ impl Ledger for Ailing {
         self.store.parked_events(scope, partition, sequence, max)
     }
 
+    fn parked_sequence(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<Option<ParkedSequence>, LedgerError> {
+        self.store.parked_sequence(scope, partition, sequence)
+    }
+
     fn parked(
         &self,
         scope: &Scope,

@@ -214,6 +214,33 @@ async fn a_partition_that_stopped_goes_on_when_it_is_resumed_and_the_cause_is_me
 }
 
 #[tokio::test]
+async fn a_drain_whose_commit_does_not_end_is_abandoned() {
+    let host = fixture();
+    host.publish(1, Duration::ZERO).await;
+    host.commit_position(0).await;
+    let ledger = Arc::new(Ailing {
+        store: host.store.clone(),
+        restores: true,
+        well: Arc::default(),
+    });
+    let stop = CancellationToken::new();
+    let reader = host.store.reader(TOPIC, PARTITION, 0).unwrap();
+    let served = host.serve(ledger, reader, stop.clone());
+    let stopping = async {
+        until(|| !host.alarms().is_empty()).await;
+        stop.cancel();
+    };
+    let both = async { tokio::join!(served, stopping) };
+    tokio::time::timeout(PATIENCE, both)
+        .await
+        .expect("it does not wait for a ledger that is gone");
+    let restored = host
+        .store
+        .restore(&host.deployment.scope, PARTITION, inbox::Config::default());
+    assert_eq!(restored.await.unwrap().cursors[0].frontier, 0);
+}
+
+#[tokio::test]
 async fn a_new_subscription_commits_its_start_at_once() {
     let host = fixture();
     host.publish(2, Duration::ZERO).await;
