@@ -274,8 +274,8 @@ impl Partition {
             self.commits.ask_for_lease(now);
             return Step::Wait;
         }
-        if self.suspects.waits(item) {
-            return self.start_marked(now, gate, item);
+        if let Some(ticket) = self.suspects.waits(item) {
+            return self.start_marked(now, gate, item, ticket);
         }
         let due = self.entries.get(&item).map_or(now, |entry| entry.admitted);
         let suspect = self.suspects.contains(item, due);
@@ -301,24 +301,29 @@ impl Partition {
         };
         if suspect {
             // It keeps its permit until the mark is durable: a mark never waits for the gate, nor a token for a mark.
-            let open = gate.is_open(now);
-            self.suspects.wait(Waiting { item, ticket, open });
+            self.suspects.wait(Waiting { item, ticket });
             self.commits.ask_for_alone(now, item);
             return Step::Wait;
         }
         self.start(item, ticket)
     }
 
-    /// A suspect with a permit starts as soon as its mark is durable, unless the gate has opened or closed since.
-    fn start_marked(&mut self, now: Millis, gate: &mut dyn Pass, item: ItemId) -> Step {
-        if self.suspects.passed_open_gate() != gate.is_open(now) {
+    /// A suspect with a permit starts as soon as its mark is durable, if the permit still stands.
+    fn start_marked(
+        &mut self,
+        now: Millis,
+        gate: &mut dyn Pass,
+        item: ItemId,
+        ticket: Option<Ticket>,
+    ) -> Step {
+        if !gate.stands(now, ticket) {
             self.unmark(now, gate);
             return Step::Refused(None);
         }
         if !self.commits.is_alone(item) {
             return Step::Wait;
         }
-        let ticket = self.suspects.take_waiting().and_then(|one| one.ticket);
+        self.suspects.take_waiting();
         self.start(item, ticket)
     }
 

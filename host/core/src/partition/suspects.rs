@@ -33,8 +33,6 @@ pub(super) struct Waiting {
     pub(super) item: ItemId,
     /// None for a fallback.
     pub(super) ticket: Option<Ticket>,
-    /// Whether the gate was open then.
-    pub(super) open: bool,
 }
 
 impl Suspects {
@@ -81,14 +79,10 @@ impl Suspects {
         self.waiting = Some(one);
     }
 
-    /// Whether this item has its permit and waits for its mark.
-    pub(super) fn waits(&self, item: ItemId) -> bool {
-        self.waiting.as_ref().is_some_and(|one| one.item == item)
-    }
-
-    /// Whether it got its permit while the gate was open: as a probe, or for the fallback.
-    pub(super) fn passed_open_gate(&self) -> bool {
-        self.waiting.as_ref().is_some_and(|one| one.open)
+    /// The ticket of this item, if it has its permit and waits for its mark; none in it for a fallback.
+    pub(super) fn waits(&self, item: ItemId) -> Option<Option<Ticket>> {
+        let waiting = self.waiting.as_ref().filter(|one| one.item == item);
+        waiting.map(|one| one.ticket)
     }
 
     pub(super) fn take_waiting(&mut self) -> Option<Waiting> {
