@@ -222,7 +222,8 @@ impl Partition {
                 return Step::Next;
             }
             Work::Timer(key) | Work::Emission(key) if entry.event.is_none() => {
-                if lane.is_some_and(|lane| lane.changes_timer(key)) {
+                // Nothing wakes an emission again, which stands in no lane.
+                if entry.has_lane() && lane.is_some_and(|lane| lane.changes_timer(key)) {
                     // Cancelled or replaced by an earlier event of its sequence, if that commits.
                     entry.stage = Stage::Queued;
                     return Step::Next;
