@@ -459,3 +459,18 @@ fn a_partition_that_leaves_stores_nothing_that_the_others_must_make_room_for() {
     bench.poll();
     assert_eq!(bench.gate.park(99, 0), 0);
 }
+
+#[test]
+fn whoever_holds_the_first_open_position_is_parked_when_the_span_is_at_its_bound() {
+    let mut config = config();
+    config.limits.span_max = 3;
+    let mut bench = Bench::new(config);
+    for (offset, key) in [(0, "k"), (1, "l"), (2, "m")] {
+        bench.feed(offset, Some(key), key);
+    }
+    bench.run(failed(FailureKind::Transient));
+    bench.run(done("1"));
+    bench.run(done("1"));
+    let fates = fates(&bench.unit());
+    assert!(fates.contains(&(record(0), Fate::Parked)), "{fates:?}");
+}
