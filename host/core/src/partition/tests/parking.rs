@@ -448,3 +448,14 @@ fn two_replays_of_a_letter_without_a_key_run_it_once() {
     assert_eq!(unit.completions[0].output, Output::default());
     assert!(stored.events.is_empty());
 }
+
+#[test]
+fn a_partition_that_leaves_stores_nothing_that_the_others_must_make_room_for() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    park_first(&mut bench, &mut stored);
+    bench.poll();
+    assert!(bench.gate.park(99, 0) > 0);
+    bench.machine.handle_revoke();
+    bench.poll();
+    assert_eq!(bench.gate.park(99, 0), 0);
+}
