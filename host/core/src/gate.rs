@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::breaker::{Breaker, Permit, Sample, Ticket};
+use crate::breaker::{Breaker, Permit, Sample, State, Ticket};
 use crate::rate::Rate;
 use crate::time::Millis;
 
@@ -13,6 +13,10 @@ use crate::time::Millis;
 pub trait Pass {
     /// Asks for an attempt with an event of `sequence`; see [`Breaker::permit`].
     fn permit(&mut self, now: Millis, sequence: u64) -> Permit;
+
+    /// Whether an attempt that was let pass earlier, with this ticket or to the fallback, may start yet.
+    #[must_use]
+    fn stands(&self, now: Millis, ticket: Option<Ticket>) -> bool;
 
     /// Takes what an attempt ended with.
     fn record(&mut self, now: Millis, ticket: Ticket, sample: Sample);
@@ -111,6 +115,15 @@ impl Pass for Gate {
         permit
     }
 
+    fn stands(&self, now: Millis, ticket: Option<Ticket>) -> bool {
+        let state = self.breaker.state(now);
+        let passes = match ticket {
+            Some(_) => !matches!(state, State::Open { .. } | State::ForcedOpen),
+            None => self.breaker.is_open(now),
+        };
+        passes && !self.paused
+    }
+
     fn record(&mut self, now: Millis, ticket: Ticket, sample: Sample) {
         let turns = self.breaker.record(now, ticket, sample);
         self.turns += u64::from(turns);
@@ -136,7 +149,11 @@ impl Pass for Gate {
     }
 
     fn park(&mut self, partition: u32, bytes: u64) -> u64 {
-        self.parked.insert(partition, bytes);
+        if bytes == 0 {
+            self.parked.remove(&partition);
+        } else {
+            self.parked.insert(partition, bytes);
+        }
         self.parked.values().sum()
     }
 }

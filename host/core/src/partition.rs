@@ -224,7 +224,11 @@ impl Counters {
 impl Partition {
     /// Takes over a partition with what its ledger holds.
     #[must_use]
-    pub fn new(config: Config, epoch: u64, restore: Restore) -> Self {
+    pub fn new(mut config: Config, epoch: u64, restore: Restore) -> Self {
+        // Whoever takes the place of a handler has no timers there, whatever it is granted in its own.
+        if let Some(rules) = &mut config.fallback {
+            rules.timers = false;
+        }
         let suspects = Suspects::new(&restore);
         let resident_max = config.limits.timers_resident_max;
         let mut progress: Vec<Progress> =
@@ -384,6 +388,11 @@ impl Partition {
         for item in running {
             self.abandon(now, gate, item);
         }
+        if self.commits.wants_alone().is_some() {
+            self.unmark(now, gate);
+        }
+        let (partition, bytes_max) = (self.config.partition, self.config.limits.park_bytes_max);
+        self.park.tell(gate, partition, bytes_max, true);
     }
 
     /// Takes one running attempt back, without counting it.
@@ -422,6 +431,7 @@ impl Partition {
             gate,
             self.config.partition,
             self.config.limits.park_bytes_max,
+            self.draining,
         );
         let starts = !self.draining && self.halted.is_none();
         if starts && let Some(load) = self.wake(now) {
@@ -436,7 +446,7 @@ impl Partition {
                 break;
             }
         }
-        self.give_up_alone(now);
+        self.give_up_alone(now, gate);
         self.poll_unit(now)
             .map(|unit| Action::Commit(Box::new(unit)))
     }

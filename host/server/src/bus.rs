@@ -19,6 +19,8 @@ use futures_util::future::BoxFuture;
 use weir_core::event::Record;
 use weir_core::unit::Position;
 
+use crate::ledger::LedgerError;
+
 /// A topic of the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
@@ -137,6 +139,20 @@ pub enum SubscribeError {
         /// What it has.
         found: u32,
     },
+    /// Its marks and sequences were made under another setting.
+    #[error(
+        "{setting} of subscription {group:?} differs from what it was when it first started: it is fixed, so write it \
+         back, or give the handler another name"
+    )]
+    Fixed {
+        /// Which subscription.
+        group: String,
+        /// In the manifest's words, with what it is and was.
+        setting: String,
+    },
+    /// What is fixed for it could not be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// There is no such partition.
     #[error("topic {topic:?} has {partitions} partitions, {partition} is beyond them")]
     UnknownPartition {

@@ -9,7 +9,7 @@
 //! | `store/` | RocksDB, and the mark of what was acknowledged |
 //! | `cache/` | compiled components |
 //! | `before-format-N/` | copy from before the migration to format N |
-//! | `versions/` | components and manifests that were deployed, by group and digest |
+//! | `versions/` | components and manifests that were deployed, by group and digests |
 
 pub mod backup;
 pub(crate) mod copy;

@@ -2,6 +2,7 @@
 //!
 //! | operation | embedded store | Kafka |
 //! |---|---|---|
+//! | [`Ledger::fix`] | kept with the subscription | an entry of the changelog |
 //! | [`Ledger::restore`] | waits until no unit of the partition is queued, reads cursor, attempts, inbox blocks, parked sequences, the first timers | waits for stable offsets, restores the changelog to the high watermark |
 //! | [`Ledger::lost_positions`] | compares cursors with the logs, and the topics' numbers with those of [`Ledger::begin`] | the same of committed offsets and topic ids |
 //! | [`Ledger::commit`] | joins the next group: one batch, one sync | one transaction; an unknown outcome is resolved by unit number before it answers |
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use weir_core::identity::Hash128;
 use weir_core::inbox;
+use weir_core::partition::Ordering;
 use weir_core::time::Millis;
 use weir_core::unit::{
     CommitResult, LetterStatus, Marked, ParkedEvent, ParkedSequence, Restore, SequenceKey, Timer,
@@ -34,6 +36,15 @@ pub struct Scope {
     pub group: Arc<str>,
     /// Full topic names in the subscription's order: `Position::topic` indexes them.
     pub topics: Arc<[Arc<str>]>,
+}
+
+/// What a subscription keeps from its first start on, beside its topics: its marks and sequences were made under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    /// Which events wait for one another.
+    pub ordering: Ordering,
+    /// Whether the inbox drops repeats.
+    pub inbox: bool,
 }
 
 /// A committed position from which nobody can go on.
@@ -120,6 +131,11 @@ pub struct LedgerError {
 
 /// A ledger: commits units of work and gives them back.
 pub trait Ledger: Send + Sync + 'static {
+    /// What is fixed for a subscription; `wanted`, and kept from then on, where nothing was kept before.
+    fn fix(&self, _scope: &Scope, wanted: Fixed) -> Result<Fixed, LedgerError> {
+        Ok(wanted)
+    }
+
     /// What was committed for this partition; the start of the topics where nothing was. A commit whose answer nobody
     /// waits for any more is over before it reads. The inbox is read within `window`, so that it is at no time in memory
     /// as a whole.

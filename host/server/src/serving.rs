@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_core::partition;
 
-use crate::bus::{Assignment, Membership, Reader};
+use crate::bus::{Assignment, Membership, Reader, SubscribeError};
 use crate::config::Config;
+use crate::handlers::Deployment;
+use crate::ledger::Fixed;
 use crate::pipeline::{self, End, Subscription};
 
 /// What all subscriptions of a host share.
@@ -80,13 +82,40 @@ async fn join(
 ) -> Option<Box<dyn Membership>> {
     let scope = &subscription.deployment.scope;
     loop {
-        match subscription.bus.subscribe(&scope.group, &scope.topics) {
+        let joined = check_fixed(subscription)
+            .and_then(|()| subscription.bus.subscribe(&scope.group, &scope.topics));
+        match joined {
             Ok(membership) => return Some(membership),
             Err(error) => subscription.status.refuse(&error),
         }
         wait(stop, resumed).await?;
         subscription.status.restart(None);
     }
+}
+
+/// Refuses what may not change in a subscription.
+fn check_fixed(subscription: &Subscription) -> Result<(), SubscribeError> {
+    let Deployment {
+        scope, manifest, ..
+    } = &subscription.deployment;
+    let wanted = Fixed {
+        ordering: manifest.ordering,
+        inbox: manifest.inbox,
+    };
+    let kept = subscription.ledger.fix(scope, wanted)?;
+    let setting = if kept.ordering != wanted.ordering {
+        format!(
+            "ordering ({}, and was {})",
+            wanted.ordering.name(),
+            kept.ordering.name()
+        )
+    } else if kept.inbox != wanted.inbox {
+        format!("[inbox] enabled ({}, and was {})", wanted.inbox, kept.inbox)
+    } else {
+        return Ok(());
+    };
+    let group = scope.group.to_string();
+    Err(SubscribeError::Fixed { group, setting })
 }
 
 /// Waits for an operator; none when the host stops before.

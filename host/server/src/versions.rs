@@ -1,5 +1,5 @@
 //! The versions of handlers that this host has had: manifest and component of each, kept in the data directory by the
-//! component's digest, so that dead letters can be tried with an earlier one.
+//! digests of both, so that dead letters can be tried with an earlier one.
 //!
 //! A version is a folder as an author writes it, which is why it is read back as one.
 
@@ -18,6 +18,10 @@ use crate::manifest::{self, Manifest};
 const KEPT: usize = 10;
 /// A shorter beginning of a digest means too many.
 const PREFIX_MIN: usize = 6;
+/// What tells manifests of one component apart in the names of folders.
+const MANIFEST_DIGITS: usize = 16;
+/// The folder of a version that is being written.
+pub(crate) const NEW: &str = "new";
 /// What people are shown of a digest.
 const SHOWN: usize = 12;
 
@@ -111,7 +115,9 @@ impl Versions {
         let own = file.parent().unwrap_or(Path::new(""));
         let name = component.strip_prefix(own).unwrap_or(component);
         let handler = self.folder_of(&deployment.scope.group);
-        let (new, folder) = (handler.join("new"), handler.join(digest));
+        let manifest = &blake3::hash(&text).to_hex()[..MANIFEST_DIGITS];
+        let folder = handler.join(format!("{digest}-{manifest}"));
+        let new = handler.join(NEW);
         if folder.is_dir() {
             // The time of its manifest says when it was deployed.
             fs::write(folder.join(manifest::FILE), text)?;
@@ -174,6 +180,7 @@ impl Versions {
             let folder = entry?.path();
             let digest = folder.file_name().and_then(|name| name.to_str());
             // One that was being written when the host was killed has another name.
+            let digest = digest.and_then(|name| name.split('-').next());
             let digest = digest.filter(|name| name.len() == blake3::OUT_LEN * 2);
             let Some(digest) = digest.map(str::to_owned) else {
                 continue;
@@ -194,3 +201,6 @@ impl Versions {
         Ok(kept)
     }
 }
+
+#[cfg(test)]
+mod tests;

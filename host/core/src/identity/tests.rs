@@ -30,3 +30,10 @@ fn fields_are_kept_apart() {
         partition_hash(None, "ab", "c", "d")
     );
 }
+
+#[test]
+fn the_place_of_a_record_without_a_key_is_known() {
+    // MurmurHash2 of tenant, source and id, each behind its length in eight bytes, least significant first.
+    let place = partition_hash(None, "default", "/till", "4711");
+    assert_eq!(place, 1_207_756_633);
+}

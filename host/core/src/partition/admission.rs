@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::claims::Claim;
+use super::suspects::Waiting;
 use super::{
     Action, Attempt, AttemptId, DEFAULT_TENANT, Decoded, Entry, Load, Ordering, Partition, Runner,
     Stage, Work,
@@ -221,7 +222,8 @@ impl Partition {
                 return Step::Next;
             }
             Work::Timer(key) | Work::Emission(key) if entry.event.is_none() => {
-                if lane.is_some_and(|lane| lane.changes_timer(key)) {
+                // Nothing wakes an emission again, which stands in no lane.
+                if entry.has_lane() && lane.is_some_and(|lane| lane.changes_timer(key)) {
                     // Cancelled or replaced by an earlier event of its sequence, if that commits.
                     entry.stage = Stage::Queued;
                     return Step::Next;
@@ -273,6 +275,20 @@ impl Partition {
             self.commits.ask_for_lease(now);
             return Step::Wait;
         }
+        if let Some(ticket) = self.suspects.waits(item) {
+            return self.start_marked(now, gate, item, ticket);
+        }
+        let due = self.entries.get(&item).map_or(now, |entry| entry.admitted);
+        let suspect = self.suspects.contains(item, due);
+        // Whatever runs while a mark stands may end the host in its place.
+        let in_the_way = if suspect {
+            self.running > 0 || self.commits.wants_alone().is_some()
+        } else {
+            self.commits.is_marked()
+        };
+        if in_the_way {
+            return Step::Wait;
+        }
         let voice = self.entries.get(&item).map_or(0, voice);
         let ticket = match gate.permit(now, voice) {
             Permit::Go(ticket) => Some(ticket),
@@ -281,45 +297,55 @@ impl Partition {
                 self.set_aside(now, item);
                 return Step::Next;
             }
-            Permit::Wait(until) => return self.refused(now, gate, item, until),
-            Permit::Park | Permit::Fallback => return self.refused(now, gate, item, None),
+            Permit::Wait(until) => return Step::Refused(until),
+            Permit::Park | Permit::Fallback => return Step::Refused(None),
         };
-        let due = self.entries.get(&item).map_or(now, |entry| entry.admitted);
-        if self.suspects.contains(item, due) && !(self.commits.is_alone(item) && self.running == 0)
-        {
-            if let Some(ticket) = ticket {
-                gate.abandoned(now, ticket);
-            }
+        if suspect {
+            // It keeps its permit until the mark is durable: a mark never waits for the gate, nor a token for a mark.
+            self.suspects.wait(Waiting { item, ticket });
             self.commits.ask_for_alone(now, item);
             return Step::Wait;
         }
         self.start(item, ticket)
     }
 
-    /// A mark says that an item runs; while the gate is open nobody knows when that will be.
-    fn refused(
+    /// A suspect with a permit starts as soon as its mark is durable, if the permit still stands.
+    fn start_marked(
         &mut self,
         now: Millis,
-        gate: &dyn Pass,
+        gate: &mut dyn Pass,
         item: ItemId,
-        until: Option<Millis>,
+        ticket: Option<Ticket>,
     ) -> Step {
-        if gate.is_open(now) {
-            self.commits.give_up(now, item);
+        if !gate.stands(now, ticket) {
+            self.unmark(now, gate);
+            return Step::Refused(None);
         }
-        Step::Refused(until)
+        if !self.commits.is_alone(item) {
+            return Step::Wait;
+        }
+        self.suspects.take_waiting();
+        self.start(item, ticket)
     }
 
-    /// A mark of one that will not run soon is taken back: the end of the host would be held against it.
-    pub(super) fn give_up_alone(&mut self, now: Millis) {
+    /// A mark of one that will not run at once is taken back: the end of the host would be held against it.
+    pub(super) fn give_up_alone(&mut self, now: Millis, gate: &mut dyn Pass) {
         let Some(item) = self.commits.wants_alone() else {
             return;
         };
         let stage = self.entries.get(&item).map(|entry| &entry.stage);
         let waits = matches!(stage, Some(Stage::Ready)) && !self.draining && self.halted.is_none();
         if !waits && !matches!(stage, Some(Stage::Running(_))) {
-            self.commits.give_up(now, item);
+            self.unmark(now, gate);
         }
+    }
+
+    /// What waits for its mark gives its permit back, and the mark goes with the next unit.
+    pub(super) fn unmark(&mut self, now: Millis, gate: &mut dyn Pass) {
+        if let Some(ticket) = self.suspects.take_waiting().and_then(|one| one.ticket) {
+            gate.abandoned(now, ticket);
+        }
+        self.commits.alone_is_over(now);
     }
 
     /// Why an event must not be attempted at all. It is asked of the holder of the id alone: a repeat is no second letter.

@@ -109,22 +109,19 @@ impl Commits {
     }
 
     pub(super) fn ask_for_alone(&mut self, now: Millis, item: ItemId) {
-        if self.alone != Some(item) {
-            self.alone = Some(item);
-            self.ask_for_lease(now);
-        }
+        self.alone = Some(item);
+        self.ask_for_lease(now);
+    }
+
+    /// Whether the ledger has a mark, or is about to.
+    pub(super) fn is_marked(&self) -> bool {
+        let out = self.out.as_ref().and_then(|out| out.alone);
+        self.alone_durable.or(out).or(self.alone).is_some()
     }
 
     /// The item that is to run alone, or runs.
     pub(super) fn wants_alone(&self) -> Option<ItemId> {
         self.alone
-    }
-
-    /// This item will not run for now.
-    pub(super) fn give_up(&mut self, now: Millis, item: ItemId) {
-        if self.alone == Some(item) {
-            self.alone_is_over(now);
-        }
     }
 
     /// What ran alone has ended or was given up: its mark goes with the next unit.

@@ -55,6 +55,18 @@ pub enum Ordering {
     None,
 }
 
+impl Ordering {
+    /// The word for it in a manifest.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Partition => "partition",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What follows the death of an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDead {

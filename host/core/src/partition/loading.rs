@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Decoded, Entry, Load, Loaded, Partition, Stage, Work};
+use super::{DEFAULT_TENANT, Decoded, Entry, Load, Loaded, Partition, Stage, Work};
 use crate::dead_letter;
 use crate::event::Record;
 use crate::identity::Hash128;
@@ -37,11 +37,12 @@ impl Partition {
             if self.entries.contains_key(&item) {
                 continue;
             }
-            let SequenceKey::Keyed { tenant, key: bytes } = &key.sequence else {
-                continue;
+            let (tenant, bytes) = match &key.sequence {
+                SequenceKey::Keyed { tenant, key } => (Arc::clone(tenant), Some(key.clone())),
+                SequenceKey::Alone(_) => (DEFAULT_TENANT.into(), None),
             };
             let record = Record {
-                key: Some(bytes.clone()),
+                key: bytes,
                 ..Record::default()
             };
             let emission = matches!(key.slot, TimerSlot::Emission(_));
@@ -51,7 +52,7 @@ impl Partition {
                 } else {
                     key.sequence.clone()
                 },
-                tenant: Arc::clone(tenant),
+                tenant,
                 bytes: record.bytes(),
                 written: 0,
                 record: Arc::new(record),

@@ -42,6 +42,8 @@ pub(super) struct Park {
     /// How many sequences have so many durable events: status asks for the longest all the time.
     lengths: BTreeMap<u64, u64>,
     full: bool,
+    /// The bytes that the gate knows of.
+    told: u64,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,8 @@ struct Parked {
     not_before: Millis,
     /// Its place in [`Park::due`].
     queued: Option<Millis>,
+    /// Its place in [`Park::held`].
+    held_by: Option<Hash128>,
 }
 
 impl Parked {
@@ -69,6 +73,7 @@ impl Parked {
             active: false,
             not_before: Millis(0),
             queued: None,
+            held_by: None,
         }
     }
 }
@@ -117,10 +122,20 @@ impl Park {
         self.full
     }
 
-    /// Tells the gate what is stored here, and learns whether there is room for more.
-    pub(super) fn tell(&mut self, gate: &mut dyn Pass, partition: u32, bytes_max: u64) {
-        if self.bytes > 0 || self.full {
-            self.full = gate.park(partition, self.bytes) >= bytes_max;
+    /// Tells the gate what is stored here, and learns whether there is room for more. A partition that is going away
+    /// stores nothing on this host.
+    pub(super) fn tell(
+        &mut self,
+        gate: &mut dyn Pass,
+        partition: u32,
+        bytes_max: u64,
+        leaves: bool,
+    ) {
+        let bytes = if leaves { 0 } else { self.bytes };
+        if bytes != self.told || bytes > 0 || self.full {
+            let sum = gate.park(partition, bytes);
+            self.told = bytes;
+            self.full = sum >= bytes_max;
         }
     }
 
@@ -269,7 +284,9 @@ impl Park {
         if let Some(at) = parked.queued.take() {
             self.due.remove(&(at, sequence.clone()));
         }
-        self.held.retain(|_, held| held != sequence);
+        if let Some(letter) = parked.held_by.take() {
+            self.held.remove(&letter);
+        }
         let events = parked.durable.map_or(0, |durable| durable.count);
         if events == 0 && parked.joining == 0 && !parked.active {
             let gone = self.sequences.remove(sequence);
@@ -281,6 +298,7 @@ impl Park {
         } = parked.head;
         match letter.filter(|_| held) {
             Some(letter) => {
+                parked.held_by = Some(letter);
                 self.held.insert(letter, sequence.clone());
             }
             None if events > 0 && !parked.active => {

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use crate::breaker::Ticket;
 use crate::time::Millis;
 use crate::unit::{ItemId, Restore};
 
@@ -23,6 +24,15 @@ pub(super) struct Suspects {
     /// Those that ran alone and ended.
     cleared: HashSet<ItemId>,
     running: Option<ItemId>,
+    waiting: Option<Waiting>,
+}
+
+/// A suspect that may start as soon as its mark is durable.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) item: ItemId,
+    /// None for a fallback.
+    pub(super) ticket: Option<Ticket>,
 }
 
 impl Suspects {
@@ -62,6 +72,21 @@ impl Suspects {
                 self.due_until.is_some_and(|until| due <= until)
             }
         }
+    }
+
+    /// A suspect has its permit and asks for its mark.
+    pub(super) fn wait(&mut self, one: Waiting) {
+        self.waiting = Some(one);
+    }
+
+    /// The ticket of this item, if it has its permit and waits for its mark; none in it for a fallback.
+    pub(super) fn waits(&self, item: ItemId) -> Option<Option<Ticket>> {
+        let waiting = self.waiting.as_ref().filter(|one| one.item == item);
+        waiting.map(|one| one.ticket)
+    }
+
+    pub(super) fn take_waiting(&mut self) -> Option<Waiting> {
+        self.waiting.take()
     }
 
     /// True while a suspect runs: nothing else may start.

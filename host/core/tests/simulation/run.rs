@@ -113,8 +113,8 @@ struct Simulation {
     now: Millis,
     /// Milliseconds in which the gate was closed since this owner took over.
     closed_ms: u64,
-    /// When attempts started on this host, the last ones.
-    starts: VecDeque<Millis>,
+    /// When attempts started on this host, the last ones, and whether they ran alone.
+    starts: VecDeque<(Millis, bool)>,
     /// What the other partitions of the host hold in memory.
     others: Share,
     /// The gate was closed when the machine was last asked for work.

@@ -82,7 +82,8 @@ pub(super) fn back_up(args: &BackupArgs, out: &mut dyn Write) -> Result<(), CliE
     )?;
     writeln!(
         out,
-        "in it: topics with their records, positions, inboxes and state of all subscriptions, the host's id"
+        "in it: topics with their records, positions, inboxes and state of all subscriptions, the versions of handlers \
+         that were deployed, the host's id"
     )?;
     Ok(writeln!(
         out,

@@ -3,12 +3,13 @@
 //! | entry | what |
 //! |---|---|
 //! | `store/` | a checkpoint of the store: hard links where the file system has them |
-//! | `host-id`, `FORMAT` | as in the data directory |
+//! | `host-id`, `FORMAT`, `versions/` | as in the data directory |
 //! | `BACKUP` | JSON: of what, when, how many files and bytes; written last |
 //!
 //! `cache/` and `cache.key` stay behind: machine code is made again from the components, and a copy that travels holds
-//! no key. Configuration and components are not in a data directory and so not in its copy.
+//! no key. Configuration and the handlers' own folders are not in a data directory and so not in its copy.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataDir, FORMAT, write_durably};
+use super::{DataDir, FORMAT, copy, write_durably};
 use crate::clock::now;
 
 /// Says that the copy is whole.
@@ -24,6 +25,7 @@ pub const FILE: &str = "BACKUP";
 /// What a freshly made file system holds.
 const LOST_AND_FOUND: &str = "lost+found";
 const STORE: &str = "store";
+const VERSIONS: &str = "versions";
 const HOST_ID: &str = "host-id";
 const FORMAT_FILE: &str = "FORMAT";
 
@@ -173,6 +175,8 @@ impl DataDir {
             let (from, to) = (self.path.join(name), target.join(name));
             fs::copy(from, &to).map_err(io("write", &to))?;
         }
+        let versions = target.join(VERSIONS);
+        copy::versions(&self.versions_path(), &versions).map_err(io("write", &versions))?;
         let entries = files(&target).map_err(io("list", &target))?;
         entries
             .iter()
@@ -231,18 +235,23 @@ pub fn restore(from: &Path, to: &Path) -> Result<Backup, RestoreError> {
             path: to.to_owned(),
         });
     }
-    make(&to.join(STORE)).map_err(io("make", to))?;
+    let mut folders = BTreeSet::new();
     for file in entries
         .iter()
         .filter(|file| file.name != Path::new(FORMAT_FILE))
     {
         let target = to.join(&file.name);
+        let folder = file.name.parent().unwrap_or(Path::new(""));
+        make(&to.join(folder)).map_err(io("make", to))?;
+        folders.extend(folder.ancestors().map(|folder| to.join(folder)));
         // Copied, not linked: the store goes on writing to some of its files, and the copy must stay what it is.
         fs::copy(&file.path, &target)
             .and_then(|_bytes| sync(&target))
             .map_err(io("write", &target))?;
     }
-    sync(&to.join(STORE)).map_err(io("sync", to))?;
+    for folder in &folders {
+        sync(folder).map_err(io("sync", folder))?;
+    }
     let format = to.join(FORMAT_FILE);
     write_durably(&format, format!("{}\n", backup.format).as_bytes()).map_err(|error| {
         RestoreError::Io {
@@ -295,19 +304,21 @@ struct Entry {
     bytes: u64,
 }
 
-/// All files of a copy: those beside `BACKUP` and those of the store, which has no folders.
+/// All files of a copy, those of its folders too.
 fn files(copy: &Path) -> io::Result<Vec<Entry>> {
-    let mut found = Vec::new();
-    for folder in [PathBuf::new(), PathBuf::from(STORE)] {
+    let (mut found, mut folders) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(copy.join(&folder))? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            let (name, metadata) = (folder.join(entry.file_name()), entry.metadata()?);
             if metadata.is_file() {
                 found.push(Entry {
-                    name: folder.join(entry.file_name()),
+                    name,
                     path: entry.path(),
                     bytes: metadata.len(),
                 });
+            } else if metadata.is_dir() && name != Path::new(LOST_AND_FOUND) {
+                folders.push(name);
             }
         }
     }

@@ -77,6 +77,7 @@ fn copy_all(path: &Path, to: &Path) -> io::Result<()> {
         copy::file(&path.join(name), &half.join(name))?;
     }
     copy::store(&path.join("store"), &half.join("store"))?;
+    copy::versions(&path.join("versions"), &half.join("versions"))?;
     fs::rename(&half, to)?;
     copy::sync_dir(path)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use dashmap::DashMap;
 use rocksdb::WriteBatch;
@@ -15,6 +15,7 @@ use super::names::{self, StoredGroup};
 use super::progress;
 use super::store::{ReadError, Store};
 use crate::bus::EnsureTopicError;
+use crate::ledger::Fixed;
 use crate::names::{dlq_topic, is_dlq_topic};
 
 /// As Kafka has it, so that a topic can move there.
@@ -150,6 +151,8 @@ pub(super) struct Group {
     pub(super) topics: Arc<[Arc<str>]>,
     /// How many partitions each topic had when the subscription first started; none: it was not there.
     partitions: Vec<Option<NonZeroU32>>,
+    /// Empty until it first joins.
+    fixed: OnceLock<Fixed>,
     /// Whether retention waits for it.
     deployed: AtomicBool,
     /// Committed frontiers by partition number, one per topic.
@@ -163,6 +166,7 @@ impl Group {
             name: stored.name,
             topics: stored.topics,
             partitions: stored.partitions,
+            fixed: stored.fixed.map(OnceLock::from).unwrap_or_default(),
             deployed: AtomicBool::new(true),
             frontiers: Mutex::default(),
         }
@@ -382,6 +386,21 @@ impl Catalog {
         Ok(())
     }
 
+    /// What is fixed for a subscription: `wanted`, where nothing was kept before.
+    pub(super) fn fix(&self, store: &Store, group: &Group, wanted: Fixed) -> Fixed {
+        let _held = self.making();
+        *group.fixed.get_or_init(|| {
+            let stored = StoredGroup {
+                name: Arc::clone(&group.name),
+                topics: Arc::clone(&group.topics),
+                partitions: group.partitions.clone(),
+                fixed: Some(wanted),
+            };
+            write_group(store, group.id, &stored);
+            wanted
+        })
+    }
+
     fn make_group(&self, store: &Store, name: &Arc<str>, topics: &Arc<[Arc<str>]>) -> Arc<Group> {
         let mut making = self.making();
         if let Some(entry) = self.groups.get(name) {
@@ -392,14 +411,9 @@ impl Catalog {
             name: Arc::clone(name),
             topics: Arc::clone(topics),
             partitions: topics.iter().map(|topic| self.count(topic)).collect(),
+            fixed: None,
         };
-        let mut batch = WriteBatch::default();
-        store.put(
-            &mut batch,
-            &Key::Group { group: id },
-            &names::encode_group(&stored),
-        );
-        store.write_synced(batch);
+        write_group(store, id, &stored);
         making.group += 1;
         let group = Arc::new(Group::new(id, stored));
         self.groups.insert(Arc::clone(name), Arc::clone(&group));
@@ -511,6 +525,16 @@ impl Catalog {
             });
         readers.min().unwrap_or_else(|| log.end())
     }
+}
+
+fn write_group(store: &Store, group: u32, stored: &StoredGroup) {
+    let mut batch = WriteBatch::default();
+    store.put(
+        &mut batch,
+        &Key::Group { group },
+        &names::encode_group(stored),
+    );
+    store.write_synced(batch);
 }
 
 fn check_topic(name: &str, partitions: u32) -> Result<(), String> {

@@ -18,11 +18,19 @@ use super::reads::PartitionReads;
 use super::staging::StagedUnit;
 use super::store::ReadError;
 use super::{Embedded, Inner, begun, restore};
-use crate::ledger::{Ledger, LedgerError, LostPosition, Scope};
+use crate::ledger::{Fixed, Ledger, LedgerError, LostPosition, Scope};
 
 const CLOSING: &str = "the store is being closed";
 
 impl Ledger for Embedded {
+    fn fix(&self, scope: &Scope, wanted: Fixed) -> Result<Fixed, LedgerError> {
+        let Inner { store, catalog, .. } = &*self.inner;
+        let group = catalog
+            .group(store, &scope.group, &scope.topics)
+            .map_err(|error| failed("what is fixed", scope, error))?;
+        Ok(catalog.fix(store, &group, wanted))
+    }
+
     fn restore(
         &self,
         scope: &Scope,

@@ -1,18 +1,20 @@
 //! Topics and subscriptions by number: the values of [`Key::Topic`](super::key::Key::Topic) and
 //! [`Key::Group`](super::key::Key::Group).
 //!
-//! `version u8, name, partitions u32` and `version u8, name, topics varint, (topic name, partitions u32)*`. Version 1 of
-//! a subscription has no numbers of partitions.
+//! `version u8, name, partitions u32` and `version u8, name, topics varint, (topic name, partitions u32)*, fixed optional
+//! (ordering u8, inbox u8)`. Version 2 of a subscription ends before `fixed`, version 1 has no numbers of partitions either.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use weir_core::partition::Ordering;
 
-use super::codec::{DecodeError, Input, put_bytes, put_varint};
+use super::codec::{DecodeError, Input, put_bytes, put_option, put_varint};
+use crate::ledger::Fixed;
 
 const TOPIC_VERSION: u8 = 1;
-const GROUP_VERSION: u8 = 2;
+const GROUP_VERSION: u8 = 3;
 
 /// A subscription as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(super) struct StoredGroup {
     pub(super) topics: Arc<[Arc<str>]>,
     /// How many partitions each topic had when the subscription first started; none: nobody noted it.
     pub(super) partitions: Vec<Option<NonZeroU32>>,
+    /// None: it has not joined yet, or nobody noted it.
+    pub(super) fixed: Option<Fixed>,
 }
 
 pub(super) fn encode_topic(name: &str, partitions: u32) -> Vec<u8> {
@@ -47,26 +51,53 @@ pub(super) fn encode_group(group: &StoredGroup) -> Vec<u8> {
         let partitions = partitions.map_or(0, NonZeroU32::get);
         out.extend_from_slice(&partitions.to_le_bytes());
     }
+    put_option(&mut out, group.fixed, |out, Fixed { ordering, inbox }| {
+        let ordering = match ordering {
+            Ordering::Key => 0,
+            Ordering::Partition => 1,
+            Ordering::None => 2,
+        };
+        out.extend_from_slice(&[ordering, inbox.into()]);
+    });
     out
 }
 
 pub(super) fn decode_group(bytes: &[u8]) -> Result<StoredGroup, DecodeError> {
-    let counted = bytes.first() != Some(&1);
-    let version = if counted { GROUP_VERSION } else { 1 };
+    let older = bytes
+        .first()
+        .copied()
+        .filter(|version| [1, 2].contains(version));
+    let version = older.unwrap_or(GROUP_VERSION);
     let mut input = Input::versioned("subscription", Bytes::copy_from_slice(bytes), version)?;
     let name = input.string()?.into();
     let (mut topics, mut partitions) = (Vec::new(), Vec::new());
     for _ in 0..input.count(1)? {
         topics.push(input.string()?.into());
-        let number = if counted { input.u32()? } else { 0 };
+        let number = if version > 1 { input.u32()? } else { 0 };
         partitions.push(NonZeroU32::new(number));
     }
+    let fixed = match version {
+        1 | 2 => None,
+        _ => input.option(fixed)?,
+    };
     input.finish()?;
     Ok(StoredGroup {
         name,
         topics: topics.into(),
         partitions,
+        fixed,
     })
+}
+
+fn fixed(input: &mut Input) -> Result<Fixed, DecodeError> {
+    let ordering = match input.u8()? {
+        0 => Ordering::Key,
+        1 => Ordering::Partition,
+        2 => Ordering::None,
+        _ => return Err(input.malformed()),
+    };
+    let inbox = input.bool()?;
+    Ok(Fixed { ordering, inbox })
 }
 
 #[cfg(test)]

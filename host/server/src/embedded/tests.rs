@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use weir_core::event::{Record, StateWrite};
 use weir_core::identity::Hash128;
 use weir_core::inbox;
+use weir_core::partition::Ordering;
 use weir_core::time::Millis;
 use weir_core::unit::{
     Active, Attempts, CommitResult, Completion, Cursor, Fate, ItemId, OpenAttempts, OutRecord,
@@ -18,7 +19,7 @@ use weir_core::unit::{
 
 use super::*;
 use crate::bus::{Assignment, FetchError};
-use crate::ledger::Ledger;
+use crate::ledger::{Fixed, Ledger};
 
 fn open(path: &Path) -> Embedded {
     // No reserve: tests run on disks that are nearly full too.
@@ -637,6 +638,22 @@ async fn topics_are_checked_and_their_partitions_fixed() {
         bus.reader("t", 2, 0),
         Err(SubscribeError::UnknownPartition { .. })
     ));
+}
+
+#[test]
+fn what_is_fixed_for_a_subscription_is_what_it_first_was() {
+    let scratch = tempfile::tempdir().unwrap();
+    let bus = open(scratch.path());
+    let scope = scope("g", &["a"]);
+    let fixed = |ordering, inbox| Fixed { ordering, inbox };
+    bus.register_subscription(&scope).unwrap();
+    let first = fixed(Ordering::Partition, true);
+    let other = fixed(Ordering::None, false);
+    assert_eq!(bus.fix(&scope, first).unwrap(), first);
+    assert_eq!(bus.fix(&scope, other).unwrap(), first);
+    bus.close();
+    let bus = open(scratch.path());
+    assert_eq!(bus.fix(&scope, other).unwrap(), first);
 }
 
 #[tokio::test]

@@ -69,6 +69,10 @@ impl Pass for Passing<'_> {
         })
     }
 
+    fn stands(&self, now: Millis, ticket: Option<Ticket>) -> bool {
+        self.shared.with(|gate| gate.stands(now, ticket))
+    }
+
     fn record(&mut self, now: Millis, ticket: Ticket, sample: Sample) {
         self.shared.with(|gate| gate.record(now, ticket, sample));
     }

@@ -187,11 +187,12 @@ impl SubscriptionStatus {
     pub fn refuse(&self, error: &SubscribeError) {
         let alarm = match error {
             SubscribeError::PartitionCount { .. } => Alarm::TopicGrown,
-            SubscribeError::UnknownTopic(_) | SubscribeError::UnknownPartition { .. } => {
-                Alarm::HandlerStopped
-            }
+            SubscribeError::UnknownTopic(_)
+            | SubscribeError::UnknownPartition { .. }
+            | SubscribeError::Fixed { .. }
+            | SubscribeError::Ledger(_) => Alarm::HandlerStopped,
         };
-        let (error, remedy) = (error.to_string(), alarm.remedy(&self.site(None)));
+        let (error, remedy) = (chain(error), alarm.remedy(&self.site(None)));
         self.raise(alarm, None, error.clone());
         self.stops().insert(None, format!("{error}: {remedy}"));
     }

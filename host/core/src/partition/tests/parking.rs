@@ -448,3 +448,29 @@ fn two_replays_of_a_letter_without_a_key_run_it_once() {
     assert_eq!(unit.completions[0].output, Output::default());
     assert!(stored.events.is_empty());
 }
+
+#[test]
+fn a_partition_that_leaves_stores_nothing_that_the_others_must_make_room_for() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    park_first(&mut bench, &mut stored);
+    bench.poll();
+    assert!(bench.gate.park(99, 0) > 0);
+    bench.machine.handle_revoke();
+    bench.poll();
+    assert_eq!(bench.gate.park(99, 0), 0);
+}
+
+#[test]
+fn whoever_holds_the_first_open_position_is_parked_when_the_span_is_at_its_bound() {
+    let mut config = config();
+    config.limits.span_max = 3;
+    let mut bench = Bench::new(config);
+    for (offset, key) in [(0, "k"), (1, "l"), (2, "m")] {
+        bench.feed(offset, Some(key), key);
+    }
+    bench.run(failed(FailureKind::Transient));
+    bench.run(done("1"));
+    bench.run(done("1"));
+    let fates = fates(&bench.unit());
+    assert!(fates.contains(&(record(0), Fate::Parked)), "{fates:?}");
+}

@@ -51,6 +51,9 @@ fn after_an_unclean_end_what_may_have_run_runs_alone_after_a_committed_mark() {
     let second = bench.attempt().id;
     assert_eq!(second.item, record(1));
     bench.outcome(second, done("1"));
+    let unit = bench.unit();
+    assert_eq!(unit.alone, None);
+    bench.committed(&unit);
     let third = bench.attempt().id;
     assert_eq!(third.item, record(2), "it came after the restart");
 }
@@ -119,6 +122,123 @@ fn a_mark_is_taken_back_while_the_gate_is_open() {
     bench.gate.pause(true);
     bench.committed(&marking);
     assert_eq!(mark(&mut bench).alone, None);
+}
+
+/// A machine after an unclean end, under so many suspects, with its first lease.
+fn suspects(count: u64) -> Bench {
+    let restore = Restore {
+        ends: vec![count, 0],
+        ..unclean(None, 0)
+    };
+    let mut bench = Bench::restored(config(), restore);
+    for offset in 0..count {
+        let key: &'static str = ["k", "l", "m", "n"][usize::try_from(offset % 4).unwrap()];
+        bench.feed(
+            offset,
+            Some(key).filter(|_| offset < 4),
+            &offset.to_string(),
+        );
+    }
+    assert_eq!(mark(&mut bench).alone, None, "first the lease");
+    bench
+}
+
+fn limit(bench: &mut Bench) {
+    let one = std::num::NonZeroU32::MIN;
+    bench.gate.rate = Some(crate::rate::Rate::new(one, one));
+}
+
+#[test]
+fn under_a_rate_limit_each_token_starts_a_suspect_however_many_are_ready() {
+    let mut bench = suspects(40);
+    limit(&mut bench);
+    let mut started = Vec::new();
+    for _ in 0..40 {
+        assert!(mark(&mut bench).alone.is_some(), "it has its token");
+        let id = bench.attempt().id;
+        started.push(id.item);
+        bench.outcome(id, done("1"));
+        let unit = bench.unit();
+        bench.committed(&unit);
+        bench.pass(Duration::from_secs(1));
+    }
+    started.sort();
+    started.dedup();
+    assert_eq!(started.len(), 40, "one a second");
+}
+
+#[test]
+fn no_mark_is_durable_while_a_suspect_waits_for_the_rate() {
+    let mut bench = suspects(2);
+    limit(&mut bench);
+    mark(&mut bench);
+    let first = bench.attempt().id;
+    bench.outcome(first, done("1"));
+    let unit = bench.unit();
+    assert_eq!(unit.alone, None, "the next one has no token");
+    bench.committed(&unit);
+    assert!(bench.poll().is_none());
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(mark(&mut bench).alone, Some(record(1)));
+    assert_eq!(bench.attempt().id.item, record(1));
+}
+
+#[test]
+fn no_mark_is_durable_while_the_component_is_crowded() {
+    let mut bench = suspects(1);
+    bench.gate.crowded.own = true;
+    assert!(bench.poll().is_none());
+    bench.gate.crowded.own = false;
+    assert_eq!(mark(&mut bench).alone, Some(record(0)));
+}
+
+#[test]
+fn a_suspect_is_marked_only_when_nothing_else_runs() {
+    let mut bench = Bench::restored(config(), unclean(None, 0));
+    for (offset, key) in [(0, "k"), (1, "k"), (2, "m")] {
+        bench.feed(offset, Some(key), &offset.to_string());
+    }
+    mark(&mut bench);
+    mark(&mut bench);
+    bench.run(failed(FailureKind::Transient));
+    assert_eq!(mark(&mut bench).alone, None);
+    let beside = bench.attempt().id;
+    assert_eq!(beside.item, record(2));
+    bench.pass(Duration::from_secs(1));
+    bench.run(done("1"));
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(0), Fate::Handled)]);
+    assert_eq!(unit.alone, None, "another attempt is running");
+    bench.committed(&unit);
+    assert!(bench.poll().is_none());
+    bench.outcome(beside, done("1"));
+    assert_eq!(bench.unit().alone, Some(record(1)));
+}
+
+#[test]
+fn nothing_starts_while_the_mark_of_another_is_durable() {
+    let mut bench = suspects(1);
+    bench.feed(1, Some("l"), "l");
+    mark(&mut bench);
+    let suspect = bench.attempt().id;
+    bench.outcome(suspect, done("1"));
+    let unit = bench.unit();
+    assert_eq!(unit.alone, None);
+    assert!(bench.poll().is_none(), "its mark stands until this commits");
+    bench.committed(&unit);
+    assert_eq!(bench.attempt().id.item, record(1));
+}
+
+#[test]
+fn a_suspect_that_is_given_up_before_it_starts_gives_its_permit_back() {
+    let mut bench = suspects(1);
+    let marking = bench.unit();
+    assert_eq!(marking.alone, Some(record(0)));
+    bench.machine.handle_revoke();
+    bench.machine.abandon_running(bench.now, &mut bench.gate);
+    bench.committed(&marking);
+    let last = bench.unit();
+    assert_eq!((last.alone, last.lease.len()), (None, 0));
 }
 
 #[test]

@@ -359,3 +359,13 @@ fn time_in_which_the_gate_was_open_ages_nothing() {
     bench.run(done("1"));
     assert!(bench.unit().active < crate::unit::Active(1_000));
 }
+
+#[test]
+fn a_fallback_has_no_timers() {
+    let bench = Bench::new(Config {
+        fallback: Some(config().emit),
+        ..config()
+    });
+    let rules = bench.machine.config.fallback.as_ref();
+    assert!(rules.is_some_and(|rules| !rules.timers));
+}

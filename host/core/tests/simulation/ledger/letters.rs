@@ -98,11 +98,13 @@ impl Ledger {
             .and_then(|known| self.letters.get(&known))
             .map_or(0, |letter| letter.replays);
         check_replays(item, replays, &added("weir.dlq.replays"))?;
+        // The operator counts the replays of all that died under one name.
+        let before = self.letters.get(&id).map_or(0, |letter| letter.replays);
         let letter = Letter {
             status: LetterStatus::Dead,
             record: (*original.record).clone(),
             origin: original.origin.clone(),
-            replays,
+            replays: replays.max(before),
             holds: holds.then(|| completion.sequence.clone()),
         };
         self.letters.insert(id, letter);

@@ -101,16 +101,19 @@ impl Simulation {
         )
     }
 
-    /// As many start in any time as the rate and its burst allow, whatever they are.
+    /// As many start in any time as the rate and its burst allow, whatever they are. One that runs alone had its token
+    /// before its mark, and nothing else started between.
     fn judge_rate(&mut self, attempt: &Attempt) -> Judged {
         if self.plan.rate.is_none() || attempt.fallback {
             return Ok(());
         }
-        self.starts.push_front(self.now);
+        let marked = self.ledger.alone == Some(attempt.id.item);
+        self.starts.push_front((self.now, marked));
         self.starts.truncate(20);
-        for (at, since) in self.starts.iter().enumerate() {
+        for (at, (since, marked)) in self.starts.iter().enumerate() {
             let passed = u64::try_from(self.now.since(*since).as_millis()).unwrap_or(0);
-            let allowed = u64::from(BURST) + u64::from(RATE) * passed / 1_000;
+            let burst = u64::from(BURST) + u64::from(*marked);
+            let allowed = burst + u64::from(RATE) * passed / 1_000;
             check("I10", (at as u64) < allowed, || {
                 format!("{} attempts start within {passed} ms", at + 1)
             })?;

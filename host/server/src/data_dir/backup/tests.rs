@@ -58,6 +58,31 @@ fn a_copy_becomes_a_data_directory_of_the_same_host() {
 }
 
 #[test]
+fn the_versions_of_handlers_come_along() {
+    let place = Place::new();
+    let version = "weir.dev.default.count/0a-0b/built/count.wasm";
+    let write = |name: &str| {
+        let file = place.data.versions_path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "\0asm").unwrap();
+    };
+    write(version);
+    // One that is being written.
+    write("weir.dev.default.count/new/count.wasm");
+    let copy = place.copy();
+    let new = place.path("new");
+    restore(&copy, &new).unwrap();
+    let versions = DataDir::open(&new).unwrap().versions_path();
+    assert_eq!(fs::read(versions.join(version)).unwrap(), b"\0asm");
+    let kept = fs::read_dir(versions.join("weir.dev.default.count")).unwrap();
+    assert_eq!(kept.count(), 1);
+
+    fs::remove_file(copy.join("versions").join(version)).unwrap();
+    let error = restore(&copy, &place.path("another")).unwrap_err();
+    assert!(matches!(error, RestoreError::Damaged { .. }), "{error}");
+}
+
+#[test]
 fn the_key_of_the_cache_stays_behind() {
     let place = Place::new();
     let copy = place.copy();

@@ -6,6 +6,9 @@ fn data_dir() -> tempfile::TempDir {
     let data_dir = DataDir::open(scratch.path()).unwrap();
     fs::write(data_dir.store_path().join("000001.sst"), "old").unwrap();
     fs::write(data_dir.store_path().join("CURRENT"), "old").unwrap();
+    let version = data_dir.versions_path().join("group/version");
+    fs::create_dir_all(&version).unwrap();
+    fs::write(version.join("handler.toml"), "old").unwrap();
     scratch
 }
 
@@ -37,6 +40,10 @@ fn steps_run_in_order_after_a_copy_and_only_those_that_are_due() {
     assert_eq!(text(path.join("added")), "new");
     assert_eq!(text(kept.join("store/CURRENT")), "old");
     assert_eq!(text(kept.join("store/000001.sst")), "old");
+    assert_eq!(
+        text(kept.join("versions/group/version/handler.toml")),
+        "old"
+    );
     assert_eq!(text(kept.join("host-id")), text(path.join("host-id")));
 
     let scratch = data_dir();

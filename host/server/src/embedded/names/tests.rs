@@ -9,14 +9,21 @@ proptest! {
     }
 
     #[test]
-    fn subscriptions_round_trip(name in ".{0,20}", topics in proptest::collection::vec((".{0,10}", any::<u32>()), 0..4)) {
+    fn subscriptions_round_trip(name in ".{0,20}", topics in proptest::collection::vec((".{0,10}", any::<u32>()), 0..4), fixed in any_fixed()) {
         let group = StoredGroup {
             name: name.into(),
             topics: topics.iter().map(|(topic, _)| Arc::from(topic.as_str())).collect(),
             partitions: topics.iter().map(|(_, partitions)| NonZeroU32::new(*partitions)).collect(),
+            fixed,
         };
         prop_assert_eq!(decode_group(&encode_group(&group)), Ok(group));
     }
+}
+
+fn any_fixed() -> impl Strategy<Value = Option<Fixed>> {
+    let orderings = [Ordering::Key, Ordering::Partition, Ordering::None];
+    let fixed = (proptest::sample::select(orderings.to_vec()), any::<bool>());
+    proptest::option::of(fixed.prop_map(|(ordering, inbox)| Fixed { ordering, inbox }))
 }
 
 fn group(partitions: u32) -> StoredGroup {
@@ -24,14 +31,26 @@ fn group(partitions: u32) -> StoredGroup {
         name: "g".into(),
         topics: Arc::new(["t".into()]),
         partitions: vec![NonZeroU32::new(partitions)],
+        fixed: None,
     }
 }
 
 #[test]
 fn values_are_what_is_on_disks_already() {
     assert_eq!(encode_topic("t", 12), [1, 1, b't', 12, 0, 0, 0]);
+    let fixed = Some(Fixed {
+        ordering: Ordering::None,
+        inbox: true,
+    });
+    let group = StoredGroup { fixed, ..group(12) };
+    let bytes = [3, 1, b'g', 1, 1, b't', 12, 0, 0, 0, 1, 2, 1];
+    assert_eq!(encode_group(&group), bytes);
+}
+
+#[test]
+fn a_subscription_of_version_2_is_read_without_what_is_fixed() {
     let bytes = [2, 1, b'g', 1, 1, b't', 12, 0, 0, 0];
-    assert_eq!(encode_group(&group(12)), bytes);
+    assert_eq!(decode_group(&bytes), Ok(group(12)));
 }
 
 #[test]

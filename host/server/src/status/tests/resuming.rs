@@ -4,7 +4,7 @@ use super::ailing::Ailing;
 use super::*;
 use crate::admin::steer;
 use crate::http::{AdminError, AdminResult, Steer};
-use crate::ledger::Loss;
+use crate::ledger::{Fixed, Loss};
 use crate::serving;
 use crate::steering::{Choice, Start};
 
@@ -238,6 +238,46 @@ async fn a_drain_whose_commit_does_not_end_is_abandoned() {
         .store
         .restore(&host.deployment.scope, PARTITION, inbox::Config::default());
     assert_eq!(restored.await.unwrap().cursors[0].frontier, 0);
+}
+
+#[tokio::test]
+async fn a_subscription_whose_ordering_or_inbox_changed_does_not_start_until_it_is_written_back() {
+    let mut host = fixture();
+    let was = Arc::clone(&host.deployment.manifest);
+    let kept = Fixed {
+        ordering: was.ordering,
+        inbox: was.inbox,
+    };
+    let scope = host.deployment.scope.clone();
+    assert_eq!(host.store.fix(&scope, kept).unwrap(), kept);
+    let unordered = Manifest {
+        ordering: partition::Ordering::None,
+        ..Manifest::clone(&was)
+    };
+    let unmarked = Manifest {
+        inbox: false,
+        ..Manifest::clone(&was)
+    };
+    for (manifest, says) in [
+        (unordered, "ordering (none, and was key)"),
+        (unmarked, "[inbox] enabled (false, and was true)"),
+    ] {
+        host.deployment.manifest = Arc::new(manifest);
+        let subscription = host.subscription(Arc::new(host.store.clone()));
+        let serving = host.serving(CancellationToken::new());
+        tokio::select! {
+            () = serving::serve(subscription, serving) => panic!("it joined"),
+            () = until(|| !host.alarms().is_empty()) => {}
+        }
+        assert_eq!(host.alarms()[0].alarm, Alarm::HandlerStopped);
+        let readiness = &host.host.readiness().subscriptions[0];
+        let reason = readiness.reason.clone().unwrap();
+        assert!(!readiness.ready && reason.contains(says), "{reason}");
+        host.status().restart(None);
+    }
+    host.deployment.manifest = was;
+    let ledger = Arc::new(host.store.clone());
+    Served::new(host, ledger).is_well().await;
 }
 
 #[tokio::test]
