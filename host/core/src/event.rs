@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use crate::binding::SPEC_VERSION;
 use crate::time::Millis;
 
 /// Name of a record header; those of events are shared ([`crate::binding::header_name`]), because every record has ten.
@@ -79,6 +80,22 @@ impl Event {
             .iter()
             .find(|(n, _)| n == name)
             .map(|(_, v)| v.as_str())
+    }
+
+    /// The attribute of this name, of the context or an extension.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        match name {
+            "specversion" => Some(SPEC_VERSION),
+            "id" => Some(&self.id),
+            "source" => Some(&self.source),
+            "type" => Some(&self.ty),
+            "subject" => self.subject.as_deref(),
+            "time" => self.time.as_deref(),
+            "datacontenttype" => self.datacontenttype.as_deref(),
+            "dataschema" => self.dataschema.as_deref(),
+            extension => self.extension(extension),
+        }
     }
 }
 

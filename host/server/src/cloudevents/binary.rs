@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
-use weir_core::binding::SPEC_VERSION;
 use weir_core::event::Event;
 
 use super::{Attributes, EventError};
@@ -49,25 +48,11 @@ pub fn check_headers(headers: &HeaderMap, event: &Event) -> Result<(), EventErro
         };
         let text = decode(value.as_bytes());
         let text = text.ok_or_else(|| EventError::Header(header.to_string()))?;
-        if attribute(event, name) != Some(text.as_str()) {
+        if event.attribute(name) != Some(text.as_str()) {
             return Err(EventError::Disagrees(header.to_string()));
         }
     }
     Ok(())
-}
-
-fn attribute<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
-    match name {
-        "specversion" => Some(SPEC_VERSION),
-        "id" => Some(&event.id),
-        "source" => Some(&event.source),
-        "type" => Some(&event.ty),
-        "subject" => event.subject.as_deref(),
-        "time" => event.time.as_deref(),
-        "datacontenttype" => event.datacontenttype.as_deref(),
-        "dataschema" => event.dataschema.as_deref(),
-        extension => event.extension(extension),
-    }
 }
 
 /// A header's value as the binding says: quotes of older versions go first, then one round of percent-decoding.

@@ -50,7 +50,7 @@ impl Expression {
     fn admits(&self, event: &Event) -> bool {
         match self {
             Self::Attributes(comparison, pairs) => pairs.iter().all(|(name, wanted)| {
-                attribute(event, name).is_some_and(|found| match comparison {
+                event.attribute(name).is_some_and(|found| match comparison {
                     Comparison::Exact => found == wanted,
                     Comparison::Prefix => found.starts_with(wanted.as_str()),
                     Comparison::Suffix => found.ends_with(wanted.as_str()),
@@ -140,20 +140,6 @@ fn error(place: &str, message: impl Into<String>) -> FilterError {
     FilterError {
         place: place.to_owned(),
         message: message.into(),
-    }
-}
-
-fn attribute<'e>(event: &'e Event, name: &str) -> Option<&'e str> {
-    match name {
-        "specversion" => Some("1.0"),
-        "id" => Some(&event.id),
-        "source" => Some(&event.source),
-        "type" => Some(&event.ty),
-        "subject" => event.subject.as_deref(),
-        "time" => event.time.as_deref(),
-        "datacontenttype" => event.datacontenttype.as_deref(),
-        "dataschema" => event.dataschema.as_deref(),
-        name => event.extension(name),
     }
 }
 
