@@ -57,8 +57,14 @@ pub(crate) async fn serve(subscription: Arc<Subscription>, serving: Serving) {
                 epoch,
                 reader,
             }) => {
-                let (deployment, memory) = (&subscription.deployment, &subscription.memory);
-                let machine = deployment.machine(&serving.config, &digest, partition, memory);
+                let Subscription {
+                    deployment,
+                    memory,
+                    solitude,
+                    ..
+                } = &*subscription;
+                let config = &serving.config;
+                let machine = deployment.machine(config, &digest, partition, memory, solitude);
                 let stop = serving.stop.child_token();
                 owned.insert(partition, stop.clone());
                 let served = Served {

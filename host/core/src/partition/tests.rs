@@ -44,6 +44,7 @@ fn config() -> Config {
         inbox: Some(inbox::Config::default()),
         limits: Limits::default(),
         memory: Arc::new(Budget::new(512 << 20, 1)),
+        solitude: Arc::default(),
     }
 }
 

@@ -64,7 +64,9 @@ impl Bench {
             Load::Letter(_, letter, _) => {
                 Loaded::Letter(stored.letters.get(letter).copied(), first)
             }
-            Load::Timer(..) | Load::Timers(_) | Load::Mark(..) => panic!("{load:?}"),
+            Load::Timer(..) | Load::Timers(..) | Load::TimersOf(_) | Load::Mark(..) => {
+                panic!("{load:?}")
+            }
         };
         self.machine.handle_loaded(self.now, load, loaded);
     }
