@@ -10,6 +10,7 @@ use crate::unit::{
 };
 use crate::{dead_letter, emission, inbox, retry};
 
+mod marks;
 mod ordering;
 mod parking;
 mod suspicion;

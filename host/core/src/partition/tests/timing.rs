@@ -35,7 +35,7 @@ fn changes(unit: &Unit) -> Vec<&TimerChange> {
 }
 
 /// Sets a timer a minute ahead by an event of `k`.
-fn with_timer() -> (Bench, Timer) {
+pub(super) fn with_timer() -> (Bench, Timer) {
     let mut bench = bench();
     bench.feed(0, Some("k"), "0");
     bench.run(sets("expire", Duration::from_secs(60)));
@@ -60,7 +60,7 @@ impl Bench {
         }
     }
 
-    fn answer_timer(&mut self, timer: Option<&Timer>) {
+    pub(super) fn answer_timer(&mut self, timer: Option<&Timer>) {
         let load = self.load();
         assert!(matches!(load, Load::Timer(..)), "{load:?}");
         let loaded = timer.cloned().map(|timer| {
