@@ -10,6 +10,7 @@ mod dev;
 mod dlq;
 mod fixture;
 mod http;
+mod kafka;
 mod kills;
 mod lifecycle;
 mod manual;

@@ -28,6 +28,7 @@ use crate::embedded::{Embedded, EmbeddedConfig, RegisterError};
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::{self, BindError, HttpConfig, HttpServer};
 use crate::jobs::Jobs;
+use crate::kafka::Kafka;
 use crate::ledger::Ledger;
 use crate::pipeline::{self, Subscription};
 use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, SubscriptionStatus, Watchdog};
@@ -59,6 +60,11 @@ pub fn run_watching(config: Config, data: PathBuf) -> anyhow::Result<()> {
 }
 
 fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
+    if watching && config.kafka.is_some() {
+        let message =
+            "`weir dev` works on a store of its own: take the section away, or use `weir run`";
+        return Err(Faults(vec![config.fault("kafka", message)]).into());
+    }
     let mut deployments = handlers::deployments(&config)?;
     let data_dir = Arc::new(DataDir::open(&data)?);
     tracing::info!(path = %data_dir.path().display(), "data directory");
@@ -72,13 +78,19 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
         let config = Arc::new(config);
         let sandbox = Arc::new(sandbox(&data_dir, workers.metrics().num_workers())?);
         let mut components = load(&sandbox, &deployments).await?;
-        let store = Embedded::open(&data_dir.store_path(), store_config(&config))?;
+        let path = match config.kafka {
+            None => data_dir.store_path(),
+            Some(_) => data_dir.copy_path(),
+        };
+        let store = Embedded::open(&path, store_config(&config))?;
+        let seams = Seams::new(&config, &data_dir, &store)?;
         let end = loop {
             let deployed = deployments.clone();
             let app = App::build(
                 &config,
                 &data_dir,
                 &store,
+                &seams,
                 deployments,
                 components,
                 workers.handle(),
@@ -110,6 +122,30 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
     });
     workers.shutdown_background();
     result
+}
+
+/// What events come from and go to, and where units are committed.
+struct Seams {
+    bus: Arc<dyn Bus>,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl Seams {
+    fn new(config: &Config, data_dir: &DataDir, store: &Embedded) -> anyhow::Result<Self> {
+        let Some(cluster) = &config.kafka else {
+            return Ok(Self {
+                bus: Arc::new(store.clone()),
+                ledger: Arc::new(store.clone()),
+            });
+        };
+        let host_id = config.host_id.as_deref().unwrap_or(data_dir.host_id());
+        let kafka = Kafka::connect(cluster, host_id, store.clone())?;
+        tracing::info!(bootstrap = %cluster.bootstrap, host_id, "connected to Kafka");
+        Ok(Self {
+            bus: Arc::new(kafka.clone()),
+            ledger: Arc::new(kafka),
+        })
+    }
 }
 
 /// Why an [`App`] ended.
@@ -145,19 +181,21 @@ impl App {
         config: &Arc<Config>,
         data_dir: &Arc<DataDir>,
         store: &Embedded,
+        seams: &Seams,
         deployments: Vec<Deployment>,
         components: Vec<Component>,
         workers: &Handle,
     ) -> anyhow::Result<Self> {
-        ensure_topics(store, config, &deployments)?;
+        let bus = Arc::clone(&seams.bus);
+        ensure_topics(&*bus, config, &deployments)?;
         let all = deployments.clone();
-        let bus: Arc<dyn Bus> = Arc::new(store.clone());
         if deployments.is_empty() {
             warn_of_no_handlers(config);
         }
         let alarms = Arc::new(Alarms::default());
         let handlers = Arc::new(Handlers::default());
-        let subscriptions = subscriptions(store, deployments, components, &handlers, &alarms)?;
+        let subscriptions =
+            subscriptions(store, seams, deployments, components, &handlers, &alarms)?;
         let jobs = Arc::new(Jobs::load(store, &subscriptions)?);
         let admin = HostAdmin {
             jobs: Arc::clone(&jobs),
@@ -174,6 +212,7 @@ impl App {
         let status = Arc::new(HostStatus::new(
             host_id.unwrap_or_else(|| data_dir.host_id().to_owned()),
             data_dir.path().display().to_string(),
+            Arc::clone(&bus),
             store,
             alarms,
             statuses.collect(),
@@ -276,13 +315,12 @@ impl App {
 /// commanded before.
 fn subscriptions(
     store: &Embedded,
+    Seams { bus, ledger }: &Seams,
     deployments: Vec<Deployment>,
     components: Vec<Component>,
     handlers: &Arc<Handlers>,
     alarms: &Arc<Alarms>,
 ) -> anyhow::Result<Vec<Arc<Subscription>>> {
-    let bus: Arc<dyn Bus> = Arc::new(store.clone());
-    let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
     let mut subscriptions = Vec::new();
     for (deployment, component) in deployments.into_iter().zip(components) {
         let digest = component.digest().to_owned();
@@ -300,14 +338,14 @@ fn subscriptions(
         let status = Arc::new(SubscriptionStatus::new(
             deployment.clone(),
             &digest,
-            deployment.partitions(&*bus),
+            deployment.partitions(&**bus),
             Arc::clone(&gate),
             Arc::clone(alarms),
         ));
         let subscription = Arc::new(Subscription {
             handlers: Arc::clone(handlers),
-            bus: Arc::clone(&bus),
-            ledger: Arc::clone(&ledger),
+            bus: Arc::clone(bus),
+            ledger: Arc::clone(ledger),
             gate,
             status,
             deployment,
@@ -368,7 +406,13 @@ pub(crate) async fn serve(
         };
         match assignment {
             None => return,
+            Some(Assignment::Refused(error)) => {
+                owned.values().for_each(CancellationToken::cancel);
+                return subscription.status.refuse(&error);
+            }
+            Some(Assignment::Settled) => subscription.status.settle(),
             Some(Assignment::Revoked { partition }) => {
+                subscription.status.release(partition);
                 if let Some(stop) = owned.remove(&partition) {
                     CancellationToken::cancel(&stop);
                 }
@@ -378,6 +422,7 @@ pub(crate) async fn serve(
                 epoch,
                 reader,
             }) => {
+                subscription.status.own(partition);
                 let machine = subscription
                     .deployment
                     .machine(&config, &digest, partition, partitions);

@@ -17,6 +17,7 @@ pub mod embedded;
 pub mod handlers;
 pub mod http;
 pub mod jobs;
+pub mod kafka;
 pub mod ledger;
 pub mod letters;
 pub mod manifest;

@@ -40,6 +40,8 @@ use crate::steering::Steering;
 const FETCH_BYTES: usize = 256 << 10;
 /// Running attempts of a partition that moves or stops may take this long; then they are abandoned, uncounted.
 const DRAIN_ATTEMPTS: Duration = Duration::from_secs(2);
+/// A ledger that does not answer, or has given the partition to somebody else, is not waited for longer than this.
+const DRAIN: Duration = Duration::from_secs(25);
 /// After a failed read of the bus.
 const FETCH_BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -117,7 +119,12 @@ pub async fn run(
     make: impl FnOnce(Restore) -> Partition + Send,
     stop: CancellationToken,
 ) -> Result<(), PipelineError> {
-    let machine = make(restore(&subscription, partition).await?);
+    let restored = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(()),
+        restored = restore(&subscription, partition) => restored?,
+    };
+    let machine = make(restored);
     machine
         .start_positions()
         .into_iter()
@@ -135,7 +142,12 @@ pub async fn run(
         fetch_at: None,
     };
     worker.serve(reader.as_mut(), &stop).await?;
-    worker.drain().await;
+    if tokio::time::timeout(DRAIN, worker.drain()).await.is_err() {
+        tracing::warn!(
+            partition,
+            "a partition was given up before its last work was committed: it runs again on the next owner"
+        );
+    }
     Ok(())
 }
 

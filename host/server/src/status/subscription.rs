@@ -3,7 +3,7 @@
 mod levels;
 mod summary;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -88,8 +88,7 @@ pub struct SubscriptionStatus {
     tenant: Arc<str>,
     handler: Arc<str>,
     digest: Mutex<String>,
-    /// Partition numbers that will report.
-    expected: u32,
+    share: Mutex<Share>,
     gate: Arc<SharedGate>,
     alarms: Arc<Alarms>,
     /// Locked before `stopped` by whoever needs both.
@@ -97,6 +96,27 @@ pub struct SubscriptionStatus {
     stopped: Mutex<Stops>,
     commits: Histogram,
     steering: Mutex<Steering>,
+}
+
+/// Which partitions this host serves.
+#[derive(Clone, Debug)]
+struct Share {
+    /// How many there are.
+    of: u32,
+    /// Whether the bus has said that others may serve the rest.
+    settled: bool,
+    owned: BTreeSet<u32>,
+}
+
+impl Share {
+    fn has(&self, partition: u32) -> bool {
+        !self.settled || self.owned.contains(&partition)
+    }
+
+    /// Those that this host serves or is about to.
+    fn partitions(&self) -> impl Iterator<Item = u32> {
+        (0..self.of).filter(|partition| self.has(*partition))
+    }
 }
 
 impl SubscriptionStatus {
@@ -114,7 +134,11 @@ impl SubscriptionStatus {
             handler: deployment.manifest.name.as_str().into(),
             deployment,
             digest: Mutex::new(digest.to_owned()),
-            expected,
+            share: Mutex::new(Share {
+                of: expected,
+                settled: false,
+                owned: BTreeSet::new(),
+            }),
             gate,
             alarms,
             partitions: Mutex::default(),
@@ -128,6 +152,29 @@ impl SubscriptionStatus {
     pub fn deploy(&self, digest: &str) {
         let mut own = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
         digest.clone_into(&mut own);
+    }
+
+    /// This host serves the partition from here on.
+    pub fn own(&self, partition: u32) {
+        self.lock_share().owned.insert(partition);
+    }
+
+    /// Another host serves it from here on. What it counted here stays counted.
+    pub fn release(&self, partition: u32) {
+        self.lock_share().owned.remove(&partition);
+        if let Some(status) = self.partitions().get_mut(&partition) {
+            status.gauges = Gauges::default();
+            status.stalled = false;
+        }
+    }
+
+    /// Partitions that this host does not own are served by others.
+    pub fn settle(&self) {
+        self.lock_share().settled = true;
+    }
+
+    fn lock_share(&self) -> MutexGuard<'_, Share> {
+        self.share.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An operator has commanded this.
@@ -187,9 +234,9 @@ impl SubscriptionStatus {
     pub fn refuse(&self, error: &SubscribeError) {
         let alarm = match error {
             SubscribeError::PartitionCount { .. } => Alarm::TopicGrown,
-            SubscribeError::UnknownTopic(_) | SubscribeError::UnknownPartition { .. } => {
-                Alarm::HandlerStopped
-            }
+            SubscribeError::UnknownTopic(_)
+            | SubscribeError::UnknownPartition { .. }
+            | SubscribeError::Refused { .. } => Alarm::HandlerStopped,
         };
         let (error, remedy) = (error.to_string(), alarm.remedy(&self.site(None)));
         self.raise(alarm, None, error.clone());
@@ -243,9 +290,10 @@ impl SubscriptionStatus {
     pub(super) fn progress(&self, bus: &dyn Bus) -> Vec<(u32, Progress)> {
         let partitions = self.partitions();
         let stops = self.stops();
-        let serving = partitions
-            .iter()
-            .filter(|(partition, _)| !stops.contains_key(&Some(**partition)));
+        let share = self.lock_share().clone();
+        let serving = partitions.iter().filter(|(partition, _)| {
+            !stops.contains_key(&Some(**partition)) && share.has(**partition)
+        });
         serving
             .map(|(partition, status)| {
                 let lag = self.lag_of(bus, *partition, Some(status)).iter().sum();
@@ -290,7 +338,9 @@ impl SubscriptionStatus {
             return State::Stopped(format!("partition {partition}: {reason}"));
         }
         let gate = self.gate.status(clock::now());
-        if partitions.len() < self.expected as usize {
+        let share = self.lock_share().clone();
+        let silent = |partition: u32| !partitions.contains_key(&partition);
+        if share.partitions().any(silent) {
             State::Starting
         } else if gate.paused {
             State::Paused
