@@ -3,7 +3,7 @@
 //! The group divides the partitions of the command topic. What is read is assigned by [`super::reader`] once the
 //! partition's ledger is restored, so the rebalance callback itself assigns nothing and only says who owns what.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -54,8 +54,8 @@ pub(super) struct Share {
     /// Invariant: only a rebalance takes anything away, all at once and last of all. librdkafka takes the first call
     /// for its answer, and the group gives the partitions to others from then on.
     assigned: Mutex<HashMap<u32, Vec<Place>>>,
-    /// Where reading started, by topic and partition: librdkafka does not say before the first record.
-    starts: Mutex<HashMap<(Arc<str>, u32), u64>>,
+    /// One past the last record that was read, by topic and partition: librdkafka's own position counts markers.
+    read: Mutex<HashMap<(Arc<str>, u32), u64>>,
 }
 
 #[derive(Default)]
@@ -122,35 +122,29 @@ impl Share {
         consumer.incremental_unassign(&all)
     }
 
-    /// Reading starts at these offsets.
-    pub(super) fn start(&self, partition: u32, offsets: &BTreeMap<u16, u64>) {
-        let mut starts = self.lock_starts();
-        for (index, topic) in self.topics_of(partition) {
-            if let Some(&offset) = offsets.get(&index) {
-                starts.insert((Arc::clone(topic), partition), offset);
-            }
-        }
+    /// All records of the topic partition before this offset were read.
+    pub(super) fn note_read(&self, topic: &Arc<str>, partition: u32, offset: u64) {
+        self.lock_read().insert((Arc::clone(topic), partition), offset);
     }
 
     /// What librdkafka has fetched and handed over shows where a partition ends without records: a marker is passed over
     /// and counts as nothing that waits.
     fn note_ends(&self, statistics: &Statistics) {
-        let starts = self.lock_starts();
-        for ((topic, partition), &start) in &*starts {
+        let read = self.lock_read();
+        for ((topic, partition), &read) in &*read {
             let found = statistics.topics.get(&**topic);
             let found = found.and_then(|topic| topic.partitions.get(&number(*partition)));
             let Some(found) = found.filter(|found| found.fetchq_cnt == 0) else {
                 continue;
             };
-            let read = u64::try_from(found.app_offset).unwrap_or(start);
             if let Ok(next) = u64::try_from(found.next_offset) {
                 self.cluster.note_end(topic, *partition, read, next);
             }
         }
     }
 
-    fn lock_starts(&self) -> MutexGuard<'_, HashMap<(Arc<str>, u32), u64>> {
-        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_read(&self) -> MutexGuard<'_, HashMap<(Arc<str>, u32), u64>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The reader of this partition and epoch is gone, and with it all that ran.
@@ -338,7 +332,7 @@ impl GroupMembership {
             cluster: Arc::clone(cluster),
             loading: Mutex::default(),
             assigned: Mutex::default(),
-            starts: Mutex::default(),
+            read: Mutex::default(),
         });
         let (sender, assignments) = mpsc::unbounded_channel();
         let context = Context {

@@ -193,11 +193,11 @@ impl GroupReader {
     fn assign(&mut self, consumer: &Arc<GroupConsumer>) -> Result<(), FetchError> {
         let seeks = std::mem::take(&mut self.seeks);
         let share = Arc::clone(&self.share);
-        share.start(self.partition, &seeks);
         let mut places = Vec::new();
         for (index, topic) in share.topics_of(self.partition) {
             if let Some(&offset) = seeks.get(&index) {
                 self.sources.split(consumer, index, topic, offset);
+                share.note_read(topic, self.partition, offset);
                 places.push((Arc::clone(topic), offset));
             }
         }
@@ -234,7 +234,12 @@ impl Reader for GroupReader {
                 };
                 self.assign(&consumer)?;
             }
-            self.sources.fetch(bytes_max).await
+            let fetched = self.sources.fetch(bytes_max).await?;
+            for source in self.sources.by_topic.values() {
+                self.share
+                    .note_read(&source.topic, self.partition, source.from);
+            }
+            Ok(fetched)
         })
     }
 }
