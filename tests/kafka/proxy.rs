@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -26,11 +27,12 @@ pub enum Loss {
     Answers,
 }
 
-/// Passes all on but what is to be lost. Ends with its process.
+/// Passes all on but what is to be lost. Dropped, it cuts all off and gives its port back.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
     shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", port)).context("listen as a proxy")?;
         let shared = Arc::<Shared>::default();
         let proxy = Arc::clone(&shared);
-        std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if proxy.stopped.load(Ordering::Acquire) {
                     return;
@@ -56,7 +58,11 @@ impl Proxy {
                 }
             }
         });
-        Ok(Self { port, shared })
+        Ok(Self {
+            port,
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Where clients find it.
@@ -93,6 +99,9 @@ impl Drop for Proxy {
             &([127, 0, 0, 1], self.port).into(),
             Duration::from_secs(1),
         ));
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
     }
 }
 

@@ -124,7 +124,8 @@ impl Share {
 
     /// All records of the topic partition before this offset were read.
     pub(super) fn note_read(&self, topic: &Arc<str>, partition: u32, offset: u64) {
-        self.lock_read().insert((Arc::clone(topic), partition), offset);
+        self.lock_read()
+            .insert((Arc::clone(topic), partition), offset);
     }
 
     /// What librdkafka has fetched and handed over shows where a partition ends without records: a marker is passed over
