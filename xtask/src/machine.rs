@@ -1,4 +1,5 @@
-//! What the machine must have before the store can be compiled: a C++ compiler, and libclang for its bindings.
+//! What the machine must have before the store and the Kafka client can be compiled: a C++ compiler, libclang for the store's
+//! bindings, OpenSSL and make for the client.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,12 +19,19 @@ pub(crate) fn prepare() -> anyhow::Result<()> {
     if !libclang_is_found() {
         packages.push("libclang-dev");
     }
+    if !on_path("make") && !on_path("gmake") {
+        packages.push("make");
+    }
+    if !openssl_is_found() {
+        packages.extend(["libssl-dev", "pkg-config"]);
+    }
     if packages.is_empty() {
         return Ok(());
     }
     let advice = format!(
-        "the embedded store is built from C++ and needs {0}: install it (Debian, Ubuntu: `apt-get install {0}`; Fedora: \
-         `dnf install gcc-c++ clang-devel`; macOS: `xcode-select --install`)",
+        "the embedded store and the Kafka client are built from C and C++ and need {0}: install it (Debian, Ubuntu: `apt-get \
+         install {0}`; Fedora: `dnf install gcc-c++ clang-devel make openssl-devel pkgconf`; macOS: `xcode-select --install` \
+         and `brew install openssl pkgconf`)",
         packages.join(" ")
     );
     if !on_path("apt-get") || !is_root() {
@@ -120,6 +128,18 @@ fn libclang_is_found() -> bool {
         }
     }
     folders.iter().any(|folder| holds_libclang(folder))
+}
+
+/// Looks where the crate `openssl-sys` looks first; on macOS it asks Homebrew itself.
+fn openssl_is_found() -> bool {
+    let pkg_config = || {
+        Command::new("pkg-config")
+            .args(["--exists", "openssl"])
+            .status()
+    };
+    std::env::var_os("OPENSSL_DIR").is_some()
+        || cfg!(target_os = "macos")
+        || pkg_config().is_ok_and(|status| status.success())
 }
 
 fn subfolders(folder: &Path) -> Vec<PathBuf> {

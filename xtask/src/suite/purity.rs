@@ -34,6 +34,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("wasmtime", "weir-wasm"),
     ("wasmtime-wasi", "weir-wasm"),
     ("rocksdb", "weir"),
+    ("rdkafka", "weir"),
 ];
 
 pub(super) fn run(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
