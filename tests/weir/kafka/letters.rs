@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use weir_tests::wait;
 
-use super::{Fleet, SETTLE, broker};
+use super::{Broker, Fleet, SETTLE, broker};
 
 /// What a foreign producer wrote, as Kafka's own console writes it: headers, key, value.
 const FOREIGN: [&str; 3] = [
@@ -25,61 +25,14 @@ fn a_record_that_is_no_event_dies_byte_for_byte() {
     let host = place.start().unwrap();
     let invoices = fleet.topic("public.invoices.v1");
 
-    let properties = ["parse.key=true", "parse.headers=true"];
-    let mut command = broker
-        .cluster
-        .tool("org.apache.kafka.tools.ConsoleProducer");
-    command.args([
-        "--bootstrap-server",
-        &broker.cluster.bootstrap(),
-        "--topic",
-        invoices,
-    ]);
-    for property in properties {
-        command.args(["--reader-property", property]);
-    }
-    let mut console = command.stdin(Stdio::piped()).spawn().unwrap();
-    let mut input = console.stdin.take().unwrap();
-    writeln!(input, "{}", FOREIGN.join("\n")).unwrap();
-    drop(input);
-    assert!(console.wait().unwrap().success());
-
+    produce(&broker, invoices, &FOREIGN);
     wait::until("three dead letters", SETTLE, || {
         Ok((host.client().fate("billing", "dead")? == 3).then_some(()))
     })
     .unwrap();
     let letters = format!("dlq.weir.foreign.default.billing.{invoices}");
-    let read = |topic: &str| {
-        let mut command = broker
-            .cluster
-            .tool("org.apache.kafka.tools.consumer.ConsoleConsumer");
-        command.args([
-            "--bootstrap-server",
-            &broker.cluster.bootstrap(),
-            "--topic",
-            topic,
-        ]);
-        command.args([
-            "--from-beginning",
-            "--max-messages",
-            "3",
-            "--timeout-ms",
-            "60000",
-        ]);
-        command.args(["--isolation-level", "read_committed"]);
-        for property in [
-            "print.key=true",
-            "print.headers=true",
-            "print.partition=true",
-        ] {
-            command.args(["--formatter-property", property]);
-        }
-        let output = command.stderr(Stdio::null()).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.lines().map(str::to_owned).collect::<BTreeSet<_>>()
-    };
-    let originals = read(invoices);
-    let dead = read(&letters);
+    let originals = read(&broker, invoices);
+    let dead = read(&broker, &letters);
     assert_eq!(
         (originals.len(), dead.len()),
         (3, 3),
@@ -100,4 +53,44 @@ fn a_record_that_is_no_event_dies_byte_for_byte() {
             .filter(|letter| letter.starts_with(&start) && letter.ends_with(&end));
         assert_eq!(found.count(), 1, "{original:?} in {dead:?}");
     }
+}
+
+/// Writes these lines (headers, key and value between tabs) with Kafka's own console.
+fn produce(broker: &Broker, topic: &str, lines: &[&str]) {
+    let bootstrap = broker.cluster.bootstrap();
+    let mut command = broker
+        .cluster
+        .tool("org.apache.kafka.tools.ConsoleProducer");
+    command.args(["--bootstrap-server", &bootstrap, "--topic", topic]);
+    for property in ["parse.key=true", "parse.headers=true"] {
+        command.args(["--reader-property", property]);
+    }
+    let console = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut console = console.unwrap();
+    let mut input = console.stdin.take().unwrap();
+    writeln!(input, "{}", lines.join("\n")).unwrap();
+    drop(input);
+    assert!(console.wait().unwrap().success());
+}
+
+/// Three records as Kafka's own console shows them: partition, headers, key and value, between tabs.
+fn read(broker: &Broker, topic: &str) -> BTreeSet<String> {
+    let bootstrap = broker.cluster.bootstrap();
+    let mut command = broker
+        .cluster
+        .tool("org.apache.kafka.tools.consumer.ConsoleConsumer");
+    command.args(["--bootstrap-server", &bootstrap, "--topic", topic]);
+    command.args(["--from-beginning", "--max-messages", "3"]);
+    command.args(["--timeout-ms", "60000"]);
+    command.args(["--isolation-level", "read_committed"]);
+    for property in [
+        "print.key=true",
+        "print.headers=true",
+        "print.partition=true",
+    ] {
+        command.args(["--formatter-property", property]);
+    }
+    let output = command.stderr(Stdio::null()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(str::to_owned).collect()
 }

@@ -51,6 +51,9 @@ pub enum ConnectError {
     },
 }
 
+/// Offsets without records, by topic and partition: from the first up to the second.
+type Empty = HashMap<(Arc<str>, u32), (u64, u64)>;
+
 /// The cluster as this host knows it.
 pub(super) struct Cluster {
     asking: BaseConsumer<Logged>,
@@ -59,8 +62,8 @@ pub(super) struct Cluster {
     replication: i32,
     known: Mutex<Known>,
     bounds: Mutex<HashMap<(Arc<str>, u32), Bounds>>,
-    /// What holds no record: the offsets from the first up to the second, as a reader found them.
-    empty: Mutex<HashMap<(Arc<str>, u32), (u64, u64)>>,
+    /// As readers found them.
+    empty: Mutex<Empty>,
 }
 
 impl rdkafka::consumer::ConsumerContext for Logged {}
@@ -338,7 +341,7 @@ impl Cluster {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_empty(&self) -> MutexGuard<'_, HashMap<(Arc<str>, u32), (u64, u64)>> {
+    fn lock_empty(&self) -> MutexGuard<'_, Empty> {
         self.empty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

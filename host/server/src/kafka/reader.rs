@@ -151,20 +151,24 @@ impl<C: ConsumerContext> Sources<C> {
 
 fn failed<C: ConsumerContext>(source: &Source<C>, partition: u32, error: KafkaError) -> FetchError {
     let topic = Arc::clone(&source.topic);
-    match error {
-        KafkaError::MessageConsumption(
-            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-        ) => FetchError::OutOfRange {
+    let gone = [
+        RDKafkaErrorCode::AutoOffsetReset,
+        RDKafkaErrorCode::OffsetOutOfRange,
+    ];
+    if let KafkaError::MessageConsumption(code) = error
+        && gone.contains(&code)
+    {
+        return FetchError::OutOfRange {
             topic,
             partition,
             offset: source.from,
             first: 0,
-        },
-        other => FetchError::Store {
-            topic,
-            partition,
-            source: other.into(),
-        },
+        };
+    }
+    FetchError::Store {
+        topic,
+        partition,
+        source: error.into(),
     }
 }
 

@@ -564,6 +564,10 @@ fn abort(producer: &TransactionalProducer) -> bool {
 }
 
 /// Whose fault a failed record is.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of some 150 codes these few are said of one record; all others are the cluster's own"
+)]
 fn blame(sent: Option<(usize, Option<ItemId>)>, code: RDKafkaErrorCode) -> Failure {
     let refused = match code {
         RDKafkaErrorCode::MessageSizeTooLarge => Some("record-too-large"),
