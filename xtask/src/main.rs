@@ -70,14 +70,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Run more seeds of the simulator than every test run takes.
+    /// Say which seed of the simulator notices which planted bug, and run more seeds than every test run takes.
     Sim {
         /// How many.
         #[arg(long, default_value_t = 10_000)]
         seeds: u64,
-        /// The first of them.
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
+        /// The first of them, to repeat what broke; then without the planted bugs.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Print the report as JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -109,7 +112,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
         Command::Sample { format: true } => sample::format::write(&root).map(|()| true),
         Command::Chaos { kills, seed, json } => chaos::run(&root, *kills, *seed, *json),
         Command::Kafka { command } => kafka::run(&root, command),
-        Command::Sim { seeds, seed } => sim::run(&root, *seeds, *seed),
+        Command::Sim { seeds, seed, json } => sim::run(&root, *seeds, *seed, *json),
     }
 }
 

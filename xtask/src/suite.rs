@@ -35,6 +35,8 @@ const NATIVE: &str = "target/native";
 
 /// How the harness of `tests` says that a test could not run: this, then its name and the reason.
 const SKIPPED: &str = "SKIPPED: ";
+/// In the line by which the simulator says what it would have noticed.
+const NOTICED: &str = " planted bugs noticed";
 
 /// What the parts found so far.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,6 +49,8 @@ struct Tally {
     skipped: Vec<String>,
     /// Names of what failed.
     failures: Vec<String>,
+    /// What tests proved of themselves.
+    proved: Vec<String>,
 }
 
 /// One part, and whose share it spends.
@@ -216,6 +220,8 @@ impl Tally {
             .and_then(|line| line.strip_suffix(" ... FAILED"))
         {
             self.failures.push(name.to_owned());
+        } else if line.contains(NOTICED) {
+            self.proved.push(line.to_owned());
         } else if let Some(at) = line.find(SKIPPED) {
             self.skipped.push(line[at + SKIPPED.len()..].to_owned());
             self.returned_early += 1;
@@ -392,6 +398,7 @@ fn report(spent: &[(&Part, Duration)], tally: &Tally) -> String {
         text += &format!("{group:<28} {:>8.1} {share:>8}{mark}\n", minutes(time));
     }
     for (title, lines) in [
+        ("proved", &tally.proved),
         ("could not run", &tally.skipped),
         ("failed", &tally.failures),
     ] {

@@ -1,7 +1,8 @@
 //! L1 of the inbox: the identities that a partition has given a fate, for 24 hours on both clocks.
 //!
-//! The latest ones are in memory exactly, as far as the partition's share of memory goes. Of those before them there is
-//! a [`Filter`], which mistakes one new id in a hundred for an old one: then the ledger is asked, which has them all.
+//! The latest ones are in memory exactly, as far as the partition's share of memory goes. Of those before them there are
+//! [`Filter`]s, sixteen when the window is full, each of which mistakes one new id in 256 for an old one. Then the ledger is
+//! asked, which has them all, about a thousand of them.
 
 mod filter;
 
@@ -10,7 +11,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use self::filter::Filter;
+use self::filter::{Filter, STRETCHES_MAX};
 use crate::identity::Hash128;
 use crate::time::Millis;
 use crate::unit::{InboxBlock, Marked};
@@ -65,6 +66,8 @@ struct Sealed {
     /// The unit of the first block, and of each by how many units it came later.
     first: u64,
     units: Vec<u32>,
+    /// Of the parts that its filter tells apart, the place of the first unit.
+    stretches: Vec<usize>,
     oldest: Millis,
     newest: Marked,
 }
@@ -104,8 +107,8 @@ impl Inbox {
         if self.ids.contains(id) {
             return Seen::Yes;
         }
-        let hits = self.sealed.iter().filter(|part| part.filter.may_hold(id));
-        let units: Vec<_> = hits.map(Sealed::units).collect();
+        let mut units: Vec<_> = self.sealed.iter().flat_map(|part| part.units(id)).collect();
+        units.dedup();
         if units.is_empty() {
             Seen::No
         } else {
@@ -209,21 +212,39 @@ impl Sealed {
     /// None of no blocks.
     fn new(blocks: &[InboxBlock]) -> Option<Self> {
         let (first, last) = (blocks.first()?, blocks.last()?);
-        let ids = blocks.iter().flat_map(|block| &block.ids);
+        let ids = blocks.iter().map(|block| block.ids.len()).sum();
+        let (mut before, mut stretches) = (0, Vec::new());
+        let mut places = Vec::with_capacity(blocks.len());
+        for (place, block) in blocks.iter().enumerate() {
+            // Stretches have about as many ids each, and blocks are whole in one.
+            if stretches.len() * ids <= before * STRETCHES_MAX {
+                stretches.push(place);
+            }
+            places.push(stretches.len() - 1);
+            before += block.ids.len();
+        }
+        let placed = blocks.iter().zip(&places);
+        let placed = placed.flat_map(|(block, place)| block.ids.iter().map(move |id| (*place, id)));
         let after = |block: &InboxBlock| u32::try_from(block.unit - first.unit).ok();
         Some(Self {
-            filter: Filter::of(ids.clone()),
-            ids: ids.count(),
+            filter: Filter::of(placed),
+            ids,
             first: first.unit,
             units: blocks.iter().filter_map(after).collect(),
+            stretches,
             oldest: first.staged_at,
             newest: last.into(),
         })
     }
 
-    fn units(&self) -> RangeInclusive<u64> {
-        let last = self.units.last().copied().unwrap_or(0);
-        self.first..=self.first + u64::from(last)
+    /// Those that may have marked an id.
+    fn units(&self, id: &Hash128) -> impl Iterator<Item = RangeInclusive<u64>> {
+        let unit = |place: usize| self.first + u64::from(self.units[place]);
+        self.filter.stretches(id).map(move |stretch| {
+            let next = self.stretches.get(stretch + 1);
+            let end = next.copied().unwrap_or(self.units.len());
+            unit(self.stretches[stretch])..=unit(end - 1)
+        })
     }
 }
 

@@ -5,15 +5,16 @@
 //! epochs alone are wall clock, and a busy host would stop the innocent. For the same reason wall time counts only while
 //! the attempt runs or a host call is pending: the time in which it waits for its turn is the host's.
 //!
-//! Reading the thread's clock is a system call, dearer than all else the host does for a small event. An attempt that is
-//! finished by its first poll needs no reading: it has run for at most one tick. Measuring starts with the second
-//! poll, so an attempt may use one tick more than its limit.
+//! Reading the thread's clock is a system call, dearer than all else the host does for a small event. Most attempts are
+//! finished by their first poll and need no reading. What the first poll of another has used is told from the last reading of its
+//! thread, which is at most [`STALE`] old, so that much of it may be another's.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::SemaphorePermit;
@@ -24,6 +25,9 @@ use crate::classify::Stop;
 use crate::crowd::TURN;
 use crate::host::Shared;
 use crate::ticker::TICK;
+
+/// How old the reading of a thread's CPU clock may be from which an attempt's first poll is told.
+const STALE: Duration = Duration::from_millis(1);
 
 /// What the epoch callback of an instance and the governor of its attempts tell each other.
 #[derive(Default)]
@@ -65,12 +69,12 @@ pub(crate) async fn govern<F: Future>(
 ) -> Result<F::Output, Stop> {
     let mut work = pin!(work);
     turn.begin();
-    let started = shared.clock.now();
+    let (started, cpu) = (shared.clock.now(), recent_thread_cpu_time());
     if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
         return Ok(output);
     }
+    let mut meter = Meter::new(shared, started, thread_cpu_time().saturating_sub(cpu));
     let _counted = shared.crowd.enter();
-    let mut meter = Meter::new(shared, started);
     loop {
         meter.check()?;
         if turn.take_over() {
@@ -98,10 +102,10 @@ struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    fn new(shared: &'a Shared, started: Duration) -> Self {
+    fn new(shared: &'a Shared, started: Duration, cpu_used: Duration) -> Self {
         Self {
             shared,
-            cpu_used: Duration::ZERO,
+            cpu_used,
             wall_used: shared.clock.now().saturating_sub(started),
             turn_ends: Duration::ZERO,
             slot: None,
@@ -182,6 +186,22 @@ async fn until_next_poll() {
         }
     })
     .await;
+}
+
+/// The CPU time of this thread, at most [`STALE`] ago.
+fn recent_thread_cpu_time() -> Duration {
+    thread_local! {
+        static LAST: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
+    }
+    let now = Instant::now();
+    match LAST.get() {
+        Some((at, time)) if now.duration_since(at) < STALE => time,
+        Some(_) | None => {
+            let time = thread_cpu_time();
+            LAST.set(Some((now, time)));
+            time
+        }
+    }
 }
 
 fn thread_cpu_time() -> Duration {

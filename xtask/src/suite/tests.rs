@@ -44,6 +44,16 @@ fn the_last_line_is_the_counts_alone() {
 }
 
 #[test]
+fn what_the_simulator_would_have_noticed_stands_at_the_end() {
+    let tally = tally_of("39 of 39 planted bugs noticed, the last by seed 12 of 0 to 999");
+    let text = report(&[], &tally);
+    assert!(
+        text.contains("\nproved:\n  39 of 39 planted bugs noticed"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_group_that_outgrew_its_share_is_marked() {
     let kills = PARTS
         .iter()

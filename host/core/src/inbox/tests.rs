@@ -97,6 +97,40 @@ fn beyond_its_share_of_memory_the_latest_ids_stay_and_the_ledger_is_asked_for_th
 }
 
 #[test]
+fn a_look_up_asks_the_ledger_for_one_stretch_of_what_left_memory_and_for_nothing_twice() {
+    const UNITS: u64 = 62_500;
+    let named = |unit: u64| crate::identity::hash_128("marked", &[&unit.to_le_bytes()]);
+    let blocks = (1..=UNITS).map(|unit| InboxBlock {
+        ids: vec![named(unit)],
+        ..block(unit, unit)
+    });
+    let inbox = of(Config::default(), blocks).within(tight(0));
+    let asked = |id| match inbox.look_up(&id) {
+        Seen::Perhaps(units) => units,
+        Seen::No => Vec::new(),
+        Seen::Yes => panic!("it is not in memory"),
+    };
+    let size = |units: &RangeInclusive<u64>| units.end() - units.start() + 1;
+    for unit in (1..=UNITS).step_by(100) {
+        let ranges = asked(named(unit));
+        assert!(ranges.iter().any(|units| units.contains(&unit)));
+        assert!(
+            ranges.iter().all(|units| size(units) <= UNITS / 64 + 1),
+            "{ranges:?}"
+        );
+        assert!(
+            ranges.is_sorted_by(|a, b| a.end() < b.start()),
+            "{ranges:?}"
+        );
+    }
+    let asked: u64 = (0..1_000)
+        .flat_map(|other| asked(named(UNITS + 1 + other)))
+        .map(|units| size(&units))
+        .sum();
+    assert!(asked < 20 * UNITS / 64, "{asked} units for 1,000 new ids");
+}
+
+#[test]
 fn ids_that_are_not_in_memory_leave_by_both_clocks_too_and_all_their_blocks_are_named() {
     let mut inbox = of(tight(0), (1..=10).map(|unit| block(unit, unit)));
     assert_eq!(inbox.resident(), 0);

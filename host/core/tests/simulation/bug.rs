@@ -1,5 +1,7 @@
 //! What the shell or the ledger does wrong in a run, one at a time, to prove that the checks would notice.
 
+use crate::ledger::REPLACING;
+
 /// A planted bug. None of them is in the machine: each perturbs what goes in or comes out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
@@ -72,11 +74,21 @@ pub(crate) enum Bug {
     IgnoredOrdering,
     /// A partition takes memory as if it were alone on its host.
     GreedyPartition,
+    /// An attempt that runs while its component is replaced ends on the new one.
+    SwappedMidway,
+    /// A new owner begins with the component that was there first.
+    ForgottenSwap,
+    /// What runs while its component is replaced is dropped and never ends.
+    DroppedBySwap,
+    /// Ids of emissions depend on the version.
+    VersionedIds,
+    /// A dead letter names the component that serves, not the one whose attempt it died of.
+    LetterOfAnother,
 }
 
 impl Bug {
     /// All of them, and the invariants by which they may be noticed.
-    pub(crate) const ALL: [(Self, &'static [&'static str]); 34] = [
+    pub(crate) const ALL: [(Self, &'static [&'static str]); 39] = [
         (Self::HalfUnit, &["I1"]),
         (Self::EarlyAcknowledgement, &["I1", "I5"]),
         (Self::ForgottenStagedReads, &["I2"]),
@@ -111,5 +123,10 @@ impl Bug {
         (Self::LongSpan, &["I10"]),
         (Self::IgnoredOrdering, &["I3"]),
         (Self::GreedyPartition, &["I10"]),
+        (Self::SwappedMidway, &[REPLACING]),
+        (Self::ForgottenSwap, &[REPLACING]),
+        (Self::DroppedBySwap, &["I1"]),
+        (Self::VersionedIds, &["I6"]),
+        (Self::LetterOfAnother, &[REPLACING]),
     ];
 }

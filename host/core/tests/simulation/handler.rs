@@ -10,6 +10,7 @@ use weir_core::partition::{TIMER_NAME, TIMER_TYPE};
 use weir_core::time::Millis;
 
 use crate::rng::mix;
+use crate::told::Runner;
 
 /// How long the value `brief` is kept.
 pub(crate) const BRIEF_MS: u64 = 60_000;
@@ -102,12 +103,12 @@ impl Script {
         }
     }
 
-    /// What a successful attempt wants to change; `runner` is its epoch and serial.
+    /// What a successful attempt wants to change, and who says so.
     pub(crate) fn effects(
         &self,
         event: &Event,
         read: Read,
-        runner: (u64, u64),
+        runner: Runner,
         now: Millis,
     ) -> Effects {
         let count = read.count + 1;
@@ -135,8 +136,9 @@ impl Script {
                     ttl_ms: Some(BRIEF_MS),
                     ..write("brief", Some(number(count)))
                 },
-                write("epoch", Some(number(runner.0))),
-                write("serial", Some(number(runner.1))),
+                write("epoch", Some(number(runner.epoch))),
+                write("serial", Some(number(runner.serial))),
+                write("version", Some(number(runner.version))),
             ],
             timers: timers.collect(),
         }

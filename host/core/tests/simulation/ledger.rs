@@ -30,6 +30,10 @@ pub(crate) struct Violation {
     pub(crate) message: String,
 }
 
+/// The rule of a handler that is replaced: an attempt ends on the version that it began with, and no sequence meets an
+/// earlier one after a later one.
+pub(crate) const REPLACING: &str = "replacing";
+
 pub(crate) type Judged<T = ()> = Result<T, Violation>;
 
 pub(crate) fn check(

@@ -20,6 +20,7 @@ mod told;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use bug::Bug;
 use run::{Broken, FAULTY_STEPS, run, shrink};
@@ -88,27 +89,60 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
-/// Each planted bug is noticed by some usual seed, and by an invariant that it breaks.
+/// Each planted bug is noticed by some usual seed, and by an invariant that it breaks. Says so past libtest, which keeps what a
+/// test prints to itself; `cargo xtask sim` reads the lines of single bugs.
 #[test]
 fn every_planted_bug_is_noticed() {
-    let mut table = String::from("bug                      invariant  seed\n");
-    let mut missed = Vec::new();
+    let mut lines = String::new();
+    let (mut missed, mut last) = (Vec::new(), 0);
     for (bug, invariants) in Bug::ALL {
-        let name = format!("{bug:?}");
-        let broken = (0..SEEDS).find_map(|seed| {
-            let broken = run(seed, bug, FAULTY_STEPS).err()?;
-            invariants
-                .contains(&broken.violation.invariant)
-                .then_some(broken)
-        });
-        match broken {
+        match (0..SEEDS).find_map(|seed| noticed(bug, invariants, seed)) {
             Some(broken) => {
                 let (invariant, seed) = (broken.violation.invariant, broken.seed);
-                writeln!(table, "{name:<24} {invariant:<10} {seed}").expect("text grows");
+                last = last.max(seed);
+                writeln!(lines, "planted {bug:?} {invariant} {seed}").expect("text grows");
             }
-            None => missed.push(name),
+            None => missed.push(bug),
         }
     }
-    eprintln!("{table}");
+    let mut out = std::io::stdout().lock();
+    if setting("WEIR_SIM_TABLE").is_some() {
+        write!(out, "\n{lines}").expect("standard output is there");
+    }
+    let (planted, noticed) = (Bug::ALL.len(), Bug::ALL.len() - missed.len());
+    writeln!(
+        out,
+        "\n{noticed} of {planted} planted bugs noticed, the last by seed {last} of 0 to {}",
+        SEEDS - 1
+    )
+    .expect("standard output is there");
     assert!(missed.is_empty(), "no seed notices {missed:?}");
+}
+
+fn noticed(bug: Bug, invariants: &[&str], seed: u64) -> Option<Box<Broken>> {
+    let broken = run(seed, bug, FAULTY_STEPS).err()?;
+    invariants
+        .contains(&broken.violation.invariant)
+        .then_some(broken)
+}
+
+#[test]
+fn a_seed_that_breaks_an_invariant_is_told_with_its_shortest_run() {
+    for (bug, invariants) in [Bug::ALL[0], Bug::ALL[Bug::ALL.len() - 1]] {
+        let broken = (0..SEEDS).find_map(|seed| noticed(bug, invariants, seed));
+        let broken = broken.expect("another test sees that some seed notices it");
+        let (seed, invariant) = (broken.seed, broken.violation.invariant);
+        let shortest = shrink(broken.clone(), bug);
+        let steps = shortest.steps;
+        assert!(steps < broken.steps, "{steps} steps");
+        let shorter = steps.checked_sub(1).map(|steps| run(seed, bug, steps));
+        if let Some(Err(shorter)) = shorter {
+            assert_ne!(shorter.violation.invariant, invariant, "{steps} steps");
+        }
+        let told = describe(broken, bug);
+        let says = format!("seed {seed} breaks {invariant} after {steps} faulty steps: ");
+        assert!(told.contains(&says), "{told}");
+        assert!(told.contains(&shortest.violation.message), "{told}");
+        assert!(told.ends_with(&format!("cargo xtask sim --seeds 1 --seed {seed}")));
+    }
 }

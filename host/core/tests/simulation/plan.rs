@@ -229,6 +229,11 @@ fn event(decoded: &Decoded) -> Option<&Arc<Event>> {
     }
 }
 
+/// Names the component of this version.
+pub(crate) fn digest(version: u64) -> String {
+    format!("blake3:{version}")
+}
+
 pub(crate) fn identity(event: &Event) -> Identity {
     (tenant(event), event.source.clone(), event.id.clone())
 }
@@ -262,7 +267,7 @@ fn config(rng: &mut Rng, topics: usize, memory: Arc<Budget>) -> Config {
             group: "weir.test.acme.ledger".into(),
             handler: "ledger".into(),
             version: "1".into(),
-            digest: "blake3:0".into(),
+            digest: digest(0).into(),
         },
         partition: 7,
         topics: name("in-"),

@@ -3,7 +3,9 @@
 mod attempts;
 mod judge;
 mod operate;
+mod outcomes;
 mod owner;
+mod swaps;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,14 +23,15 @@ use weir_core::unit::{CommitResult, ItemId, Position, SequenceKey, Unit};
 use crate::bug::Bug;
 use crate::handler::Read;
 use crate::ledger::{Judged, Ledger, Violation, check};
-use crate::plan::{Item, Plan, START_MS};
+use crate::plan::{Item, Plan, START_MS, digest};
 use crate::rng::Rng;
 use crate::told::Told;
 
 pub(crate) use self::judge::tally;
+use self::swaps::Deployed;
 
 /// A run that broke an invariant.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Broken {
     pub(crate) seed: u64,
     /// Steps with faults that were asked for.
@@ -73,9 +76,13 @@ pub(crate) fn shrink(broken: Box<Broken>, bug: Bug) -> Box<Broken> {
 }
 
 /// A machine that is not to ask the inbox has none: the shell asks it.
-fn machine_config(plan: &Plan, bug: Bug) -> Config {
+fn machine_config(plan: &Plan, version: u64, bug: Bug) -> Config {
     let mut config = plan.config.clone();
+    config.source.digest = digest(version).into();
     match bug {
+        Bug::VersionedIds if version > 0 => {
+            config.emit.handler = format!("ledger-{version}").into()
+        }
         Bug::EarlyInbox => config.inbox = None,
         Bug::LongSpan => config.limits.span_age_max = Duration::from_secs(3_600),
         Bug::IgnoredOrdering => config.ordering = Ordering::Key,
@@ -97,6 +104,8 @@ fn host_gate(plan: &Plan, bug: Bug, now: Millis) -> Gate {
 /// An attempt that the shell is running, and what it has read so far.
 struct Flight {
     attempt: Attempt,
+    /// Of the handler, when it started.
+    version: u64,
     read: Option<Read>,
 }
 
@@ -128,6 +137,7 @@ struct Simulation {
     next: Vec<u64>,
     admitted: BTreeSet<Position>,
     flights: Vec<Flight>,
+    deployed: Deployed,
     out: Option<Unit>,
     /// Outcomes that nobody waits for any more.
     stale: Vec<(AttemptId, Outcome)>,
@@ -149,7 +159,7 @@ impl Simulation {
         Self {
             bug,
             rng,
-            machine: Partition::new(machine_config(&plan, bug), 1, restore),
+            machine: Partition::new(machine_config(&plan, 0, bug), 1, restore),
             gate: host_gate(&plan, bug, now),
             blind: plan.gate(now),
             plan,
@@ -169,6 +179,7 @@ impl Simulation {
             ends,
             admitted: BTreeSet::new(),
             flights: Vec::new(),
+            deployed: Deployed::default(),
             out: None,
             stale: Vec::new(),
             acknowledged: 0,
@@ -206,7 +217,8 @@ impl Simulation {
             28..53 => self.finish()?,
             53..73 => self.answer()?,
             73..88 => self.pass_time(),
-            88..91 => self.deliver_stale(),
+            88..90 => self.deliver_stale(),
+            90 if !self.calm => self.swap(),
             91..93 if !self.calm => self.crash()?,
             93 if !self.calm => self.machine_revoke(),
             94..96 if !self.calm => self.operate(),
@@ -318,7 +330,7 @@ impl Simulation {
                     message: "the ledger is away".into(),
                 }
             }
-            8..16 if let Some(item) = self.refusable(&unit) => {
+            8..20 if let Some(item) = self.refusable(&unit) => {
                 self.note_refusal(&unit, item);
                 self.ledger.abort(&unit, self.bug);
                 CommitResult::Refused {
@@ -327,11 +339,11 @@ impl Simulation {
                     message: "the ledger does not take it".into(),
                 }
             }
-            16..20 if self.bug == Bug::EarlyAcknowledgement => CommitResult::Committed,
+            20..24 if self.bug == Bug::EarlyAcknowledgement => CommitResult::Committed,
             _ => {
                 self.ledger
                     .commit(&self.plan, &mut self.told, &unit, self.bug)?;
-                if fault < 24 {
+                if fault < 28 {
                     self.note(|| format!("unit {number} committed, its answer is lost"));
                     return self.take_over(false);
                 }

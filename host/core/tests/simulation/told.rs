@@ -6,6 +6,15 @@ use weir_core::identity::Hash128;
 use weir_core::time::Millis;
 use weir_core::unit::{ItemId, SequenceKey};
 
+/// Who made an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Runner {
+    pub(crate) epoch: u64,
+    pub(crate) serial: u64,
+    /// Of the handler.
+    pub(crate) version: u64,
+}
+
 /// What the last successful attempt of an event is to write.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expected {
@@ -27,8 +36,10 @@ pub(crate) struct Told {
     pub(crate) arrivals: BTreeMap<SequenceKey, Vec<ItemId>>,
     /// Counted failures of what has no fate, and of the first events of parked sequences.
     pub(crate) counted: BTreeMap<ItemId, u32>,
-    /// Epoch and serial of the latest attempt.
-    pub(crate) runner: BTreeMap<ItemId, (u64, u64)>,
+    /// Of the latest attempt.
+    pub(crate) runner: BTreeMap<ItemId, Runner>,
+    /// The version of the handler whose attempt ended last.
+    pub(crate) tried: BTreeMap<ItemId, u64>,
     /// What attempts that ended well are to write.
     pub(crate) expected: BTreeMap<ItemId, Expected>,
     /// Whose attempt ended for good, per sequence in that order, without a durable fate.
@@ -57,6 +68,7 @@ impl Told {
     pub(crate) fn forget(&mut self, item: ItemId, sequence: &SequenceKey) {
         self.counted.remove(&item);
         self.runner.remove(&item);
+        self.tried.remove(&item);
         self.expected.remove(&item);
         self.refused.remove(&item);
         self.dying.remove(&item);

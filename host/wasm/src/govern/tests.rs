@@ -96,3 +96,20 @@ async fn a_dropped_attempt_gives_back_what_it_holds() {
     drop(governed);
     assert!(shared.crowd.free_slot().is_some());
 }
+
+#[tokio::test]
+async fn the_first_poll_is_cpu_time() {
+    let mut shared = shared(Duration::from_secs(10));
+    shared.limits.cpu = Duration::from_millis(5);
+    let turn = Turn::default();
+    let work = async {
+        let started = thread_cpu_time();
+        while thread_cpu_time() - started <= shared.limits.cpu {}
+        tick(&turn).await;
+        unreachable!("it is over its limit before its second poll");
+    };
+    assert!(matches!(
+        govern(work, &turn, &shared).await,
+        Err(Stop::Cpu(_))
+    ));
+}

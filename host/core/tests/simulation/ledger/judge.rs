@@ -12,11 +12,11 @@ use weir_core::unit::{
     TimerSlot, Unit,
 };
 
-use super::{Judged, Ledger, check};
+use super::{Judged, Ledger, REPLACING, check};
 use crate::bug::Bug;
 use crate::handler::{BRIEF_MS, to_number};
 use crate::plan::{Identity, Plan, decode, identity};
-use crate::told::{Expected, Told};
+use crate::told::{Expected, Runner, Told};
 
 /// What gets its fate, as the ledger or the log holds it.
 pub(super) struct Original {
@@ -336,12 +336,18 @@ impl Ledger {
             let write = output.state.iter().find(|write| write.name == name);
             to_number(write.and_then(|write| write.value.clone()))
         };
-        let runner = (write("epoch"), write("serial"));
-        check("I4", told.runner.get(&item) == Some(&runner), || {
-            format!(
-                "{item:?} commits the result of {runner:?}, not {:?}",
-                told.runner.get(&item)
-            )
+        let runner = Runner {
+            epoch: write("epoch"),
+            serial: write("serial"),
+            version: write("version"),
+        };
+        let latest = told.runner.get(&item);
+        let same = |one: &Runner| (one.epoch, one.serial) == (runner.epoch, runner.serial);
+        check("I4", latest.is_some_and(same), || {
+            format!("{item:?} commits the result of {runner:?}, not {latest:?}")
+        })?;
+        check(REPLACING, latest == Some(&runner), || {
+            format!("{item:?} ends as {runner:?} and began as {latest:?}")
         })?;
         judge_emissions(plan, original, completion, expected)?;
         judge_timers(original, completion, expected)?;

@@ -9,9 +9,9 @@ use weir_core::partition::OnDead;
 use weir_core::unit::{Completion, Fate, ItemId, LetterStatus, Origin, Output, SequenceKey};
 
 use super::judge::Original;
-use super::{Judged, Ledger, check};
+use super::{Judged, Ledger, REPLACING, check};
 use crate::bug::Bug;
-use crate::plan::Plan;
+use crate::plan::{Plan, digest};
 use crate::told::Told;
 
 /// A dead letter as everybody knows it.
@@ -145,6 +145,13 @@ impl Ledger {
             "I7",
             class != "unavailable" && (before_any == expected || refused),
             || format!("{item:?} died of {class}"),
+        )?;
+        let signed = added("weir.dlq.digest");
+        let of_attempt = told.tried.get(&item).map(|version| digest(*version));
+        check(
+            REPLACING,
+            before_any || crashed || refused || of_attempt.as_ref() == Some(&signed),
+            || format!("the letter of {item:?} is signed by {signed}, not {of_attempt:?}"),
         )
     }
 

@@ -179,6 +179,9 @@ pub(crate) fn tally(trace: &[String]) -> BTreeMap<&'static str, usize> {
         "Letter(",
         "Mark(",
         "alone Some",
+        "beside",
+        "redeploy",
+        "that was replaced",
     ];
     let fates = Fate::ALL.map(|fate| (fate, format!(", {fate:?})")));
     let mut tally = BTreeMap::new();

@@ -86,6 +86,7 @@ impl Simulation {
             self.stale.push((flight.attempt.id, outcome));
         }
         self.ledger.find_mark();
+        self.deployed.take_over(self.bug);
         let running = flights
             .iter()
             .map(|flight| flight.attempt.id.item)
@@ -154,7 +155,7 @@ impl Simulation {
             counted,
             ..Told::default()
         };
-        let config = machine_config(&self.plan, self.bug);
+        let config = machine_config(&self.plan, self.deployed.live, self.bug);
         self.machine = Partition::new(config, self.told.epoch, restore);
     }
 
@@ -169,11 +170,10 @@ impl Simulation {
         if self.rng.percent(5) || self.calm {
             self.note(|| "abandon".into());
             self.machine.abandon_running(self.now, &mut self.gate);
-            for id in self.flights.iter().map(|flight| flight.attempt.id) {
-                let runner = (id.epoch, id.serial);
-                self.told
-                    .runner
-                    .retain(|at, latest| (*at, *latest) != (id.item, runner));
+            for flight in &self.flights {
+                let (item, runner) = (flight.attempt.id.item, flight.runner());
+                let runners = &mut self.told.runner;
+                runners.retain(|at, latest| (*at, *latest) != (item, runner));
             }
         }
         if !self.machine.is_drained() {
