@@ -14,6 +14,7 @@ mod fixture;
 mod hostile;
 mod http;
 mod ingress_attacks;
+mod kafka;
 mod kills;
 mod lifecycle;
 mod manual;

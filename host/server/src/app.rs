@@ -29,6 +29,7 @@ use crate::embedded::{Embedded, RegisterError};
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::HttpServer;
 use crate::jobs::Jobs;
+use crate::kafka::Kafka;
 use crate::ledger::Ledger;
 use crate::pipeline::{Memory, SharedSolitude, Subscription};
 use crate::serving::{self, Serving};
@@ -64,6 +65,11 @@ pub fn run_watching(config: Config, data: PathBuf) -> anyhow::Result<()> {
 }
 
 fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
+    if watching && config.kafka.is_some() {
+        let message =
+            "`weir dev` works on a store of its own: take the section away, or use `weir run`";
+        return Err(Faults(vec![config.fault("kafka", message)]).into());
+    }
     let mut deployments = handlers::deployments(&config)?;
     let data_dir = Arc::new(DataDir::open(&data)?);
     tracing::info!(path = %data_dir.path().display(), "data directory");
@@ -84,6 +90,7 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
         let versions = Arc::new(versions);
         let mut components = load(&sandbox, &deployments).await?;
         let store = Embedded::open(&data_dir.store_path(), settings::store(&config))?;
+        let seams = Seams::new(&config, &data_dir, &store)?;
         let end = loop {
             let deployed = deployments.clone();
             for (deployment, component) in deployments.iter().zip(&components) {
@@ -93,6 +100,7 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
                 &config,
                 &data_dir,
                 &store,
+                &seams,
                 deployments,
                 components,
                 (workers.handle(), &versions),
@@ -117,22 +125,53 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
                 End::Redeploy(next) => (deployments, components) = next,
             }
         };
-        let close = tokio::task::spawn_blocking(move || store.close());
-        match tokio::time::timeout(CLOSE_DEADLINE, close).await {
-            Ok(closed) => {
-                closed.context("close the store")?;
-                tracing::info!("stopped");
-            }
-            Err(_elapsed) => tracing::warn!(
-                "the disk has not answered in time: what it did not answer for runs again at the next start"
-            ),
-        }
+        close(store).await?;
         end
     });
     workers.shutdown_background();
     // A thread that waits for the disk is not waited for.
     io.shutdown_background();
     result
+}
+
+/// What events come from and go to, and where units are committed.
+struct Seams {
+    bus: Arc<dyn Bus>,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl Seams {
+    fn new(config: &Config, data_dir: &DataDir, store: &Embedded) -> anyhow::Result<Self> {
+        let Some(cluster) = &config.kafka else {
+            return Ok(Self {
+                bus: Arc::new(store.clone()),
+                ledger: Arc::new(store.clone()),
+            });
+        };
+        let host_id = config.host_id.as_deref().unwrap_or(data_dir.host_id());
+        let copy = Embedded::open_empty(&data_dir.copy_path(), settings::store(config))?;
+        let kafka = Kafka::connect(cluster, host_id, copy)?;
+        tracing::info!(bootstrap = %cluster.bootstrap, host_id, "connected to Kafka");
+        Ok(Self {
+            bus: Arc::new(kafka.clone()),
+            ledger: Arc::new(kafka),
+        })
+    }
+}
+
+/// Closes the store, unless the disk does not answer.
+async fn close(store: Embedded) -> anyhow::Result<()> {
+    let close = tokio::task::spawn_blocking(move || store.close());
+    match tokio::time::timeout(CLOSE_DEADLINE, close).await {
+        Ok(closed) => {
+            closed.context("close the store")?;
+            tracing::info!("stopped");
+        }
+        Err(_elapsed) => tracing::warn!(
+            "the disk has not answered in time: what it did not answer for runs again at the next start"
+        ),
+    }
+    Ok(())
 }
 
 /// Why an [`App`] ended.
@@ -172,20 +211,28 @@ impl App {
         config: &Arc<Config>,
         data_dir: &Arc<DataDir>,
         store: &Embedded,
+        seams: &Seams,
         deployments: Vec<Deployment>,
         components: Vec<Component>,
         (workers, versions): (&Handle, &Arc<Versions>),
     ) -> anyhow::Result<Self> {
-        ensure_topics(store, config, &deployments)?;
+        let bus = Arc::clone(&seams.bus);
+        ensure_topics(&*bus, config, &deployments)?;
         let all = deployments.clone();
-        let bus: Arc<dyn Bus> = Arc::new(store.clone());
         if deployments.is_empty() {
             warn_of_no_handlers(config);
         }
         let alarms = Arc::new(Alarms::default());
         let handlers = Arc::new(Handlers::default());
-        let subscriptions =
-            subscriptions(config, store, deployments, components, &handlers, &alarms)?;
+        let subscriptions = subscriptions(
+            config,
+            store,
+            seams,
+            deployments,
+            components,
+            &handlers,
+            &alarms,
+        )?;
         let jobs = Arc::new(Jobs::load(store, &subscriptions)?);
         let admin = HostAdmin {
             jobs: Arc::clone(&jobs),
@@ -203,6 +250,7 @@ impl App {
         let status = Arc::new(HostStatus::new(
             host_id.unwrap_or_else(|| data_dir.host_id().to_owned()),
             data_dir.path().display().to_string(),
+            Arc::clone(&bus),
             store,
             alarms,
             statuses.collect(),
@@ -299,14 +347,15 @@ impl App {
 fn subscriptions(
     config: &Config,
     store: &Embedded,
+    Seams { bus, ledger }: &Seams,
     deployments: Vec<Deployment>,
     components: Vec<Component>,
     handlers: &Arc<Handlers>,
     alarms: &Arc<Alarms>,
 ) -> anyhow::Result<Vec<Arc<Subscription>>> {
-    let bus: Arc<dyn Bus> = Arc::new(store.clone());
-    let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
-    let partitions = deployments.iter().map(|one| one.partitions(&*bus) as usize);
+    let partitions = deployments
+        .iter()
+        .map(|one| one.partitions(&**bus) as usize);
     let memory = Arc::new(Memory::new(config.memory_budget_bytes, partitions.sum()));
     let solitude = Arc::new(SharedSolitude::default());
     let mut subscriptions = Vec::new();
@@ -326,14 +375,14 @@ fn subscriptions(
         let status = Arc::new(SubscriptionStatus::new(
             deployment.clone(),
             &digest,
-            deployment.partitions(&*bus),
+            deployment.partitions(&**bus),
             Arc::clone(&gate),
             Arc::clone(alarms),
         ));
         let subscription = Arc::new(Subscription {
             handlers: Arc::clone(handlers),
-            bus: Arc::clone(&bus),
-            ledger: Arc::clone(&ledger),
+            bus: Arc::clone(bus),
+            ledger: Arc::clone(ledger),
             gate,
             memory: Arc::clone(&memory),
             solitude: Arc::clone(&solitude),

@@ -169,6 +169,7 @@ pub async fn run(
 ) -> Result<End, PipelineError> {
     let window = machine.inbox.unwrap_or_default();
     let restored = tokio::select! {
+        biased;
         () = stop.cancelled() => return Ok(End::Stopped),
         restored = position::restore(&subscription, partition, window) => restored?,
     };
