@@ -39,12 +39,48 @@ pub struct Scope {
 }
 
 /// What a subscription keeps from its first start on, beside its topics: its marks and sequences were made under it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fixed {
     /// Which events wait for one another.
     pub ordering: Ordering,
+    /// Whether they do so over all topics.
+    pub across_topics: bool,
     /// Whether the inbox drops repeats.
     pub inbox: bool,
+    /// What the inbox knows an event by, in the manifest's words; none: its `source` and `id`.
+    pub inbox_key: Option<Arc<str>>,
+}
+
+impl Fixed {
+    /// The first setting that differs from what was kept, in the manifest's words.
+    #[must_use]
+    pub fn change_of(&self, kept: &Self) -> Option<String> {
+        let key = |fixed: &Self| match &fixed.inbox_key {
+            Some(key) => format!("{key:?}"),
+            None => "none".to_owned(),
+        };
+        let settings = [
+            (
+                "ordering",
+                self.ordering.name().to_owned(),
+                kept.ordering.name().to_owned(),
+            ),
+            (
+                "ordering.across_topics",
+                self.across_topics.to_string(),
+                kept.across_topics.to_string(),
+            ),
+            (
+                "inbox.enabled",
+                self.inbox.to_string(),
+                kept.inbox.to_string(),
+            ),
+            ("inbox.key", key(self), key(kept)),
+        ];
+        let mut changed = settings.into_iter().filter(|(_, is, was)| is != was);
+        let (name, is, was) = changed.next()?;
+        Some(format!("{name} ({is}, and was {was})"))
+    }
 }
 
 /// A committed position from which nobody can go on.

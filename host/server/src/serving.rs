@@ -16,7 +16,6 @@ use weir_core::partition;
 use crate::bus::{Assignment, Membership, Reader, SubscribeError};
 use crate::config::Config;
 use crate::handlers::Deployment;
-use crate::ledger::Fixed;
 use crate::pipeline::{self, End, Subscription};
 
 /// What all subscriptions of a host share.
@@ -138,20 +137,9 @@ fn check_fixed(subscription: &Subscription) -> Result<(), SubscribeError> {
     let Deployment {
         scope, manifest, ..
     } = &subscription.deployment;
-    let wanted = Fixed {
-        ordering: manifest.ordering,
-        inbox: manifest.inbox,
-    };
-    let kept = subscription.ledger.fix(scope, wanted)?;
-    let setting = if kept.ordering != wanted.ordering {
-        format!(
-            "ordering ({}, and was {})",
-            wanted.ordering.name(),
-            kept.ordering.name()
-        )
-    } else if kept.inbox != wanted.inbox {
-        format!("[inbox] enabled ({}, and was {})", wanted.inbox, kept.inbox)
-    } else {
+    let wanted = manifest.fixed();
+    let kept = subscription.ledger.fix(scope, wanted.clone())?;
+    let Some(setting) = wanted.change_of(&kept) else {
         return Ok(());
     };
     let group = scope.group.to_string();

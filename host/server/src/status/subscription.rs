@@ -256,9 +256,9 @@ impl SubscriptionStatus {
     pub fn refuse(&self, error: &SubscribeError) {
         let alarm = match error {
             SubscribeError::PartitionCount { .. } => Alarm::TopicGrown,
+            SubscribeError::Fixed { .. } => Alarm::SettingChanged,
             SubscribeError::UnknownTopic(_)
             | SubscribeError::UnknownPartition { .. }
-            | SubscribeError::Fixed { .. }
             | SubscribeError::Refused { .. }
             | SubscribeError::Ledger(_) => Alarm::HandlerStopped,
         };
@@ -293,6 +293,7 @@ impl SubscriptionStatus {
             Alarm::PositionLost,
             Alarm::HandlerStopped,
             Alarm::TopicGrown,
+            Alarm::SettingChanged,
         ] {
             self.clear(alarm, partition);
         }
