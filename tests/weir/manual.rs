@@ -160,7 +160,7 @@ fn the_tests_that_the_table_of_rules_names_are_there() {
         let tests: Vec<_> = tests.collect();
         assert!(!tests.is_empty(), "no test of {row}");
         for test in tests {
-            assert!(text.contains(&format!("fn {test}()")), "there is no {test}");
+            assert!(text.contains(&format!("fn {test}(")), "there is no {test}");
         }
     }
 }
