@@ -27,7 +27,8 @@ pub struct Gauges {
     pub park_full: bool,
     /// Timers that are known here; the ledger may hold more.
     pub timers: usize,
-    /// Why the partition stopped by itself: an event died and there is no dead-letter topic.
+    /// Why the partition stopped by itself: an event died, and there is no dead-letter topic or it does not take the
+    /// letter.
     pub halted: Option<String>,
     /// Ids in the inbox window (L1).
     pub inbox_ids: usize,

@@ -231,6 +231,28 @@ fn a_refused_event_dies_and_what_followed_it_in_its_sequence_runs_again() {
 }
 
 #[test]
+fn a_dead_letter_that_is_refused_stops_the_partition_and_nothing_else_is_lost_with_it() {
+    let mut bench = bench();
+    bench.feed(0, Some("k"), "a");
+    bench.feed(1, Some("l"), "b");
+    bench.run(failed(FailureKind::Permanent));
+    bench.run(done("1"));
+    let unit = bench.unit();
+    assert_eq!(
+        fates(&unit),
+        [(record(0), Fate::Dead), (record(1), Fate::Handled)]
+    );
+    bench.answer(unit.number, refused(0));
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(1), Fate::Handled)]);
+    bench.committed(&unit);
+    assert!(bench.poll().is_none());
+    let halted = bench.machine.gauges(NOW).halted.unwrap();
+    assert!(halted.contains("too-large"), "{halted}");
+    assert_eq!(unit.cursors[0].frontier, 0, "its position stays open");
+}
+
+#[test]
 fn an_outcome_of_another_assignment_is_not_taken_for_the_running_attempt() {
     let mut old = bench();
     old.feed(0, Some("k"), "a");

@@ -339,6 +339,11 @@ impl SubscriptionStatus {
         self.note_stop(partition, &detail);
     }
 
+    /// Its name on the bus.
+    pub(super) fn group(&self) -> &str {
+        &self.deployment.scope.group
+    }
+
     /// Who owns the handler.
     pub(super) fn tenant(&self) -> &str {
         &self.tenant
@@ -419,7 +424,7 @@ impl SubscriptionStatus {
         let topics = self.deployment.source_topics().iter().enumerate();
         topics
             .map(|(index, topic)| {
-                let Some((first, end)) = bus.bounds(topic, partition) else {
+                let Some((first, end)) = bus.extent(topic, partition) else {
                     return 0;
                 };
                 let frontier = status.and_then(|status| status.frontiers.get(index));
@@ -445,6 +450,8 @@ pub(super) struct Progress {
     pub(super) done: u64,
     /// Something waits that nobody works on.
     pub(super) waiting: bool,
+    /// And it has not come from the bus.
+    pub(super) starved: bool,
 }
 
 impl PartitionStatus {
@@ -461,6 +468,7 @@ impl PartitionStatus {
         Progress {
             done: counts.iter().sum::<u64>() + counters.commands + counters.attempts,
             waiting: lag > 0 && !excused,
+            starved: lag > 0 && gauges.open == 0,
         }
     }
 }
