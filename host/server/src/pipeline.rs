@@ -7,6 +7,7 @@ pub mod dry_run;
 mod gate;
 mod memory;
 pub(crate) mod position;
+mod solitude;
 mod views;
 
 use std::collections::VecDeque;
@@ -30,6 +31,7 @@ use self::components::Components;
 pub(crate) use self::decode::sequence_of;
 pub use self::gate::{GateStatus, SharedGate};
 pub use self::memory::Memory;
+pub use self::solitude::SharedSolitude;
 use self::views::SequenceView;
 use crate::alarm::Alarm;
 use crate::bus::{Bus, FetchError, Reader};
@@ -63,6 +65,8 @@ pub struct Subscription {
     pub gate: Arc<SharedGate>,
     /// What its events may take, with those of all others.
     pub memory: Arc<Memory>,
+    /// Which suspect of a crash runs alone, of those of all others.
+    pub solitude: Arc<SharedSolitude>,
     /// What `weir status` shows.
     pub status: Arc<SubscriptionStatus>,
     /// Counts how often an operator has let go on what had stopped.
@@ -139,6 +143,8 @@ struct Worker {
     resumed: watch::Receiver<u64>,
     /// Tells when there is memory again.
     memory: watch::Receiver<u64>,
+    /// Tells when a suspect may ask again whether it may run alone.
+    solitude: watch::Receiver<()>,
     /// Fetched and not handed over.
     fetched: VecDeque<(Position, Record)>,
     /// The same of the command topic: an operator may have to make room for the others.
@@ -176,6 +182,7 @@ pub async fn run(
         turns: subscription.gate.turns(),
         resumed: subscription.resumed.subscribe(),
         memory: subscription.memory.turns(),
+        solitude: subscription.solitude.turns(),
         subscription,
         partition,
         machine,
@@ -237,6 +244,7 @@ impl Worker {
                 },
                 Ok(()) = self.turns.changed() => {}
                 Ok(()) = self.memory.changed() => {}
+                Ok(()) = self.solitude.changed() => {}
                 () = self.crowded.relieved() => {}
                 () = sleep_until(timeout) => self.machine.handle_timeout(clock::now()),
                 () = std::future::ready(()), if is_cut_short => {}
@@ -350,6 +358,9 @@ impl Worker {
                     let since = Instant::now();
                     self.commit = Some(Box::pin(async move {
                         let result = commit.await;
+                        if fail::fails(Point::UnitUnanswered) {
+                            return pending().await;
+                        }
                         (number, result, since.elapsed())
                     }));
                 }
@@ -414,7 +425,12 @@ impl Worker {
                 }))
             }
             Load::Mark(_, id, units) => Loaded::Mark(ledger.marked(scope, partition, *id, units)?),
-            Load::Timers(max) => Loaded::Timers(ledger.timers(scope, partition, *max)?),
+            Load::Timers(after, max) => {
+                Loaded::Timers(ledger.timers(scope, partition, Some(*after), *max)?)
+            }
+            Load::TimersOf(sequence) => {
+                Loaded::Timers(ledger.timers_of(scope, partition, sequence)?)
+            }
             Load::Letter(_, letter, sequence) => Loaded::Letter(
                 ledger.letter(scope, partition, *letter)?,
                 ledger.parked_head(scope, partition, sequence)?,
@@ -423,6 +439,7 @@ impl Worker {
     }
 
     fn attempt(&self, attempt: Attempt, components: &Components) -> Run {
+        fail::attempt(&attempt.event.id);
         let manifest = &self.subscription.deployment.manifest;
         let component = if attempt.fallback {
             components.fallback.clone()
