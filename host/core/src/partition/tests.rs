@@ -233,25 +233,20 @@ fn a_refused_event_dies_and_what_followed_it_in_its_sequence_runs_again() {
 }
 
 #[test]
-fn a_dead_letter_that_is_refused_stops_the_partition_and_nothing_else_is_lost_with_it() {
+fn a_dead_letter_that_is_refused_is_told_and_tried_again_until_it_is_taken() {
     let mut bench = bench();
     bench.feed(0, Some("k"), "a");
-    bench.feed(1, Some("l"), "b");
     bench.run(failed(FailureKind::Permanent));
-    bench.run(done("1"));
     let unit = bench.unit();
-    assert_eq!(
-        fates(&unit),
-        [(record(0), Fate::Dead), (record(1), Fate::Handled)]
-    );
+    assert_eq!(fates(&unit), [(record(0), Fate::Dead)]);
     bench.answer(unit.number, refused(0));
+    let told = bench.machine.gauges(NOW).letter_refused.unwrap();
+    assert!(told.contains("too-large"), "{told}");
+    bench.now = NOW + Duration::from_secs(1);
     let unit = bench.unit();
-    assert_eq!(fates(&unit), [(record(1), Fate::Handled)]);
+    assert_eq!(fates(&unit), [(record(0), Fate::Dead)]);
     bench.committed(&unit);
-    assert!(bench.poll().is_none());
-    let halted = bench.machine.gauges(NOW).halted.unwrap();
-    assert!(halted.contains("too-large"), "{halted}");
-    assert_eq!(unit.cursors[0].frontier, 0, "its position stays open");
+    assert_eq!(bench.machine.gauges(NOW).letter_refused, None);
 }
 
 #[test]

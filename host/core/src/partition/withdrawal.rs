@@ -8,9 +8,8 @@ use crate::unit::{Fate, ItemId, Output, SequenceKey};
 impl Partition {
     /// The ledger refuses this item's output: it dies, and what its lane staged after it runs again.
     ///
-    /// A dead letter that is refused has nowhere to go: the partition halts (the dead-letter topic is missing or too
-    /// small, which an operator mends), and what else is staged commits without it. A command that is refused changes
-    /// nothing.
+    /// A dead letter that is refused has nowhere to go: the partition waits (the dead-letter topic is missing or too
+    /// small, which an operator mends). A command that is refused changes nothing.
     pub(super) fn refuse(
         &mut self,
         now: Millis,
@@ -28,13 +27,14 @@ impl Partition {
         else {
             return self.back_off(now);
         };
-        let (sequence, command) = (sequence.clone(), matches!(work, Work::Command(..)));
-        let is_dead = completion.fate == Fate::Dead;
-        self.withdraw(now, gate, &sequence, item);
-        if is_dead {
+        if completion.fate == Fate::Dead {
             let reason = format!("an event died and its letter is refused ({code}: {message})");
-            self.halted.get_or_insert(reason);
-        } else if command {
+            self.commits.letter_refused = Some(reason);
+            return self.back_off(now);
+        }
+        let (sequence, command) = (sequence.clone(), matches!(work, Work::Command(..)));
+        self.withdraw(now, gate, &sequence, item);
+        if command {
             self.stage(now, item, Fate::Skipped, Output::default());
         } else {
             self.die_of_output(now, item, "refused", code, message);

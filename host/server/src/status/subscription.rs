@@ -399,9 +399,11 @@ impl SubscriptionStatus {
         if let Some(reason) = self.stops().values().next() {
             return State::Stopped(reason.clone());
         }
-        let mut halts = partitions
-            .iter()
-            .filter_map(|(partition, status)| Some((partition, status.gauges.halted.as_ref()?)));
+        let mut halts = partitions.iter().filter_map(|(partition, status)| {
+            let PartitionStatus { gauges, .. } = status;
+            let reason = gauges.halted.as_ref().or(gauges.letter_refused.as_ref());
+            Some((partition, reason?))
+        });
         if let Some((partition, reason)) = halts.next() {
             return State::Stopped(format!("partition {partition}: {reason}"));
         }
@@ -464,7 +466,8 @@ impl PartitionStatus {
             || gauges.retrying > 0
             || gauges.held_back
             || gauges.park_full
-            || gauges.halted.is_some();
+            || gauges.halted.is_some()
+            || gauges.letter_refused.is_some();
         Progress {
             done: counts.iter().sum::<u64>() + counters.commands + counters.attempts,
             waiting: lag > 0 && !excused,
