@@ -3,6 +3,7 @@
 mod fleet;
 mod letters;
 mod outcomes;
+mod proof;
 mod topics;
 
 use std::collections::BTreeMap;

@@ -85,12 +85,12 @@ impl Extents {
             }
             let answered = asking.offsets_for_times(list, ANSWER)?;
             let elements = answered.elements();
-            let found = elements.iter().filter_map(|one| match one.offset() {
-                Offset::Offset(offset) => {
-                    let partition = u32::try_from(one.partition()).ok()?;
-                    Some(((one.topic().into(), partition), u64::try_from(offset).ok()?))
-                }
-                _ => None,
+            let found = elements.iter().filter_map(|one| {
+                let Offset::Offset(offset) = one.offset() else {
+                    return None;
+                };
+                let partition = u32::try_from(one.partition()).ok()?;
+                Some(((one.topic().into(), partition), u64::try_from(offset).ok()?))
             });
             Ok(found.collect())
         };

@@ -112,10 +112,11 @@ impl<T> Drop for Owned<T> {
 }
 
 fn check(code: rd::rd_kafka_resp_err_t) -> Result<(), KafkaError> {
-    match RDKafkaErrorCode::from(code) {
-        RDKafkaErrorCode::NoError => Ok(()),
-        code => Err(KafkaError::AdminOp(code)),
+    let code = RDKafkaErrorCode::from(code);
+    if code == RDKafkaErrorCode::NoError {
+        return Ok(());
     }
+    Err(KafkaError::AdminOp(code))
 }
 
 fn bits(half: i64) -> u128 {
