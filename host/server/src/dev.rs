@@ -228,7 +228,7 @@ fn fixed(old: &Manifest, new: &Manifest) -> Option<String> {
     let differs = if old.topics != new.topics {
         "subscribe.topics".to_owned()
     } else {
-        new.fixed().change_of(&old.fixed())?
+        old.fixed().change_to(&new.fixed())?
     };
     Some(format!("{differs} differs; {remedy}"))
 }

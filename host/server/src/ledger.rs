@@ -52,33 +52,23 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// The first setting that differs from what was kept, in the manifest's words.
+    /// What would change with these in its place, in the manifest's words.
     #[must_use]
-    pub fn change_of(&self, kept: &Self) -> Option<String> {
+    pub fn change_to(&self, wanted: &Self) -> Option<String> {
         let key = |fixed: &Self| match &fixed.inbox_key {
             Some(key) => format!("{key:?}"),
             None => "none".to_owned(),
         };
-        let settings = [
-            (
-                "ordering",
-                self.ordering.name().to_owned(),
-                kept.ordering.name().to_owned(),
-            ),
-            (
-                "ordering.across_topics",
-                self.across_topics.to_string(),
-                kept.across_topics.to_string(),
-            ),
-            (
-                "inbox.enabled",
-                self.inbox.to_string(),
-                kept.inbox.to_string(),
-            ),
-            ("inbox.key", key(self), key(kept)),
-        ];
-        let mut changed = settings.into_iter().filter(|(_, is, was)| is != was);
-        let (name, is, was) = changed.next()?;
+        let settings = |fixed: &Self| {
+            [
+                ("ordering", fixed.ordering.name().to_owned()),
+                ("ordering.across_topics", fixed.across_topics.to_string()),
+                ("inbox.enabled", fixed.inbox.to_string()),
+                ("inbox.key", key(fixed)),
+            ]
+        };
+        let mut changed = settings(wanted).into_iter().zip(settings(self));
+        let ((name, is), (_, was)) = changed.find(|(is, was)| is != was)?;
         Some(format!("{name} ({is}, and was {was})"))
     }
 }

@@ -8,6 +8,9 @@ use weir_core::inbox::IdempotencyKey;
 
 use crate::config::document::Section;
 
+/// It is stored with the subscription.
+const KEY_BYTES_MAX: usize = 256;
+
 /// Where an event has the key that its producer gives to what must happen once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InboxKey {
@@ -20,6 +23,9 @@ pub enum InboxKey {
 impl InboxKey {
     /// Reads what a manifest says: a pointer begins with a slash, an attribute does not.
     pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text.len() > KEY_BYTES_MAX {
+            return None;
+        }
         if text.starts_with('/') {
             return Some(Self::Pointer(text.into()));
         }
