@@ -260,6 +260,7 @@ impl SubscriptionStatus {
             | SubscribeError::UnknownPartition { .. }
             | SubscribeError::Fixed { .. }
             | SubscribeError::Refused { .. }
+            | SubscribeError::Unavailable { .. }
             | SubscribeError::Ledger(_) => Alarm::HandlerStopped,
         };
         let (error, remedy) = (chain(error), alarm.remedy(&self.site(None)));
