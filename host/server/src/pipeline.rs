@@ -376,6 +376,8 @@ impl Worker {
         } = ended;
         if let Some(component) = component {
             self.machine.handle_component(component.digest());
+            let lines = component.take_dropped_lines();
+            self.subscription.status.dropped(lines);
         }
         let mut gate = self.subscription.gate.pass(Crowded::default());
         self.machine

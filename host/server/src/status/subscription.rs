@@ -4,6 +4,7 @@ mod levels;
 mod summary;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub struct SubscriptionStatus {
     partitions: Mutex<BTreeMap<u32, PartitionStatus>>,
     stopped: Mutex<Stops>,
     commits: Histogram,
+    /// Log lines of its handler that were not written.
+    dropped_lines: AtomicU64,
     steering: Mutex<Steering>,
 }
 
@@ -120,6 +123,7 @@ impl SubscriptionStatus {
             partitions: Mutex::default(),
             stopped: Mutex::default(),
             commits: Histogram::default(),
+            dropped_lines: AtomicU64::new(0),
             steering: Mutex::default(),
         }
     }
@@ -167,6 +171,13 @@ impl SubscriptionStatus {
     /// A unit of work was answered by the ledger after this time.
     pub fn committed(&self, time: Duration) {
         self.commits.observe(time);
+    }
+
+    /// So many more log lines of its handler were not written.
+    pub fn dropped(&self, lines: u64) {
+        if lines > 0 {
+            self.dropped_lines.fetch_add(lines, Ordering::Relaxed);
+        }
     }
 
     /// Raises an alarm of this handler, of one of its partitions or of all.
