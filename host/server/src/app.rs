@@ -60,6 +60,7 @@ pub fn run_watching(config: Config, data: PathBuf) -> anyhow::Result<()> {
 }
 
 fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
+    let mut since = Instant::now();
     let mut deployments = handlers::deployments(&config)?;
     let data_dir = Arc::new(DataDir::open(&data)?);
     tracing::info!(path = %data_dir.path().display(), "data directory");
@@ -103,6 +104,7 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
                     subscriptions: app.subscriptions.clone(),
                     alarms: Arc::clone(&app.status.alarms),
                     versions: Arc::clone(&versions),
+                    since,
                 });
                 Box::pin(watch.next())
             } else {
@@ -110,7 +112,10 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
             };
             match app.run(&workers, next).await? {
                 End::Stopped => break Ok(()),
-                End::Redeploy(next) => (deployments, components) = next,
+                End::Redeploy(next) => {
+                    since = Instant::now();
+                    (deployments, components) = next;
+                }
             }
         };
         tokio::task::spawn_blocking(move || store.close())
