@@ -93,7 +93,9 @@ impl Dev {
     /// Milliseconds that the log says of first events.
     fn first_events(&self) -> Vec<u64> {
         let log = self.log();
-        let lines = log.lines().filter(|line| line.contains("first event handled"));
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("first event handled"));
         let ms = lines.map(|line| line.rsplit_once("ms=").unwrap().1.trim().parse().unwrap());
         ms.collect()
     }
@@ -247,7 +249,10 @@ fn first_event_that_is_handled_is_told_with_the_time_since_the_command() {
     dev.wait_for_log("first event handled");
     let limit = u64::try_from(started.elapsed().as_millis()).unwrap();
     let told = dev.first_events();
-    assert!(told.len() == 1 && (1..=limit).contains(&told[0]), "{told:?}, {limit} ms");
+    assert!(
+        told.len() == 1 && (1..=limit).contains(&told[0]),
+        "{told:?}, {limit} ms"
+    );
 
     // Handlers that take over count from when they changed.
     let text = fs::read_to_string(&manifest).unwrap();

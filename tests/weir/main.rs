@@ -13,6 +13,7 @@ mod fixture;
 mod hostile;
 mod http;
 mod ingress_attacks;
+mod kafka;
 mod kills;
 mod lifecycle;
 mod manual;

@@ -13,11 +13,12 @@ mod purity;
 mod tests;
 
 /// What a group of parts may take, in minutes on two cores. A suite that outgrows its share stops being run.
-const SHARES: [(&str, u64); 6] = [
+const SHARES: [(&str, u64); 7] = [
     (BUILD, 30),
     (UNIT, 4),
     (HOSTILE, 4),
     (KILLS, 3),
+    (KAFKA, 8),
     (LANGUAGES, 6),
     (SURFACE, 3),
 ];
@@ -25,6 +26,7 @@ const BUILD: &str = "build and clippy";
 const UNIT: &str = "unit and simulation";
 const HOSTILE: &str = "hostile and damage";
 const KILLS: &str = "kills";
+const KAFKA: &str = "Kafka";
 const LANGUAGES: &str = "languages";
 const SURFACE: &str = "swaps and API";
 
@@ -138,10 +140,17 @@ const PARTS: &[Part] = &[
         run: |root, tally| package(root, tally, "tests", Some("weir"), &["kills::"]),
     },
     Part {
+        group: KAFKA,
+        name: "Kafka",
+        run: |root, tally| package(root, tally, "tests", Some("weir"), &["kafka::"]),
+    },
+    Part {
         group: SURFACE,
         name: "whole host",
         run: |root, tally| {
-            let others = ["--skip", "kills::", "--skip", "damage::"];
+            let others = [
+                "--skip", "kills::", "--skip", "damage::", "--skip", "kafka::",
+            ];
             package(root, tally, "tests", Some("weir"), &others)
         },
     },

@@ -29,6 +29,7 @@ use crate::embedded::{Embedded, RegisterError};
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::HttpServer;
 use crate::jobs::Jobs;
+use crate::kafka::Kafka;
 use crate::ledger::Ledger;
 use crate::pipeline::{Memory, Subscription};
 use crate::serving::{self, Serving};
@@ -61,6 +62,11 @@ pub fn run_watching(config: Config, data: PathBuf) -> anyhow::Result<()> {
 
 fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
     let mut since = Instant::now();
+    if watching && config.kafka.is_some() {
+        let message =
+            "`weir dev` works on a store of its own: take the section away, or use `weir run`";
+        return Err(Faults(vec![config.fault("kafka", message)]).into());
+    }
     let mut deployments = handlers::deployments(&config)?;
     let data_dir = Arc::new(DataDir::open(&data)?);
     tracing::info!(path = %data_dir.path().display(), "data directory");
@@ -81,6 +87,7 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
         let versions = Arc::new(versions);
         let mut components = load(&sandbox, &deployments).await?;
         let store = Embedded::open(&data_dir.store_path(), settings::store(&config))?;
+        let seams = Seams::new(&config, &data_dir, &store)?;
         let end = loop {
             let deployed = deployments.clone();
             for (deployment, component) in deployments.iter().zip(&components) {
@@ -90,6 +97,7 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
                 &config,
                 &data_dir,
                 &store,
+                &seams,
                 deployments,
                 components,
                 (workers.handle(), &versions),
@@ -126,6 +134,31 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
     });
     workers.shutdown_background();
     result
+}
+
+/// What events come from and go to, and where units are committed.
+struct Seams {
+    bus: Arc<dyn Bus>,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl Seams {
+    fn new(config: &Config, data_dir: &DataDir, store: &Embedded) -> anyhow::Result<Self> {
+        let Some(cluster) = &config.kafka else {
+            return Ok(Self {
+                bus: Arc::new(store.clone()),
+                ledger: Arc::new(store.clone()),
+            });
+        };
+        let host_id = config.host_id.as_deref().unwrap_or(data_dir.host_id());
+        let copy = Embedded::open_empty(&data_dir.copy_path(), settings::store(config))?;
+        let kafka = Kafka::connect(cluster, host_id, copy)?;
+        tracing::info!(bootstrap = %cluster.bootstrap, host_id, "connected to Kafka");
+        Ok(Self {
+            bus: Arc::new(kafka.clone()),
+            ledger: Arc::new(kafka),
+        })
+    }
 }
 
 /// Why an [`App`] ended.
@@ -165,20 +198,28 @@ impl App {
         config: &Arc<Config>,
         data_dir: &Arc<DataDir>,
         store: &Embedded,
+        seams: &Seams,
         deployments: Vec<Deployment>,
         components: Vec<Component>,
         (workers, versions): (&Handle, &Arc<Versions>),
     ) -> anyhow::Result<Self> {
-        ensure_topics(store, config, &deployments)?;
+        let bus = Arc::clone(&seams.bus);
+        ensure_topics(&*bus, config, &deployments)?;
         let all = deployments.clone();
-        let bus: Arc<dyn Bus> = Arc::new(store.clone());
         if deployments.is_empty() {
             warn_of_no_handlers(config);
         }
         let alarms = Arc::new(Alarms::default());
         let handlers = Arc::new(Handlers::default());
-        let subscriptions =
-            subscriptions(config, store, deployments, components, &handlers, &alarms)?;
+        let subscriptions = subscriptions(
+            config,
+            store,
+            seams,
+            deployments,
+            components,
+            &handlers,
+            &alarms,
+        )?;
         let jobs = Arc::new(Jobs::load(store, &subscriptions)?);
         let admin = HostAdmin {
             jobs: Arc::clone(&jobs),
@@ -196,6 +237,7 @@ impl App {
         let status = Arc::new(HostStatus::new(
             host_id.unwrap_or_else(|| data_dir.host_id().to_owned()),
             data_dir.path().display().to_string(),
+            Arc::clone(&bus),
             store,
             alarms,
             statuses.collect(),
@@ -292,14 +334,15 @@ impl App {
 fn subscriptions(
     config: &Config,
     store: &Embedded,
+    Seams { bus, ledger }: &Seams,
     deployments: Vec<Deployment>,
     components: Vec<Component>,
     handlers: &Arc<Handlers>,
     alarms: &Arc<Alarms>,
 ) -> anyhow::Result<Vec<Arc<Subscription>>> {
-    let bus: Arc<dyn Bus> = Arc::new(store.clone());
-    let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
-    let partitions = deployments.iter().map(|one| one.partitions(&*bus) as usize);
+    let partitions = deployments
+        .iter()
+        .map(|one| one.partitions(&**bus) as usize);
     let memory = Arc::new(Memory::new(config.memory_budget_bytes, partitions.sum()));
     let mut subscriptions = Vec::new();
     for (deployment, component) in deployments.into_iter().zip(components) {
@@ -318,14 +361,14 @@ fn subscriptions(
         let status = Arc::new(SubscriptionStatus::new(
             deployment.clone(),
             &digest,
-            deployment.partitions(&*bus),
+            deployment.partitions(&**bus),
             Arc::clone(&gate),
             Arc::clone(alarms),
         ));
         let subscription = Arc::new(Subscription {
             handlers: Arc::clone(handlers),
-            bus: Arc::clone(&bus),
-            ledger: Arc::clone(&ledger),
+            bus: Arc::clone(bus),
+            ledger: Arc::clone(ledger),
             gate,
             memory: Arc::clone(&memory),
             status,

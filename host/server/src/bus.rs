@@ -4,13 +4,13 @@
 //! |---|---|---|
 //! | [`Bus::topics`], [`Bus::topic`] | the catalog in memory | the cluster's metadata, refreshed as it ages |
 //! | [`Bus::ensure_topic`] | written and synced before it answers | `CreateTopics`, then metadata until every partition has a leader |
-//! | [`Bus::publish`] | one atomic batch, one sync | one transaction (or `acks=all`, idempotent) per call |
-//! | [`Bus::subscribe`] | every partition at once, epoch 1 | joins the consumer group; epoch = generation |
+//! | [`Bus::publish`] | one atomic batch, one sync | idempotent, `acks=all`, answered when all are acknowledged |
+//! | [`Bus::subscribe`] | every partition at once, epoch 1 | joins the consumer group; each assignment has an epoch of its own |
 //! | [`Bus::reader`] | reads the log | assigns the partition to a consumer outside of any group, `read_committed` |
 //! | [`Bus::bounds`] | the extent in memory | log start and last stable offset, by `ListOffsets` |
 //! | [`Membership::next`] | never revokes | rebalance callbacks, answered within the drain deadline |
-//! | [`Reader::seek`] | moves the cursor | seeks explicitly, once the restore is done and before the first fetch |
-//! | [`Reader::only`] | leaves the others unread | pauses the partitions of the others |
+//! | [`Reader::seek`] | moves the cursor | assigns the partition from there with the first fetch, once the restore is done |
+//! | [`Reader::only`] | leaves the others unread | the same: their queues fill up and are no longer fetched |
 //! | [`Reader::fetch`] | reads the log, waits at its end | takes from the partition's queue; not calling it pauses the partition |
 
 use std::sync::Arc;
@@ -153,6 +153,14 @@ pub enum SubscribeError {
     /// What is fixed for it could not be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The cluster does not have this host as a member, or no longer.
+    #[error("{group}: {message}")]
+    Refused {
+        /// Which subscription.
+        group: String,
+        /// Why, and what to do.
+        message: String,
+    },
     /// There is no such partition.
     #[error("topic {topic:?} has {partitions} partitions, {partition} is beyond them")]
     UnknownPartition {
@@ -181,6 +189,10 @@ pub enum Assignment {
         /// Partition number.
         partition: u32,
     },
+    /// All that this member has at present was told; others have the rest. Never told by a bus that has one member.
+    Settled,
+    /// The membership is over, and with it all that was assigned: for people to mend.
+    Refused(SubscribeError),
 }
 
 /// Membership in a subscription.
@@ -226,10 +238,16 @@ pub trait Reader: Send {
     /// Fetches read this topic alone from here on, as if the others were paused; none: all of them.
     fn only(&mut self, topic: Option<u16>);
 
-    /// The next records, in order per topic, at least one and about `bytes_max` at most. Waits for the first.
-    /// Cancel safe: a dropped call loses nothing.
+    /// The next records, in order per topic, about `bytes_max` at most. Waits for the first; none where offsets without
+    /// records were passed over, which [`Self::passed`] tells. Cancel safe: a dropped call loses nothing.
     fn fetch(
         &mut self,
         bytes_max: usize,
     ) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>>;
+
+    /// Of a reader of one partition: everything before this offset was fetched, or holds no record (a transaction's
+    /// marker at the end of a partition is never followed by a record that would show it).
+    fn passed(&self) -> u64 {
+        0
+    }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod document;
 mod faults;
 mod http;
+mod kafka;
 pub(crate) mod retry;
 mod tls;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use self::document::{Document, Section};
 pub use self::faults::{Fault, Faults};
 pub use self::http::{Http, HttpLimits, Secret, Tls, Token};
+pub use self::kafka::{CreateTopics, Kafka};
 pub use self::tls::TlsFault;
 use crate::names::{self, LABEL_RULE};
 
@@ -83,6 +85,8 @@ pub struct Config {
     pub memory_budget_bytes: u64,
     /// Bounds of each partition's state machine.
     pub pipeline: Pipeline,
+    /// The cluster that is bus and ledger; none: the embedded store is.
+    pub kafka: Option<Kafka>,
 }
 
 /// A topic that the config asks for.
@@ -220,6 +224,7 @@ impl Default for Config {
                 in_flight_per_partition: IN_FLIGHT_PER_PARTITION,
                 span_positions: SPAN_POSITIONS,
             },
+            kafka: None,
         }
     }
 }
@@ -343,6 +348,7 @@ impl Config {
         }
         memory.close();
         read_pipeline(root.section("pipeline"), &mut config.pipeline);
+        config.kafka = kafka::read(root.section("kafka"));
         root.close();
         (config, document.faults())
     }

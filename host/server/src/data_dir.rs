@@ -187,6 +187,12 @@ impl DataDir {
         self.path.join("versions")
     }
 
+    /// Where the local copy of what a cluster keeps lies: apart, so that neither is ever taken for the other.
+    #[must_use]
+    pub fn copy_path(&self) -> PathBuf {
+        self.path.join("copy")
+    }
+
     /// Where compiled components lie.
     #[must_use]
     pub fn cache_path(&self) -> PathBuf {

@@ -10,6 +10,7 @@ mod begun;
 mod catalog;
 mod codec;
 mod committer;
+mod copy;
 mod damage;
 mod disk;
 pub mod doctor;
@@ -53,6 +54,7 @@ use crate::ledger::Scope;
 pub use catalog::RegisterError;
 use catalog::{Catalog, TopicLog};
 use committer::{Committer, Rejected};
+pub(crate) use copy::Changes;
 use disk::Disk;
 pub use disk::DiskSpace;
 use key::Family;
@@ -178,6 +180,18 @@ impl Embedded {
                 closed,
             }),
         })
+    }
+
+    /// Makes an empty store in `path`, in the place of what was there.
+    pub fn open_empty(path: &Path, config: EmbeddedConfig) -> Result<Self, OpenError> {
+        match std::fs::remove_dir_all(path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(OpenError {
+                path: path.to_owned(),
+                remedy: "it is a copy of what the cluster keeps: delete it",
+                source: source.into(),
+            }),
+            Ok(()) | Err(_) => Self::open(path, config),
+        }
     }
 
     /// Refuses new work, makes durable what waits and ends memberships. Blocks for as long as that takes.

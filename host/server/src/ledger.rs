@@ -151,8 +151,8 @@ pub trait Ledger: Send + Sync + 'static {
         &self,
         _scope: &Scope,
         _partition: u32,
-    ) -> Result<Vec<LostPosition>, LedgerError> {
-        Ok(Vec::new())
+    ) -> BoxFuture<'static, Result<Vec<LostPosition>, LedgerError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// Notes that the partition has positions, in the topics as they are: without them it is not new, but has lost them.

@@ -20,6 +20,7 @@ pub mod fuzz;
 pub mod handlers;
 pub mod http;
 pub mod jobs;
+pub mod kafka;
 pub mod ledger;
 pub mod letters;
 pub mod manifest;

@@ -75,6 +75,24 @@ pub fn commands_topic(group: &str) -> String {
     bounded(format!("_weir.{group}.commands"))
 }
 
+/// Where inbox, state, timers and positions of a group are kept.
+#[must_use]
+pub fn ledger_topic(group: &str) -> String {
+    bounded(format!("_weir.{group}.ledger"))
+}
+
+/// Where parked events of a group are kept.
+#[must_use]
+pub fn park_topic(group: &str) -> String {
+    bounded(format!("_weir.{group}.park"))
+}
+
+/// Under which name the `number`th producer of a host commits for a group.
+#[must_use]
+pub fn transactional_id(group: &str, host_id: &str, number: u32) -> String {
+    format!("{group}.{host_id}.{number}")
+}
+
 /// Whether dead letters go to this topic.
 #[must_use]
 pub fn is_dlq_topic(topic: &str) -> bool {

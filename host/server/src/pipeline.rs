@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -22,20 +22,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_core::event::{Outcome, Record};
 use weir_core::gate::Crowded;
-use weir_core::partition::{self, Action, Attempt, AttemptId, Load, Loaded, Partition};
+use weir_core::partition::{self, AttemptId, Partition};
 use weir_core::time::Millis;
 use weir_core::unit::{CommitResult, Position};
-use weir_wasm::{Component, StateView, TimersView};
+use weir_wasm::Component;
 
 use self::components::Components;
 pub(crate) use self::decode::sequence_of;
 pub use self::gate::{GateStatus, SharedGate};
 pub use self::memory::Memory;
-use self::views::SequenceView;
 use crate::alarm::Alarm;
 use crate::bus::{Bus, FetchError, Reader};
 use crate::clock;
-use crate::fail::{self, Point};
 use crate::handlers::{Deployment, Handlers, chain};
 use crate::ledger::{Ledger, LedgerError};
 use crate::status::SubscriptionStatus;
@@ -164,6 +162,7 @@ pub async fn run(
 ) -> Result<End, PipelineError> {
     let window = machine.inbox.unwrap_or_default();
     let restored = tokio::select! {
+        biased;
         () = stop.cancelled() => return Ok(End::Stopped),
         restored = position::restore(&subscription, partition, window) => restored?,
     };

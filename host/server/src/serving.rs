@@ -29,40 +29,69 @@ pub(crate) struct Serving {
     pub(crate) workers: Handle,
 }
 
-/// Joins the subscription and serves the partitions it is given.
+/// Joins the subscription and serves the partitions it is given; where the bus ends the membership, again when an
+/// operator says so.
 pub(crate) async fn serve(subscription: Arc<Subscription>, serving: Serving) {
     let mut resumed = subscription.resumed.subscribe();
-    let Some(mut membership) = join(&subscription, &serving.stop, &mut resumed).await else {
-        return;
-    };
+    loop {
+        let Some(membership) = join(&subscription, &serving.stop, &mut resumed).await else {
+            return;
+        };
+        let Some(error) = serve_membership(&subscription, &serving, membership).await else {
+            return;
+        };
+        resumed.mark_unchanged();
+        subscription.status.refuse(&error);
+        if wait(&serving.stop, &mut resumed).await.is_none() {
+            return;
+        }
+        subscription.status.restart(None);
+    }
+}
+
+/// Serves until the host stops; what ended the membership before that, if anything did.
+async fn serve_membership(
+    subscription: &Arc<Subscription>,
+    serving: &Serving,
+    mut membership: Box<dyn Membership>,
+) -> Option<SubscribeError> {
     let group = &subscription.deployment.scope.group;
     let live = subscription.handlers.component(group);
     let digest = live.map(|live| live.digest().to_owned());
     let digest = digest.unwrap_or_default();
-    let mut owned = HashMap::new();
+    let mut owned = HashMap::<u32, CancellationToken>::new();
     loop {
         let assignment = tokio::select! {
-            () = serving.stop.cancelled() => return,
-            assignment = membership.next() => assignment,
+            () = serving.stop.cancelled() => return None,
+            assignment = membership.next() => assignment?,
         };
         match assignment {
-            None => return,
-            Some(Assignment::Revoked { partition }) => {
+            Assignment::Refused(error) => {
+                for (partition, stop) in owned {
+                    subscription.status.release(partition);
+                    stop.cancel();
+                }
+                return Some(error);
+            }
+            Assignment::Settled => subscription.status.settle(),
+            Assignment::Revoked { partition } => {
+                subscription.status.release(partition);
                 if let Some(stop) = owned.remove(&partition) {
-                    CancellationToken::cancel(&stop);
+                    stop.cancel();
                 }
             }
-            Some(Assignment::Assigned {
+            Assignment::Assigned {
                 partition,
                 epoch,
                 reader,
-            }) => {
+            } => {
+                subscription.status.own(partition);
                 let (deployment, memory) = (&subscription.deployment, &subscription.memory);
                 let machine = deployment.machine(&serving.config, &digest, partition, memory);
                 let stop = serving.stop.child_token();
                 owned.insert(partition, stop.clone());
                 let served = Served {
-                    subscription: Arc::clone(&subscription),
+                    subscription: Arc::clone(subscription),
                     partition,
                     epoch,
                     machine,
@@ -76,17 +105,22 @@ pub(crate) async fn serve(subscription: Arc<Subscription>, serving: Serving) {
 
 /// Joins as the subscription; where the bus refuses it, again when an operator says so. None when the host stops.
 async fn join(
-    subscription: &Subscription,
+    subscription: &Arc<Subscription>,
     stop: &CancellationToken,
     resumed: &mut watch::Receiver<u64>,
 ) -> Option<Box<dyn Membership>> {
-    let scope = &subscription.deployment.scope;
     loop {
-        let joined = check_fixed(subscription)
-            .and_then(|()| subscription.bus.subscribe(&scope.group, &scope.topics));
-        match joined {
-            Ok(membership) => return Some(membership),
-            Err(error) => subscription.status.refuse(&error),
+        // A cluster may be asked for topics, and takes its time.
+        let joining = Arc::clone(subscription);
+        let joined = tokio::task::spawn_blocking(move || {
+            let scope = &joining.deployment.scope;
+            check_fixed(&joining)?;
+            joining.bus.subscribe(&scope.group, &scope.topics)
+        });
+        match joined.await {
+            Ok(Ok(membership)) => return Some(membership),
+            Ok(Err(error)) => subscription.status.refuse(&error),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
         wait(stop, resumed).await?;
         subscription.status.restart(None);

@@ -53,6 +53,7 @@ impl HostStatus {
     pub fn new(
         host_id: String,
         data_dir: String,
+        bus: Arc<dyn Bus>,
         store: &Embedded,
         alarms: Arc<Alarms>,
         subscriptions: Vec<Arc<SubscriptionStatus>>,
@@ -60,7 +61,7 @@ impl HostStatus {
         Self {
             host_id,
             data_dir,
-            bus: Arc::new(store.clone()),
+            bus,
             store: store.clone(),
             alarms,
             started: Instant::now(),

@@ -33,7 +33,13 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let budget = Budget::AtMost(2_000.0);
     Ok(vec![
-        Figure::new("dev_first_event_ms", ms(warm[RUNS / 2]), "ms", &budget, None),
+        Figure::new(
+            "dev_first_event_ms",
+            ms(warm[RUNS / 2]),
+            "ms",
+            &budget,
+            None,
+        ),
         Figure::limit("dev_first_event_cold_ms", ms(cold), "ms"),
     ])
 }
@@ -47,7 +53,11 @@ fn first_event(place: &Place, handler: &Path, run: usize) -> anyhow::Result<Dura
     let running = place.start_command(command)?;
     let client = running.client();
     let answer = client.publish(INVOICES, &[Shape::USUAL.event(run)])?;
-    anyhow::ensure!(answer.status == 202, "the event was refused: {}", answer.body);
+    anyhow::ensure!(
+        answer.status == 202,
+        "the event was refused: {}",
+        answer.body
+    );
     let emitted = run as u64 + 1;
     wait::until("the first emission", PATIENCE, || {
         Ok((client.records(PAYMENTS)? == emitted).then_some(()))

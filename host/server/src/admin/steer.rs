@@ -68,7 +68,9 @@ async fn find_positions(
     let mut lost: Vec<(u32, Vec<LostPosition>)> = Vec::new();
     for partition in stopped.iter().copied().flatten() {
         let positions = subscription.ledger.lost_positions(scope, partition);
-        let positions = positions.map_err(|error| AdminError::Failed(chain(&error)))?;
+        let positions = positions
+            .await
+            .map_err(|error| AdminError::Failed(chain(&error)))?;
         if !positions.is_empty() {
             lost.push((partition, positions));
         }

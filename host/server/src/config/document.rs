@@ -135,6 +135,14 @@ impl<'d> Section<'d> {
             .or_else(|| self.wrong_type(key, value, "a text in quotes"))
     }
 
+    /// A text of a section whose keys are free.
+    pub(crate) fn free_text(&self, name: &str) -> Option<&'d str> {
+        let value = self.table?.get(name)?;
+        value
+            .as_str()
+            .or_else(|| self.wrong_type(name, value, "a text in quotes"))
+    }
+
     /// A text that must be there.
     pub(crate) fn required(&mut self, key: &'static str, example: &str) -> Option<&'d str> {
         if self.value(key).is_none() {

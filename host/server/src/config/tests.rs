@@ -255,3 +255,34 @@ fn a_secret_is_not_shown() {
         "{shown}"
     );
 }
+
+#[test]
+fn what_the_promise_on_kafka_rests_on_cannot_be_set() {
+    check(
+        "[kafka]\nbootstrap = \"b:9092\"\ndelivery = \"at-least-once\"\ncreate_topics = \"off\"\n[kafka.settings]\n\
+         \"acks\" = \"0\"\n\"isolation.level\" = \"read_uncommitted\"\nretries = 3\n",
+        &[
+            ("kafka.delivery", "this release has only"),
+            ("kafka.create_topics", "needs its internal topics"),
+            ("kafka.settings.acks", "must be durable"),
+            ("kafka.settings.isolation.level", "aborted must not be read"),
+            ("kafka.settings.retries", "a text in quotes"),
+        ],
+    );
+    check("[kafka]\n", &[("kafka.bootstrap", "is missing")]);
+}
+
+#[test]
+fn a_cluster_takes_the_place_of_the_embedded_store() {
+    let text = "[kafka]\nbootstrap = \"b:9092\"\nreplication = 3\n[kafka.settings]\n\"sasl.username\" = \"u\"\n";
+    let kafka = parse(&folder(), text).unwrap().kafka.unwrap();
+    assert_eq!(
+        (kafka.bootstrap.as_str(), kafka.replication),
+        ("b:9092", Some(3))
+    );
+    assert_eq!(kafka.create_topics, CreateTopics::Auto);
+    assert_eq!(
+        kafka.settings.get("sasl.username").map(String::as_str),
+        Some("u")
+    );
+}

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use dashmap::DashMap;
 use rocksdb::WriteBatch;
 
-use super::key::{Family, Key};
 pub(super) use self::extent::{PartitionLog, TopicLog};
 pub(super) use self::group::Group;
 pub use self::group::RegisterError;
+use super::key::{Family, Key};
 use super::names::{self, StoredGroup};
 use super::progress;
 use super::store::{ReadError, Store};

@@ -10,7 +10,7 @@ use weir_core::identity::Hash128;
 use weir_core::time::Millis;
 
 use super::codec::DecodeError;
-pub(super) use kind::{Family, Kind, OF_GROUP};
+pub(super) use kind::{Family, GroupKind, Kind, OF_GROUP};
 pub(super) use parts::{Sequence, Slot};
 use parts::{array_off, field_off, put_field, u32_off, u64_off};
 

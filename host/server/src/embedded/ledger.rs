@@ -60,13 +60,17 @@ impl Ledger for Embedded {
         &self,
         scope: &Scope,
         partition: u32,
-    ) -> Result<Vec<LostPosition>, LedgerError> {
+    ) -> BoxFuture<'static, Result<Vec<LostPosition>, LedgerError>> {
         let Inner { store, catalog, .. } = &*self.inner;
         let what = "positions";
         let group = catalog
             .group(store, &scope.group, &scope.topics)
-            .map_err(|error| failed(what, scope, error))?;
-        begun::lost(store, catalog, &group, partition).map_err(|error| failed(what, scope, error))
+            .map_err(|error| failed(what, scope, error));
+        let lost = group.and_then(|group| {
+            begun::lost(store, catalog, &group, partition)
+                .map_err(|error| failed(what, scope, error))
+        });
+        Box::pin(std::future::ready(lost))
     }
 
     fn begin(&self, scope: &Scope, partition: u32) -> Result<(), LedgerError> {

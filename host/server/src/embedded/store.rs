@@ -210,6 +210,15 @@ impl Store {
         }
     }
 
+    /// Writes what may be lost with the process, because it can be had again.
+    pub(super) fn write_unsynced(&self, batch: WriteBatch) {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        if let Err(error) = self.db.write_opt(batch, &options) {
+            die("write to the store", &error);
+        }
+    }
+
     pub(super) fn delete(&self, batch: &mut WriteBatch, key: &Key) {
         batch.delete_cf(self.family(key.family()), key.encode());
     }

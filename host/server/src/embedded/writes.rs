@@ -12,7 +12,7 @@ use rocksdb::WriteBatch;
 use weir_core::identity::Hash128;
 use weir_core::time::Millis;
 use weir_core::unit::{
-    Completion, LetterStatus, ParkedSequence, Parking, SequenceKey, TimerChange, TimerKey,
+    Completion, LetterStatus, ParkedSequence, Parking, SequenceKey, TimerChange, TimerKey, Unit,
 };
 
 use super::key::{Family, Key};
@@ -20,7 +20,7 @@ use super::letter::StoredLetter;
 use super::park::StoredSequence;
 use super::store::{ReadError, Store};
 use super::timer::Setting;
-use super::{park, state, timer};
+use super::{inbox, park, progress, state, timer};
 
 /// Keys and values, one after the other in one buffer: a unit writes hundreds.
 #[derive(Debug, Default)]
@@ -53,6 +53,16 @@ impl Writes {
             } else {
                 batch.put_cf(family, name, &self.buffer[key..value]);
             }
+            start = value;
+        }
+    }
+
+    /// Calls `each` with every key and value in the order in which they were made; none is a removal.
+    pub(super) fn each(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
+        let mut start = 0;
+        for &End { key, value, .. } in &self.ends {
+            let stored = (key != value).then(|| &self.buffer[key..value]);
+            each(&self.buffer[start..key], stored);
             start = value;
         }
     }
@@ -270,5 +280,26 @@ impl<'a> UnitWriter<'a> {
         };
         self.writes.put(&key, |out| letter.encode_into(out));
         Ok(())
+    }
+
+    /// Where the partition stands after the unit, its inbox marks, and the marks that have left the window.
+    pub(super) fn progress(&mut self, unit: &Unit) {
+        let (group, partition) = (self.group, self.partition);
+        let block = |unit| Key::InboxBlock {
+            group,
+            partition,
+            unit,
+        };
+        if let Some(marks) = inbox::encode_unit(unit) {
+            self.writes
+                .put(&block(unit.number), |out| out.extend_from_slice(&marks));
+        }
+        for &expired in &unit.expired_blocks {
+            self.writes.delete(&block(expired));
+        }
+        let stored = progress::encode_unit(unit);
+        self.writes.put(&Key::Progress { group, partition }, |out| {
+            out.extend_from_slice(&stored)
+        });
     }
 }

@@ -167,9 +167,8 @@ fn records(
         }
         let (records, next) = match reader.fetch(FETCH_BYTES_MAX).await {
             Ok(mut records) => {
-                let next = records
-                    .last()
-                    .map_or(next, |(position, _)| position.offset + 1);
+                let after = |(position, _): &(Position, Record)| position.offset + 1;
+                let next = records.last().map_or(next, after).max(reader.passed());
                 if !follow {
                     records.retain(|(position, _)| position.offset < span.end);
                 }

@@ -76,6 +76,25 @@ fn names_beyond_the_limit_end_with_a_hash_of_the_whole() {
 }
 
 #[test]
+fn names_on_kafka_are_what_other_systems_know() {
+    let group = group("dev", "default", "billing");
+    assert_eq!(group, "weir.dev.default.billing");
+    assert_eq!(
+        ledger_topic(&group),
+        "_weir.weir.dev.default.billing.ledger"
+    );
+    assert_eq!(park_topic(&group), "_weir.weir.dev.default.billing.park");
+    assert_eq!(
+        commands_topic(&group),
+        "_weir.weir.dev.default.billing.commands"
+    );
+    assert_eq!(
+        transactional_id(&group, "host-1", 1),
+        "weir.dev.default.billing.host-1.1"
+    );
+}
+
+#[test]
 fn labels_are_lower_case_letters_digits_and_hyphens() {
     for (name, is) in [
         ("billing", true),

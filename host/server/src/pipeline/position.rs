@@ -57,7 +57,7 @@ pub(crate) async fn restore(
 ) -> Result<Restore, PipelineError> {
     let scope = &subscription.deployment.scope;
     let ledger = &subscription.ledger;
-    let lost = ledger.lost_positions(scope, partition)?;
+    let lost = ledger.lost_positions(scope, partition).await?;
     if !lost.is_empty() {
         let message = describe(subscription, &lost);
         return Err(PipelineError::PositionLost { partition, message });

@@ -3,7 +3,7 @@
 mod levels;
 mod summary;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -81,6 +81,15 @@ impl State {
     }
 }
 
+/// What is raised of one partition: another owner has alarms of its own.
+const PARTITION_ALARMS: [Alarm; 5] = [
+    Alarm::PositionLost,
+    Alarm::HandlerStopped,
+    Alarm::CommitFailing,
+    Alarm::ReadFailing,
+    Alarm::Stalled,
+];
+
 /// Why partitions stopped; none is the whole subscription.
 type Stops = BTreeMap<Option<u32>, String>;
 
@@ -90,8 +99,7 @@ pub struct SubscriptionStatus {
     tenant: Arc<str>,
     handler: Arc<str>,
     digest: Mutex<String>,
-    /// Partition numbers that will report.
-    expected: u32,
+    share: Mutex<Share>,
     gate: Arc<SharedGate>,
     alarms: Arc<Alarms>,
     /// Locked before `stopped` by whoever needs both.
@@ -103,6 +111,27 @@ pub struct SubscriptionStatus {
     /// Log lines of its handler that were not written.
     dropped_lines: AtomicU64,
     steering: Mutex<Steering>,
+}
+
+/// Which partitions this host serves.
+#[derive(Clone, Debug)]
+struct Share {
+    /// How many there are.
+    of: u32,
+    /// Whether the bus has said that others may serve the rest.
+    settled: bool,
+    owned: BTreeSet<u32>,
+}
+
+impl Share {
+    fn has(&self, partition: u32) -> bool {
+        !self.settled || self.owned.contains(&partition)
+    }
+
+    /// Those that this host serves or is about to.
+    fn partitions(&self) -> impl Iterator<Item = u32> {
+        (0..self.of).filter(|partition| self.has(*partition))
+    }
 }
 
 impl SubscriptionStatus {
@@ -120,7 +149,11 @@ impl SubscriptionStatus {
             handler: deployment.manifest.name.as_str().into(),
             deployment,
             digest: Mutex::new(digest.to_owned()),
-            expected,
+            share: Mutex::new(Share {
+                of: expected,
+                settled: false,
+                owned: BTreeSet::new(),
+            }),
             gate,
             alarms,
             partitions: Mutex::default(),
@@ -136,6 +169,35 @@ impl SubscriptionStatus {
     pub fn deploy(&self, digest: &str) {
         let mut own = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
         digest.clone_into(&mut own);
+    }
+
+    /// This host serves the partition from here on.
+    pub fn own(&self, partition: u32) {
+        self.lock_share().owned.insert(partition);
+    }
+
+    /// Another host serves it from here on. What it counted here stays counted.
+    pub fn release(&self, partition: u32) {
+        self.lock_share().owned.remove(&partition);
+        let mut partitions = self.partitions();
+        if let Some(status) = partitions.get_mut(&partition) {
+            status.gauges = Gauges::default();
+            status.stalled = false;
+        }
+        self.stops().remove(&Some(partition));
+        drop(partitions);
+        for alarm in PARTITION_ALARMS {
+            self.clear(alarm, Some(partition));
+        }
+    }
+
+    /// Partitions that this host does not own are served by others.
+    pub fn settle(&self) {
+        self.lock_share().settled = true;
+    }
+
+    fn lock_share(&self) -> MutexGuard<'_, Share> {
+        self.share.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An operator has commanded this.
@@ -163,7 +225,11 @@ impl SubscriptionStatus {
 
     /// Takes over what a partition's machine says.
     pub fn update(&self, partition: u32, machine: &Partition) {
-        let gauges = machine.gauges(clock::now());
+        // What drains on its way to another host is not this host's to show.
+        let gauges = match self.lock_share().has(partition) {
+            true => machine.gauges(clock::now()),
+            false => Gauges::default(),
+        };
         let mut partitions = self.partitions();
         let status = partitions.entry(partition).or_default();
         status.counters = machine.counters();
@@ -193,9 +259,12 @@ impl SubscriptionStatus {
         }
     }
 
-    /// Raises an alarm of this handler, of one of its partitions or of all.
+    /// Raises an alarm of this handler, of one of the partitions that this host serves or of all.
     pub fn raise(&self, alarm: Alarm, partition: Option<u32>, detail: impl Into<String>) {
-        self.alarms.raise(alarm, self.site(partition), detail);
+        let share = self.lock_share();
+        if partition.is_none_or(|partition| share.has(partition)) {
+            self.alarms.raise(alarm, self.site(partition), detail);
+        }
     }
 
     /// Says that the condition is over.
@@ -214,6 +283,7 @@ impl SubscriptionStatus {
             SubscribeError::UnknownTopic(_)
             | SubscribeError::UnknownPartition { .. }
             | SubscribeError::Fixed { .. }
+            | SubscribeError::Refused { .. }
             | SubscribeError::Ledger(_) => Alarm::HandlerStopped,
         };
         let (error, remedy) = (chain(error), alarm.remedy(&self.site(None)));
@@ -224,8 +294,15 @@ impl SubscriptionStatus {
     /// A partition cannot go on; it stays so until an operator resumes it.
     pub fn stop(&self, partition: u32, reason: String) {
         self.raise(Alarm::HandlerStopped, Some(partition), reason.clone());
-        self.stops()
-            .insert(Some(partition), format!("partition {partition}: {reason}"));
+        self.note_stop(partition, &reason);
+    }
+
+    fn note_stop(&self, partition: u32, reason: &str) {
+        let share = self.lock_share();
+        if share.has(partition) {
+            self.stops()
+                .insert(Some(partition), format!("partition {partition}: {reason}"));
+        }
     }
 
     /// What had stopped, a partition or the whole, begins anew.
@@ -283,8 +360,7 @@ impl SubscriptionStatus {
             | PipelineError::Start { .. } => (Alarm::HandlerStopped, chain(error)),
         };
         self.raise(alarm, Some(partition), detail.clone());
-        self.stops()
-            .insert(Some(partition), format!("partition {partition}: {detail}"));
+        self.note_stop(partition, &detail);
     }
 
     /// Who owns the handler.
@@ -300,10 +376,11 @@ impl SubscriptionStatus {
     /// nobody works on.
     pub(super) fn progress(&self, bus: &dyn Bus) -> Vec<(u32, Progress)> {
         let partitions = self.partitions();
+        let share = self.lock_share().clone();
         let stops = self.stops();
-        let serving = partitions
-            .iter()
-            .filter(|(partition, _)| !stops.contains_key(&Some(**partition)));
+        let serving = partitions.iter().filter(|(partition, _)| {
+            !stops.contains_key(&Some(**partition)) && share.has(**partition)
+        });
         serving
             .map(|(partition, status)| {
                 let lag = self.lag_of(bus, *partition, Some(status)).iter().sum();
@@ -348,7 +425,9 @@ impl SubscriptionStatus {
             return State::Stopped(format!("partition {partition}: {reason}"));
         }
         let gate = self.gate.status(clock::now());
-        if partitions.len() < self.expected as usize {
+        let share = self.lock_share().clone();
+        let silent = |partition: u32| !partitions.contains_key(&partition);
+        if share.partitions().any(silent) {
             State::Starting
         } else if gate.paused {
             State::Paused

@@ -41,7 +41,12 @@ impl TopicLog {
         self.partitions.iter().map(PartitionLog::bytes).sum()
     }
 
-    pub(super) fn load(store: &Store, id: u32, name: Arc<str>, count: u32) -> Result<Self, ReadError> {
+    pub(super) fn load(
+        store: &Store,
+        id: u32,
+        name: Arc<str>,
+        count: u32,
+    ) -> Result<Self, ReadError> {
         let partitions = (0..count)
             .map(|partition| PartitionLog::load(store, id, partition))
             .collect::<Result<_, _>>()?;
@@ -125,7 +130,5 @@ impl PartitionLog {
     }
 }
 
-const MISSING_BATCH: DecodeError =
-    DecodeError::Malformed("log: a batch is missing");
-const MALFORMED_START: DecodeError =
-    DecodeError::Malformed("log start");
+const MISSING_BATCH: DecodeError = DecodeError::Malformed("log: a batch is missing");
+const MALFORMED_START: DecodeError = DecodeError::Malformed("log start");

@@ -32,7 +32,7 @@ impl Group {
             topics: stored.topics,
             partitions: stored.partitions,
             fixed: stored.fixed.map(OnceLock::from).unwrap_or_default(),
-            pub(super) deployed: AtomicBool::new(true),
+            deployed: AtomicBool::new(true),
             frontiers: Mutex::default(),
         }
     }

@@ -105,7 +105,11 @@ impl Kind {
     }
 
     /// What the keys of one partition of a topic or subscription begin with.
-    pub(in crate::embedded) fn of_partition(self, id: u32, partition: u32) -> [u8; PARTITION_PREFIX] {
+    pub(in crate::embedded) fn of_partition(
+        self,
+        id: u32,
+        partition: u32,
+    ) -> [u8; PARTITION_PREFIX] {
         let mut prefix = [0; PARTITION_PREFIX];
         prefix[0] = self as u8;
         prefix[1..5].copy_from_slice(&id.to_be_bytes());
@@ -117,7 +121,7 @@ impl Kind {
 /// A kind of key that belongs to one subscription: after the kind's byte comes the subscription's number.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::embedded) struct GroupKind {
-    kind: Kind,
+    pub(super) kind: Kind,
     pub(in crate::embedded) family: Family,
     /// For people: what such entries are.
     pub(in crate::embedded) name: &'static str,

@@ -128,7 +128,12 @@ impl Pristine {
     /// Names and bytes of its files.
     fn files(&self) -> Vec<(OsString, Vec<u8>)> {
         let files = files(&self.scratch.path().join("pristine")).into_iter();
-        let read = |file: PathBuf| (file.file_name().unwrap().to_owned(), fs::read(&file).unwrap());
+        let read = |file: PathBuf| {
+            (
+                file.file_name().unwrap().to_owned(),
+                fs::read(&file).unwrap(),
+            )
+        };
         files.map(read).collect()
     }
 
@@ -190,7 +195,10 @@ async fn a_file_that_is_gone_or_cut_in_half_is_told() {
     for (name, bytes) in pristine.files() {
         for left in [None, Some(&bytes[..bytes.len() / 2])] {
             if let Ok(found) = pristine.with(&name, left).await {
-                assert!(found == pristine.right, "{name:?} (left: {left:?}) was not missed");
+                assert!(
+                    found == pristine.right,
+                    "{name:?} (left: {left:?}) was not missed"
+                );
             }
         }
     }

@@ -21,6 +21,8 @@ use crate::pipeline::GateStatus;
 pub(in crate::status) struct Summary<'a> {
     status: &'a SubscriptionStatus,
     pub(in crate::status) state: State,
+    /// How many this host serves.
+    pub(in crate::status) partitions: usize,
     pub(in crate::status) gate: GateStatus,
     /// Records without a durable fate, by topic.
     pub(in crate::status) lag: Vec<(Arc<str>, u64)>,
@@ -55,10 +57,18 @@ impl SubscriptionStatus {
     pub(in crate::status) fn summary(&self, bus: &dyn Bus) -> Summary<'_> {
         let partitions = self.partitions();
         let sum = |of: &dyn Fn(&PartitionStatus) -> u64| partitions.values().map(of).sum::<u64>();
-        let gauge = |of: fn(&Gauges) -> usize| sum(&|status| of(&status.gauges) as u64);
+        let share = self.lock_share().clone();
+        let gauge = |of: fn(&Gauges) -> usize| {
+            let owned = partitions
+                .iter()
+                .filter(|(partition, _)| share.has(**partition));
+            owned
+                .map(|(_, status)| of(&status.gauges) as u64)
+                .sum::<u64>()
+        };
         let topics = self.deployment.source_topics();
         let mut lag: Vec<_> = topics.iter().map(|topic| (Arc::clone(topic), 0)).collect();
-        for partition in 0..self.expected {
+        for partition in share.partitions() {
             let of_topics = self.lag_of(bus, partition, partitions.get(&partition));
             for ((_, total), lag) in lag.iter_mut().zip(of_topics) {
                 *total += lag;
@@ -70,6 +80,7 @@ impl SubscriptionStatus {
         Summary {
             status: self,
             state: self.state(&partitions),
+            partitions: share.partitions().count(),
             gate: self.gate.status(clock::now()),
             lag,
             fates: std::array::from_fn(|fate| sum(&|status| status.counters.fates[fate])),
@@ -140,6 +151,7 @@ impl Summary<'_> {
             "digest": self.digest(),
             "group": &*deployment.scope.group,
             "topics": topics.collect::<Vec<_>>(),
+            "partitions": self.partitions,
             "state": self.state.name(),
             "reason": self.state.reason(),
             "paused": self.gate.paused,

@@ -136,7 +136,12 @@ async fn check_lost(loss: Loss, says: &str, choice: Start, frontier: u64, fates:
     until(|| (dead() - fates).abs() < 0.5).await;
     // It is found where it stands from then on.
     let scope = &served.host.deployment.scope;
-    let lost = served.host.store.lost_positions(scope, PARTITION).unwrap();
+    let lost = served
+        .host
+        .store
+        .lost_positions(scope, PARTITION)
+        .await
+        .unwrap();
     assert_eq!(lost, []);
 }
 

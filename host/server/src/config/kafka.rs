@@ -1,0 +1,143 @@
+//! `[kafka]`: the cluster in whose place the embedded store would otherwise be bus and ledger.
+
+use std::collections::BTreeMap;
+
+use super::document::Section;
+
+/// What librdkafka is told by us: another value would break a promise, so naming it is a fault.
+const OURS: [(&str, &str); 22] = [
+    ("bootstrap.servers", "write it as kafka.bootstrap"),
+    ("group.id", "it follows from the handler"),
+    ("group.instance.id", "it is the host's id: write host_id"),
+    (
+        "group.protocol",
+        "partitions must stay where they are while they are finished",
+    ),
+    ("client.id", "it is the host's id: write host_id"),
+    (
+        "transactional.id",
+        "it follows from the handler and the host",
+    ),
+    (
+        "transaction.timeout.ms",
+        "a dead host's open transaction holds its partitions so long",
+    ),
+    ("message.timeout.ms", "it follows from the transaction's"),
+    ("delivery.timeout.ms", "it follows from the transaction's"),
+    ("enable.idempotence", "records must not be doubled"),
+    ("acks", "what is acknowledged must be durable"),
+    (
+        "request.required.acks",
+        "what is acknowledged must be durable",
+    ),
+    (
+        "enable.auto.commit",
+        "positions are committed with what they stand for",
+    ),
+    (
+        "enable.auto.offset.store",
+        "positions are committed with what they stand for",
+    ),
+    (
+        "auto.offset.reset",
+        "a position that is gone must not be passed over",
+    ),
+    ("isolation.level", "what was aborted must not be read"),
+    (
+        "partition.assignment.strategy",
+        "partitions move one at a time",
+    ),
+    ("session.timeout.ms", "a dead host's events move after it"),
+    ("max.poll.interval.ms", "polling does not wait for handlers"),
+    (
+        "enable.partition.eof",
+        "the end of a changelog is told by it",
+    ),
+    ("message.max.bytes", "it follows from the largest event"),
+    (
+        "queued.max.messages.kbytes",
+        "it follows from memory.budget_bytes",
+    ),
+];
+
+/// Who makes the topics that are missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CreateTopics {
+    /// The host, with the settings that it needs.
+    #[default]
+    Auto,
+    /// Somebody else: the host looks at its start that they are there.
+    Check,
+}
+
+/// A cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kafka {
+    /// Addresses of brokers, `host:port`, with commas.
+    pub bootstrap: String,
+    /// Who makes missing topics.
+    pub create_topics: CreateTopics,
+    /// Replicas of the topics that the host makes; none: the cluster's default.
+    pub replication: Option<u32>,
+    /// More settings of librdkafka.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// The section, where the file has one.
+pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
+    if !section.is_present() {
+        return None;
+    }
+    let bootstrap = section.required("bootstrap", "\"127.0.0.1:9092\"");
+    match section.text("delivery") {
+        None | Some("exactly-once") => {}
+        Some("at-least-once") => section.fault(
+            "delivery",
+            "is \"at-least-once\": this release has only \"exactly-once\"",
+        ),
+        Some(other) => section.fault(
+            "delivery",
+            format!("is {other:?}: must be \"exactly-once\""),
+        ),
+    }
+    let create_topics = match section.text("create_topics") {
+        None | Some("auto") => CreateTopics::Auto,
+        Some("check") => CreateTopics::Check,
+        Some("off") => {
+            let message = "is \"off\": exactly-once needs its internal topics; write \"check\" and make them \
+                before the start, or \"auto\"";
+            section.fault("create_topics", message);
+            CreateTopics::Check
+        }
+        Some(other) => {
+            section.fault(
+                "create_topics",
+                format!("is {other:?}: must be \"auto\" or \"check\""),
+            );
+            CreateTopics::Auto
+        }
+    };
+    let replication = section
+        .number("replication", 1..=64)
+        .and_then(|n| u32::try_from(n).ok());
+    let settings = read_settings(&section.section("settings"));
+    section.close();
+    Some(Kafka {
+        bootstrap: bootstrap.unwrap_or_default().to_owned(),
+        create_topics,
+        replication,
+        settings,
+    })
+}
+
+fn read_settings(section: &Section<'_>) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::new();
+    for name in section.names() {
+        if let Some((_, why)) = OURS.iter().find(|(ours, _)| *ours == name) {
+            section.fault(name, format!("cannot be set: {why}"));
+        } else if let Some(value) = section.free_text(name) {
+            settings.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    settings
+}

@@ -1,0 +1,239 @@
+//! Bus and ledger on a Kafka cluster: a fleet of hosts shares the work of each subscription, exactly once.
+//!
+//! A subscription is a consumer group. The group divides the partitions of the subscription's command topic, which has
+//! as many as its largest source topic; who owns one owns that partition number of all topics, which is what the
+//! subscription's machine is made for. So all groups rebalance cooperatively, whatever topics they read.
+//!
+//! [`membership`] holds a place in a group, [`reader`] reads what it was given, [`transaction`] commits units,
+//! [`restore`] brings the local copy of a ledger up to date. [`clients`] says how librdkafka is set up.
+
+mod clients;
+mod cluster;
+mod ledger;
+mod membership;
+mod publisher;
+mod reader;
+mod records;
+mod restore;
+mod transaction;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+
+use self::clients::Clients;
+use self::cluster::Cluster;
+pub use self::cluster::ConnectError;
+use self::membership::{GroupMembership, Share};
+use self::publisher::Publisher;
+use self::reader::TopicReader;
+use self::transaction::Committers;
+use crate::bus::{
+    Bus, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError, Topic,
+};
+use crate::config;
+use crate::embedded::Embedded;
+use crate::ledger::Scope;
+use crate::names;
+
+/// Partitions that are loaded at a time, of all subscriptions.
+const LOADS: usize = 8;
+
+/// Bus and ledger on a cluster. Clones share it.
+#[derive(Clone)]
+pub struct Kafka {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clients: Arc<Clients>,
+    cluster: Arc<Cluster>,
+    publisher: Publisher,
+    /// Holds the copy of what the partitions of this host have in the ledger.
+    copy: Embedded,
+    /// Partitions that are loaded at a time: each waits on a thread, and others need threads too.
+    loads: Semaphore,
+    /// What this host has of each group.
+    groups: Mutex<HashMap<Arc<str>, Group>>,
+}
+
+/// A subscription on this host.
+#[derive(Clone)]
+struct Group {
+    share: Arc<Share>,
+    committers: Arc<Committers>,
+}
+
+impl Kafka {
+    /// Connects to the cluster. Blocks until a broker answers.
+    ///
+    /// # Errors
+    /// A setting is wrong, or no broker answers.
+    pub fn connect(
+        config: &config::Kafka,
+        host_id: &str,
+        copy: Embedded,
+    ) -> Result<Self, ConnectError> {
+        let clients = Arc::new(Clients::new(config, host_id));
+        let cluster = Arc::new(Cluster::connect(&clients, config)?);
+        let publisher = Publisher::new(&clients)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                clients,
+                cluster,
+                publisher,
+                copy,
+                loads: Semaphore::new(LOADS),
+                groups: Mutex::default(),
+            }),
+        })
+    }
+}
+
+impl Inner {
+    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Group>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn group(&self, name: &str) -> Option<Group> {
+        self.groups().get(name).cloned()
+    }
+
+    fn count(&self, topic: &str) -> Result<u32, SubscribeError> {
+        self.cluster
+            .partitions(topic)
+            .ok_or_else(|| SubscribeError::UnknownTopic(topic.to_owned()))
+    }
+
+    /// The partitions of the subscription's topics, each no more than the ledger has: it was made for as many as there
+    /// were.
+    fn check_partitions(&self, scope: &Scope) -> Result<Vec<u32>, SubscribeError> {
+        let topics = scope.topics.iter();
+        let counts: Vec<u32> = topics
+            .map(|topic| self.count(topic))
+            .collect::<Result<_, _>>()?;
+        let stored = self.count(&names::ledger_topic(&scope.group))?;
+        let largest = scope
+            .topics
+            .iter()
+            .zip(&counts)
+            .max_by_key(|(_, count)| **count);
+        match largest {
+            Some((topic, &found)) if found != stored => Err(SubscribeError::PartitionCount {
+                group: scope.group.as_ref().to_owned(),
+                topic: topic.as_ref().to_owned(),
+                stored,
+                found,
+            }),
+            Some(_) | None => Ok(counts),
+        }
+    }
+}
+
+impl Bus for Kafka {
+    fn topics(&self) -> Vec<Topic> {
+        self.inner.cluster.topics()
+    }
+
+    fn topic(&self, name: &str) -> Option<Topic> {
+        let partitions = self.inner.cluster.partitions(name)?;
+        Some(Topic {
+            name: name.into(),
+            partitions,
+        })
+    }
+
+    fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        self.inner.cluster.ensure_topic(name, partitions)
+    }
+
+    fn publish(
+        &self,
+        topic: &str,
+        records: Vec<Publish>,
+    ) -> BoxFuture<'static, Result<(), PublishError>> {
+        let (inner, topic) = (Arc::clone(&self.inner), topic.to_owned());
+        Box::pin(async move {
+            let Some(partitions) = inner.cluster.partitions(&topic) else {
+                return Err(PublishError::UnknownTopic(topic));
+            };
+            inner.publisher.publish(&topic, partitions, records).await
+        })
+    }
+
+    fn subscribe(
+        &self,
+        group: &str,
+        topics: &[Arc<str>],
+    ) -> Result<Box<dyn Membership>, SubscribeError> {
+        let inner = &self.inner;
+        let scope = Scope {
+            group: group.into(),
+            topics: topics.into(),
+        };
+        inner.cluster.ensure_ledger(&scope)?;
+        let counts = inner.check_partitions(&scope)?;
+        let check = {
+            let (inner, scope) = (Arc::downgrade(inner), scope.clone());
+            move || match inner.upgrade() {
+                Some(inner) => {
+                    inner.cluster.look();
+                    inner.check_partitions(&scope).map(drop)
+                }
+                None => Ok(()),
+            }
+        };
+        let refused = |message: String| SubscribeError::Refused {
+            group: group.to_owned(),
+            message,
+        };
+        let membership =
+            GroupMembership::join(&inner.clients, &inner.cluster, scope.clone(), counts, check)
+                .map_err(|error| refused(error.to_string()))?;
+        let share = membership.share();
+        let committers = Committers::spawn(&inner.clients, &inner.cluster, &inner.copy, &share)
+            .map_err(|error| refused(format!("its committer could not be started: {error}")))?;
+        inner.groups().insert(
+            Arc::clone(&scope.group),
+            Group {
+                share,
+                committers: Arc::new(committers),
+            },
+        );
+        Ok(Box::new(membership))
+    }
+
+    fn reader(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: u64,
+    ) -> Result<Box<dyn Reader>, SubscribeError> {
+        let partitions = self.inner.count(topic)?;
+        if partition >= partitions {
+            return Err(SubscribeError::UnknownPartition {
+                topic: topic.to_owned(),
+                partitions,
+                partition,
+            });
+        }
+        let reader = TopicReader::new(
+            &self.inner.clients,
+            &self.inner.cluster,
+            topic,
+            partition,
+            from,
+        );
+        let reader = reader.map_err(|error| SubscribeError::Refused {
+            group: topic.to_owned(),
+            message: error.to_string(),
+        })?;
+        Ok(Box::new(reader))
+    }
+
+    fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
+        self.inner.cluster.bounds(topic, partition)
+    }
+}

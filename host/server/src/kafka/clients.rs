@@ -1,0 +1,162 @@
+//! How librdkafka is set up: what the operator says, and over it what the promises rest on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+use crate::config;
+use crate::names;
+
+/// A dead host's open transaction holds up its partitions for so long.
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// A host that restarts within this time keeps its partitions; a dead one's events move after it.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest record: an event of 1 MiB and the headers of its dead letter, with room for what is set aside whole.
+pub(super) const RECORD_BYTES_MAX: usize = (2 << 20) + (256 << 10);
+/// How often librdkafka says how far it has fetched.
+const STATISTICS: Duration = Duration::from_millis(500);
+/// What waits in one partition's queue: the next fetch of the machine, and the one after it.
+const QUEUED_KIB: u32 = 1024;
+
+/// Makes the configurations of all clients of this host.
+pub(super) struct Clients {
+    base: ClientConfig,
+    host_id: Arc<str>,
+}
+
+impl Clients {
+    pub(super) fn new(config: &config::Kafka, host_id: &str) -> Self {
+        let mut base = ClientConfig::new();
+        for (name, value) in &config.settings {
+            base.set(name, value);
+        }
+        base.set("bootstrap.servers", &config.bootstrap)
+            .set("client.id", format!("weir-{host_id}"))
+            // Nagle's algorithm would delay every commit.
+            .set("socket.nagle.disable", "true")
+            // What is worth knowing of connections comes with the errors of those who wait for them.
+            .set("log.connection.close", "false");
+        Self {
+            base,
+            host_id: host_id.into(),
+        }
+    }
+
+    /// Asks for metadata and high watermarks, open transactions included.
+    pub(super) fn asking(&self) -> ClientConfig {
+        let mut config = self.base.clone();
+        config.set("isolation.level", "read_uncommitted");
+        config
+    }
+
+    /// Reads partitions outside of any group; an end is told.
+    pub(super) fn reading(&self) -> ClientConfig {
+        let mut config = self.base.clone();
+        fetching(&mut config);
+        // librdkafka wants a group's name to assign partitions; nothing is committed under it.
+        config
+            .set("group.id", format!("weir-reader-{}", self.host_id))
+            .set("enable.partition.eof", "true");
+        config
+    }
+
+    /// A member of a subscription's group.
+    pub(super) fn member(&self, group: &str) -> ClientConfig {
+        let mut config = self.base.clone();
+        fetching(&mut config);
+        config
+            .set("group.id", group)
+            .set("group.instance.id", &*self.host_id)
+            .set("group.protocol", "classic")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set(
+                "session.timeout.ms",
+                SESSION_TIMEOUT.as_millis().to_string(),
+            )
+            .set("enable.partition.eof", "false")
+            .set("statistics.interval.ms", STATISTICS.as_millis().to_string());
+        config
+    }
+
+    /// Publishes what is no unit of work.
+    pub(super) fn publishing(&self) -> ClientConfig {
+        let mut config = self.base.clone();
+        producing(&mut config);
+        config
+            .set("message.timeout.ms", "30000")
+            .set("linger.ms", "2");
+        config
+    }
+
+    /// Commits units of work.
+    pub(super) fn committing(&self, group: &str, number: u32) -> ClientConfig {
+        let mut config = self.base.clone();
+        let timeout = TRANSACTION_TIMEOUT.as_millis().to_string();
+        producing(&mut config);
+        config
+            .set(
+                "transactional.id",
+                names::transactional_id(group, &self.host_id, number),
+            )
+            .set("transaction.timeout.ms", &timeout)
+            .set("message.timeout.ms", &timeout)
+            // A unit is there as a whole before its first record is produced: only what the queue has not taken is
+            // waited for.
+            .set("linger.ms", "1");
+        config
+    }
+}
+
+fn producing(config: &mut ClientConfig) {
+    config
+        .set("enable.idempotence", "true")
+        .set("message.max.bytes", RECORD_BYTES_MAX.to_string())
+        .set("batch.size", "1000000")
+        .set("queue.buffering.max.messages", "500000")
+        .set("queue.buffering.max.kbytes", (256 << 10).to_string());
+}
+
+fn fetching(config: &mut ClientConfig) {
+    config
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("queued.max.messages.kbytes", QUEUED_KIB.to_string())
+        .set("queued.min.messages", "10000")
+        .set("fetch.message.max.bytes", RECORD_BYTES_MAX.to_string())
+        .set("fetch.wait.max.ms", "100")
+        // Its default stops a partition for a second when its queue was full for a moment.
+        .set("fetch.queue.backoff.ms", "5");
+}
+
+/// What librdkafka has to say goes to the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Logged;
+
+impl ClientContext for Logged {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "librdkafka"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(facility, message, "librdkafka");
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! What is known of the cluster: its topics, how far they reach, and the topics that the host makes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::FutureExt as _;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::clients::{Clients, Logged, RECORD_BYTES_MAX};
+use super::records::number;
+use crate::bus::{EnsureTopicError, SubscribeError, Topic};
+use crate::config::{self, CreateTopics};
+use crate::ledger::Scope;
+use crate::names;
+
+/// For a broker to answer at the start of the host.
+const CONNECT: Duration = Duration::from_secs(30);
+/// For an answer later on.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// What is known of topics is asked for again after this time.
+const METADATA_AGE: Duration = Duration::from_secs(10);
+/// A topic that is not known is asked for again after this time.
+const MISS_AGE: Duration = Duration::from_millis(500);
+/// How far a partition reaches is asked for again after this time.
+const BOUNDS_AGE: Duration = Duration::from_secs(1);
+/// Dead letters are kept so long: people have to come to them.
+const DEAD_LETTER_RETENTION: Duration = Duration::from_hours(30 * 24);
+/// A host that was away for less still finds the tombstones of what it had.
+const TOMBSTONE_RETENTION: Duration = Duration::from_hours(7 * 24);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// librdkafka takes no such configuration.
+    #[error("set up the Kafka client: {0}")]
+    Settings(KafkaError),
+    /// Nobody answers.
+    #[error(
+        "no broker answers at {bootstrap}: {source}; start it, or correct kafka.bootstrap and the settings of TLS and SASL"
+    )]
+    Unreachable {
+        /// Where was asked.
+        bootstrap: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+}
+
+/// Offsets without records, by topic and partition: from the first up to the second.
+type Empty = HashMap<(Arc<str>, u32), (u64, u64)>;
+
+/// The cluster as this host knows it.
+pub(super) struct Cluster {
+    asking: BaseConsumer<Logged>,
+    config: ClientConfig,
+    create: CreateTopics,
+    replication: i32,
+    known: Mutex<Known>,
+    bounds: Mutex<HashMap<(Arc<str>, u32), Bounds>>,
+    /// As readers found them.
+    empty: Mutex<Empty>,
+}
+
+impl rdkafka::consumer::ConsumerContext for Logged {}
+
+#[derive(Default)]
+struct Known {
+    topics: HashMap<Arc<str>, u32>,
+    asked: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Bounds {
+    first: u64,
+    end: u64,
+    asked: Instant,
+}
+
+impl Cluster {
+    pub(super) fn connect(clients: &Clients, config: &config::Kafka) -> Result<Self, ConnectError> {
+        let asking = BaseConsumer::from_config_and_context(&clients.asking(), Logged)
+            .map_err(ConnectError::Settings)?;
+        let replication = config.replication.and_then(|n| i32::try_from(n).ok());
+        let cluster = Self {
+            asking,
+            config: clients.asking(),
+            create: config.create_topics,
+            replication: replication.unwrap_or(-1),
+            known: Mutex::default(),
+            bounds: Mutex::default(),
+            empty: Mutex::default(),
+        };
+        cluster
+            .ask(CONNECT)
+            .map_err(|source| ConnectError::Unreachable {
+                bootstrap: config.bootstrap.clone(),
+                source,
+            })?;
+        Ok(cluster)
+    }
+
+    /// All topics but Kafka's own, by name.
+    pub(super) fn topics(&self) -> Vec<Topic> {
+        self.refresh(METADATA_AGE);
+        let known = self.known();
+        let topics = known
+            .topics
+            .iter()
+            .filter(|(name, _)| !name.starts_with("__"));
+        let mut topics: Vec<_> = topics
+            .map(|(name, &partitions)| Topic {
+                name: Arc::clone(name),
+                partitions,
+            })
+            .collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        topics
+    }
+
+    /// Asks for what may have changed.
+    pub(super) fn look(&self) {
+        self.refresh(METADATA_AGE);
+    }
+
+    /// How many partitions a topic has. Asks a broker only for one that is not known: a commit may be waiting.
+    pub(super) fn partitions(&self, topic: &str) -> Option<u32> {
+        if let Some(&count) = self.known().topics.get(topic) {
+            return Some(count);
+        }
+        self.refresh(MISS_AGE);
+        self.known().topics.get(topic).copied()
+    }
+
+    /// The first offset and the one after the last, as they were a second ago at most, or when a broker last answered.
+    pub(super) fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
+        let (first, end) = self.extent(topic, partition)?;
+        let empty = self
+            .lock_empty()
+            .get(&(Arc::from(topic), partition))
+            .copied();
+        match empty {
+            Some((from, to)) if to == end => Some((first, from.max(first))),
+            Some(_) | None => Some((first, end)),
+        }
+    }
+
+    /// A reader has found no record from `from` up to `to`.
+    pub(super) fn note_end(&self, topic: &Arc<str>, partition: u32, from: u64, to: u64) {
+        self.lock_empty()
+            .insert((Arc::clone(topic), partition), (from, to));
+    }
+
+    fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
+        let key = (Arc::from(topic), partition);
+        let known = self.lock_bounds().get(&key).copied();
+        if let Some(bounds) = known.filter(|bounds| bounds.asked.elapsed() < BOUNDS_AGE) {
+            return Some((bounds.first, bounds.end));
+        }
+        match self.watermarks(topic, partition) {
+            Ok((first, end)) => {
+                let asked = Instant::now();
+                self.lock_bounds().insert(key, Bounds { first, end, asked });
+                Some((first, end))
+            }
+            Err(error) => {
+                tracing::debug!(%error, topic, partition, "cannot ask how far a partition reaches");
+                known.map(|bounds| (bounds.first, bounds.end))
+            }
+        }
+    }
+
+    /// The first offset and the high watermark, open transactions included.
+    pub(super) fn watermarks(&self, topic: &str, partition: u32) -> Result<(u64, u64), KafkaError> {
+        let (first, end) = self
+            .asking
+            .fetch_watermarks(topic, number(partition), ANSWER)?;
+        Ok((
+            u64::try_from(first).unwrap_or_default(),
+            u64::try_from(end).unwrap_or_default(),
+        ))
+    }
+
+    /// Makes a topic, or finds it with this number of partitions.
+    pub(super) fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        let retention = DEAD_LETTER_RETENTION.as_millis().to_string();
+        let bytes = RECORD_BYTES_MAX.to_string();
+        let mut settings = vec![("max.message.bytes", bytes.as_str())];
+        if names::is_dlq_topic(name) {
+            settings.push(("retention.ms", &retention));
+        }
+        self.make(name, partitions, &settings)
+    }
+
+    /// The ledger of a subscription and what it sets aside: compacted, with as many partitions as its commands.
+    pub(super) fn ensure_ledger(&self, scope: &Scope) -> Result<(), SubscribeError> {
+        let commands = scope.topics.last().map_or("", |topic| topic);
+        let partitions = self
+            .partitions(commands)
+            .ok_or_else(|| SubscribeError::UnknownTopic(commands.to_owned()))?;
+        let tombstones = TOMBSTONE_RETENTION.as_millis().to_string();
+        let bytes = RECORD_BYTES_MAX.to_string();
+        let settings = [
+            ("cleanup.policy", "compact"),
+            ("delete.retention.ms", tombstones.as_str()),
+            ("max.message.bytes", bytes.as_str()),
+        ];
+        for name in [
+            names::ledger_topic(&scope.group),
+            names::park_topic(&scope.group),
+        ] {
+            if self.partitions(&name).is_some() {
+                continue;
+            }
+            self.make(&name, partitions, &settings)
+                .map_err(|error| SubscribeError::Refused {
+                    group: scope.group.as_ref().to_owned(),
+                    message: crate::handlers::chain(&error),
+                })?;
+        }
+        Ok(())
+    }
+
+    fn make(
+        &self,
+        name: &str,
+        partitions: u32,
+        settings: &[(&str, &str)],
+    ) -> Result<(), EnsureTopicError> {
+        if let Some(found) = self.partitions(name) {
+            let different = EnsureTopicError::PartitionCount {
+                name: name.to_owned(),
+                found,
+                wanted: partitions,
+            };
+            return if found == partitions {
+                Ok(())
+            } else {
+                Err(different)
+            };
+        }
+        let failed = |error: KafkaError| EnsureTopicError::Store {
+            name: name.to_owned(),
+            source: error.into(),
+        };
+        if self.create == CreateTopics::Check {
+            let message = format!(
+                "there is no topic {name:?}: make it with {partitions} partitions and {settings:?}, or write \
+                 kafka.create_topics = \"auto\""
+            );
+            return Err(EnsureTopicError::Invalid(message));
+        }
+        let admin = AdminClient::from_config_and_context(&self.config, Logged).map_err(failed)?;
+        let mut topic = NewTopic::new(
+            name,
+            number(partitions),
+            TopicReplication::Fixed(self.replication),
+        );
+        for (key, value) in settings {
+            topic = topic.set(key, value);
+        }
+        let options = AdminOptions::new()
+            .request_timeout(Some(ANSWER))
+            .operation_timeout(Some(ANSWER));
+        let made = block_on(admin.create_topics([&topic], &options).boxed()).map_err(failed)?;
+        for result in made {
+            match result {
+                // Another host was faster: that it has as many partitions is looked at below.
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Err(failed(KafkaError::AdminOp(code))),
+            }
+        }
+        self.wait_for(name, partitions)
+    }
+
+    /// Waits until all partitions of a new topic are known.
+    fn wait_for(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        let failed = |error: KafkaError| EnsureTopicError::Store {
+            name: name.to_owned(),
+            source: error.into(),
+        };
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let metadata = self
+                .asking
+                .fetch_metadata(Some(name), ANSWER)
+                .map_err(failed)?;
+            let found = metadata.topics().iter().find(|topic| topic.name() == name);
+            let led = found.map_or(0, |topic| {
+                let led = |one: &&rdkafka::metadata::MetadataPartition| one.leader() >= 0;
+                topic.partitions().iter().filter(led).count()
+            });
+            if led == partitions as usize {
+                self.known().topics.insert(name.into(), partitions);
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(failed(KafkaError::AdminOp(
+                    RDKafkaErrorCode::OperationTimedOut,
+                )));
+            }
+        }
+    }
+
+    fn refresh(&self, age: Duration) {
+        let fresh = self
+            .known()
+            .asked
+            .is_some_and(|asked| asked.elapsed() < age);
+        if !fresh && let Err(error) = self.ask(ANSWER) {
+            tracing::debug!(%error, "cannot ask for the topics");
+        }
+    }
+
+    fn ask(&self, timeout: Duration) -> Result<(), KafkaError> {
+        let metadata = self.asking.fetch_metadata(None, timeout)?;
+        let topics = metadata
+            .topics()
+            .iter()
+            .filter(|topic| topic.error().is_none());
+        let topics = topics
+            .filter_map(|topic| {
+                Some((
+                    topic.name().into(),
+                    u32::try_from(topic.partitions().len()).ok()?,
+                ))
+            })
+            .collect();
+        *self.known() = Known {
+            topics,
+            asked: Some(Instant::now()),
+        };
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_empty(&self) -> MutexGuard<'_, Empty> {
+        self.empty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_bounds(&self) -> MutexGuard<'_, HashMap<(Arc<str>, u32), Bounds>> {
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for what librdkafka's own threads complete; needs no runtime.
+fn block_on<T>(future: impl Future<Output = T> + Unpin) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = future;
+    loop {
+        match std::pin::Pin::new(&mut future).poll(&mut context) {
+            std::task::Poll::Ready(output) => return output,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Reads what a group gave to this host, and single partitions for `weir tail`.
+//!
+//! Each topic partition has a queue of its own in librdkafka, bounded in bytes: one that is not read fills up and is no
+//! longer fetched. So nothing has to be paused, and nothing stays paused that should not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::Notify;
+use weir_core::event::Record;
+use weir_core::unit::Position;
+
+use super::clients::{Clients, Logged, TRANSACTION_TIMEOUT};
+use super::cluster::Cluster;
+use super::membership::{Context, GroupConsumer, Share};
+use super::records::{self, number};
+use super::restore::wait_until_stable;
+use crate::bus::{FetchError, Reader};
+
+/// A queue that became full between two looks tells so; this is for the tell that got lost.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// One topic partition.
+struct Source<C: ConsumerContext> {
+    topic: Arc<str>,
+    queue: PartitionQueue<C>,
+    /// What came before it was asked for is dropped.
+    from: u64,
+}
+
+/// What both readers do with their queues.
+struct Sources<C: ConsumerContext> {
+    partition: u32,
+    by_topic: BTreeMap<u16, Source<C>>,
+    only: Option<u16>,
+    filled: Arc<Notify>,
+    /// The topic that was read last: the others come first.
+    last: u16,
+    /// Told once by librdkafka, and by us after what was read before it.
+    failure: Option<FetchError>,
+    /// All that is committed was read; told once for each end, where ends are told.
+    ended: bool,
+}
+
+impl<C: ConsumerContext> Sources<C> {
+    fn new(partition: u32) -> Self {
+        Self {
+            partition,
+            by_topic: BTreeMap::new(),
+            only: None,
+            filled: Arc::default(),
+            last: 0,
+            failure: None,
+            ended: false,
+        }
+    }
+
+    /// Takes the queue of a topic partition that is about to be assigned.
+    fn split(&mut self, consumer: &Arc<BaseConsumer<C>>, index: u16, topic: &Arc<str>, from: u64) {
+        let Some(mut queue) = consumer.split_partition_queue(topic, number(self.partition)) else {
+            tracing::error!(%topic, "a topic's name cannot be given to librdkafka");
+            return;
+        };
+        let filled = Arc::clone(&self.filled);
+        queue.set_nonempty_callback(move || filled.notify_one());
+        let source = Source {
+            topic: Arc::clone(topic),
+            queue,
+            from,
+        };
+        self.by_topic.insert(index, source);
+    }
+
+    async fn fetch(&mut self, bytes_max: usize) -> Result<Vec<(Position, Record)>, FetchError> {
+        loop {
+            let records = self.take(bytes_max)?;
+            if !records.is_empty() || self.ended {
+                return Ok(records);
+            }
+            // Either of them: both are looks at the queues.
+            drop(tokio::time::timeout(LOOK, self.filled.notified()).await);
+        }
+    }
+
+    /// What is there, a topic after the other.
+    fn take(&mut self, bytes_max: usize) -> Result<Vec<(Position, Record)>, FetchError> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let mut records = Vec::new();
+        let topics: Vec<u16> = match self.only {
+            Some(only) => vec![only],
+            None => {
+                let after = self.by_topic.range(self.last + 1..);
+                let all = after.chain(self.by_topic.range(..=self.last));
+                all.map(|(index, _)| *index).collect()
+            }
+        };
+        for index in topics {
+            let Some(source) = self.by_topic.get_mut(&index) else {
+                continue;
+            };
+            let mut bytes = 0;
+            while bytes < bytes_max {
+                match source.queue.poll(Duration::ZERO) {
+                    None => break,
+                    Some(Ok(message)) => {
+                        let offset = u64::try_from(message.offset()).unwrap_or_default();
+                        if offset < source.from {
+                            continue;
+                        }
+                        source.from = offset + 1;
+                        self.ended = false;
+                        let record = records::from_message(&message);
+                        bytes += record.bytes();
+                        records.push((
+                            Position {
+                                topic: index,
+                                offset,
+                            },
+                            record,
+                        ));
+                    }
+                    Some(Err(KafkaError::PartitionEOF(_))) => self.ended = true,
+                    Some(Err(error)) => {
+                        let failure = failed(source, self.partition, error);
+                        if records.is_empty() {
+                            return Err(failure);
+                        }
+                        self.failure = Some(failure);
+                        break;
+                    }
+                }
+            }
+            if !records.is_empty() {
+                self.last = index;
+                return Ok(records);
+            }
+        }
+        Ok(records)
+    }
+}
+
+fn failed<C: ConsumerContext>(source: &Source<C>, partition: u32, error: KafkaError) -> FetchError {
+    let topic = Arc::clone(&source.topic);
+    let gone = [
+        RDKafkaErrorCode::AutoOffsetReset,
+        RDKafkaErrorCode::OffsetOutOfRange,
+    ];
+    if let KafkaError::MessageConsumption(code) = error
+        && gone.contains(&code)
+    {
+        return FetchError::OutOfRange {
+            topic,
+            partition,
+            offset: source.from,
+            first: 0,
+        };
+    }
+    FetchError::Store {
+        topic,
+        partition,
+        source: error.into(),
+    }
+}
+
+/// Reads a partition that the group gave to this host.
+pub(super) struct GroupReader {
+    share: Arc<Share>,
+    partition: u32,
+    epoch: u64,
+    /// Where to start, by topic, until the first fetch.
+    seeks: BTreeMap<u16, u64>,
+    sources: Sources<Context>,
+}
+
+impl GroupReader {
+    pub(super) fn new(share: Arc<Share>, partition: u32, epoch: u64) -> Self {
+        Self {
+            share,
+            partition,
+            epoch,
+            seeks: BTreeMap::new(),
+            sources: Sources::new(partition),
+        }
+    }
+
+    /// Has fetched what was sought, from the positions that the ledger gave.
+    fn assign(&mut self, consumer: &Arc<GroupConsumer>) -> Result<(), FetchError> {
+        let seeks = std::mem::take(&mut self.seeks);
+        let share = Arc::clone(&self.share);
+        let mut places = Vec::new();
+        for (index, topic) in share.topics_of(self.partition) {
+            if let Some(&offset) = seeks.get(&index) {
+                self.sources.split(consumer, index, topic, offset);
+                share.note_read(topic, self.partition, offset);
+                places.push((Arc::clone(topic), offset));
+            }
+        }
+        let fetching = share.fetch(consumer, self.partition, self.epoch, places);
+        fetching.map_err(|error| {
+            self.seeks = seeks;
+            FetchError::Store {
+                topic: Arc::clone(&share.scope.topics[0]),
+                partition: self.partition,
+                source: error.into(),
+            }
+        })
+    }
+}
+
+impl Reader for GroupReader {
+    fn seek(&mut self, position: Position) {
+        self.seeks.insert(position.topic, position.offset);
+    }
+
+    fn only(&mut self, topic: Option<u16>) {
+        self.sources.only = topic;
+    }
+
+    fn fetch(
+        &mut self,
+        bytes_max: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>> {
+        Box::pin(async move {
+            if !self.seeks.is_empty() {
+                let Some(consumer) = self.share.consumer() else {
+                    // The membership is over: nothing comes any more.
+                    return std::future::pending().await;
+                };
+                self.assign(&consumer)?;
+            }
+            let fetched = self.sources.fetch(bytes_max).await?;
+            for source in self.sources.by_topic.values() {
+                self.share
+                    .note_read(&source.topic, self.partition, source.from);
+            }
+            Ok(fetched)
+        })
+    }
+}
+
+impl Drop for GroupReader {
+    fn drop(&mut self) {
+        // The queues hold the consumer: it must not be closed by whoever drops them last.
+        self.sources.by_topic.clear();
+        self.share.release(self.partition, self.epoch);
+    }
+}
+
+/// Reads one partition outside of any group.
+pub(super) struct TopicReader {
+    consumer: Arc<BaseConsumer<Logged>>,
+    topic: Arc<str>,
+    partition: u32,
+    first: u64,
+    /// How far the partition reached when the reader was made, open transactions included. They are over: an end that
+    /// is told lies behind it.
+    end: u64,
+    passed: u64,
+    sources: Sources<Logged>,
+}
+
+impl TopicReader {
+    pub(super) fn new(
+        clients: &Clients,
+        cluster: &Cluster,
+        topic: &str,
+        partition: u32,
+        from: u64,
+    ) -> Result<Self, KafkaError> {
+        let (first, end) = cluster.watermarks(topic, partition)?;
+        let consumer = BaseConsumer::from_config_and_context(&clients.reading(), Logged)?;
+        wait_until_stable(&consumer, topic, partition, end, 2 * TRANSACTION_TIMEOUT)?;
+        let consumer = Arc::new(consumer);
+        let topic: Arc<str> = topic.into();
+        let mut reader = Self {
+            consumer,
+            topic,
+            partition,
+            first,
+            end,
+            passed: from,
+            sources: Sources::new(partition),
+        };
+        reader.assign(from)?;
+        Ok(reader)
+    }
+
+    fn assign(&mut self, from: u64) -> Result<(), KafkaError> {
+        self.sources.by_topic.clear();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(
+            &self.topic,
+            number(self.partition),
+            Offset::Offset(records::offset(from)),
+        )?;
+        self.sources.split(&self.consumer, 0, &self.topic, from);
+        self.consumer.assign(&list)
+    }
+}
+
+impl Reader for TopicReader {
+    fn seek(&mut self, position: Position) {
+        if let Err(error) = self.assign(position.offset) {
+            tracing::error!(%error, topic = %self.topic, "cannot seek");
+        }
+    }
+
+    fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    fn only(&mut self, topic: Option<u16>) {
+        self.sources.only = topic;
+    }
+
+    fn fetch(
+        &mut self,
+        bytes_max: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>> {
+        Box::pin(async move {
+            let fetched = self.sources.fetch(bytes_max).await;
+            if std::mem::take(&mut self.sources.ended) {
+                self.passed = self.end;
+            }
+            fetched.map_err(|error| match error {
+                FetchError::OutOfRange {
+                    topic,
+                    partition,
+                    offset,
+                    ..
+                } => FetchError::OutOfRange {
+                    topic,
+                    partition,
+                    offset,
+                    first: self.first,
+                },
+                other @ FetchError::Store { .. } => other,
+            })
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! Records as Kafka's messages and back.
+
+use bytes::Bytes;
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
+use rdkafka::util::IntoOpaque;
+use weir_core::binding::header_name;
+use weir_core::event::Record;
+
+/// The record that a message carries. A header without a value reads as an empty one.
+pub(super) fn from_message(message: &BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        let header = |header: Header<'_, &[u8]>| {
+            let value = header.value.map_or_else(Bytes::new, Bytes::copy_from_slice);
+            (header_name(header.key), value)
+        };
+        headers.iter().map(header).collect()
+    });
+    let timestamp = message.timestamp().to_millis().unwrap_or_default();
+    Record {
+        key: message.key().map(Bytes::copy_from_slice),
+        value: message.payload().map(Bytes::copy_from_slice),
+        headers,
+        timestamp_ms: u64::try_from(timestamp).unwrap_or_default(),
+    }
+}
+
+/// The message that carries a record to a partition.
+pub(super) fn to_message<'a, D: IntoOpaque>(
+    topic: &'a str,
+    partition: i32,
+    record: &'a Record,
+    opaque: D,
+) -> BaseRecord<'a, [u8], [u8], D> {
+    let mut message = BaseRecord::<[u8], [u8], D>::with_opaque_to(topic, opaque)
+        .partition(partition)
+        .timestamp(i64::try_from(record.timestamp_ms).unwrap_or(i64::MAX));
+    if let Some(key) = &record.key {
+        message = message.key(&key[..]);
+    }
+    if let Some(value) = &record.value {
+        message = message.payload(&value[..]);
+    }
+    if !record.headers.is_empty() {
+        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        let headers = record
+            .headers
+            .iter()
+            .fold(headers, |headers, (name, value)| {
+                headers.insert(Header {
+                    key: name,
+                    value: Some(&value[..]),
+                })
+            });
+        message = message.headers(headers);
+    }
+    message
+}
+
+/// A partition's number as Kafka writes it.
+pub(super) fn number(partition: u32) -> i32 {
+    i32::try_from(partition).expect("a topic has fewer than 2^31 partitions")
+}
+
+/// An offset as Kafka writes it.
+pub(super) fn offset(offset: u64) -> i64 {
+    i64::try_from(offset).expect("a partition has fewer than 2^63 records")
+}

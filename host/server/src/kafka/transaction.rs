@@ -1,0 +1,606 @@
+//! Commits units of work: one thread for each transactional producer takes all units that wait and commits them together.
+//!
+//! The partitions of a subscription are divided among its producers by their number, so that no partition has two open
+//! transactions, and one producer's partitions work while another commits. Under load units gather while the
+//! transaction before them commits; when little is to do a unit goes alone and at once.
+//!
+//! **An unknown outcome is not an abort.** Each unit has a number, which is the metadata of its partition's committed
+//! offsets. After an error that may leave a transaction committed, the producer is replaced by another of the same
+//! name, which fences what is still on its way, and then the committed offsets say whether the unit is there.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
+use weir_core::unit::{CommitResult, ItemId, OutRecord, TimerSlot, Unit};
+
+use super::clients::{self, Clients, TRANSACTION_TIMEOUT};
+use super::cluster::{ANSWER, Cluster};
+use super::membership::Share;
+use super::records::{number, offset, to_message};
+use crate::embedded::{Changes, Embedded};
+use crate::names;
+
+/// Producers of a subscription: while one commits, the partitions of the other work.
+const PRODUCERS: u32 = 2;
+/// A transaction takes no more than this: what waits behind it should not wait long.
+const EVENTS_MAX: usize = 20_000;
+/// Between two looks at delivery reports; librdkafka's own waits do so every 100 ms.
+const SERVE: Duration = Duration::from_millis(1);
+/// After a producer could not be made.
+const RETRY: Duration = Duration::from_millis(500);
+const MOVED: &str = "the partition has moved to another host";
+
+/// The producers of one subscription.
+pub(super) struct Committers {
+    share: Arc<Share>,
+    queues: Vec<Arc<Queue>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    closed: bool,
+}
+
+/// A unit of a partition that waits for its transaction.
+struct Request {
+    partition: u32,
+    /// Of the assignment in which the unit was staged.
+    epoch: u64,
+    unit: Unit,
+    reply: oneshot::Sender<CommitResult>,
+}
+
+impl Committers {
+    pub(super) fn spawn(
+        clients: &Arc<Clients>,
+        cluster: &Arc<Cluster>,
+        copy: &Embedded,
+        share: &Arc<Share>,
+    ) -> std::io::Result<Self> {
+        let mut committers = Self {
+            share: Arc::clone(share),
+            queues: Vec::new(),
+            threads: Vec::new(),
+        };
+        for number in 0..PRODUCERS {
+            let queue = Arc::<Queue>::default();
+            let mut committer = Committer {
+                clients: Arc::clone(clients),
+                cluster: Arc::clone(cluster),
+                copy: copy.clone(),
+                share: Arc::clone(share),
+                number,
+                producer: None,
+            };
+            let shared = Arc::clone(&queue);
+            let thread = std::thread::Builder::new()
+                .name("weir-committer".to_owned())
+                .spawn(move || committer.run(&shared))?;
+            committers.queues.push(queue);
+            committers.threads.push(thread);
+        }
+        Ok(committers)
+    }
+
+    /// Commits the unit; once this was called it is, whether or not the answer is awaited.
+    pub(super) async fn commit(&self, partition: u32, unit: Unit) -> CommitResult {
+        // Where a partition starts is committed before there is a machine with an epoch.
+        let epoch = match unit.epoch {
+            0 => self.share.epoch(partition),
+            epoch => Some(epoch),
+        };
+        let Some(epoch) = epoch else {
+            return unavailable(MOVED);
+        };
+        let (reply, answer) = oneshot::channel();
+        let queue = &self.queues[(partition % PRODUCERS) as usize];
+        queue.lock().requests.push_back(Request {
+            partition,
+            epoch,
+            unit,
+            reply,
+        });
+        queue.wake.notify_one();
+        let closed = |_dropped| unavailable("the subscription is over");
+        answer.await.unwrap_or_else(closed)
+    }
+}
+
+impl Drop for Committers {
+    fn drop(&mut self) {
+        for queue in &self.queues {
+            queue.lock().closed = true;
+            queue.wake.notify_one();
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a committer panicked");
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that waits, within the bound and at least one; none when closed and empty.
+    fn take(&self) -> Option<Vec<Request>> {
+        let mut waiting = self.lock();
+        while waiting.requests.is_empty() {
+            if waiting.closed {
+                return None;
+            }
+            waiting = self
+                .wake
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut events = 0;
+        let fits = |request: &&Request| {
+            let first = events == 0;
+            events += request.unit.completions.len().max(1);
+            first || events <= EVENTS_MAX
+        };
+        let count = waiting.requests.iter().take_while(fits).count();
+        Some(waiting.requests.drain(..count).collect())
+    }
+}
+
+/// Reports of what became of produced records.
+struct Reports {
+    /// By the number that each send was given.
+    failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        clients::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: usize) {
+        if let Err((error, _)) = result
+            && let Some(code) = error.rdkafka_error_code()
+        {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.push((sent, code));
+        }
+    }
+}
+
+type TransactionalProducer = BaseProducer<Reports>;
+
+/// A request with what it writes.
+struct Staged {
+    request: Request,
+    changes: Changes,
+}
+
+/// Why a transaction is not committed.
+enum Failure {
+    /// Because of one request: surely absent.
+    Refused(usize, ItemId, &'static str, String),
+    /// Surely absent, all of it.
+    Absent(String),
+    /// It may be committed.
+    Unknown(String),
+}
+
+/// The thread's own.
+struct Committer {
+    clients: Arc<Clients>,
+    cluster: Arc<Cluster>,
+    copy: Embedded,
+    share: Arc<Share>,
+    number: u32,
+    producer: Option<TransactionalProducer>,
+}
+
+impl Committer {
+    fn run(&mut self, queue: &Queue) {
+        while let Some(requests) = queue.take() {
+            let mut staged = self.stage(requests);
+            while !staged.is_empty() {
+                match self.transaction(&staged) {
+                    Ok(()) => {
+                        for one in staged.drain(..) {
+                            self.committed(one);
+                        }
+                    }
+                    Err(Failure::Refused(index, item, code, message)) => {
+                        let code = code.to_owned();
+                        staged.remove(index).request.answer(CommitResult::Refused {
+                            item,
+                            code,
+                            message,
+                        });
+                    }
+                    Err(Failure::Absent(message)) => {
+                        for one in staged.drain(..) {
+                            one.request.answer(unavailable(&message));
+                        }
+                    }
+                    Err(Failure::Unknown(message)) => {
+                        self.resolve(std::mem::take(&mut staged), &message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the requests write; those that no longer count, or cannot be read, are answered.
+    fn stage(&self, requests: Vec<Request>) -> Vec<Staged> {
+        let mut staged = Vec::with_capacity(requests.len());
+        for request in requests {
+            if !self.is_owned(&request) {
+                request.answer(unavailable(MOVED));
+                continue;
+            }
+            match self
+                .copy
+                .copy_stage(&self.share.scope, request.partition, &request.unit)
+            {
+                Ok(changes) => staged.push(Staged { request, changes }),
+                Err(error) => request.answer(unavailable(&crate::handlers::chain(&error))),
+            }
+        }
+        staged
+    }
+
+    fn is_owned(&self, request: &Request) -> bool {
+        self.share.owns(request.partition, request.epoch)
+    }
+
+    fn committed(&self, staged: Staged) {
+        let Request {
+            partition, epoch, ..
+        } = staged.request;
+        self.share.change_copy(partition, epoch, || {
+            self.copy.copy_write(&staged.changes);
+        });
+        staged.request.answer(CommitResult::Committed);
+    }
+
+    fn transaction(&mut self, staged: &[Staged]) -> Result<(), Failure> {
+        let producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => self.make().map_err(|error| {
+                Failure::Absent(format!("start a transactional producer: {error}"))
+            })?,
+        };
+        let outcome = self.attempt(&producer, staged);
+        match outcome {
+            Ok(()) => self.producer = Some(producer),
+            Err(Failure::Refused(..) | Failure::Absent(_)) => {
+                // Aborted, it can be used again. Not aborted, its successor fences it.
+                if abort(&producer) {
+                    self.producer = Some(producer);
+                }
+            }
+            Err(Failure::Unknown(_)) => {}
+        }
+        outcome
+    }
+
+    fn attempt(&self, producer: &TransactionalProducer, staged: &[Staged]) -> Result<(), Failure> {
+        let absent = |what: &'static str| {
+            move |error: KafkaError| Failure::Absent(format!("{what}: {error}"))
+        };
+        producer.context().failed().clear();
+        producer
+            .begin_transaction()
+            .map_err(absent("begin a transaction"))?;
+        let mut sent = Vec::new();
+        for (index, one) in staged.iter().enumerate() {
+            self.produce(producer, index, one, &mut sent)?;
+        }
+        serve(producer)?;
+        if let Some((send, code)) = producer.context().failed().first().copied() {
+            return Err(blame(sent.get(send).copied(), code));
+        }
+        // Asked before the epochs are: see its invariant.
+        let identity = self.share.identity();
+        if let Some(moved) = staged.iter().find(|one| !self.is_owned(&one.request)) {
+            let message = format!(
+                "partition {} has moved to another host",
+                moved.request.partition
+            );
+            return Err(Failure::Absent(message));
+        }
+        let Some(identity) = identity else {
+            return Err(Failure::Absent(
+                "this host is not a member of the group".to_owned(),
+            ));
+        };
+        producer
+            .send_offsets_to_transaction(&self.offsets(staged), &identity, ANSWER)
+            .map_err(absent("add the positions"))?;
+        producer
+            .commit_transaction(TRANSACTION_TIMEOUT)
+            .map_err(|error| Failure::Unknown(format!("commit a transaction: {error}")))
+    }
+
+    /// Every transaction commits the offsets of all partitions that it touches: they alone are fenced by the group.
+    fn offsets(&self, staged: &[Staged]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for Staged { request, .. } in staged {
+            let metadata = request.unit.number.to_string();
+            for (index, topic) in self.share.topics_of(request.partition) {
+                let Some(cursor) = request.unit.cursors.get(usize::from(index)) else {
+                    continue;
+                };
+                let mut element = list.add_partition(topic, number(request.partition));
+                element.set_metadata(&metadata);
+                element
+                    .set_offset(Offset::Offset(offset(cursor.frontier)))
+                    .expect("an absolute offset is always taken");
+            }
+        }
+        list
+    }
+
+    /// Produces all that one unit writes. `sent` is told whose each record is.
+    fn produce(
+        &self,
+        producer: &TransactionalProducer,
+        index: usize,
+        staged: &Staged,
+        sent: &mut Vec<(usize, Option<ItemId>)>,
+    ) -> Result<(), Failure> {
+        let Staged { request, changes } = staged;
+        for completion in &request.unit.completions {
+            let refuse = |(code, message)| Failure::Refused(index, completion.item, code, message);
+            for out in &completion.output.records {
+                let partition = self.destination(out).map_err(refuse)?;
+                sent.push((index, Some(completion.item)));
+                let message =
+                    to_message(&out.topic, number(partition), &out.record, sent.len() - 1);
+                send(producer, message).map_err(|code| blame(sent.last().copied(), code))?;
+            }
+            for change in &completion.output.timers {
+                if let (TimerSlot::Emission(_), Some(timer)) = (&change.key.slot, &change.timer) {
+                    self.destination(&timer.out).map_err(refuse)?;
+                }
+            }
+        }
+        let group = &self.share.scope.group;
+        let (ledger, park) = (names::ledger_topic(group), names::park_topic(group));
+        let mut failure = None;
+        changes.each(|key, value, parked| {
+            sent.push((index, None));
+            let topic = if parked { &park } else { &ledger };
+            let mut message =
+                BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, sent.len() - 1)
+                    .partition(number(request.partition))
+                    .key(key);
+            if let Some(value) = value {
+                message = message.payload(value);
+            }
+            if failure.is_none() {
+                failure = send(producer, message).err();
+            }
+        });
+        match failure {
+            None => Ok(()),
+            Some(code) => Err(blame(None, code)),
+        }
+    }
+
+    /// The partition that a record goes to.
+    fn destination(&self, out: &OutRecord) -> Result<u32, (&'static str, String)> {
+        let Some(count) = self.cluster.partitions(&out.topic) else {
+            return Err((
+                "unknown-topic",
+                format!("there is no topic {:?}", out.topic),
+            ));
+        };
+        let partition = out.partition.unwrap_or(out.partition_hash % count.max(1));
+        if partition < count {
+            return Ok(partition);
+        }
+        let message = format!(
+            "topic {:?} has {count} partitions, {partition} is beyond them",
+            out.topic
+        );
+        Err(("unknown-partition", message))
+    }
+
+    /// A producer that has fenced all before it of its name: what they left open is aborted or was committed.
+    fn make(&self) -> Result<TransactionalProducer, KafkaError> {
+        let config = self
+            .clients
+            .committing(&self.share.scope.group, self.number);
+        let reports = Reports {
+            failed: Mutex::default(),
+        };
+        let producer = TransactionalProducer::from_config_and_context(&config, reports)?;
+        producer.init_transactions(ANSWER)?;
+        Ok(producer)
+    }
+
+    /// Finds out what became of a transaction, however long that takes: nothing else of these partitions may be
+    /// committed before.
+    fn resolve(&mut self, staged: Vec<Staged>, message: &str) {
+        tracing::warn!(
+            message,
+            group = &*self.share.scope.group,
+            "the outcome of a transaction is unknown, asking"
+        );
+        let started = Instant::now();
+        loop {
+            if !staged.iter().any(|one| self.is_owned(&one.request)) {
+                // Their next owners read it.
+                return staged
+                    .into_iter()
+                    .for_each(|one| one.request.answer(unavailable(MOVED)));
+            }
+            if self.producer.is_none() {
+                match self.make() {
+                    Ok(producer) => self.producer = Some(producer),
+                    Err(error) => {
+                        tracing::warn!(%error, seconds = started.elapsed().as_secs(), "cannot ask yet");
+                        pause(RETRY);
+                        continue;
+                    }
+                }
+            }
+            match self.committed_numbers(&staged) {
+                Ok(numbers) => {
+                    for one in staged {
+                        let found = numbers.get(&one.request.partition).copied();
+                        let mine = self.is_owned(&one.request);
+                        if mine && found >= Some(one.request.unit.number) {
+                            self.committed(one);
+                        } else {
+                            one.request.answer(unavailable(message));
+                        }
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read committed positions yet");
+                    pause(RETRY);
+                }
+            }
+        }
+    }
+
+    /// The numbers of the last committed units by partition, with no transaction open over them.
+    fn committed_numbers(&self, staged: &[Staged]) -> Result<HashMap<u32, u64>, KafkaError> {
+        let Some(consumer) = self.share.consumer() else {
+            return Err(KafkaError::Canceled);
+        };
+        let list = consumer.committed_offsets(self.offsets(staged), ANSWER)?;
+        let mut numbers = HashMap::new();
+        for element in list.elements() {
+            element.error()?;
+            let found = element.metadata().parse::<u64>().unwrap_or_default();
+            if let Ok(partition) = u32::try_from(element.partition()) {
+                let known = numbers.entry(partition).or_insert(found);
+                *known = found.max(*known);
+            }
+        }
+        Ok(numbers)
+    }
+}
+
+impl Reports {
+    fn failed(&self) -> MutexGuard<'_, Vec<(usize, RDKafkaErrorCode)>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Request {
+    /// The receiver may be gone: what it asked for is as it is all the same.
+    fn answer(self, result: CommitResult) {
+        drop(self.reply.send(result));
+    }
+}
+
+/// Queues a record, and makes room while there is none.
+fn send(
+    producer: &TransactionalProducer,
+    mut message: BaseRecord<'_, [u8], [u8], usize>,
+) -> Result<(), RDKafkaErrorCode> {
+    loop {
+        match producer.send(message) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                message = again;
+                producer.poll(SERVE);
+            }
+            Err((error, _)) => {
+                return Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
+            }
+        }
+    }
+}
+
+/// Takes reports until nothing is on its way. librdkafka gives up what takes longer than a transaction may.
+fn serve(producer: &TransactionalProducer) -> Result<(), Failure> {
+    let deadline = Instant::now() + 2 * TRANSACTION_TIMEOUT;
+    while producer.in_flight_count() > 0 {
+        producer.poll(SERVE);
+        if Instant::now() > deadline {
+            return Err(Failure::Absent(
+                "records were not acknowledged in time".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What is still on its way is given up first, and its reports are taken: librdkafka waits for them while it aborts.
+fn abort(producer: &TransactionalProducer) -> bool {
+    producer.purge(PurgeConfig::default().queue().inflight());
+    serve(producer).is_ok() && producer.abort_transaction(TRANSACTION_TIMEOUT).is_ok()
+}
+
+/// Whose fault a failed record is.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of some 150 codes these few are said of one record; all others are the cluster's own"
+)]
+fn blame(sent: Option<(usize, Option<ItemId>)>, code: RDKafkaErrorCode) -> Failure {
+    let refused = match code {
+        RDKafkaErrorCode::MessageSizeTooLarge => Some("record-too-large"),
+        RDKafkaErrorCode::TopicAuthorizationFailed => Some("not-authorised"),
+        RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownPartition => Some("unknown-topic"),
+        RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidMessage => {
+            Some("invalid-record")
+        }
+        _ => None,
+    };
+    match (sent, refused) {
+        (Some((index, Some(item))), Some(refused)) => Failure::Refused(
+            index,
+            item,
+            refused,
+            format!("the broker refuses a record: {code}"),
+        ),
+        _ => Failure::Absent(format!("produce a record: {code}")),
+    }
+}
+
+fn unavailable(message: &str) -> CommitResult {
+    CommitResult::Unavailable {
+        message: message.to_owned(),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this thread has nothing else to do while the cluster does not answer"
+)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

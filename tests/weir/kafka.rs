@@ -1,0 +1,137 @@
+//! Hosts that share the work of their handlers on a real Kafka cluster.
+
+mod fleet;
+mod letters;
+mod outcomes;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+use weir_tests::host::{self, Host, Place};
+use weir_tests::kafka::{self, Cluster, Missing};
+use weir_tests::purchases::Totals;
+use weir_tests::wait;
+
+use crate::fixture::{root, skip};
+
+/// For a fleet to finish after a member died: his session of 30 s and what was left to do.
+const SETTLE: Duration = Duration::from_secs(150);
+/// Of each topic, by default.
+const PARTITIONS: u64 = 12;
+/// A fleet with nothing open for so long has seen all that its own handlers have published.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// A broker that all tests share that run at the time.
+struct Broker {
+    cluster: Cluster,
+    _folder: TempDir,
+}
+
+/// None where Kafka cannot run, which is said.
+fn broker(test: &str) -> Option<Arc<Broker>> {
+    static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(broker) = shared.upgrade() {
+        return Some(broker);
+    }
+    let libraries = match kafka::libraries(root()) {
+        Ok(libraries) => libraries,
+        Err(Missing(why)) => {
+            skip(test, &format!("no Kafka: {why}"));
+            return None;
+        }
+    };
+    let folder = TempDir::with_prefix("weir-kafka-").unwrap();
+    let cluster = Cluster::start_one(&libraries, folder.path()).unwrap();
+    let broker = Arc::new(Broker {
+        cluster,
+        _folder: folder,
+    });
+    *shared = Arc::downgrade(&broker);
+    Some(broker)
+}
+
+/// Hosts of one environment, which no other test has.
+struct Fleet {
+    broker: Arc<Broker>,
+    environment: &'static str,
+    folder: TempDir,
+}
+
+impl Fleet {
+    fn new(broker: &Arc<Broker>, environment: &'static str) -> Self {
+        Self {
+            broker: Arc::clone(broker),
+            environment,
+            folder: TempDir::with_prefix("weir-").unwrap(),
+        }
+    }
+
+    /// A place for a host of the fleet.
+    fn place(&self, name: &str, handlers: &[&str]) -> Place {
+        self.place_at(name, handlers, &self.broker.cluster.bootstrap())
+    }
+
+    /// The same for one that reaches the cluster there.
+    fn place_at(&self, name: &str, handlers: &[&str], bootstrap: &str) -> Place {
+        let handlers = host::handlers(root(), handlers).unwrap();
+        let folder: &Path = &self.folder.path().join(name);
+        let config = format!("[kafka]\nbootstrap = \"{bootstrap}\"\n");
+        Place::in_environment(
+            &host::binary().unwrap(),
+            folder,
+            &handlers,
+            self.environment,
+            &config,
+        )
+        .unwrap()
+    }
+
+    /// Waits until these hosts serve all partitions of all handlers and have given a fate to every event.
+    fn settle(&self, hosts: &[&Host]) {
+        let mut idle_since = None;
+        wait::until("the fleet to have nothing open", SETTLE, || {
+            let since = idle_since.take();
+            let mut served = BTreeMap::<String, u64>::new();
+            for host in hosts {
+                let status = host.client().status()?;
+                for entry in status["handlers"].as_array().context("no handlers")? {
+                    let idle = entry["lag"] == 0 && entry["open"] == 0 && entry["state"] == "ready";
+                    anyhow::ensure!(idle, "{entry}");
+                    *served.entry(entry["name"].to_string()).or_default() +=
+                        entry["partitions"].as_u64().unwrap_or_default();
+                }
+            }
+            let all = served.values().all(|partitions| *partitions == PARTITIONS);
+            anyhow::ensure!(all, "{}: {served:?}", self.environment);
+            // How far a topic reaches is known to each host as of a second ago.
+            let since = *idle_since.insert(since.unwrap_or_else(Instant::now));
+            Ok((since.elapsed() > IDLE).then_some(()))
+        })
+        .unwrap();
+    }
+
+    /// A topic's full name here.
+    fn topic(&self, short: &str) -> &'static str {
+        // Publishers keep a name as long as they live, and a test has a handful.
+        Box::leak(format!("{}.local.{short}", self.environment).into_boxed_str())
+    }
+}
+
+/// What both handlers of the purchases have emitted comes to the right totals, each event once and in order.
+fn assert_totals(host: &Host, fleet: &Fleet, right: &Totals) {
+    for short in ["public.payments.v1", "public.notifications.v1"] {
+        let emitted = weir_tests::purchases::emitted(host.client(), fleet.topic(short)).unwrap();
+        assert_eq!(emitted.best(), right.best(), "{short}");
+        assert!(
+            emitted == *right,
+            "{short}: {} events, {} cents",
+            emitted.events,
+            emitted.cents()
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! Records of others that are no events, and what becomes of them.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::Stdio;
+
+use weir_tests::wait;
+
+use super::{Broker, Fleet, SETTLE, broker};
+
+/// What a foreign producer wrote, as Kafka's own console writes it: headers, key, value.
+const FOREIGN: [&str; 3] = [
+    "h:one,h:two\tkey-1\tnot an event",
+    "content-type:application/json\tkey-2\t{\"id\": 1}",
+    "ce_specversion:1.0,ce_id:x\tkey-3\tno source and no type",
+];
+
+#[test]
+fn a_record_that_is_no_event_dies_byte_for_byte() {
+    let Some(broker) = broker("dead letters of foreign records") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "foreign");
+    let place = fleet.place("a", &["billing"]);
+    let host = place.start().unwrap();
+    let invoices = fleet.topic("public.invoices.v1");
+
+    produce(&broker, invoices, &FOREIGN);
+    wait::until("three dead letters", SETTLE, || {
+        Ok((host.client().fate("billing", "dead")? == 3).then_some(()))
+    })
+    .unwrap();
+    let letters = format!("dlq.weir.foreign.default.billing.{invoices}");
+    let originals = read(&broker, invoices);
+    let dead = read(&broker, &letters);
+    assert_eq!(
+        (originals.len(), dead.len()),
+        (3, 3),
+        "{originals:?} {dead:?}"
+    );
+    for original in &originals {
+        // Partition, headers, key and value, between tabs; a letter's own headers follow the original's.
+        let parts: Vec<_> = original.split('\t').collect();
+        let [partition, headers, key, value] = parts[..] else {
+            panic!("{original:?} has no four parts");
+        };
+        let (start, end) = (
+            format!("{partition}\t{headers},__dlq.errors."),
+            format!("\t{key}\t{value}"),
+        );
+        let found = dead
+            .iter()
+            .filter(|letter| letter.starts_with(&start) && letter.ends_with(&end));
+        assert_eq!(found.count(), 1, "{original:?} in {dead:?}");
+    }
+}
+
+/// Writes these lines (headers, key and value between tabs) with Kafka's own console.
+fn produce(broker: &Broker, topic: &str, lines: &[&str]) {
+    let bootstrap = broker.cluster.bootstrap();
+    let mut command = broker
+        .cluster
+        .tool("org.apache.kafka.tools.ConsoleProducer");
+    command.args(["--bootstrap-server", &bootstrap, "--topic", topic]);
+    for property in ["parse.key=true", "parse.headers=true"] {
+        command.args(["--reader-property", property]);
+    }
+    let console = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut console = console.unwrap();
+    let mut input = console.stdin.take().unwrap();
+    writeln!(input, "{}", lines.join("\n")).unwrap();
+    drop(input);
+    assert!(console.wait().unwrap().success());
+}
+
+/// Three records as Kafka's own console shows them: partition, headers, key and value, between tabs.
+fn read(broker: &Broker, topic: &str) -> BTreeSet<String> {
+    let bootstrap = broker.cluster.bootstrap();
+    let mut command = broker
+        .cluster
+        .tool("org.apache.kafka.tools.consumer.ConsoleConsumer");
+    command.args(["--bootstrap-server", &bootstrap, "--topic", topic]);
+    command.args(["--from-beginning", "--max-messages", "3"]);
+    command.args(["--timeout-ms", "60000"]);
+    command.args(["--isolation-level", "read_committed"]);
+    for property in [
+        "print.key=true",
+        "print.headers=true",
+        "print.partition=true",
+    ] {
+        command.args(["--formatter-property", property]);
+    }
+    let output = command.stderr(Stdio::null()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
