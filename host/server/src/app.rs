@@ -57,16 +57,16 @@ pub fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
 /// # Errors
 /// As [`run`] has them, of the start; what changes later and does not work is told and not taken.
 pub fn run_watching(config: Config, data: PathBuf) -> anyhow::Result<()> {
+    if config.kafka.is_some() {
+        let message =
+            "`weir dev` works on a store of its own: take the section away, or use `weir run`";
+        return Err(Faults(vec![config.fault("kafka", message)]).into());
+    }
     host(config, data, true)
 }
 
 fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
     let mut since = Instant::now();
-    if watching && config.kafka.is_some() {
-        let message =
-            "`weir dev` works on a store of its own: take the section away, or use `weir run`";
-        return Err(Faults(vec![config.fault("kafka", message)]).into());
-    }
     let mut deployments = handlers::deployments(&config)?;
     let data_dir = Arc::new(DataDir::open(&data)?);
     tracing::info!(path = %data_dir.path().display(), "data directory");
