@@ -9,6 +9,7 @@ mod damage;
 mod data;
 mod dev;
 mod dlq;
+mod ends;
 mod fixture;
 mod hostile;
 mod http;

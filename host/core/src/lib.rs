@@ -5,8 +5,8 @@
 //! outcome, what is set aside or fires later, and what is committed together.
 //!
 //! All partitions of a subscription share one [`gate::Gate`], which an attempt must pass: the operator's pause, the
-//! circuit breaker ([`breaker`]) and the rate limit ([`rate`]). All of a host share its memory ([`budget`]). Around them: the shapes that cross the seams
-//! ([`event`], [`mod@unit`], [`command`]), events as records ([`binding`]), identities ([`identity`]), the inbox
+//! circuit breaker ([`breaker`]) and the rate limit ([`rate`]). All of a host share its memory ([`budget`])
+//! and the leave to run alone ([`solitude`]). Around them: the shapes that cross the seams ([`event`], [`mod@unit`], [`command`]), events as records ([`binding`]), identities ([`identity`]), the inbox
 //! ([`inbox`]), the retry schedule ([`retry`]), the checks on what a handler emits ([`emission`]) and the record that a
 //! dying event leaves ([`dead_letter`]).
 
@@ -24,5 +24,6 @@ pub mod partition;
 pub mod rate;
 pub mod replay;
 pub mod retry;
+pub mod solitude;
 pub mod time;
 pub mod unit;

@@ -43,6 +43,7 @@ use crate::gate::Pass;
 use crate::identity::Hash128;
 use crate::inbox::{AlreadyHashed, Inbox};
 use crate::retry::Instant;
+use crate::solitude::Leave;
 use crate::time::Millis;
 use crate::unit::{
     Active, Attempts, Completion, Fate, ItemId, Output, ParkedEvent, Position, Restore,
@@ -169,6 +170,7 @@ pub struct Partition {
     park: Park,
     timers: Timers,
     suspects: Suspects,
+    leave: Leave,
     /// Items in [`Stage::Ready`]; may hold some that have moved on.
     ready: VecDeque<ItemId>,
     /// Instants of [`Stage::RetryWait`].
@@ -245,7 +247,13 @@ impl Partition {
         let inbox = restore.inbox.within(config.inbox.unwrap_or_default());
         let lanes = Lanes::new(config.ordering);
         let memory = Share::new(Arc::clone(&config.memory));
-        let mut machine = Self {
+        let leave = Leave::new(Arc::clone(&config.solitude));
+        let failing = tallies.keys().filter_map(|item| match item {
+            ItemId::Timer(id) => Some(*id),
+            ItemId::Record(_) | ItemId::Parked(_) => None,
+        });
+        let failing: Vec<_> = failing.collect();
+        Self {
             config: Arc::new(config),
             epoch,
             progress,
@@ -258,8 +266,9 @@ impl Partition {
             entries: HashMap::default(),
             lanes,
             park: Park::restore(restore.parked, restore.next_parked),
-            timers: Timers::restore(restore.timers, resident_max),
+            timers: Timers::restore(restore.timers, resident_max, failing.into_iter()),
             suspects,
+            leave,
             ready: VecDeque::new(),
             retries: BTreeSet::new(),
             tallies,
@@ -275,9 +284,7 @@ impl Partition {
             draining: false,
             halted: None,
             counters: Counters::default(),
-        };
-        machine.forget_timers();
-        machine
+        }
     }
 
     /// Where the bus must go on reading each topic, to be asked once after [`Partition::new`].
@@ -388,7 +395,7 @@ impl Partition {
         for item in running {
             self.abandon(now, gate, item);
         }
-        if self.commits.wants_alone().is_some() {
+        if self.candidate().is_some() {
             self.unmark(now, gate);
         }
         let (partition, bytes_max) = (self.config.partition, self.config.limits.park_bytes_max);
@@ -405,6 +412,7 @@ impl Partition {
         };
         entry.stage = Stage::Queued;
         self.running -= 1;
+        self.leave.end();
         if self.suspects.stopped(item) {
             self.commits.alone_is_over(now);
         }
@@ -433,6 +441,7 @@ impl Partition {
             self.config.limits.park_bytes_max,
             self.draining,
         );
+        self.give_leave_back();
         let starts = !self.draining && self.halted.is_none();
         if starts && let Some(load) = self.wake(now) {
             return Some(Action::Load(load));
@@ -447,6 +456,8 @@ impl Partition {
             }
         }
         self.give_up_alone(now, gate);
+        self.give_leave_back();
+        self.leave.settle();
         self.poll_unit(now)
             .map(|unit| Action::Commit(Box::new(unit)))
     }

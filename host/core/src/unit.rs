@@ -438,10 +438,13 @@ impl From<&InboxBlock> for Marked {
     }
 }
 
-/// The timers of a partition that are due first.
+/// Where a timer stands among those of its partition: its instant, then the identity of its setting.
+pub type TimerPlace = (Millis, Hash128);
+
+/// Timers of a partition that follow one another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimerPage {
-    /// In the order of their instants, then keys.
+    /// In the order of their places.
     pub timers: Vec<(TimerKey, Millis, Hash128)>,
     /// Whether there are more.
     pub more: bool,

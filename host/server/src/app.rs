@@ -31,14 +31,18 @@ use crate::http::HttpServer;
 use crate::jobs::Jobs;
 use crate::kafka::Kafka;
 use crate::ledger::Ledger;
-use crate::pipeline::{Memory, Subscription};
+use crate::pipeline::{Memory, SharedSolitude, Subscription};
 use crate::serving::{self, Serving};
 use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, SubscriptionStatus, Watchdog};
 use crate::topics;
 use crate::versions::Versions;
 
 /// How long a stop may take before what is left is given up; uncommitted events run again at the next start.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
+pub const STOP_DEADLINE: Duration = Duration::from_secs(25);
+/// The last part of it is for the store.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+/// The first is for all else.
+const DRAIN_DEADLINE: Duration = STOP_DEADLINE.saturating_sub(CLOSE_DEADLINE);
 /// Between sweeps by retention.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Exit code after a second signal, as shells say it of an interrupt.
@@ -126,13 +130,12 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
                 }
             }
         };
-        tokio::task::spawn_blocking(move || store.close())
-            .await
-            .context("close the store")?;
-        tracing::info!("stopped");
+        close(store).await?;
         end
     });
     workers.shutdown_background();
+    // A thread that waits for the disk is not waited for.
+    io.shutdown_background();
     result
 }
 
@@ -159,6 +162,21 @@ impl Seams {
             ledger: Arc::new(kafka),
         })
     }
+}
+
+/// Closes the store, unless the disk does not answer.
+async fn close(store: Embedded) -> anyhow::Result<()> {
+    let close = tokio::task::spawn_blocking(move || store.close());
+    match tokio::time::timeout(CLOSE_DEADLINE, close).await {
+        Ok(closed) => {
+            closed.context("close the store")?;
+            tracing::info!("stopped");
+        }
+        Err(_elapsed) => tracing::warn!(
+            "the disk has not answered in time: what it did not answer for runs again at the next start"
+        ),
+    }
+    Ok(())
 }
 
 /// Why an [`App`] ended.
@@ -344,6 +362,7 @@ fn subscriptions(
         .iter()
         .map(|one| one.partitions(&**bus) as usize);
     let memory = Arc::new(Memory::new(config.memory_budget_bytes, partitions.sum()));
+    let solitude = Arc::new(SharedSolitude::default());
     let mut subscriptions = Vec::new();
     for (deployment, component) in deployments.into_iter().zip(components) {
         let digest = component.digest().to_owned();
@@ -371,6 +390,7 @@ fn subscriptions(
             ledger: Arc::clone(ledger),
             gate,
             memory: Arc::clone(&memory),
+            solitude: Arc::clone(&solitude),
             status,
             deployment,
             resumed: watch::Sender::new(0),

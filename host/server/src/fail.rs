@@ -1,7 +1,8 @@
 //! Places where tests end the process by SIGKILL, or make the store fail.
 //!
-//! The variable `WEIR_FAIL_POINT` names one place and at which passage of it to act: `store-synced:3`. Only programs with
-//! debug assertions look at it; in a release every function here is empty, so that no environment can make a host fail.
+//! The variable `WEIR_FAIL_POINT` names one place and at which passage of it to act: `store-synced:3`; `attempt:ID` is
+//! every attempt with the event of that id. Only programs with debug assertions look at it; in a release every function
+//! here is empty, so that no environment can make a host fail.
 //! That is why it is no feature of the crate: cargo would build the store and the Wasm runtime anew for it.
 
 /// A place in the way of an event where a crash differs from one at the place before.
@@ -29,6 +30,10 @@ pub(crate) enum Point {
     UnitCommitted,
     /// The sync of the journal fails, once.
     SyncFails,
+    /// The disk does not answer, for ever.
+    SyncHangs,
+    /// A unit of work is committed, and its partition never hears of it.
+    UnitUnanswered,
 }
 
 #[cfg(debug_assertions)]
@@ -39,7 +44,7 @@ mod armed {
     use super::Point;
 
     impl Point {
-        const ALL: [Self; 11] = [
+        const ALL: [Self; 13] = [
             Self::StoreOpened,
             Self::GroupTaken,
             Self::StoreWritten,
@@ -51,6 +56,8 @@ mod armed {
             Self::AttemptEnded,
             Self::UnitCommitted,
             Self::SyncFails,
+            Self::SyncHangs,
+            Self::UnitUnanswered,
         ];
 
         fn name(self) -> &'static str {
@@ -66,14 +73,20 @@ mod armed {
                 Self::AttemptEnded => "attempt-ended",
                 Self::UnitCommitted => "unit-committed",
                 Self::SyncFails => "sync-fails",
+                Self::SyncHangs => "sync-hangs",
+                Self::UnitUnanswered => "unit-unanswered",
             }
         }
     }
 
-    struct Armed {
-        point: Point,
-        /// Passages until it acts.
-        left: AtomicU64,
+    enum Armed {
+        Place {
+            point: Point,
+            /// Passages until it acts.
+            left: AtomicU64,
+        },
+        /// An attempt of the event with this id.
+        Attempt(String),
     }
 
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
@@ -81,13 +94,17 @@ mod armed {
     fn read() -> Option<Armed> {
         let text = crate::config::fail_point()?;
         let (name, passage) = text.split_once(':').unwrap_or((&text, "1"));
+        if name == "attempt" {
+            tracing::warn!(text, "a test has set a fail point");
+            return Some(Armed::Attempt(passage.to_owned()));
+        }
         let point = Point::ALL.into_iter().find(|point| point.name() == name);
         let (Some(point), Ok(passage)) = (point, passage.parse()) else {
             tracing::error!(text, "there is no such fail point");
             return None;
         };
         tracing::warn!(text, "a test has set a fail point");
-        Some(Armed {
+        Some(Armed::Place {
             point,
             left: AtomicU64::new(passage),
         })
@@ -96,9 +113,30 @@ mod armed {
     /// Whether the process is to fail here, now.
     pub(crate) fn fails(point: Point) -> bool {
         let armed = ARMED.get_or_init(read).as_ref();
-        armed.is_some_and(|armed| {
-            armed.point == point && armed.left.fetch_sub(1, Ordering::Relaxed) == 1
+        armed.is_some_and(|armed| match armed {
+            Armed::Place { point: at, left } => {
+                *at == point && left.fetch_sub(1, Ordering::Relaxed) == 1
+            }
+            Armed::Attempt(_) => false,
         })
+    }
+
+    /// Ends the process when a test asked for it by an attempt with the event of this id.
+    pub(crate) fn attempt(id: &str) {
+        let armed = ARMED.get_or_init(read).as_ref();
+        if matches!(armed, Some(Armed::Attempt(guilty)) if guilty == id) {
+            kill();
+        }
+    }
+
+    /// Lets the thread that comes here when a test asked for it stay for ever.
+    pub(crate) fn hang(point: Point) {
+        if fails(point) {
+            tracing::warn!(?point, "a test has let a thread hang");
+            loop {
+                std::thread::park();
+            }
+        }
     }
 
     /// Ends the process here when a test asked for it.
@@ -119,7 +157,7 @@ mod armed {
 }
 
 #[cfg(debug_assertions)]
-pub(crate) use armed::{fails, kill, pass};
+pub(crate) use armed::{attempt, fails, hang, kill, pass};
 
 #[cfg(not(debug_assertions))]
 pub(crate) fn fails(_point: Point) -> bool {
@@ -133,3 +171,9 @@ pub(crate) fn kill() -> ! {
 
 #[cfg(not(debug_assertions))]
 pub(crate) fn pass(_point: Point) {}
+
+#[cfg(not(debug_assertions))]
+pub(crate) fn attempt(_id: &str) {}
+
+#[cfg(not(debug_assertions))]
+pub(crate) fn hang(_point: Point) {}

@@ -17,7 +17,7 @@ use crate::config::{Config, Fault, Faults};
 use crate::ledger::Scope;
 use crate::manifest::{self, Manifest};
 use crate::names;
-use crate::pipeline::{Memory, SharedGate};
+use crate::pipeline::{Memory, SharedGate, SharedSolitude};
 
 /// Attempts that a reused instance serves before it is replaced: bounds what a leaking guest keeps.
 const INSTANCE_USES_MAX: u32 = 10_000;
@@ -140,6 +140,7 @@ impl Deployment {
         digest: &str,
         partition: u32,
         memory: &Memory,
+        solitude: &SharedSolitude,
     ) -> partition::Config {
         let manifest = &self.manifest;
         partition::Config {
@@ -170,6 +171,7 @@ impl Deployment {
                 ..partition::Limits::default()
             },
             memory: memory.budget(),
+            solitude: solitude.solitude(),
         }
     }
 

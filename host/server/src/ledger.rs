@@ -7,7 +7,7 @@
 //! | [`Ledger::lost_positions`] | compares cursors with the logs, and the topics' numbers with those of [`Ledger::begin`] | the same of committed offsets and topic ids |
 //! | [`Ledger::commit`] | joins the next group: one batch, one sync | one transaction; an unknown outcome is resolved by unit number before it answers |
 //! | [`Ledger::state`], [`Ledger::timer`], [`Ledger::letter`], [`Ledger::last_death`], [`Ledger::parked_sequence`] | a point read | a point read of the local copy of the changelog |
-//! | [`Ledger::state_names`], [`Ledger::timer_names`], [`Ledger::state_bytes`] | a scan of the sequence's names | the same of the local copy |
+//! | [`Ledger::state_names`], [`Ledger::timer_names`], [`Ledger::timers_of`], [`Ledger::state_bytes`] | a scan of the sequence's names | the same of the local copy |
 //! | [`Ledger::marked`] | a scan of the inbox blocks of these units | the same of the local copy |
 //! | [`Ledger::timers`] | a scan by due time | the same of the local copy |
 //! | [`Ledger::parked`] | a scan of the parked sequences | the same of the local copy |
@@ -26,7 +26,7 @@ use weir_core::partition::Ordering;
 use weir_core::time::Millis;
 use weir_core::unit::{
     CommitResult, LetterStatus, Marked, ParkedEvent, ParkedSequence, Restore, SequenceKey, Timer,
-    TimerKey, TimerPage, Unit,
+    TimerKey, TimerPage, TimerPlace, Unit,
 };
 
 /// Whose work: one subscription.
@@ -240,8 +240,22 @@ pub trait Ledger: Send + Sync + 'static {
         key: &TimerKey,
     ) -> Result<Option<Timer>, LedgerError>;
 
-    /// The timers that are due first, at most `max`.
-    fn timers(&self, scope: &Scope, partition: u32, max: usize) -> Result<TimerPage, LedgerError>;
+    /// The timers that come next after this place, at most `max`; the first ones after none.
+    fn timers(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        after: Option<TimerPlace>,
+        max: usize,
+    ) -> Result<TimerPage, LedgerError>;
+
+    /// The timers that the handler has set in a sequence, all in one page; delayed emissions are not among them.
+    fn timers_of(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<TimerPage, LedgerError>;
 
     /// Names of the timers that the handler has set in a sequence, sorted; delayed emissions are not among them.
     fn timer_names(

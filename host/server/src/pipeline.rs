@@ -7,6 +7,7 @@ pub mod dry_run;
 mod gate;
 mod memory;
 pub(crate) mod position;
+mod solitude;
 mod views;
 mod work;
 
@@ -31,6 +32,7 @@ use self::components::Components;
 pub(crate) use self::decode::sequence_of;
 pub use self::gate::{GateStatus, SharedGate};
 pub use self::memory::Memory;
+pub use self::solitude::SharedSolitude;
 use crate::alarm::Alarm;
 use crate::bus::{Bus, FetchError, Reader};
 use crate::clock;
@@ -62,6 +64,8 @@ pub struct Subscription {
     pub gate: Arc<SharedGate>,
     /// What its events may take, with those of all others.
     pub memory: Arc<Memory>,
+    /// Which suspect of a crash runs alone, of those of all others.
+    pub solitude: Arc<SharedSolitude>,
     /// What `weir status` shows.
     pub status: Arc<SubscriptionStatus>,
     /// Counts how often an operator has let go on what had stopped.
@@ -138,6 +142,8 @@ struct Worker {
     resumed: watch::Receiver<u64>,
     /// Tells when there is memory again.
     memory: watch::Receiver<u64>,
+    /// Tells when a suspect may ask again whether it may run alone.
+    solitude: watch::Receiver<()>,
     /// Fetched and not handed over.
     fetched: VecDeque<(Position, Record)>,
     /// The same of the command topic: an operator may have to make room for the others.
@@ -175,6 +181,7 @@ pub async fn run(
         turns: subscription.gate.turns(),
         resumed: subscription.resumed.subscribe(),
         memory: subscription.memory.turns(),
+        solitude: subscription.solitude.turns(),
         subscription,
         partition,
         machine,
@@ -236,6 +243,7 @@ impl Worker {
                 },
                 Ok(()) = self.turns.changed() => {}
                 Ok(()) = self.memory.changed() => {}
+                Ok(()) = self.solitude.changed() => {}
                 () = self.crowded.relieved() => {}
                 () = sleep_until(timeout) => self.machine.handle_timeout(clock::now()),
                 () = std::future::ready(()), if is_cut_short => {}

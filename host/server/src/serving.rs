@@ -86,8 +86,14 @@ async fn serve_membership(
                 reader,
             } => {
                 subscription.status.own(partition);
-                let (deployment, memory) = (&subscription.deployment, &subscription.memory);
-                let machine = deployment.machine(&serving.config, &digest, partition, memory);
+                let Subscription {
+                    deployment,
+                    memory,
+                    solitude,
+                    ..
+                } = &**subscription;
+                let config = &serving.config;
+                let machine = deployment.machine(config, &digest, partition, memory, solitude);
                 let stop = serving.stop.child_token();
                 owned.insert(partition, stop.clone());
                 let served = Served {

@@ -9,7 +9,7 @@ use crate::event::{Event, Record};
 use crate::identity::Hash128;
 use crate::unit::{
     ItemId, LetterStatus, Marked, Origin, ParkedEvent, SequenceKey, Timer, TimerKey, TimerPage,
-    Unit,
+    TimerPlace, Unit,
 };
 
 /// What the shell made of a record before it reached the machine.
@@ -87,8 +87,10 @@ pub enum Load {
     Parked(SequenceKey),
     /// This timer.
     Timer(ItemId, TimerKey),
-    /// The first timers, so many of them.
-    Timers(usize),
+    /// The timers that come after this place, so many of them.
+    Timers(TimerPlace, usize),
+    /// The timers that the handler has set in this sequence.
+    TimersOf(SequenceKey),
     /// The status of the dead letter that this command names, and the first parked event of the sequence.
     Letter(ItemId, Hash128, SequenceKey),
     /// Whether the inbox block of one of these units has the id of this item, and the last that does.
@@ -102,7 +104,7 @@ pub enum Loaded {
     Parked(Option<(ParkedEvent, Decoded)>),
     /// Answers [`Load::Timer`], with what its record carries.
     Timer(Option<(Timer, Decoded)>),
-    /// Answers [`Load::Timers`].
+    /// Answers [`Load::Timers`] and [`Load::TimersOf`].
     Timers(TimerPage),
     /// Answers [`Load::Letter`].
     Letter(Option<LetterStatus>, Option<ParkedEvent>),

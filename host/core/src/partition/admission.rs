@@ -214,10 +214,8 @@ impl Partition {
                 return Step::Act(Action::Load(load));
             }
             // It stays in the ledger while its sequence is parked: what goes before it may cancel it.
-            Work::Timer(key) if self.park.contains(&entry.sequence) => {
-                if let ItemId::Timer(id) = item {
-                    self.timers.sleep(entry.admitted, key.clone(), id);
-                }
+            Work::Timer(_) if self.park.contains(&entry.sequence) => {
+                self.timers.sleep(&entry.sequence);
                 self.forget_unfated(item);
                 return Step::Next;
             }
@@ -275,62 +273,106 @@ impl Partition {
             self.commits.ask_for_lease(now);
             return Step::Wait;
         }
-        if let Some(ticket) = self.suspects.waits(item) {
-            return self.start_marked(now, gate, item, ticket);
+        let waiting = self.suspects.waiting();
+        if let Some(waiting) = waiting.filter(|one| one.item == item) {
+            return self.start_marked(now, gate, waiting);
         }
         let due = self.entries.get(&item).map_or(now, |entry| entry.admitted);
         let suspect = self.suspects.contains(item, due);
         // Whatever runs while a mark stands may end the host in its place.
-        let in_the_way = if suspect {
-            self.running > 0 || self.commits.wants_alone().is_some()
+        let is_free = if suspect {
+            self.running == 0 && self.candidate().is_none() && self.leave.ask()
         } else {
-            self.commits.is_marked()
+            waiting.is_none() && !self.commits.is_marked() && self.leave.start()
         };
-        if in_the_way {
+        if !is_free {
             return Step::Wait;
         }
-        let voice = self.entries.get(&item).map_or(0, voice);
-        let ticket = match gate.permit(now, voice) {
-            Permit::Go(ticket) => Some(ticket),
-            Permit::Fallback if self.config.fallback.is_some() => None,
-            Permit::Park if self.sets_aside() => {
-                self.set_aside(now, item);
-                return Step::Next;
+        let ticket = match self.permit(now, gate, item) {
+            Ok(ticket) => ticket,
+            Err(step) => {
+                if !suspect {
+                    self.leave.end();
+                }
+                return step;
             }
-            Permit::Wait(until) => return Step::Refused(until),
-            Permit::Park | Permit::Fallback => return Step::Refused(None),
         };
-        if suspect {
-            // It keeps its permit until the mark is durable: a mark never waits for the gate, nor a token for a mark.
-            self.suspects.wait(Waiting { item, ticket });
-            self.commits.ask_for_alone(now, item);
-            return Step::Wait;
+        if !suspect {
+            return self.start(item, ticket);
         }
-        self.start(item, ticket)
+        // It keeps its permit until the mark is durable: a mark never waits for the gate, nor a token for a mark.
+        let waiting = Waiting {
+            item,
+            ticket,
+            in_silence: self.attempts(item).crashes > 0,
+        };
+        self.suspects.wait(waiting);
+        self.start_marked(now, gate, waiting)
     }
 
-    /// A suspect with a permit starts as soon as its mark is durable, if the permit still stands.
-    fn start_marked(
+    /// Asks the gate: the ticket, none for the fallback, or what follows without one.
+    fn permit(
         &mut self,
         now: Millis,
         gate: &mut dyn Pass,
         item: ItemId,
-        ticket: Option<Ticket>,
-    ) -> Step {
+    ) -> Result<Option<Ticket>, Step> {
+        let voice = self.entries.get(&item).map_or(0, voice);
+        match gate.permit(now, voice) {
+            Permit::Go(ticket) => Ok(Some(ticket)),
+            Permit::Fallback if self.config.fallback.is_some() => Ok(None),
+            Permit::Park if self.sets_aside() => {
+                self.set_aside(now, item);
+                Err(Step::Next)
+            }
+            Permit::Wait(until) => Err(Step::Refused(until)),
+            Permit::Park | Permit::Fallback => Err(Step::Refused(None)),
+        }
+    }
+
+    /// A suspect with a permit starts as soon as its mark is durable, if the permit still stands.
+    fn start_marked(&mut self, now: Millis, gate: &mut dyn Pass, waiting: Waiting) -> Step {
+        let Waiting {
+            item,
+            ticket,
+            in_silence,
+        } = waiting;
         if !gate.stands(now, ticket) {
             self.unmark(now, gate);
             return Step::Refused(None);
+        }
+        if in_silence && !self.leave.is_silent() {
+            return Step::Wait;
+        }
+        if self.commits.wants_alone().is_none() {
+            self.commits.ask_for_alone(now, item);
         }
         if !self.commits.is_alone(item) {
             return Step::Wait;
         }
         self.suspects.take_waiting();
+        if !self.leave.start() {
+            debug_assert!(false, "whoever has the leave starts in silence");
+        }
         self.start(item, ticket)
+    }
+
+    /// The suspect that waits for its mark, has it, or runs.
+    pub(super) fn candidate(&self) -> Option<ItemId> {
+        let waiting = self.suspects.waiting().map(|one| one.item);
+        waiting.or(self.commits.wants_alone())
+    }
+
+    /// Gives the host's leave back once the ledger is without a mark.
+    pub(super) fn give_leave_back(&mut self) {
+        if !self.commits.is_marked() && self.suspects.waiting().is_none() {
+            self.leave.give_back();
+        }
     }
 
     /// A mark of one that will not run at once is taken back: the end of the host would be held against it.
     pub(super) fn give_up_alone(&mut self, now: Millis, gate: &mut dyn Pass) {
-        let Some(item) = self.commits.wants_alone() else {
+        let Some(item) = self.candidate() else {
             return;
         };
         let stage = self.entries.get(&item).map(|entry| &entry.stage);
@@ -345,7 +387,9 @@ impl Partition {
         if let Some(ticket) = self.suspects.take_waiting().and_then(|one| one.ticket) {
             gate.abandoned(now, ticket);
         }
-        self.commits.alone_is_over(now);
+        if self.commits.wants_alone().is_some() {
+            self.commits.alone_is_over(now);
+        }
     }
 
     /// Why an event must not be attempted at all. It is asked of the holder of the id alone: a repeat is no second letter.
@@ -378,10 +422,10 @@ impl Partition {
     fn start(&mut self, item: ItemId, ticket: Option<Ticket>) -> Step {
         let number = self.attempts(item).counted + 1;
         let origin = self.origin(item);
-        let Some(entry) = self.entries.get_mut(&item) else {
-            return Step::Next;
-        };
-        let Some(event) = entry.event.clone() else {
+        let found = self.entries.get_mut(&item);
+        let found = found.and_then(|entry| Some((entry.event.clone()?, entry)));
+        let Some((event, entry)) = found else {
+            self.leave.end();
             return Step::Next;
         };
         self.serial += 1;

@@ -340,9 +340,7 @@ impl Partition {
         }
         let output = &completion.output;
         for change in &output.timers {
-            let stays = change.timer.as_ref().map(|timer| timer.id);
-            let gone = self.timers.changed(change);
-            if let Some(gone) = gone.filter(|gone| stays != Some(*gone)) {
+            if let Some(gone) = self.timers.changed(change) {
                 self.tallies.remove(&ItemId::Timer(gone));
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::TIMERS_RESIDENT_MAX;
 use crate::budget::Budget;
+use crate::solitude::Solitude;
 use crate::{dead_letter, emission, inbox, retry};
 
 /// What is fixed for the life of a partition's machine.
@@ -40,6 +41,8 @@ pub struct Config {
     pub limits: Limits,
     /// Memory of the host for events, those of the other partitions too.
     pub memory: Arc<Budget>,
+    /// The host's leave to run alone, which is for its other partitions too.
+    pub solitude: Arc<Solitude>,
 }
 
 /// Which events wait for one another: none starts before those that came before it have their fate.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::{DEFAULT_TENANT, Decoded, Entry, Load, Loaded, Partition, Stage, Work};
 use crate::dead_letter;
 use crate::event::Record;
-use crate::identity::Hash128;
 use crate::time::Millis;
 use crate::unit::{Fate, ItemId, Output, SequenceKey, TimerSlot};
 
@@ -22,16 +21,15 @@ impl Partition {
         if let Some(sequence) = self.park.pop_due(now) {
             return Some(Load::Parked(sequence));
         }
-        if self.timers.must_load(now) {
-            // Those that fire already, or wait for a parked sequence, are not to hide the others.
-            return Some(Load::Timers(self.timers.page(self.entries.len())));
-        }
-        while self.may_wake()
-            && let Some((due, key, id)) = self.timers.pop_due(now)
-        {
+        self.forget_timers(now);
+        while self.may_wake() {
+            if let Some(load) = self.timers.load(now) {
+                return Some(load);
+            }
+            let (due, key, id) = self.timers.pop_due(now)?;
             let item = ItemId::Timer(id);
             if matches!(key.slot, TimerSlot::Named(_)) && self.park.contains(&key.sequence) {
-                self.timers.sleep(due, key, id);
+                self.timers.sleep(&key.sequence);
                 continue;
             }
             if self.entries.contains_key(&item) {
@@ -82,12 +80,15 @@ impl Partition {
                 self.commits.attempts_changed(now);
             }
             (Load::Parked(sequence), _) => self.park.postpone(&sequence, now + LOAD_BACK_OFF),
-            (Load::Timer(item, _), Loaded::Timer(timer)) => match timer {
+            (Load::Timer(item, key), Loaded::Timer(timer)) => match timer {
                 Some((timer, decoded)) if ItemId::Timer(timer.id) == item && timer.due <= now => {
                     self.fire(now, item, timer, decoded);
                 }
                 // The same setting was made again, for later.
-                Some((timer, _)) if ItemId::Timer(timer.id) == item => self.forget_unfated(item),
+                Some((timer, _)) if ItemId::Timer(timer.id) == item => {
+                    self.forget_unfated(item);
+                    self.timers.admit(key, timer.due, timer.id);
+                }
                 Some(_) | None => {
                     self.tallies.remove(&item);
                     self.forget_unfated(item);
@@ -104,15 +105,11 @@ impl Partition {
                     self.retries.insert((at, item));
                 }
             }
-            (Load::Timers(_), Loaded::Timers(page)) => {
-                let entries = &self.entries;
-                let known = |id: &Hash128| entries.contains_key(&ItemId::Timer(*id));
-                self.timers.take(page, known);
-                if self.forget_timers() {
-                    self.commits.attempts_changed(now);
-                }
+            (Load::Timers(..), Loaded::Timers(page)) => self.timers.take(page),
+            (Load::TimersOf(_), Loaded::Timers(page)) => self.timers.take_awake(page),
+            (load @ (Load::Timers(..) | Load::TimersOf(_)), _) => {
+                self.timers.postpone(load, now + LOAD_BACK_OFF);
             }
-            (Load::Timers(_), _) => self.timers.postpone(now + LOAD_BACK_OFF),
         }
     }
 

@@ -38,6 +38,7 @@ impl Partition {
         }
         entry.stage = Stage::Ready;
         self.running -= 1;
+        self.leave.end();
         if self.suspects.finished(item) {
             self.commits.alone_is_over(now);
         }
@@ -277,6 +278,10 @@ impl Partition {
     }
 
     fn set_attempts(&mut self, item: ItemId, attempts: Attempts) {
+        let work = self.entries.get(&item).map(|entry| &entry.work);
+        if let (Some(Work::Timer(key) | Work::Emission(key)), ItemId::Timer(id)) = (work, item) {
+            self.timers.fails(key, id);
+        }
         self.tallies.insert(item, attempts);
     }
 

@@ -28,11 +28,13 @@ pub(super) struct Suspects {
 }
 
 /// A suspect that may start as soon as its mark is durable.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     pub(super) item: ItemId,
     /// None for a fallback.
     pub(super) ticket: Option<Ticket>,
+    /// Nothing else may run on the host meanwhile.
+    pub(super) in_silence: bool,
 }
 
 impl Suspects {
@@ -79,10 +81,9 @@ impl Suspects {
         self.waiting = Some(one);
     }
 
-    /// The ticket of this item, if it has its permit and waits for its mark; none in it for a fallback.
-    pub(super) fn waits(&self, item: ItemId) -> Option<Option<Ticket>> {
-        let waiting = self.waiting.as_ref().filter(|one| one.item == item);
-        waiting.map(|one| one.ticket)
+    /// The one that has its permit and waits for its mark.
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        self.waiting
     }
 
     pub(super) fn take_waiting(&mut self) -> Option<Waiting> {

@@ -10,6 +10,7 @@ use crate::unit::{
 };
 use crate::{dead_letter, emission, inbox, retry};
 
+mod marks;
 mod ordering;
 mod parking;
 mod suspicion;
@@ -44,6 +45,7 @@ fn config() -> Config {
         inbox: Some(inbox::Config::default()),
         limits: Limits::default(),
         memory: Arc::new(Budget::new(512 << 20, 1)),
+        solitude: Arc::default(),
     }
 }
 

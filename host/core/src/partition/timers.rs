@@ -1,9 +1,9 @@
 //! Timers: those that are due first are known here, the others wait in the ledger.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Decoded, Partition};
+use super::{Decoded, Load, Partition};
 use crate::binding;
 use crate::emission::HOPS;
 use crate::event::{Event, TimerWrite};
@@ -11,7 +11,7 @@ use crate::identity::{Hash128, partition_hash, timer_id};
 use crate::time::Millis;
 use crate::unit::{
     Fate, ItemId, OutRecord, Output, SequenceKey, Timer, TimerChange, TimerKey, TimerPage,
-    TimerSlot,
+    TimerPlace, TimerSlot,
 };
 
 /// Timers that a partition keeps in memory: some megabytes. Beyond it the later ones are read when their turn comes.
@@ -24,27 +24,41 @@ pub const TIMER_TYPE: &str = "weir.timer.v1";
 pub const TIMER_NAME: &str = "weirtimer";
 
 /// The timers that are due first.
+///
+/// Those of a parked sequence wait for it: of them only the sequence is kept here, whose timers are read when it is
+/// parked no longer. So memory holds as many timers as it may, however many wait.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    by_due: BTreeMap<(Millis, TimerKey), Hash128>,
+    by_due: BTreeMap<TimerPlace, TimerKey>,
     /// Invariant: exactly the keys of `by_due`.
-    due_of: HashMap<TimerKey, Millis>,
-    /// All durable timers that are due before this instant are resident; none: all of them are.
-    horizon: Option<Millis>,
+    place_of: HashMap<TimerKey, TimerPlace>,
+    /// All durable timers up to this place were read, and are resident, fire, or wait for their sequence; none: all were.
+    horizon: Option<TimerPlace>,
     /// The ledger is not asked before.
     not_before: Millis,
     resident_max: usize,
-    /// Timers that are due and whose sequence is parked.
-    asleep: HashMap<SequenceKey, BTreeMap<TimerKey, (Millis, Hash128)>>,
+    /// Parked sequences with timers that are due.
+    asleep: HashSet<SequenceKey>,
+    /// Sequences that were among them, whose timers are to be read.
+    awake: VecDeque<SequenceKey>,
+    /// Settings with attempts, by their names.
+    failing: HashMap<TimerKey, Hash128>,
+    /// Settings with attempts of an earlier owner whose names are not known.
+    unseen: HashSet<Hash128>,
 }
 
 impl Timers {
-    pub(super) fn restore(page: TimerPage, resident_max: usize) -> Self {
+    pub(super) fn restore(
+        page: TimerPage,
+        resident_max: usize,
+        failing: impl Iterator<Item = Hash128>,
+    ) -> Self {
         let mut timers = Self {
             resident_max,
+            unseen: failing.collect(),
             ..Self::default()
         };
-        timers.take(page, |_| false);
+        timers.take(page);
         timers
     }
 
@@ -52,81 +66,71 @@ impl Timers {
         self.by_due.len()
     }
 
-    /// Takes over the first timers of the ledger, but those that fire already.
-    pub(super) fn take(&mut self, page: TimerPage, fires: impl Fn(&Hash128) -> bool) {
-        self.by_due.clear();
-        self.due_of.clear();
-        let (mut new, mut more) = (page.timers, page.more);
-        let mut last = new.last().map(|(_, due, _)| *due);
-        new.retain(|(key, _, id)| {
-            let asleep = self.asleep.get(&key.sequence);
-            let sleeps = asleep.and_then(|asleep| asleep.get(key));
-            sleeps.is_none_or(|(_, other)| other != id) && !fires(id)
-        });
-        if new.len() > self.resident_max {
-            new.truncate(self.resident_max);
-            (last, more) = (new.last().map(|(_, due, _)| *due), true);
-        }
-        self.horizon = last.filter(|_| more);
-        // Others may be due at the instant of the last one. If all are new at that instant, they are taken without
-        // those, or none of them would ever fire.
-        let first = new.first().map(|(_, due, _)| *due);
-        let horizon = self.horizon.filter(|_| first != last);
-        for (key, due, id) in new {
-            if horizon.is_none_or(|horizon| due < horizon) {
-                self.insert(key, due, id);
-            }
+    /// Takes over the timers that come next in the ledger.
+    pub(super) fn take(&mut self, page: TimerPage) {
+        let last = page.timers.last().map(|(_, due, id)| (*due, *id));
+        self.horizon = last.filter(|_| page.more);
+        for (key, due, id) in page.timers {
+            self.admit(key, due, id);
         }
     }
 
-    fn insert(&mut self, key: TimerKey, due: Millis, id: Hash128) {
-        if let Some(old) = self.due_of.insert(key.clone(), due) {
-            self.by_due.remove(&(old, key.clone()));
+    /// Takes over the timers of a sequence that is parked no longer.
+    pub(super) fn take_awake(&mut self, page: TimerPage) {
+        for (key, due, id) in page.timers {
+            self.admit(key, due, id);
         }
-        self.by_due.insert((due, key), id);
     }
 
-    fn remove(&mut self, key: &TimerKey) -> Option<Hash128> {
-        let asleep = self.asleep.get_mut(&key.sequence);
-        let asleep = asleep.and_then(|asleep| asleep.remove(key));
-        let due = self.due_of.remove(key);
-        let known = due.and_then(|due| self.by_due.remove(&(due, key.clone())));
-        known.or(asleep.map(|(_, id)| id))
+    fn insert(&mut self, key: TimerKey, place: TimerPlace) {
+        if self.unseen.remove(&place.1) {
+            self.failing.insert(key.clone(), place.1);
+        }
+        if let Some(old) = self.place_of.insert(key.clone(), place) {
+            self.by_due.remove(&old);
+        }
+        self.by_due.insert(place, key);
     }
 
     /// It is due and its sequence is parked.
-    pub(super) fn sleep(&mut self, due: Millis, key: TimerKey, id: Hash128) {
-        let asleep = self.asleep.entry(key.sequence.clone()).or_default();
-        asleep.insert(key, (due, id));
+    pub(super) fn sleep(&mut self, sequence: &SequenceKey) {
+        if !self.asleep.contains(sequence) {
+            self.asleep.insert(sequence.clone());
+        }
     }
 
     /// The sequence is not parked any more.
     pub(super) fn wake(&mut self, sequence: &SequenceKey) {
-        for (key, (due, id)) in self.asleep.remove(sequence).unwrap_or_default() {
-            // One that was set under its name meanwhile has taken its place.
-            if !self.due_of.contains_key(&key) {
-                self.admit(key, due, id);
-            }
+        if self.asleep.remove(sequence) {
+            self.awake.push_back(sequence.clone());
         }
     }
 
-    /// The identities of all settings, if all of them are in memory.
-    fn all(&self) -> Option<HashSet<Hash128>> {
-        let asleep = self.asleep.values().flat_map(BTreeMap::values);
-        let asleep = asleep.map(|(_, id)| *id);
-        let all = || self.by_due.values().copied().chain(asleep).collect();
-        self.horizon.is_none().then(all)
+    /// A timer was attempted.
+    pub(super) fn fails(&mut self, key: &TimerKey, id: Hash128) {
+        self.failing.insert(key.clone(), id);
     }
 
-    /// How many timers to read so that some are new, while so many others may be firing.
-    pub(super) fn page(&self, firing: usize) -> usize {
-        let asleep: usize = self.asleep.values().map(BTreeMap::len).sum();
-        self.resident_max + asleep + firing
+    /// Settings of an earlier owner with attempts that are gone: whatever was attempted was due, and all that is due
+    /// was read.
+    pub(super) fn take_gone(&mut self, now: Millis) -> HashSet<Hash128> {
+        if self.horizon.is_some_and(|(due, _)| due <= now) {
+            return HashSet::new();
+        }
+        std::mem::take(&mut self.unseen)
     }
 
-    /// A durable unit changed a timer; says which setting is gone.
+    /// A durable unit changed a timer; says which setting with attempts is gone.
     pub(super) fn changed(&mut self, change: &TimerChange) -> Option<Hash128> {
-        let gone = self.remove(&change.key);
+        if let Some(place) = self.place_of.remove(&change.key) {
+            self.by_due.remove(&place);
+        }
+        let stays = change.timer.as_ref().map(|timer| timer.id);
+        let failing = self.failing.get(&change.key).copied();
+        let gone = failing.filter(|id| Some(*id) != stays);
+        if gone.is_some() {
+            self.failing.remove(&change.key);
+        }
         if let Some(timer) = &change.timer {
             self.admit(change.key.clone(), timer.due, timer.id);
         }
@@ -134,38 +138,48 @@ impl Timers {
     }
 
     /// Keeps a durable timer in memory, if it is among the first.
-    fn admit(&mut self, key: TimerKey, due: Millis, id: Hash128) {
-        if self.horizon.is_some_and(|horizon| due >= horizon) {
+    pub(super) fn admit(&mut self, key: TimerKey, due: Millis, id: Hash128) {
+        let place = (due, id);
+        if self.horizon.is_some_and(|horizon| place > horizon) {
             return;
         }
-        self.insert(key, due, id);
+        self.insert(key, place);
         if self.by_due.len() > self.resident_max
-            && let Some(((due, _), _)) = self.by_due.pop_last()
+            && let Some((_, key)) = self.by_due.pop_last()
         {
-            // Whatever is due at that instant or later is read again when its turn comes.
-            let later = self.by_due.split_off(&(due, lowest()));
-            later.into_keys().for_each(|(_, key)| {
-                self.due_of.remove(&key);
-            });
-            self.due_of.retain(|_, at| *at < due);
-            self.horizon = Some(due);
+            // It is read again when its turn comes.
+            self.place_of.remove(&key);
+            self.horizon = self.by_due.last_key_value().map(|(place, _)| *place);
         }
     }
 
-    /// Whether the ledger must be asked for the timers that come next.
-    pub(super) fn must_load(&self, now: Millis) -> bool {
-        self.by_due.is_empty()
-            && self.horizon.is_some_and(|horizon| horizon <= now)
-            && self.not_before <= now
+    /// What must be read of the ledger for the timers that come next.
+    pub(super) fn load(&mut self, now: Millis) -> Option<Load> {
+        if self.not_before > now {
+            return None;
+        }
+        if let Some(sequence) = self.awake.pop_front() {
+            return Some(Load::TimersOf(sequence));
+        }
+        let horizon = self.horizon.filter(|(due, _)| *due <= now)?;
+        let load = Load::Timers(horizon, self.resident_max);
+        self.by_due.is_empty().then_some(load)
     }
 
-    pub(super) fn postpone(&mut self, at: Millis) {
+    /// The ledger could not be read.
+    pub(super) fn postpone(&mut self, load: Load, at: Millis) {
         self.not_before = at;
+        if let Load::TimersOf(sequence) = load {
+            self.awake.push_back(sequence);
+        }
     }
 
     pub(super) fn due_at(&self) -> Option<Millis> {
+        if !self.awake.is_empty() {
+            return Some(self.not_before);
+        }
         let first = self.by_due.first_key_value().map(|((due, _), _)| *due);
-        first.or(self.horizon.map(|horizon| horizon.max(self.not_before)))
+        first.or(self.horizon.map(|(due, _)| due.max(self.not_before)))
     }
 
     /// The next timer that is due.
@@ -174,39 +188,26 @@ impl Timers {
         if first.key().0 > now {
             return None;
         }
-        let ((due, key), id) = first.remove_entry();
-        self.due_of.remove(&key);
+        let ((due, id), key) = first.remove_entry();
+        self.place_of.remove(&key);
         Some((due, key, id))
     }
 }
 
-/// Before all keys.
-fn lowest() -> TimerKey {
-    TimerKey {
-        sequence: SequenceKey::Alone(ItemId::Record(crate::unit::Position {
-            topic: 0,
-            offset: 0,
-        })),
-        slot: TimerSlot::Named("".into()),
-    }
-}
-
 impl Partition {
-    /// Forgets the attempts of timers that are gone: one that was cancelled while it was not in memory left them behind.
-    pub(super) fn forget_timers(&mut self) -> bool {
-        let of_timer = |item: &ItemId| matches!(item, ItemId::Timer(_));
-        if !self.tallies.keys().any(of_timer) {
-            return false;
+    /// Forgets the attempts of timers that were cancelled or replaced before this owner knew their names.
+    pub(super) fn forget_timers(&mut self, now: Millis) {
+        let gone = self.timers.take_gone(now);
+        let before = self.tallies.len();
+        for id in gone {
+            let item = ItemId::Timer(id);
+            if !self.entries.contains_key(&item) {
+                self.tallies.remove(&item);
+            }
         }
-        let Some(all) = self.timers.all() else {
-            return false;
-        };
-        let (before, entries) = (self.tallies.len(), &self.entries);
-        self.tallies.retain(|item, _| match item {
-            ItemId::Timer(id) => all.contains(id) || entries.contains_key(item),
-            ItemId::Record(_) | ItemId::Parked(_) => true,
-        });
-        self.tallies.len() < before
+        if self.tallies.len() < before {
+            self.commits.attempts_changed(now);
+        }
     }
 
     /// What an attempt did to the timers of its sequence.

@@ -13,7 +13,8 @@ use weir_core::partition::{Load, Loaded, StagedState};
 use weir_core::time::Millis;
 use weir_core::unit::{
     Active, Completion, Cursor, Fate, Head, InboxBlock, ItemId, Marked, OpenAttempts, ParkedEvent,
-    ParkedSequence, Position, Restore, SequenceKey, Timer, TimerKey, TimerPage, Unit,
+    ParkedSequence, Position, Restore, SequenceKey, Timer, TimerKey, TimerPage, TimerPlace,
+    TimerSlot, Unit,
 };
 
 use crate::bug::Bug;
@@ -112,7 +113,7 @@ impl Ledger {
             cursors: self.cursors.clone(),
             open: self.open.clone(),
             parked: self.heads.iter().map(|(k, v)| (k.clone(), *v)).collect(),
-            timers: self.first_timers(plan.config.limits.timers_resident_max),
+            timers: self.timers_after(None, plan.config.limits.timers_resident_max),
             lease: self.lease.clone(),
             alone: self.alone,
             active: self.active,
@@ -123,14 +124,27 @@ impl Ledger {
         }
     }
 
-    fn first_timers(&self, count: usize) -> TimerPage {
+    fn timers_after(&self, after: Option<TimerPlace>, count: usize) -> TimerPage {
         let mut timers: Vec<_> = self.timers.iter().collect();
-        timers.sort_by_key(|(key, timer)| (timer.due, (*key).clone()));
+        timers.retain(|(_, timer)| after.is_none_or(|after| (timer.due, timer.id) > after));
+        timers.sort_by_key(|(_, timer)| (timer.due, timer.id));
         TimerPage {
             more: timers.len() > count,
             timers: timers
                 .into_iter()
                 .take(count)
+                .map(|(key, timer)| (key.clone(), timer.due, timer.id))
+                .collect(),
+        }
+    }
+
+    fn timers_of(&self, sequence: &SequenceKey) -> TimerPage {
+        let timers = self.timers.iter();
+        let own = timers.filter(|(key, _)| key.sequence == *sequence);
+        let named = own.filter(|(key, _)| matches!(key.slot, TimerSlot::Named(_)));
+        TimerPage {
+            more: false,
+            timers: named
                 .map(|(key, timer)| (key.clone(), timer.due, timer.id))
                 .collect(),
         }
@@ -210,7 +224,8 @@ impl Ledger {
                 }
                 Loaded::Timer(timer.map(|timer| (timer.clone(), decode(&timer.out.record))))
             }
-            Load::Timers(count) => Loaded::Timers(self.first_timers(*count)),
+            Load::Timers(after, count) => Loaded::Timers(self.timers_after(Some(*after), *count)),
+            Load::TimersOf(sequence) => Loaded::Timers(self.timers_of(sequence)),
             Load::Mark(_, id, units) => {
                 let within = |block: &&InboxBlock| {
                     units.iter().any(|units| units.contains(&block.unit)) && block.ids.contains(id)

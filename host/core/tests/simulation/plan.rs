@@ -295,6 +295,7 @@ fn config(rng: &mut Rng, topics: usize, memory: Arc<Budget>) -> Config {
         }),
         limits: limits(rng),
         memory,
+        solitude: Arc::default(),
     }
 }
 

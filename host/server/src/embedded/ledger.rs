@@ -10,7 +10,7 @@ use weir_core::inbox;
 use weir_core::time::Millis;
 use weir_core::unit::{
     CommitResult, LetterStatus, Marked, ParkedEvent, ParkedSequence, Restore, SequenceKey, Timer,
-    TimerKey, TimerPage, Unit,
+    TimerKey, TimerPage, TimerPlace, Unit,
 };
 
 use super::committer::Rejected;
@@ -224,8 +224,25 @@ impl Ledger for Embedded {
         self.read("a timer", scope, partition, |reads| reads.timer(key))
     }
 
-    fn timers(&self, scope: &Scope, partition: u32, max: usize) -> Result<TimerPage, LedgerError> {
-        self.read("timers", scope, partition, |reads| reads.timers(max))
+    fn timers(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        after: Option<TimerPlace>,
+        max: usize,
+    ) -> Result<TimerPage, LedgerError> {
+        self.read("timers", scope, partition, |reads| reads.timers(after, max))
+    }
+
+    fn timers_of(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<TimerPage, LedgerError> {
+        self.read("timers", scope, partition, |reads| {
+            reads.timers_of(sequence)
+        })
     }
 
     fn timer_names(

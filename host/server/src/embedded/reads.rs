@@ -6,7 +6,8 @@ use bytes::Bytes;
 use weir_core::identity::Hash128;
 use weir_core::inbox::{self as window, Inbox};
 use weir_core::unit::{
-    Marked, ParkedEvent, ParkedSequence, SequenceKey, Timer, TimerKey, TimerPage,
+    Marked, ParkedEvent, ParkedSequence, SequenceKey, Timer, TimerKey, TimerPage, TimerPlace,
+    TimerSlot,
 };
 
 use super::key::{Key, Kind, Slot};
@@ -158,46 +159,90 @@ impl PartitionReads<'_> {
         Ok(stored.map(|value| timer::decode(&value)).transpose()?)
     }
 
-    /// The timers that are due first, at most `max`.
-    pub(super) fn timers(&self, max: usize) -> Result<TimerPage, ReadError> {
+    /// The timers that come next after this place, at most `max`.
+    pub(super) fn timers(
+        &self,
+        after: Option<TimerPlace>,
+        max: usize,
+    ) -> Result<TimerPage, ReadError> {
+        let prefix = Kind::Due.of_partition(self.group, self.partition);
+        let from = after.map_or_else(
+            || prefix.to_vec(),
+            |(due, id)| {
+                let (group, partition) = (self.group, self.partition);
+                let key = Key::Due {
+                    group,
+                    partition,
+                    due,
+                    id,
+                };
+                key.encode()
+            },
+        );
         let mut page = TimerPage::default();
-        self.each_of(Kind::Due, |key, value| {
-            if let Key::Due { due, id, .. } = key {
-                page.more = page.timers.len() == max;
-                if page.more {
-                    return Ok(false);
+        self.store
+            .scan_from(Kind::Due.family(), &prefix, &from, |key, value| {
+                if let Key::Due { due, id, .. } = key
+                    && after != Some((due, id))
+                {
+                    page.more = page.timers.len() == max;
+                    if page.more {
+                        return Ok(false);
+                    }
+                    page.timers.push((timer::decode_due(value)?, due, id));
                 }
-                page.timers.push((timer::decode_due(value)?, due, id));
-            }
-            Ok(true)
-        })?;
-        // The store orders timers of one instant by identity.
-        page.timers
-            .sort_by(|(a, a_due, _), (b, b_due, _)| (a_due, a).cmp(&(b_due, b)));
+                Ok::<_, ReadError>(true)
+            })?;
         Ok(page)
     }
 
-    /// Names of the timers that the handler has set in a sequence.
+    /// The timers that the handler has set in a sequence.
+    pub(super) fn timers_of(&self, sequence: &SequenceKey) -> Result<TimerPage, ReadError> {
+        let mut page = TimerPage::default();
+        self.each_timer(sequence, |name, value| {
+            let timer::Setting { due, id } = timer::decode_setting(value)?;
+            let key = TimerKey {
+                sequence: sequence.clone(),
+                slot: TimerSlot::Named(name.into()),
+            };
+            page.timers.push((key, due, id));
+            Ok(())
+        })?;
+        Ok(page)
+    }
+
+    /// Their names.
     pub(super) fn timer_names(&self, sequence: &SequenceKey) -> Result<Vec<String>, ReadError> {
+        let mut names = Vec::new();
+        self.each_timer(sequence, |name, _value| {
+            names.push(name.to_owned());
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
+    fn each_timer(
+        &self,
+        sequence: &SequenceKey,
+        mut each: impl FnMut(&str, &[u8]) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
         let prefix = Key::Timer {
             group: self.group,
             partition: self.partition,
             sequence: sequence.into(),
             slot: Slot::Named(""),
         };
-        let mut names = Vec::new();
         self.store
-            .scan(Kind::Timer.family(), &prefix.encode(), |key, _value| {
+            .scan(Kind::Timer.family(), &prefix.encode(), |key, value| {
                 if let Key::Timer {
                     slot: Slot::Named(name),
                     ..
                 } = key
                 {
-                    names.push(name.to_owned());
+                    each(name, value)?;
                 }
-                Ok::<_, ReadError>(true)
-            })?;
-        Ok(names)
+                Ok(true)
+            })
     }
 
     pub(super) fn letter(&self, id: Hash128) -> Result<Option<StoredLetter>, ReadError> {

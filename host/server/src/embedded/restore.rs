@@ -47,7 +47,7 @@ pub(super) fn restore(
         cursors,
         open: progress.open,
         parked: reads.parked(usize::MAX)?,
-        timers: reads.timers(TIMERS_RESIDENT_MAX)?,
+        timers: reads.timers(None, TIMERS_RESIDENT_MAX)?,
         lease: progress.lease,
         alone: progress.alone,
         active: progress.active,

@@ -195,6 +195,7 @@ impl Store {
             drop(self.db.write(batch));
             fail::kill();
         }
+        fail::hang(Point::SyncHangs);
         if let Err(error) = self.db.write_opt(batch, &self.synced) {
             die("write to the store", &error);
         }

@@ -10,7 +10,7 @@ use weir_core::inbox;
 use weir_core::time::Millis;
 use weir_core::unit::{
     CommitResult, Cursor, LetterStatus, Marked, ParkedEvent, ParkedSequence, Restore, SequenceKey,
-    Timer, TimerKey, TimerPage, Unit,
+    Timer, TimerKey, TimerPage, TimerPlace, Unit,
 };
 
 use super::restore::{self, RestoreError};
@@ -155,8 +155,23 @@ impl Ledger for Kafka {
         self.inner.copy.timer(scope, partition, key)
     }
 
-    fn timers(&self, scope: &Scope, partition: u32, max: usize) -> Result<TimerPage, LedgerError> {
-        self.inner.copy.timers(scope, partition, max)
+    fn timers(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        after: Option<TimerPlace>,
+        max: usize,
+    ) -> Result<TimerPage, LedgerError> {
+        self.inner.copy.timers(scope, partition, after, max)
+    }
+
+    fn timers_of(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<TimerPage, LedgerError> {
+        self.inner.copy.timers_of(scope, partition, sequence)
     }
 
     fn timer_names(

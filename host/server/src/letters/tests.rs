@@ -99,6 +99,7 @@ impl Fixture {
             status: Arc::new(status),
             resumed: tokio::sync::watch::Sender::new(0),
             memory: Arc::new(Memory::new(1 << 20, 1)),
+            solitude: Arc::default(),
         };
         Self {
             subscription,

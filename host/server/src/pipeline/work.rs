@@ -50,6 +50,9 @@ impl Worker {
                     let since = Instant::now();
                     self.commit = Some(Box::pin(async move {
                         let result = commit.await;
+                        if fail::fails(Point::UnitUnanswered) {
+                            return pending().await;
+                        }
                         (number, result, since.elapsed())
                     }));
                 }
@@ -116,7 +119,12 @@ impl Worker {
                 }))
             }
             Load::Mark(_, id, units) => Loaded::Mark(ledger.marked(scope, partition, *id, units)?),
-            Load::Timers(max) => Loaded::Timers(ledger.timers(scope, partition, *max)?),
+            Load::Timers(after, max) => {
+                Loaded::Timers(ledger.timers(scope, partition, Some(*after), *max)?)
+            }
+            Load::TimersOf(sequence) => {
+                Loaded::Timers(ledger.timers_of(scope, partition, sequence)?)
+            }
             Load::Letter(_, letter, sequence) => Loaded::Letter(
                 ledger.letter(scope, partition, *letter)?,
                 ledger.parked_head(scope, partition, sequence)?,
@@ -125,6 +133,7 @@ impl Worker {
     }
 
     fn attempt(&self, attempt: Attempt, components: &Components) -> Run {
+        fail::attempt(&attempt.event.id);
         let manifest = &self.subscription.deployment.manifest;
         let component = if attempt.fallback {
             components.fallback.clone()

@@ -30,7 +30,7 @@ use crate::ledger::Ledger;
 use crate::manifest::{self, Manifest};
 use crate::metrics;
 use crate::names;
-use crate::pipeline::{self, Memory, SharedGate, Subscription};
+use crate::pipeline::{self, Memory, SharedGate, SharedSolitude, Subscription};
 use crate::serving::Serving;
 
 const TOPIC: &str = "dev.local.public.orders.v1";
@@ -110,8 +110,13 @@ impl Fixture {
 
     /// What a machine of the handler's partition is given.
     fn machine_config(&self) -> partition::Config {
-        self.deployment
-            .machine(&self.config, "blake3:0", PARTITION, &self.memory())
+        self.deployment.machine(
+            &self.config,
+            "blake3:0",
+            PARTITION,
+            &self.memory(),
+            &SharedSolitude::default(),
+        )
     }
 
     fn memory(&self) -> Memory {
@@ -150,6 +155,7 @@ impl Fixture {
             ledger,
             gate: Arc::clone(&self.gate),
             memory: Arc::new(self.memory()),
+            solitude: Arc::default(),
             status: Arc::clone(self.status()),
             resumed: watch::Sender::new(0),
         })

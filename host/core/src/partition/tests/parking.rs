@@ -64,7 +64,9 @@ impl Bench {
             Load::Letter(_, letter, _) => {
                 Loaded::Letter(stored.letters.get(letter).copied(), first)
             }
-            Load::Timer(..) | Load::Timers(_) | Load::Mark(..) => panic!("{load:?}"),
+            Load::Timer(..) | Load::Timers(..) | Load::TimersOf(_) | Load::Mark(..) => {
+                panic!("{load:?}")
+            }
         };
         self.machine.handle_loaded(self.now, load, loaded);
     }
@@ -100,21 +102,21 @@ impl Bench {
 }
 
 /// Fails the head until it is parked.
-fn park_first(bench: &mut Bench, stored: &mut Stored) {
+pub(super) fn park_first(bench: &mut Bench, stored: &mut Stored) -> Box<Unit> {
     bench.feed(0, Some("k"), "0");
     for _ in 0..20 {
         bench.run(failed(FailureKind::Transient));
         let unit = bench.store(stored);
         if !stored.events.is_empty() {
             assert_eq!(fates(&unit), [(record(0), Fate::Parked)]);
-            return;
+            return unit;
         }
         bench.now = bench.machine.poll_timeout().expect("a retry waits");
     }
     panic!("it is never parked");
 }
 
-fn kill_first(on_dead: OnDead) -> (Bench, Stored, Hash128) {
+pub(super) fn kill_first(on_dead: OnDead) -> (Bench, Stored, Hash128) {
     let mut bench = Bench::new(Config {
         on_dead,
         ..config()
@@ -194,6 +196,29 @@ fn when_the_head_succeeds_the_rest_follow_at_once_in_order() {
     assert_eq!(stored.head, None);
     bench.feed(3, Some("k"), "3");
     assert_eq!(bench.attempt().id.item, record(3));
+}
+
+#[test]
+fn aged_followers_get_one_attempt_each_after_their_head_has_died() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    park_first(&mut bench, &mut stored);
+    bench.feed(1, Some("k"), "1");
+    bench.feed(2, Some("k"), "2");
+    bench.store(&mut stored);
+    bench.pass(Duration::from_secs(25 * 3_600));
+    let mut attempts = Vec::new();
+    for number in 0..3 {
+        bench.answer_load(&stored);
+        let attempt = bench.attempt();
+        attempts.push((attempt.origin.offset, attempt.number));
+        bench.outcome(attempt.id, failed(FailureKind::Transient));
+        let unit = bench.store(&mut stored);
+        assert_eq!(fates(&unit), [(ItemId::Parked(number), Fate::Dead)]);
+    }
+    let head = attempts.remove(0);
+    assert!(head.1 > 1, "{head:?}");
+    assert_eq!(attempts, [(1, 1), (2, 1)]);
+    assert!(stored.events.is_empty());
 }
 
 #[test]

@@ -282,3 +282,110 @@ fn crashes_before_and_after_an_event_was_parked_add_up() {
     let unit = bench.unit();
     assert_eq!(fates(&unit), [(ItemId::Parked(0), Fate::Dead)]);
 }
+
+/// Two partitions of one host after an unclean end, each with two suspects and its first lease.
+fn two_partitions(alone: Option<ItemId>) -> [Bench; 2] {
+    let config = config();
+    [alone, None].map(|alone| {
+        let mut bench = Bench::restored(config.clone(), unclean(alone, 0));
+        for (offset, key) in [(0, "k"), (1, "l")] {
+            bench.feed(offset, Some(key), key);
+        }
+        assert_eq!(mark(&mut bench).alone, None, "first the lease");
+        bench
+    })
+}
+
+#[test]
+fn one_suspect_of_a_host_is_marked_at_a_time_whatever_partition_it_is_of() {
+    let [mut a, mut b] = two_partitions(None);
+    assert_eq!(mark(&mut a).alone, Some(record(0)));
+    let first = a.attempt().id;
+    assert!(b.poll().is_none(), "another one runs alone");
+    a.outcome(first, done("1"));
+    assert!(b.poll().is_none(), "its mark stands");
+    let unit = a.unit();
+    assert_eq!(unit.alone, Some(record(1)), "the next one of the partition");
+    a.committed(&unit);
+    let second = a.attempt().id;
+    a.outcome(second, done("1"));
+    let unit = a.unit();
+    assert_eq!(unit.alone, None);
+    assert!(b.poll().is_none(), "the mark stands until this commits");
+    a.committed(&unit);
+    assert!(a.poll().is_none());
+    assert_eq!(mark(&mut b).alone, Some(record(0)));
+}
+
+#[test]
+fn beside_a_suspect_of_another_partition_other_events_run() {
+    let [mut a, mut b] = two_partitions(None);
+    mark(&mut a);
+    a.attempt();
+    let mut clean = Bench::new(Config {
+        solitude: Arc::clone(&b.machine.config.solitude),
+        ..config()
+    });
+    clean.feed(0, Some("k"), "k");
+    assert_eq!(clean.attempt().id.item, record(0));
+    assert!(b.poll().is_none());
+}
+
+#[test]
+fn a_suspect_that_was_found_marked_before_runs_while_nothing_else_runs_on_the_host() {
+    let [mut a, _] = two_partitions(Some(record(0)));
+    let mut clean = Bench::new(Config {
+        solitude: Arc::clone(&a.machine.config.solitude),
+        ..config()
+    });
+    clean.feed(0, Some("k"), "k");
+    clean.feed(1, Some("l"), "l");
+    let beside = clean.attempt().id;
+    assert!(a.poll().is_none(), "no mark while another attempt runs");
+    assert!(clean.poll().is_none(), "and none starts meanwhile");
+    clean.outcome(beside, done("1"));
+    assert_eq!(mark(&mut a).alone, Some(record(0)));
+    let suspect = a.attempt().id;
+    a.outcome(suspect, done("1"));
+    let unit = a.unit();
+    assert_eq!(unit.alone, None, "silence is for one");
+    let waiting = clean.unit();
+    clean.committed(&waiting);
+    assert!(clean.poll().is_none(), "its mark stands");
+    a.committed(&unit);
+    assert_eq!(mark(&mut a).alone, Some(record(1)));
+    assert_eq!(clean.attempt().id.item, record(1));
+}
+
+#[test]
+fn the_leave_to_run_alone_ends_with_the_partition() {
+    let [mut a, mut b] = two_partitions(None);
+    mark(&mut a);
+    a.attempt();
+    assert!(b.poll().is_none());
+    a.machine.handle_revoke();
+    a.machine.abandon_running(a.now, &mut a.gate);
+    assert!(b.poll().is_none(), "its mark stands");
+    let last = a.unit();
+    assert_eq!((last.alone, last.lease.len()), (None, 0));
+    a.committed(&last);
+    assert!(a.poll().is_none());
+    assert!(a.machine.is_drained());
+    assert_eq!(mark(&mut b).alone, Some(record(0)));
+
+    let [mut a, mut b] = two_partitions(None);
+    mark(&mut a);
+    a.attempt();
+    drop(a);
+    assert_eq!(mark(&mut b).alone, Some(record(0)));
+}
+
+#[test]
+fn a_suspect_whose_gate_is_shut_keeps_nobody_from_running_alone() {
+    let [mut a, mut b] = two_partitions(None);
+    a.gate.pause(true);
+    assert!(a.poll().is_none());
+    assert_eq!(mark(&mut b).alone, Some(record(0)));
+    a.gate.pause(false);
+    assert!(a.poll().is_none());
+}

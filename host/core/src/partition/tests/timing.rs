@@ -35,7 +35,7 @@ fn changes(unit: &Unit) -> Vec<&TimerChange> {
 }
 
 /// Sets a timer a minute ahead by an event of `k`.
-fn with_timer() -> (Bench, Timer) {
+pub(super) fn with_timer() -> (Bench, Timer) {
     let mut bench = bench();
     bench.feed(0, Some("k"), "0");
     bench.run(sets("expire", Duration::from_secs(60)));
@@ -46,7 +46,21 @@ fn with_timer() -> (Bench, Timer) {
 }
 
 impl Bench {
-    fn answer_timer(&mut self, timer: Option<&Timer>) {
+    /// Answers this read, lets all that follow fail, and gives what comes then.
+    fn read(&mut self, wanted: &Load, mut answer: Loaded) -> Option<Action> {
+        let mut load = self.load();
+        assert_eq!(load, *wanted);
+        loop {
+            self.machine.handle_loaded(self.now, load, answer);
+            load = match self.poll() {
+                Some(Action::Load(load)) => load,
+                other => return other,
+            };
+            answer = Loaded::Unavailable;
+        }
+    }
+
+    pub(super) fn answer_timer(&mut self, timer: Option<&Timer>) {
         let load = self.load();
         assert!(matches!(load, Load::Timer(..)), "{load:?}");
         let loaded = timer.cloned().map(|timer| {
@@ -176,56 +190,93 @@ fn timers_come_back_after_a_restart() {
     assert_eq!(bench.attempt().id.item, ItemId::Timer(timer.id));
 }
 
-#[test]
-fn attempts_of_a_timer_that_was_cancelled_while_it_was_not_in_memory_are_forgotten() {
-    let (_, timer) = with_timer();
-    let key = TimerKey {
+fn name(name: &str) -> TimerKey {
+    TimerKey {
         sequence: SequenceKey::Keyed {
             tenant: DEFAULT_TENANT.into(),
             key: "k".into(),
         },
-        slot: TimerSlot::Named("expire".into()),
-    };
-    let page = |more| TimerPage {
-        timers: vec![(key.clone(), timer.due, timer.id)],
-        more,
-    };
-    let gone = OpenAttempts {
-        item: ItemId::Timer(Hash128([9; 16])),
+        slot: TimerSlot::Named(name.into()),
+    }
+}
+
+fn tried(id: Hash128) -> OpenAttempts {
+    OpenAttempts {
+        item: ItemId::Timer(id),
         attempts: Attempts {
             counted: 1,
             ..Attempts::default()
         },
+    }
+}
+
+#[test]
+fn attempts_of_a_timer_that_was_cancelled_while_it_was_not_in_memory_are_forgotten() {
+    let gone = tried(Hash128([9; 16]));
+    let restored = |timers: &[(TimerKey, Millis, Hash128)], more| {
+        let mut bench = Bench::restored(
+            config(),
+            Restore {
+                timers: TimerPage {
+                    timers: timers.to_vec(),
+                    more,
+                },
+                open: vec![gone],
+                ..Restore::default()
+            },
+        );
+        bench.feed(0, Some("other"), "0");
+        bench
     };
-    let restore = |more| Restore {
-        timers: page(more),
-        open: vec![gone],
+    let later = (name("b"), NOW + Duration::from_secs(60), Hash128([2; 16]));
+    let mut all = restored(&[], false);
+    assert_eq!(all.unit().open, [], "nobody could know it");
+    let mut first = restored(std::slice::from_ref(&later), true);
+    assert_eq!(first.unit().open, [], "what was tried was due by now");
+
+    let (due, id) = (NOW - Duration::from_secs(60), Hash128([1; 16]));
+    let mut bench = restored(&[(name("a"), due, id)], true);
+    let next = Load::Timers((due, id), 10_000);
+    let Some(Action::Commit(unit)) = bench.read(&next, Loaded::Unavailable) else {
+        panic!("the lease is asked for");
+    };
+    assert_eq!(unit.open, [gone], "it may be one that was not read");
+    bench.committed(&unit);
+    bench.pass(Duration::from_secs(1));
+    let page = TimerPage {
+        timers: vec![later],
+        more: true,
+    };
+    let Some(Action::Attempt(attempt)) = bench.read(&next, Loaded::Timers(page)) else {
+        panic!("the event is attempted");
+    };
+    bench.outcome(attempt.id, done("1"));
+    bench.pass(Duration::from_secs(1));
+    bench.answer_timer(None);
+    assert_eq!(bench.unit().open, []);
+}
+
+#[test]
+fn attempts_of_a_timer_end_with_its_setting_however_many_timers_there_are() {
+    let mut config = config();
+    config.limits.timers_resident_max = 2;
+    let (id, later) = (Hash128([1; 16]), NOW + Duration::from_secs(3_600));
+    let restore = Restore {
+        timers: TimerPage {
+            timers: vec![(name("a"), later, id), (name("b"), later, Hash128([2; 16]))],
+            more: true,
+        },
+        open: vec![tried(id)],
         ..Restore::default()
     };
-    let mut all = Bench::restored(config(), restore(false));
-    all.feed(0, Some("k"), "0");
-    assert_eq!(all.unit().open, [], "nobody could know it");
-
-    let mut bench = Bench::restored(config(), restore(true));
+    let mut bench = Bench::restored(config, restore);
     bench.feed(0, Some("k"), "0");
+    bench.run(cancels("a"));
     let unit = bench.unit();
-    assert_eq!(
-        unit.open,
-        [gone],
-        "it may be among those that were not read"
-    );
+    assert_eq!(unit.open, [tried(id)], "it is still set");
     bench.committed(&unit);
+    bench.feed(1, Some("k"), "1");
     bench.run(done("1"));
-    let unit = bench.unit();
-    bench.committed(&unit);
-    bench.now = timer.due;
-    bench.answer_timer(Some(&timer));
-    let load = bench.load();
-    assert!(matches!(load, Load::Timers(_)), "{load:?}");
-    bench
-        .machine
-        .handle_loaded(bench.now, load, Loaded::Timers(page(false)));
-    bench.run(done("2"));
     assert_eq!(bench.unit().open, []);
 }
 
@@ -307,44 +358,121 @@ fn more_timers_at_one_instant_than_fit_in_memory_are_all_read() {
     let mut config = config();
     config.limits.timers_resident_max = 2;
     let due = NOW + Duration::from_secs(60);
-    let timer = |name: &str, id: u8| {
-        let key = TimerKey {
-            sequence: SequenceKey::Keyed {
-                tenant: DEFAULT_TENANT.into(),
-                key: "k".into(),
-            },
-            slot: TimerSlot::Named(name.into()),
-        };
-        (key, due, Hash128([id; 16]))
+    let timer = |text: &str, id: u8| (name(text), due, Hash128([id; 16]));
+    let page = |timers: &[_], more| TimerPage {
+        timers: timers.to_vec(),
+        more,
     };
     let restore = Restore {
-        timers: crate::unit::TimerPage {
-            timers: vec![timer("a", 1), timer("b", 2)],
+        timers: page(&[timer("a", 1), timer("b", 2)], true),
+        ..Restore::default()
+    };
+    let mut bench = Bench::restored(config, restore);
+    bench.now = due;
+    let answer = Loaded::Timers(page(&[timer("c", 3)], false));
+    let next = Load::Timers((due, Hash128([2; 16])), 2);
+    assert!(bench.read(&next, answer).is_none());
+    assert_eq!(bench.machine.gauges(bench.now).open, 3);
+}
+
+/// A machine whose sequence "k" is parked for a minute.
+fn parked() -> (Bench, crate::unit::ParkedSequence) {
+    let event = ParkedEvent {
+        number: 0,
+        record: Record::default(),
+        origin: Origin {
+            topic: "in".into(),
+            partition: 0,
+            offset: 0,
+        },
+        parked_at: NOW,
+        parked_active: Active(0),
+        letter: None,
+        replays: 0,
+    };
+    let sequence = crate::unit::ParkedSequence {
+        count: 1,
+        bytes: event.bytes(),
+        head: crate::unit::Head {
+            due: NOW + Duration::from_secs(60),
+            attempts: Attempts::NONE,
+            letter: None,
+            held: false,
+        },
+    };
+    let timers = (0..4).map(|n: u8| (name(&n.to_string()), NOW, Hash128([n; 16])));
+    let mut config = config();
+    config.limits.timers_resident_max = 4;
+    let restore = Restore {
+        parked: vec![(name("").sequence, sequence)],
+        next_parked: 1,
+        timers: TimerPage {
+            timers: timers.collect(),
             more: true,
         },
         ..Restore::default()
     };
     let mut bench = Bench::restored(config, restore);
-    bench.now = due;
+    bench.ends = vec![1, 0];
+    (bench, sequence)
+}
+
+#[test]
+fn timers_of_a_parked_sequence_take_no_memory_and_hide_no_other_timer() {
+    let (mut bench, _) = parked();
     let load = bench.load();
-    assert!(matches!(load, Load::Timer(..)), "{load:?}");
-    bench
-        .machine
-        .handle_loaded(bench.now, load, Loaded::Unavailable);
-    let Load::Timers(count) = bench.load() else {
-        panic!("the others are read");
+    assert_eq!(load, Load::Timers((NOW, Hash128([3; 16])), 4));
+    assert_eq!(bench.machine.gauges(bench.now).timers, 0);
+    let other = TimerKey {
+        sequence: SequenceKey::Keyed {
+            tenant: DEFAULT_TENANT.into(),
+            key: "other".into(),
+        },
+        slot: TimerSlot::Named("t".into()),
     };
-    assert!(count >= 4, "two that fire and two more");
-    let page = crate::unit::TimerPage {
-        timers: vec![timer("a", 1), timer("b", 2), timer("c", 3)],
+    let page = TimerPage {
+        timers: vec![(other.clone(), NOW, Hash128([7; 16]))],
         more: false,
     };
-    let load = Load::Timers(count);
     bench
         .machine
         .handle_loaded(bench.now, load, Loaded::Timers(page));
-    assert!(bench.poll().is_none());
-    assert_eq!(bench.machine.gauges(bench.now).open, 3);
+    let fires = Load::Timer(ItemId::Timer(Hash128([7; 16])), other);
+    assert_eq!(bench.load(), fires);
+}
+
+#[test]
+fn timers_of_a_parked_sequence_are_read_when_it_is_parked_no_longer() {
+    let (mut bench, _) = parked();
+    let load = bench.load();
+    let none = TimerPage::default();
+    bench
+        .machine
+        .handle_loaded(bench.now, load, Loaded::Timers(none));
+    bench.pass(Duration::from_secs(60));
+    let load = bench.load();
+    assert!(matches!(load, Load::Parked(_)), "{load:?}");
+    bench
+        .machine
+        .handle_loaded(bench.now, load, Loaded::Parked(None));
+    let unit = bench.unit();
+    bench.committed(&unit);
+    let load = bench.load();
+    assert_eq!(load, Load::TimersOf(name("").sequence));
+    bench
+        .machine
+        .handle_loaded(bench.now, load, Loaded::Unavailable);
+    bench.pass(Duration::from_secs(1));
+    let load = bench.load();
+    let page = TimerPage {
+        timers: vec![(name("2"), NOW, Hash128([2; 16]))],
+        more: false,
+    };
+    bench
+        .machine
+        .handle_loaded(bench.now, load, Loaded::Timers(page));
+    let fires = Load::Timer(ItemId::Timer(Hash128([2; 16])), name("2"));
+    assert_eq!(bench.load(), fires);
 }
 
 #[test]

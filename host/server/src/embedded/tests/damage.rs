@@ -83,7 +83,7 @@ async fn content(path: &Path) -> Result<String, String> {
     );
     text += &format!(
         "{:?}\n",
-        bus.timers(&scope, 0, 1000).map_err(ledger)?.timers
+        bus.timers(&scope, 0, None, 1000).map_err(ledger)?.timers
     );
     bus.close();
     Ok(text)

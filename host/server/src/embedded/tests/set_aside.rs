@@ -168,7 +168,7 @@ impl Fixture {
 
     /// Names and instants of the timers in the order in which they fire.
     fn due(&self) -> Vec<(String, u64)> {
-        let page = self.bus.timers(&self.scope, 0, usize::MAX).unwrap();
+        let page = self.bus.timers(&self.scope, 0, None, usize::MAX).unwrap();
         let name = |key: TimerKey| match key.slot {
             TimerSlot::Named(name) => name.to_string(),
             TimerSlot::Emission(id) => format!("emission {id}"),
@@ -390,7 +390,7 @@ async fn a_value_that_cannot_be_read_is_an_error_that_names_it() {
     let messages = [
         text(bus.parked_head(scope, 0, &keyed("k")).unwrap_err()),
         text(bus.timer(scope, 0, &timer_key("t")).unwrap_err()),
-        text(bus.timers(scope, 0, 9).unwrap_err()),
+        text(bus.timers(scope, 0, None, 9).unwrap_err()),
         text(bus.letter(scope, 0, hash(1)).unwrap_err()),
     ];
     let named = [

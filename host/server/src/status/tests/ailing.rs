@@ -10,7 +10,7 @@ use weir_core::identity::Hash128;
 use weir_core::inbox;
 use weir_core::unit::{
     CommitResult, LetterStatus, Marked, ParkedEvent, ParkedSequence, Position, Restore,
-    SequenceKey, Timer, TimerKey, TimerPage, Unit,
+    SequenceKey, Timer, TimerKey, TimerPage, TimerPlace, Unit,
 };
 
 use super::{Arc, Embedded, PARTITION, TOPIC};
@@ -145,8 +145,23 @@ impl Ledger for Ailing {
         self.store.timer(scope, partition, key)
     }
 
-    fn timers(&self, scope: &Scope, partition: u32, max: usize) -> Result<TimerPage, LedgerError> {
-        self.store.timers(scope, partition, max)
+    fn timers(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        after: Option<TimerPlace>,
+        max: usize,
+    ) -> Result<TimerPage, LedgerError> {
+        self.store.timers(scope, partition, after, max)
+    }
+
+    fn timers_of(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        sequence: &SequenceKey,
+    ) -> Result<TimerPage, LedgerError> {
+        self.store.timers_of(scope, partition, sequence)
     }
 
     fn timer_names(

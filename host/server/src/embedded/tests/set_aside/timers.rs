@@ -70,19 +70,24 @@ async fn timers_come_by_instant_and_a_page_says_that_there_are_more() {
     let names: Vec<_> = fixture.due().into_iter().map(|(name, _)| name).collect();
     assert_eq!(
         names,
-        ["soon", "a", "z", "late"],
-        "those of one instant by key"
+        ["soon", "z", "a", "late"],
+        "those of one instant by identity"
     );
-    let page = |max| {
-        let page = fixture.bus.timers(&fixture.scope, 0, max).unwrap();
+    let (bus, scope) = (&fixture.bus, &fixture.scope);
+    let page = |after, max| {
+        let page = bus.timers(scope, 0, after, max).unwrap();
         (page.timers.len(), page.more)
     };
     assert_eq!(
-        [page(0), page(3), page(4)],
+        [page(None, 0), page(None, 3), page(None, 4)],
         [(0, true), (3, true), (4, false)]
     );
+    let place = |due, id| Some((Millis(due), hash(id)));
+    assert_eq!(page(place(256, 2), 1), (1, true), "a");
+    assert_eq!(page(place(256, 2), 2), (2, false), "a and late");
+    assert_eq!(page(place(1 << 40, 1), 9), (0, false));
     assert_eq!(
-        fixture.bus.timers(&fixture.scope, 1, 9).unwrap(),
+        fixture.bus.timers(&fixture.scope, 1, None, 9).unwrap(),
         TimerPage::default()
     );
 }
@@ -106,8 +111,14 @@ async fn names_of_timers_are_those_that_the_handler_set() {
         .timer_names(&fixture.scope, 0, &keyed("k"))
         .unwrap();
     assert_eq!(names, ["a", "b"]);
-    let page = fixture.bus.timers(&fixture.scope, 0, 9).unwrap();
+    let page = fixture.bus.timers(&fixture.scope, 0, None, 9).unwrap();
     assert_eq!(page.timers.len(), 4);
+    let own = fixture
+        .bus
+        .timers_of(&fixture.scope, 0, &keyed("k"))
+        .unwrap();
+    let own: Vec<_> = own.timers.into_iter().map(|(_, due, _)| due.0).collect();
+    assert_eq!(own, [20, 10], "by their names");
 }
 
 #[tokio::test]

@@ -1,0 +1,118 @@
+//! Which fates leave a mark in the inbox, and who is not asked for one.
+
+use super::parking::Stored;
+use super::*;
+use crate::command::Kind;
+use crate::unit::InboxBlock;
+
+/// The mark of the event with this id that [`Bench::feed`] makes.
+fn mark_of(id: &str) -> Hash128 {
+    crate::identity::inbox_mark(&config().source.group, DEFAULT_TENANT, "/till", id)
+}
+
+#[test]
+fn what_is_filtered_or_skipped_leaves_no_mark_and_every_other_first_fate_does() {
+    let mut bench = bench();
+    for (offset, decoded) in [(0, Decoded::Filtered), (1, Decoded::Skipped)] {
+        let record = Arc::new(Record::default());
+        bench
+            .machine
+            .handle_record(bench.now, at(offset), record, decoded);
+    }
+    let unit = bench.unit();
+    assert_eq!(
+        fates(&unit),
+        [(record(0), Fate::Filtered), (record(1), Fate::Skipped)]
+    );
+    assert!(unit.completions.iter().all(|one| one.mark.is_none()));
+    bench.committed(&unit);
+    bench.feed(2, Some("k"), "dies");
+    bench.run(failed(FailureKind::Permanent));
+    bench.feed(3, Some("l"), "handled");
+    bench.run(done("1"));
+    let unit = bench.unit();
+    let marks: Vec<_> = unit.completions.iter().map(|one| one.mark).collect();
+    assert_eq!(marks, [Some(mark_of("dies")), Some(mark_of("handled"))]);
+    bench.committed(&unit);
+    let ids = bench.machine.gauges(bench.now).inbox_ids;
+    assert_eq!(ids, 2, "a filter that refuses most takes no room");
+}
+
+#[test]
+fn timers_bypass_both_layers_of_the_inbox() {
+    let (mut bench, timer) = timing::with_timer();
+    let firing = crate::binding::from_record(&timer.out.record).expect("an event");
+    // Somebody has published an event of the same identity, and it has its fate.
+    let (position, event) = (at(1), Decoded::Event(Arc::new(firing)));
+    let record = Arc::new(Record::default());
+    bench
+        .machine
+        .handle_record(bench.now, position, record, event);
+    bench.run(done("1"));
+    let unit = bench.unit();
+    assert!(unit.completions[0].mark.is_some());
+    bench.committed(&unit);
+    bench.now = timer.due;
+    bench.answer_timer(Some(&timer));
+    bench.run(done("2"));
+    let unit = bench.unit();
+    assert_eq!(
+        fates(&unit),
+        [(ItemId::Timer(timer.id), Fate::Handled)],
+        "no duplicate"
+    );
+    assert_eq!(unit.completions[0].mark, None);
+}
+
+#[test]
+fn parked_retries_bypass_both_layers_of_the_inbox() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    let parking = parking::park_first(&mut bench, &mut stored);
+    assert_eq!(parking.completions[0].mark, Some(mark_of("0")));
+    assert_eq!(parking.cursors[0].frontier, 1, "its position is complete");
+    let mut inbox = inbox::Inbox::default();
+    inbox.insert(InboxBlock {
+        unit: parking.number,
+        stream_time: parking.stream_time,
+        staged_at: parking.staged_at,
+        ids: vec![mark_of("0")],
+    });
+    let mut bench = Bench::restored(
+        config(),
+        Restore {
+            unit: parking.number,
+            cursors: parking.cursors.clone(),
+            parked: parking
+                .heads
+                .iter()
+                .filter_map(|(key, head)| Some((key.clone(), (*head)?)))
+                .collect(),
+            next_parked: parking.next_parked,
+            inbox,
+            ..Restore::default()
+        },
+    );
+    bench.now = NOW + Duration::from_secs(3_600);
+    bench.answer_load(&stored);
+    bench.run(done("1"));
+    let unit = bench.store(&mut stored);
+    assert_eq!(fates(&unit), [(ItemId::Parked(0), Fate::Handled)]);
+    bench.feed(1, Some("k"), "0");
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(1), Fate::Duplicate)], "but a repeat");
+}
+
+#[test]
+fn replays_bypass_both_layers_of_the_inbox() {
+    let (mut bench, mut stored, letter) = parking::kill_first(OnDead::Release);
+    bench.command(0, Kind::Replay, letter);
+    bench.answer_load(&stored);
+    bench.store(&mut stored);
+    bench.answer_load(&stored);
+    bench.run(done("1"));
+    let unit = bench.store(&mut stored);
+    assert_eq!(fates(&unit), [(ItemId::Parked(0), Fate::Handled)]);
+    bench.feed(1, Some("k"), "0");
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(1), Fate::Duplicate)], "but a repeat");
+}
