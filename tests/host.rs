@@ -166,7 +166,15 @@ impl Place {
         self.try_start(command)
     }
 
-    fn try_start(&self, mut command: Command) -> anyhow::Result<Start> {
+    /// Starts a host and does not wait: it may have a reason not to be ready.
+    ///
+    /// # Errors
+    /// The process could not be started.
+    pub fn spawn(&self) -> anyhow::Result<Host> {
+        self.spawn_by(self.run_command())
+    }
+
+    fn spawn_by(&self, mut command: Command) -> anyhow::Result<Host> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -177,10 +185,14 @@ impl Place {
             .stderr(log)
             .spawn()
             .with_context(|| format!("start {}", self.binary.display()))?;
-        let mut host = Host {
+        Ok(Host {
             child,
             client: self.client(),
-        };
+        })
+    }
+
+    fn try_start(&self, command: Command) -> anyhow::Result<Start> {
+        let mut host = self.spawn_by(command)?;
         let ready = wait::until("the host to be ready", START, || {
             if let Some(status) = host.child.try_wait()? {
                 return Ok(Some(Err(status)));

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 
 use crate::wait;
 
+pub mod chaos;
 pub mod proxy;
 
 /// The current release whose server is published.

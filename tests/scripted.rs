@@ -44,8 +44,16 @@ pub struct Deed {
 /// # Errors
 /// The host did not answer.
 pub fn deeds(client: &Client) -> anyhow::Result<BTreeMap<String, Vec<Deed>>> {
+    deeds_in(client, DEEDS)
+}
+
+/// The same of what it told to a topic of another environment.
+///
+/// # Errors
+/// The host did not answer.
+pub fn deeds_in(client: &Client, topic: &str) -> anyhow::Result<BTreeMap<String, Vec<Deed>>> {
     let mut all: BTreeMap<String, Vec<Deed>> = BTreeMap::new();
-    client.each_event(DEEDS, |record| {
+    client.each_event(topic, |record| {
         let (event, data) = (&record["event"], &record["event"]["data"]);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let deed = Deed {

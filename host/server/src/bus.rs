@@ -7,7 +7,9 @@
 //! | [`Bus::publish`] | one atomic batch, one sync | idempotent, `acks=all`, answered when all are acknowledged |
 //! | [`Bus::subscribe`] | every partition at once, epoch 1 | joins the consumer group; each assignment has an epoch of its own |
 //! | [`Bus::reader`] | reads the log | assigns the partition to a consumer outside of any group, `read_committed` |
-//! | [`Bus::bounds`] | the extent in memory | log start and last stable offset, by `ListOffsets` |
+//! | [`Bus::bounds`] | the extent in memory | log start and high watermark, by `ListOffsets` |
+//! | [`Bus::extent`] | the extent in memory | what a thread asks for every second |
+//! | [`Bus::renew`] | nothing | leaves with the consumer and joins with another |
 //! | [`Membership::next`] | never revokes | rebalance callbacks, answered within the drain deadline |
 //! | [`Reader::seek`] | moves the cursor | assigns the partition from there with the first fetch, once the restore is done |
 //! | [`Reader::only`] | leaves the others unread | the same: their queues fill up and are no longer fetched |
@@ -89,6 +91,14 @@ pub trait Bus: Send + Sync + 'static {
 
     /// The first kept offset and the one after the last, of one partition.
     fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)>;
+
+    /// The same as it was a moment ago, for those who ask all the time; does not wait.
+    fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
+        self.bounds(topic, partition)
+    }
+
+    /// Records wait for this subscription and none comes: makes its membership anew.
+    fn renew(&self, _group: &str) {}
 }
 
 /// Why a topic could not be made.
@@ -191,8 +201,8 @@ pub enum Assignment {
     },
     /// All that this member has at present was told; others have the rest. Never told by a bus that has one member.
     Settled,
-    /// The membership is over, and with it all that was assigned: for people to mend.
-    Refused(SubscribeError),
+    /// The membership is over, and with it all that was assigned: to be made anew, or with an error for people to mend.
+    Ended(Option<SubscribeError>),
 }
 
 /// Membership in a subscription.

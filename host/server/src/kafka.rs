@@ -9,12 +9,15 @@
 
 mod clients;
 mod cluster;
+mod extents;
 mod ledger;
 mod membership;
+mod origin;
 mod publisher;
 mod reader;
 mod records;
 mod restore;
+mod topic_ids;
 mod transaction;
 
 use std::collections::HashMap;
@@ -26,7 +29,8 @@ use tokio::sync::Semaphore;
 use self::clients::Clients;
 use self::cluster::Cluster;
 pub use self::cluster::ConnectError;
-use self::membership::{GroupMembership, Share};
+use self::membership::{GroupMembership, Leave, Share};
+use self::origin::Origin;
 use self::publisher::Publisher;
 use self::reader::TopicReader;
 use self::transaction::Committers;
@@ -35,7 +39,7 @@ use crate::bus::{
 };
 use crate::config;
 use crate::embedded::Embedded;
-use crate::ledger::Scope;
+use crate::ledger::{Fixed, Scope};
 use crate::names;
 
 /// Partitions that are loaded at a time, of all subscriptions.
@@ -55,6 +59,8 @@ struct Inner {
     copy: Embedded,
     /// Partitions that are loaded at a time: each waits on a thread, and others need threads too.
     loads: Semaphore,
+    /// What is fixed for each group, by the manifests.
+    fixed: Mutex<HashMap<Arc<str>, Fixed>>,
     /// What this host has of each group.
     groups: Mutex<HashMap<Arc<str>, Group>>,
 }
@@ -78,6 +84,7 @@ impl Kafka {
     ) -> Result<Self, ConnectError> {
         let clients = Arc::new(Clients::new(config, host_id));
         let cluster = Arc::new(Cluster::connect(&clients, config)?);
+        extents::spawn(&cluster).map_err(ConnectError::Thread)?;
         let publisher = Publisher::new(&clients)?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -86,6 +93,7 @@ impl Kafka {
                 publisher,
                 copy,
                 loads: Semaphore::new(LOADS),
+                fixed: Mutex::default(),
                 groups: Mutex::default(),
             }),
         })
@@ -107,28 +115,37 @@ impl Inner {
             .ok_or_else(|| SubscribeError::UnknownTopic(topic.to_owned()))
     }
 
-    /// The partitions of the subscription's topics, each no more than the ledger has: it was made for as many as there
-    /// were.
-    fn check_partitions(&self, scope: &Scope) -> Result<Vec<u32>, SubscribeError> {
-        let topics = scope.topics.iter();
-        let counts: Vec<u32> = topics
-            .map(|topic| self.count(topic))
-            .collect::<Result<_, _>>()?;
+    /// The subscription's topics as they are. Its ledger has a partition for each of the largest topic's.
+    fn origin(&self, scope: &Scope) -> Result<Origin, SubscribeError> {
+        let refused = |message: String| SubscribeError::Refused {
+            group: scope.group.to_string(),
+            message,
+        };
+        let topics = self.cluster.describe(&scope.topics);
+        let topics = topics.map_err(|error| refused(format!("look at its topics: {error}")))?;
         let stored = self.count(&names::ledger_topic(&scope.group))?;
-        let largest = scope
-            .topics
-            .iter()
-            .zip(&counts)
-            .max_by_key(|(_, count)| **count);
-        match largest {
-            Some((topic, &found)) if found != stored => Err(SubscribeError::PartitionCount {
-                group: scope.group.as_ref().to_owned(),
-                topic: topic.as_ref().to_owned(),
-                stored,
-                found,
+        let sizes = scope.topics.iter().zip(&topics);
+        match sizes.max_by_key(|(_, topic)| topic.partitions) {
+            Some((topic, largest)) if largest.partitions != stored => {
+                Err(SubscribeError::PartitionCount {
+                    group: scope.group.to_string(),
+                    topic: topic.to_string(),
+                    stored,
+                    found: largest.partitions,
+                })
+            }
+            Some(_) | None => Ok(Origin {
+                fixed: self.fixed(&scope.group),
+                topics,
             }),
-            Some(_) | None => Ok(counts),
         }
+    }
+
+    /// What the handler's manifest says of what is fixed.
+    fn fixed(&self, group: &str) -> Fixed {
+        let fixed = self.fixed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = fixed.get(group).copied();
+        known.expect("a subscription is fixed before it is joined")
     }
 }
 
@@ -174,23 +191,13 @@ impl Bus for Kafka {
             topics: topics.into(),
         };
         inner.cluster.ensure_ledger(&scope)?;
-        let counts = inner.check_partitions(&scope)?;
-        let check = {
-            let (inner, scope) = (Arc::downgrade(inner), scope.clone());
-            move || match inner.upgrade() {
-                Some(inner) => {
-                    inner.cluster.look();
-                    inner.check_partitions(&scope).map(drop)
-                }
-                None => Ok(()),
-            }
-        };
+        let origin = inner.origin(&scope)?;
         let refused = |message: String| SubscribeError::Refused {
             group: group.to_owned(),
             message,
         };
         let membership =
-            GroupMembership::join(&inner.clients, &inner.cluster, scope.clone(), counts, check)
+            GroupMembership::join(&inner.clients, &inner.cluster, scope.clone(), origin)
                 .map_err(|error| refused(error.to_string()))?;
         let share = membership.share();
         let committers = Committers::spawn(&inner.clients, &inner.cluster, &inner.copy, &share)
@@ -235,5 +242,16 @@ impl Bus for Kafka {
 
     fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
         self.inner.cluster.bounds(topic, partition)
+    }
+
+    fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
+        self.inner.cluster.extent(topic, partition)
+    }
+
+    fn renew(&self, group: &str) {
+        if let Some(group) = self.inner.group(group) {
+            let why = "records wait, and none comes";
+            group.share.leave(Leave::Renew(why.to_owned()));
+        }
     }
 }

@@ -47,6 +47,22 @@ pub struct Fixed {
     pub inbox: bool,
 }
 
+impl Fixed {
+    /// What would change with these in its place, in the manifest's words.
+    #[must_use]
+    pub fn change_to(self, wanted: Self) -> Option<String> {
+        let names = [wanted, self].map(|one| one.ordering.name());
+        if self.ordering != wanted.ordering {
+            Some(format!("ordering ({}, and was {})", names[0], names[1]))
+        } else if self.inbox != wanted.inbox {
+            let (wanted, kept) = (wanted.inbox, self.inbox);
+            Some(format!("[inbox] enabled ({wanted}, and was {kept})"))
+        } else {
+            None
+        }
+    }
+}
+
 /// A committed position from which nobody can go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostPosition {

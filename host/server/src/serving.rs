@@ -5,6 +5,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
@@ -29,32 +30,50 @@ pub(crate) struct Serving {
     pub(crate) workers: Handle,
 }
 
-/// Joins the subscription and serves the partitions it is given; where the bus ends the membership, again when an
-/// operator says so.
+/// After a membership that was made anew.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a membership is over.
+enum Left {
+    /// The host stops.
+    Stopped,
+    /// It is to be made anew.
+    Again,
+    /// The bus refuses it.
+    Refused(SubscribeError),
+}
+
+/// Joins the subscription and serves the partitions it is given; where the bus refuses it, again when an operator says
+/// so.
 pub(crate) async fn serve(subscription: Arc<Subscription>, serving: Serving) {
     let mut resumed = subscription.resumed.subscribe();
-    loop {
-        let Some(membership) = join(&subscription, &serving.stop, &mut resumed).await else {
-            return;
-        };
-        let Some(error) = serve_membership(&subscription, &serving, membership).await else {
-            return;
-        };
-        resumed.mark_unchanged();
-        subscription.status.refuse(&error);
-        if wait(&serving.stop, &mut resumed).await.is_none() {
-            return;
+    while let Some(membership) = join(&subscription, &serving.stop, &mut resumed).await {
+        match serve_membership(&subscription, &serving, membership).await {
+            Left::Stopped => return,
+            Left::Again => {
+                let stopped = serving.stop.cancelled();
+                if tokio::time::timeout(AGAIN, stopped).await.is_ok() {
+                    return;
+                }
+            }
+            Left::Refused(error) => {
+                resumed.mark_unchanged();
+                subscription.status.refuse(&error);
+                if wait(&serving.stop, &mut resumed).await.is_none() {
+                    return;
+                }
+                subscription.status.restart(None);
+            }
         }
-        subscription.status.restart(None);
     }
 }
 
-/// Serves until the host stops; what ended the membership before that, if anything did.
+/// Serves until the membership is over.
 async fn serve_membership(
     subscription: &Arc<Subscription>,
     serving: &Serving,
     mut membership: Box<dyn Membership>,
-) -> Option<SubscribeError> {
+) -> Left {
     let group = &subscription.deployment.scope.group;
     let live = subscription.handlers.component(group);
     let digest = live.map(|live| live.digest().to_owned());
@@ -62,16 +81,19 @@ async fn serve_membership(
     let mut owned = HashMap::<u32, CancellationToken>::new();
     loop {
         let assignment = tokio::select! {
-            () = serving.stop.cancelled() => return None,
-            assignment = membership.next() => assignment?,
+            () = serving.stop.cancelled() => return Left::Stopped,
+            assignment = membership.next() => assignment,
+        };
+        let Some(assignment) = assignment else {
+            return Left::Stopped;
         };
         match assignment {
-            Assignment::Refused(error) => {
+            Assignment::Ended(refused) => {
                 for (partition, stop) in owned {
                     subscription.status.release(partition);
                     stop.cancel();
                 }
-                return Some(error);
+                return refused.map_or(Left::Again, Left::Refused);
             }
             Assignment::Settled => subscription.status.settle(),
             Assignment::Revoked { partition } => {
@@ -143,19 +165,13 @@ fn check_fixed(subscription: &Subscription) -> Result<(), SubscribeError> {
         inbox: manifest.inbox,
     };
     let kept = subscription.ledger.fix(scope, wanted)?;
-    let setting = if kept.ordering != wanted.ordering {
-        format!(
-            "ordering ({}, and was {})",
-            wanted.ordering.name(),
-            kept.ordering.name()
-        )
-    } else if kept.inbox != wanted.inbox {
-        format!("[inbox] enabled ({}, and was {})", wanted.inbox, kept.inbox)
-    } else {
-        return Ok(());
-    };
-    let group = scope.group.to_string();
-    Err(SubscribeError::Fixed { group, setting })
+    match kept.change_to(wanted) {
+        None => Ok(()),
+        Some(setting) => Err(SubscribeError::Fixed {
+            group: scope.group.to_string(),
+            setting,
+        }),
+    }
 }
 
 /// Waits for an operator; none when the host stops before.

@@ -94,7 +94,7 @@ impl HostStatus {
     /// Records kept, and offsets given out, of all partitions.
     fn records(&self, topic: &Topic) -> (u64, u64) {
         let bounds =
-            (0..topic.partitions).filter_map(|partition| self.bus.bounds(&topic.name, partition));
+            (0..topic.partitions).filter_map(|partition| self.bus.extent(&topic.name, partition));
         bounds.fold((0, 0), |(kept, end), (first, next)| {
             (kept + (next - first), end + next)
         })

@@ -1,15 +1,24 @@
 //! Hosts join, die and are frozen: each event's effect is there exactly once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde_json::json;
+use weir_tests::host::Host;
 use weir_tests::publisher::Publisher;
 use weir_tests::purchases;
+use weir_tests::scripted::{Deed, deeds_in, order};
 use weir_tests::wait;
 
 use super::{Fleet, SETTLE, assert_totals, broker};
 use crate::fixture::root;
 
 const HANDLERS: [&str; 2] = ["billing", "notification"];
+/// So many that each partition has some.
+const KEYS: usize = 60;
+/// Timers become due while their owner is frozen, and before it is put out of its group.
+const DUE_AFTER: Duration = Duration::from_secs(20);
 
 #[test]
 fn purchases_published_twice_come_to_the_right_totals_when_one_of_two_hosts_is_killed() {
@@ -36,7 +45,8 @@ fn purchases_published_twice_come_to_the_right_totals_when_one_of_two_hosts_is_k
     assert!(ended.success(), "{ended}: {}", first.end_of_log());
 }
 
-/// A frozen host believes that it owns its partitions when it goes on; another owns them meanwhile.
+/// A frozen host believes that it owns its partitions when it goes on; another owns them meanwhile, and has fired the
+/// timers that became due.
 #[test]
 fn a_host_that_was_frozen_past_its_session_commits_nothing_that_others_have_done() {
     let Some(broker) = broker("a host that was frozen") else {
@@ -47,17 +57,28 @@ fn a_host_that_was_frozen_past_its_session_commits_nothing_that_others_have_done
     let right = purchases::totals(&lines).unwrap();
     let half = lines.len() / 2;
 
-    let (first, second) = (fleet.place("a", &HANDLERS), fleet.place("b", &HANDLERS));
+    let handlers = [HANDLERS.as_slice(), &["scripted"]].concat();
+    let (first, second) = (fleet.place("a", &handlers), fleet.place("b", &handlers));
     let stays = first.start().unwrap();
     let frozen = second.start().unwrap();
+    fleet.settle(&[&stays, &frozen]);
     let invoices = fleet.topic("public.invoices.v1");
     let publisher = Publisher::spawn(first.client(), invoices, Arc::new(lines), 64);
     publisher.wait_for(half).unwrap();
+    let keys = (0..KEYS).map(|key| format!("key-{key}"));
+    let what = json!({ "timer": "t", "afterMs": DUE_AFTER.as_millis() });
+    let orders: Vec<_> = keys.map(|key| order(&key, &key, &what)).collect();
+    let taken = stays
+        .client()
+        .publish(fleet.topic("public.scripts.v1"), &orders);
+    assert_eq!(taken.unwrap().status, 202);
+    told(&stays, &fleet, KEYS);
     frozen.freeze().unwrap();
     publisher.finish().unwrap();
     // All is done without it.
     fleet.settle(&[&stays]);
     assert_totals(&stays, &fleet, &right);
+    told(&stays, &fleet, 2 * KEYS);
 
     frozen.resume().unwrap();
     wait::until("the frozen host to be a member again", SETTLE, || {
@@ -66,4 +87,20 @@ fn a_host_that_was_frozen_past_its_session_commits_nothing_that_others_have_done
     .unwrap();
     fleet.settle(&[&stays, &frozen]);
     assert_totals(&stays, &fleet, &right);
+    for (key, deeds) in told(&stays, &fleet, 2 * KEYS) {
+        let deeds: Vec<_> = deeds.iter().map(|deed| (&*deed.ty, deed.count)).collect();
+        assert_eq!(deeds, [("Done", 1), ("Fired", 2)], "{key}");
+    }
+}
+
+/// Waits until all has been told, and gives it.
+fn told(host: &Host, fleet: &Fleet, count: usize) -> BTreeMap<String, Vec<Deed>> {
+    let topic = fleet.topic("public.deeds.v1");
+    wait::until(&format!("{count} deeds"), SETTLE, || {
+        let told = deeds_in(host.client(), topic)?;
+        let found = told.values().map(Vec::len).sum::<usize>();
+        anyhow::ensure!(found >= count, "{found}");
+        Ok(Some(told))
+    })
+    .unwrap()
 }

@@ -40,6 +40,8 @@ pub(super) struct Commits {
     alone_durable: Option<ItemId>,
     back_off: Duration,
     not_before: Millis,
+    /// Why nothing is committed, when that is a dead letter which nobody takes.
+    pub(super) letter_refused: Option<String>,
 }
 
 /// What the unit that is out holds, besides its completions.
@@ -67,6 +69,7 @@ impl Commits {
             alone_durable: None,
             back_off: BACK_OFF_MIN,
             not_before: Millis(0),
+            letter_refused: None,
         }
     }
 
@@ -275,6 +278,7 @@ impl Partition {
         match result {
             CommitResult::Committed => {
                 self.commits.back_off = BACK_OFF_MIN;
+                self.commits.letter_refused = None;
                 self.commits.expired.clear();
                 self.commits.lease = out.lease;
                 self.commits.alone_durable = out.alone;

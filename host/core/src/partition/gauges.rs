@@ -29,6 +29,8 @@ pub struct Gauges {
     pub timers: usize,
     /// Why the partition stopped by itself: an event died and there is no dead-letter topic.
     pub halted: Option<String>,
+    /// Why the partition waits: the dead-letter topic does not take a letter. It goes on by itself when it does.
+    pub letter_refused: Option<String>,
     /// Ids in the inbox window (L1).
     pub inbox_ids: usize,
     /// Of them, those that are in memory; the ledger is asked for the others.
@@ -52,6 +54,7 @@ impl Partition {
             park_full: self.park.is_full(),
             timers: self.timers.len(),
             halted: self.halted.clone(),
+            letter_refused: self.commits.letter_refused.clone(),
             inbox_ids: self.inbox.len(),
             inbox_resident: self.inbox.resident(),
             inbox_cut: self.inbox.cut_window(now),

@@ -233,6 +233,23 @@ fn a_refused_event_dies_and_what_followed_it_in_its_sequence_runs_again() {
 }
 
 #[test]
+fn a_dead_letter_that_is_refused_is_told_and_tried_again_until_it_is_taken() {
+    let mut bench = bench();
+    bench.feed(0, Some("k"), "a");
+    bench.run(failed(FailureKind::Permanent));
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(0), Fate::Dead)]);
+    bench.answer(unit.number, refused(0));
+    let told = bench.machine.gauges(NOW).letter_refused.unwrap();
+    assert!(told.contains("too-large"), "{told}");
+    bench.now = NOW + Duration::from_secs(1);
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(0), Fate::Dead)]);
+    bench.committed(&unit);
+    assert_eq!(bench.machine.gauges(NOW).letter_refused, None);
+}
+
+#[test]
 fn an_outcome_of_another_assignment_is_not_taken_for_the_running_attempt() {
     let mut old = bench();
     old.feed(0, Some("k"), "a");

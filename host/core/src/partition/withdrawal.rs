@@ -28,6 +28,8 @@ impl Partition {
             return self.back_off(now);
         };
         if completion.fate == Fate::Dead {
+            let reason = format!("an event died and its letter is refused ({code}: {message})");
+            self.commits.letter_refused = Some(reason);
             return self.back_off(now);
         }
         let (sequence, command) = (sequence.clone(), matches!(work, Work::Command(..)));

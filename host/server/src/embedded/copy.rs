@@ -24,7 +24,8 @@ use crate::ledger::{LedgerError, Scope};
 /// What is put aside before it is written: a restore of a million small entries is some hundred writes.
 const BATCH_BYTES: usize = 1 << 20;
 /// The kinds of which a partition's copy consists.
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
+    Kind::Begun,
     Kind::Progress,
     Kind::InboxBlock,
     Kind::State,
@@ -51,12 +52,14 @@ impl Changes {
 }
 
 impl Embedded {
-    /// What a unit writes beside its records. Reads the copy where a change depends on what is there.
+    /// What a unit writes beside its records, and on what the partition stands from it on, where that is given. Reads
+    /// the copy where a change depends on what is there.
     pub(crate) fn copy_stage(
         &self,
         scope: &Scope,
         partition: u32,
         unit: &Unit,
+        origin: Option<&[u8]>,
     ) -> Result<Changes, LedgerError> {
         let group = self.copy_group(scope)?;
         let mut writer = UnitWriter::new(&self.inner.store, group, partition, unit.staged_at);
@@ -75,6 +78,9 @@ impl Embedded {
                 writer.head(sequence, *parked)?;
             }
             writer.progress(unit);
+            if let Some(origin) = origin {
+                writer.begun(origin);
+            }
             Ok(writer.finish())
         };
         stage()
@@ -126,6 +132,18 @@ impl Embedded {
         };
         let progress = read().map_err(|error| failed("progress", scope, error))?;
         Ok((progress.unit, progress.cursors))
+    }
+
+    /// On what the partition stands.
+    pub(crate) fn copy_origin(
+        &self,
+        scope: &Scope,
+        partition: u32,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        let group = self.copy_group(scope)?;
+        let origin = self.inner.store.get(&Key::Begun { group, partition });
+        let origin = origin.map_err(|error| failed("on what a partition stands", scope, error))?;
+        Ok(origin.map(|value| value.to_vec()))
     }
 
     fn copy_group(&self, scope: &Scope) -> Result<u32, LedgerError> {

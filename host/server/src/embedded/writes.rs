@@ -282,6 +282,14 @@ impl<'a> UnitWriter<'a> {
         Ok(())
     }
 
+    /// On what the partition stands, in the words of whom it is for.
+    pub(super) fn begun(&mut self, origin: &[u8]) {
+        let (group, partition) = (self.group, self.partition);
+        self.writes.put(&Key::Begun { group, partition }, |out| {
+            out.extend_from_slice(origin)
+        });
+    }
+
     /// Where the partition stands after the unit, its inbox marks, and the marks that have left the window.
     pub(super) fn progress(&mut self, unit: &Unit) {
         let (group, partition) = (self.group, self.partition);

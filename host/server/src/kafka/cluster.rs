@@ -12,7 +12,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::clients::{Clients, Logged, RECORD_BYTES_MAX};
+use super::extents::Extents;
 use super::records::number;
+use super::topic_ids::{self, Description};
 use crate::bus::{EnsureTopicError, SubscribeError, Topic};
 use crate::config::{self, CreateTopics};
 use crate::ledger::Scope;
@@ -26,8 +28,6 @@ pub(super) const ANSWER: Duration = Duration::from_secs(10);
 const METADATA_AGE: Duration = Duration::from_secs(10);
 /// A topic that is not known is asked for again after this time.
 const MISS_AGE: Duration = Duration::from_millis(500);
-/// How far a partition reaches is asked for again after this time.
-const BOUNDS_AGE: Duration = Duration::from_secs(1);
 /// Dead letters are kept so long: people have to come to them.
 const DEAD_LETTER_RETENTION: Duration = Duration::from_hours(30 * 24);
 /// A host that was away for less still finds the tombstones of what it had.
@@ -39,6 +39,9 @@ pub enum ConnectError {
     /// librdkafka takes no such configuration.
     #[error("set up the Kafka client: {0}")]
     Settings(KafkaError),
+    /// The machine has no room for another thread.
+    #[error("start a thread of the Kafka client: {0}")]
+    Thread(std::io::Error),
     /// Nobody answers.
     #[error(
         "no broker answers at {bootstrap}: {source}; start it, or correct kafka.bootstrap and the settings of TLS and SASL"
@@ -51,19 +54,14 @@ pub enum ConnectError {
     },
 }
 
-/// Offsets without records, by topic and partition: from the first up to the second.
-type Empty = HashMap<(Arc<str>, u32), (u64, u64)>;
-
 /// The cluster as this host knows it.
 pub(super) struct Cluster {
-    asking: BaseConsumer<Logged>,
+    pub(super) asking: BaseConsumer<Logged>,
     config: ClientConfig,
     create: CreateTopics,
     replication: i32,
     known: Mutex<Known>,
-    bounds: Mutex<HashMap<(Arc<str>, u32), Bounds>>,
-    /// As readers found them.
-    empty: Mutex<Empty>,
+    pub(super) extents: Extents,
 }
 
 impl rdkafka::consumer::ConsumerContext for Logged {}
@@ -72,13 +70,6 @@ impl rdkafka::consumer::ConsumerContext for Logged {}
 struct Known {
     topics: HashMap<Arc<str>, u32>,
     asked: Option<Instant>,
-}
-
-#[derive(Clone, Copy)]
-struct Bounds {
-    first: u64,
-    end: u64,
-    asked: Instant,
 }
 
 impl Cluster {
@@ -92,8 +83,7 @@ impl Cluster {
             create: config.create_topics,
             replication: replication.unwrap_or(-1),
             known: Mutex::default(),
-            bounds: Mutex::default(),
-            empty: Mutex::default(),
+            extents: Extents::default(),
         };
         cluster
             .ask(CONNECT)
@@ -122,11 +112,6 @@ impl Cluster {
         topics
     }
 
-    /// Asks for what may have changed.
-    pub(super) fn look(&self) {
-        self.refresh(METADATA_AGE);
-    }
-
     /// How many partitions a topic has. Asks a broker only for one that is not known: a commit may be waiting.
     pub(super) fn partitions(&self, topic: &str) -> Option<u32> {
         if let Some(&count) = self.known().topics.get(topic) {
@@ -136,42 +121,26 @@ impl Cluster {
         self.known().topics.get(topic).copied()
     }
 
-    /// The first offset and the one after the last, as they were a second ago at most, or when a broker last answered.
+    /// The first offset and the one after the last record, as a broker says.
     pub(super) fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
-        let (first, end) = self.extent(topic, partition)?;
-        let empty = self
-            .lock_empty()
-            .get(&(Arc::from(topic), partition))
-            .copied();
-        match empty {
-            Some((from, to)) if to == end => Some((first, from.max(first))),
-            Some(_) | None => Some((first, end)),
-        }
-    }
-
-    /// A reader has found no record from `from` up to `to`.
-    pub(super) fn note_end(&self, topic: &Arc<str>, partition: u32, from: u64, to: u64) {
-        self.lock_empty()
-            .insert((Arc::clone(topic), partition), (from, to));
-    }
-
-    fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
-        let key = (Arc::from(topic), partition);
-        let known = self.lock_bounds().get(&key).copied();
-        if let Some(bounds) = known.filter(|bounds| bounds.asked.elapsed() < BOUNDS_AGE) {
-            return Some((bounds.first, bounds.end));
-        }
         match self.watermarks(topic, partition) {
-            Ok((first, end)) => {
-                let asked = Instant::now();
-                self.lock_bounds().insert(key, Bounds { first, end, asked });
-                Some((first, end))
-            }
+            Ok(bounds) => Some(self.extents.set(topic, partition, bounds)),
             Err(error) => {
                 tracing::debug!(%error, topic, partition, "cannot ask how far a partition reaches");
-                known.map(|bounds| (bounds.first, bounds.end))
+                self.extents.get(topic, partition)
             }
         }
+    }
+
+    /// The same as it was a second ago, or when a broker last answered; asks only for what it has not been asked lately.
+    pub(super) fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
+        let known = self.extents.get(topic, partition);
+        known.or_else(|| self.bounds(topic, partition))
+    }
+
+    /// What topics these names stand for.
+    pub(super) fn describe(&self, topics: &[Arc<str>]) -> Result<Vec<Description>, KafkaError> {
+        topic_ids::describe(self.asking.client(), topics, ANSWER)
     }
 
     /// The first offset and the high watermark, open transactions included.
@@ -339,14 +308,6 @@ impl Cluster {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_empty(&self) -> MutexGuard<'_, Empty> {
-        self.empty.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_bounds(&self) -> MutexGuard<'_, HashMap<(Arc<str>, u32), Bounds>> {
-        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

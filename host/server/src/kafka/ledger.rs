@@ -1,7 +1,7 @@
 //! The ledger's side: units go to the committers, all reads are answered by the local copy.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -15,9 +15,17 @@ use weir_core::unit::{
 
 use super::restore::{self, RestoreError};
 use super::{Group, Inner, Kafka};
-use crate::ledger::{Ledger, LedgerError, LostPosition, Scope};
+use crate::ledger::{Fixed, Ledger, LedgerError, LostPosition, Scope};
 
 impl Ledger for Kafka {
+    /// What a fleet has kept is known with the first partition, whose restore refuses what differs.
+    fn fix(&self, scope: &Scope, wanted: Fixed) -> Result<Fixed, LedgerError> {
+        let fixed = self.inner.fixed.lock();
+        let mut fixed = fixed.unwrap_or_else(PoisonError::into_inner);
+        fixed.insert(Arc::clone(&scope.group), wanted);
+        Ok(wanted)
+    }
+
     fn restore(
         &self,
         scope: &Scope,

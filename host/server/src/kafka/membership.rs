@@ -20,7 +20,8 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
 use super::clients::{self, Clients};
-use super::cluster::Cluster;
+use super::cluster::{ANSWER, Cluster};
+use super::origin::Origin;
 use super::reader::GroupReader;
 use super::records::{number, offset};
 use crate::bus::{Assignment, Membership, SubscribeError};
@@ -41,11 +42,21 @@ pub(super) type GroupConsumer = BaseConsumer<Context>;
 /// A topic, and the first offset that is read of it.
 pub(super) type Place = (Arc<str>, u64);
 
+/// Why a membership ends before its host does.
+pub(super) enum Leave {
+    /// Another in its place may do better.
+    Renew(String),
+    /// People have to mend something.
+    Refuse(SubscribeError),
+}
+
 /// What this host has of a group; the membership, its readers and the committers share it.
 pub(super) struct Share {
     pub(super) scope: Scope,
-    /// Partitions of each topic of the scope.
-    pub(super) counts: Vec<u32>,
+    /// The topics as they were when this host joined, and what is fixed for the subscription.
+    pub(super) origin: Origin,
+    /// Why the membership is to end.
+    leaving: Mutex<Option<Leave>>,
     consumer: OnceLock<Weak<GroupConsumer>>,
     owned: Mutex<Owned>,
     /// Told when a reader is gone.
@@ -96,7 +107,18 @@ impl Share {
         (!consumer.assignment_lost()).then_some(metadata)
     }
 
-    /// Has these partitions fetched, unless another host owns them by now.
+    /// Ends the membership soon; what is said first counts.
+    pub(super) fn leave(&self, why: Leave) {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.get_or_insert(why);
+    }
+
+    fn leaving(&self) -> Option<Leave> {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.take()
+    }
+
+    /// Has these partitions fetched from here on, unless another host owns them by now.
     pub(super) fn fetch(
         &self,
         consumer: &GroupConsumer,
@@ -108,8 +130,19 @@ impl Share {
         if !self.owns(partition, epoch) {
             return Err(KafkaError::Canceled);
         }
-        consumer.incremental_assign(&list(partition, &places)?)?;
-        assigned.entry(partition).or_default().extend(places);
+        let fetched = assigned.entry(partition).or_default();
+        let is_fetched = |(topic, _): &Place| fetched.iter().any(|(known, _)| known == topic);
+        let (again, new): (Vec<_>, Vec<_>) = places.into_iter().partition(is_fetched);
+        if !again.is_empty() {
+            let sought = consumer.seek_partitions(list(partition, &again)?, ANSWER)?;
+            for one in sought.elements() {
+                one.error()?;
+            }
+        }
+        if !new.is_empty() {
+            consumer.incremental_assign(&list(partition, &new)?)?;
+            fetched.extend(new);
+        }
         Ok(())
     }
 
@@ -142,7 +175,7 @@ impl Share {
                 continue;
             };
             if let Ok(next) = u64::try_from(found.next_offset) {
-                self.cluster.note_end(topic, *partition, read, next);
+                self.cluster.extents.note_end(topic, *partition, read, next);
             }
         }
     }
@@ -184,9 +217,9 @@ impl Share {
 
     /// The partitions of all topics that have this number, by index of the topic.
     pub(super) fn topics_of(&self, partition: u32) -> impl Iterator<Item = (u16, &Arc<str>)> {
-        let topics = (0..).zip(self.scope.topics.iter()).zip(&self.counts);
+        let topics = (0..).zip(self.scope.topics.iter()).zip(&self.origin.topics);
         topics
-            .filter(move |(_, count)| partition < **count)
+            .filter(move |(_, topic)| partition < topic.partitions)
             .map(|(topic, _)| topic)
     }
 
@@ -219,6 +252,30 @@ impl Share {
             .wait_timeout_while(self.owned(), deadline, busy)
             .unwrap_or_else(PoisonError::into_inner);
         !timeout.timed_out()
+    }
+
+    /// Looks whether the topics are what they were, on a thread of its own: the poll does not wait for the answer.
+    fn check_topics(self: Arc<Self>) {
+        let check = move || {
+            let Ok(topics) = self.cluster.describe(&self.scope.topics) else {
+                return;
+            };
+            let found = Origin {
+                topics,
+                ..self.origin.clone()
+            };
+            let mut indexes = 0..self.scope.topics.len();
+            if let Err(error) = found.check(&self.origin, &self.scope) {
+                self.leave(Leave::Refuse(error));
+            } else if let Some(index) = indexes.find(|at| found.is_remade(&self.origin, *at)) {
+                let topic = &self.scope.topics[index];
+                self.leave(Leave::Renew(format!("topic {topic} was made anew")));
+            }
+        };
+        let thread = std::thread::Builder::new().name("weir-topics".to_owned());
+        if let Err(error) = thread.spawn(check) {
+            tracing::error!(%error, "cannot look at the topics");
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -337,17 +394,17 @@ pub(super) struct GroupMembership {
 }
 
 impl GroupMembership {
-    /// Joins. `check` says what is wrong with the topics since, if anything.
+    /// Joins.
     pub(super) fn join(
         clients: &Clients,
         cluster: &Arc<Cluster>,
         scope: Scope,
-        counts: Vec<u32>,
-        check: impl Fn() -> Result<(), SubscribeError> + Send + 'static,
+        origin: Origin,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let share = Arc::new(Share {
             scope,
-            counts,
+            origin,
+            leaving: Mutex::default(),
             consumer: OnceLock::new(),
             owned: Mutex::default(),
             released: Condvar::new(),
@@ -380,7 +437,7 @@ impl GroupMembership {
         };
         std::thread::Builder::new()
             .name("weir-member".to_owned())
-            .spawn(move || poller.run(check))?;
+            .spawn(move || poller.run())?;
         Ok(Self {
             share,
             assignments,
@@ -417,7 +474,7 @@ struct Poller {
 }
 
 impl Poller {
-    fn run(self, check: impl Fn() -> Result<(), SubscribeError>) {
+    fn run(self) {
         let mut checked = Instant::now();
         // A host that stops stays a member until its last unit is committed.
         while !(self.closing.load(Ordering::Acquire) && self.share.is_idle()) {
@@ -438,8 +495,15 @@ impl Poller {
             }
             if checked.elapsed() > CHECK_EVERY {
                 checked = Instant::now();
-                if let Err(error @ SubscribeError::PartitionCount { .. }) = check() {
-                    return self.stop(error);
+                Arc::clone(&self.share).check_topics();
+            }
+            match self.share.leaving() {
+                None => {}
+                Some(Leave::Refuse(error)) => return self.stop(Some(error)),
+                Some(Leave::Renew(why)) => {
+                    let group = &*self.share.scope.group;
+                    tracing::warn!(group, why, "the membership is made anew");
+                    return self.stop(None);
                 }
             }
         }
@@ -459,17 +523,17 @@ impl Poller {
             Some((_, message)) => message,
             None => error,
         };
-        self.stop(SubscribeError::Refused {
+        self.stop(Some(SubscribeError::Refused {
             group: self.share.scope.group.as_ref().to_owned(),
             message,
-        });
+        }));
     }
 
     /// Nothing is committed from here on; says why.
-    fn stop(&self, error: SubscribeError) {
+    fn stop(&self, error: Option<SubscribeError>) {
         let owned: Vec<u32> = self.share.owned().epochs.keys().copied().collect();
         self.share.end(&owned);
-        drop(self.assignments.send(Assignment::Refused(error)));
+        drop(self.assignments.send(Assignment::Ended(error)));
         self.share.wait_released(&owned, REVOKE);
     }
 }

@@ -20,7 +20,7 @@ use weir_core::unit::Position;
 
 use super::clients::{Clients, Logged, TRANSACTION_TIMEOUT};
 use super::cluster::Cluster;
-use super::membership::{Context, GroupConsumer, Share};
+use super::membership::{Context, GroupConsumer, Leave, Share};
 use super::records::{self, number};
 use super::restore::wait_until_stable;
 use crate::bus::{FetchError, Reader};
@@ -65,6 +65,11 @@ impl<C: ConsumerContext> Sources<C> {
 
     /// Takes the queue of a topic partition that is about to be assigned.
     fn split(&mut self, consumer: &Arc<BaseConsumer<C>>, index: u16, topic: &Arc<str>, from: u64) {
+        if let Some(source) = self.by_topic.get_mut(&index) {
+            // It is sought again; what was fetched before that librdkafka drops.
+            source.from = from;
+            return;
+        }
         let Some(mut queue) = consumer.split_partition_queue(topic, number(self.partition)) else {
             tracing::error!(%topic, "a topic's name cannot be given to librdkafka");
             return;
@@ -153,6 +158,7 @@ fn failed<C: ConsumerContext>(source: &Source<C>, partition: u32, error: KafkaEr
     let topic = Arc::clone(&source.topic);
     let gone = [
         RDKafkaErrorCode::AutoOffsetReset,
+        RDKafkaErrorCode::LogTruncation,
         RDKafkaErrorCode::OffsetOutOfRange,
     ];
     if let KafkaError::MessageConsumption(code) = error
@@ -215,6 +221,13 @@ impl GroupReader {
             }
         })
     }
+
+    /// The consumer fetches nothing of a partition any more whose position it did not find. Another one looks where the
+    /// position is, and the restore says what is lost.
+    async fn give_up(&self, error: &FetchError) -> ! {
+        self.share.leave(Leave::Renew(error.to_string()));
+        std::future::pending().await
+    }
 }
 
 impl Reader for GroupReader {
@@ -238,7 +251,10 @@ impl Reader for GroupReader {
                 };
                 self.assign(&consumer)?;
             }
-            let fetched = self.sources.fetch(bytes_max).await?;
+            let fetched = match self.sources.fetch(bytes_max).await {
+                Err(error @ FetchError::OutOfRange { .. }) => self.give_up(&error).await,
+                fetched => fetched?,
+            };
             for source in self.sources.by_topic.values() {
                 self.share
                     .note_read(&source.topic, self.partition, source.from);

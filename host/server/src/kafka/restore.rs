@@ -6,7 +6,6 @@
 //! transactions, and nothing is read before its last stable offset has passed that. Only then an end that is told is
 //! the end [KAFKA-10167].
 
-use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -19,8 +18,10 @@ use weir_core::unit::Cursor;
 
 use super::clients::{Clients, Logged};
 use super::cluster::{ANSWER, Cluster};
-use super::membership::Share;
+use super::membership::{Leave, Share};
+use super::origin::Origin;
 use super::records::number;
+use crate::bus::SubscribeError;
 use crate::embedded::Embedded;
 use crate::ledger::{Loss, LostPosition};
 use crate::names;
@@ -51,6 +52,8 @@ pub(super) enum RestoreError {
         "the last unit is {offsets} by the positions and {ledger} by the ledger topic; was it made anew?"
     )]
     Gap { offsets: u64, ledger: u64 },
+    #[error(transparent)]
+    Changed(SubscribeError),
     #[error("the local copy: {0}")]
     Copy(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -59,7 +62,11 @@ impl RestoreError {
     /// Whether nothing but a person changes it.
     fn is_final(&self) -> bool {
         match self {
-            Self::NoMember | Self::Unknown { .. } | Self::Gap { .. } | Self::Copy(_) => true,
+            Self::NoMember
+            | Self::Unknown { .. }
+            | Self::Gap { .. }
+            | Self::Changed(_)
+            | Self::Copy(_) => true,
             Self::Offsets(_) | Self::Bounds { .. } | Self::Read { .. } => false,
         }
     }
@@ -86,6 +93,10 @@ pub(super) fn load(
             return Ok(());
         }
         match load_once(clients, cluster, copy, share, partition) {
+            Err(RestoreError::Changed(error)) => {
+                share.leave(Leave::Refuse(error));
+                return Err(RestoreError::NoMember);
+            }
             Err(error) if !error.is_final() => {
                 tracing::warn!(%error, group = &*share.scope.group, partition, "cannot restore yet");
                 pause(RETRY);
@@ -104,7 +115,7 @@ fn load_once(
     partition: u32,
 ) -> Result<(), RestoreError> {
     let started = Instant::now();
-    let offsets = Committed::read(share, partition)?.unit();
+    let offsets = committed_unit(share, partition)?;
     let group = &share.scope.group;
     let mut loader = share
         .replace_copy(partition, || copy.copy_clear(&share.scope, partition))
@@ -133,6 +144,10 @@ fn load_once(
     if offsets > ledger {
         return Err(RestoreError::Gap { offsets, ledger });
     }
+    if let Some(kept) = origin(copy, share, partition)? {
+        let checked = share.origin.check(&kept, &share.scope);
+        checked.map_err(RestoreError::Changed)?;
+    }
     tracing::debug!(
         group = &**group,
         partition,
@@ -145,6 +160,10 @@ fn load_once(
 }
 
 /// The positions from which a partition cannot go on.
+///
+/// The group forgets the offsets of a topic that it is not subscribed to, which are all but the commands', when nothing was
+/// committed of a partition for a week. The ledger has the positions too; so one is missing only where none of the
+/// partition's offsets is that of the last unit.
 pub(super) fn lost(
     cluster: &Cluster,
     copy: &Embedded,
@@ -155,7 +174,8 @@ pub(super) fn lost(
     if unit == 0 {
         return Ok(Vec::new());
     }
-    let committed = Committed::read(share, partition)?;
+    let is_known = committed_unit(share, partition)? == unit;
+    let kept = origin(copy, share, partition)?;
     let bounds = bounds(cluster, share, partition)?;
     let mut lost = Vec::new();
     for (topic, _) in share.topics_of(partition) {
@@ -164,17 +184,38 @@ pub(super) fn lost(
             continue;
         };
         let (first, end) = bounds[index];
-        lost.extend(match committed.offsets.get(&topic) {
-            Some(_) => LostPosition::of(topic, cursor.frontier, (first, end)),
-            None => Some(LostPosition {
-                topic,
-                cause: Loss::Missing,
-                first,
-                end,
-            }),
+        let remade = kept
+            .as_ref()
+            .is_some_and(|kept| share.origin.is_remade(kept, index));
+        let cause = match (remade, is_known) {
+            (true, _) => Loss::Remade(cursor.frontier),
+            (false, false) => Loss::Missing,
+            (false, true) => {
+                lost.extend(LostPosition::of(topic, cursor.frontier, (first, end)));
+                continue;
+            }
+        };
+        lost.push(LostPosition {
+            topic,
+            cause,
+            first,
+            end,
         });
     }
     Ok(lost)
+}
+
+/// On what the partition stands by its ledger.
+fn origin(copy: &Embedded, share: &Share, partition: u32) -> Result<Option<Origin>, RestoreError> {
+    let stored = copy
+        .copy_origin(&share.scope, partition)
+        .map_err(|error| RestoreError::Copy(error.into()))?;
+    let unknown = || RestoreError::Unknown {
+        topic: names::ledger_topic(&share.scope.group),
+    };
+    stored
+        .map(|bytes| Origin::decode(&bytes).ok_or_else(unknown))
+        .transpose()
 }
 
 /// How far each topic of the subscription reaches in a partition; nothing of one that has no such partition.
@@ -204,54 +245,29 @@ fn copied(
         .map_err(|error| RestoreError::Copy(error.into()))
 }
 
-/// What the group has committed of a partition.
-struct Committed {
-    /// By topic, the position and the number of the unit that committed it; zero when it was no unit.
-    offsets: HashMap<u16, (u64, u64)>,
-}
-
-impl Committed {
-    /// Asks, once no transaction is open over the partition's offsets.
-    fn read(share: &Share, partition: u32) -> Result<Self, RestoreError> {
-        let consumer = share.consumer().ok_or(RestoreError::NoMember)?;
-        let deadline = Instant::now() + STABLE;
-        loop {
-            let mut list = TopicPartitionList::new();
-            for (_, topic) in share.topics_of(partition) {
-                list.add_partition(topic, number(partition));
-            }
-            let committed = consumer
-                .committed_offsets(list, ANSWER)
-                .and_then(|list| Self::of(share, partition, &list));
-            match committed {
-                Ok(committed) => return Ok(committed),
-                Err(error) if Instant::now() > deadline => {
-                    return Err(RestoreError::Offsets(error));
-                }
-                Err(_) => pause(AGAIN),
-            }
+/// The number of the last unit that the group has committed of a partition, once no transaction is open over its
+/// offsets; zero where it has committed none.
+fn committed_unit(share: &Share, partition: u32) -> Result<u64, RestoreError> {
+    let consumer = share.consumer().ok_or(RestoreError::NoMember)?;
+    let deadline = Instant::now() + STABLE;
+    loop {
+        let mut list = TopicPartitionList::new();
+        for (_, topic) in share.topics_of(partition) {
+            list.add_partition(topic, number(partition));
         }
-    }
-
-    fn of(share: &Share, partition: u32, list: &TopicPartitionList) -> Result<Self, KafkaError> {
-        let mut offsets = HashMap::new();
-        for (index, topic) in share.topics_of(partition) {
-            let Some(element) = list.find_partition(topic, number(partition)) else {
-                continue;
-            };
-            element.error()?;
-            if let Offset::Offset(offset) = element.offset() {
-                let unit = element.metadata().parse().unwrap_or_default();
-                offsets.insert(index, (u64::try_from(offset).unwrap_or_default(), unit));
+        let committed = consumer.committed_offsets(list, ANSWER).and_then(|list| {
+            let mut unit = 0;
+            for element in list.elements() {
+                element.error()?;
+                unit = unit.max(element.metadata().parse().unwrap_or_default());
             }
+            Ok(unit)
+        });
+        match committed {
+            Ok(unit) => return Ok(unit),
+            Err(error) if Instant::now() > deadline => return Err(RestoreError::Offsets(error)),
+            Err(_) => pause(AGAIN),
         }
-        Ok(Self { offsets })
-    }
-
-    /// The number of the last committed unit.
-    fn unit(&self) -> u64 {
-        let units = self.offsets.values().map(|(_, unit)| *unit);
-        units.max().unwrap_or_default()
     }
 }
 

@@ -263,9 +263,12 @@ impl Committer {
                 request.answer(unavailable(MOVED));
                 continue;
             }
+            // A start stands on the topics as they are.
+            let origin = (request.unit.epoch == 0).then(|| self.share.origin.encode());
+            let (scope, partition) = (&self.share.scope, request.partition);
             match self
                 .copy
-                .copy_stage(&self.share.scope, request.partition, &request.unit)
+                .copy_stage(scope, partition, &request.unit, origin.as_deref())
             {
                 Ok(changes) => staged.push(Staged { request, changes }),
                 Err(error) => request.answer(unavailable(&crate::handlers::chain(&error))),

@@ -363,6 +363,11 @@ impl SubscriptionStatus {
         self.note_stop(partition, &detail);
     }
 
+    /// Its name on the bus.
+    pub(super) fn group(&self) -> &str {
+        &self.deployment.scope.group
+    }
+
     /// Who owns the handler.
     pub(super) fn tenant(&self) -> &str {
         &self.tenant
@@ -418,9 +423,11 @@ impl SubscriptionStatus {
         if let Some(reason) = self.stops().values().next() {
             return State::Stopped(reason.clone());
         }
-        let mut halts = partitions
-            .iter()
-            .filter_map(|(partition, status)| Some((partition, status.gauges.halted.as_ref()?)));
+        let mut halts = partitions.iter().filter_map(|(partition, status)| {
+            let PartitionStatus { gauges, .. } = status;
+            let reason = gauges.halted.as_ref().or(gauges.letter_refused.as_ref());
+            Some((partition, reason?))
+        });
         if let Some((partition, reason)) = halts.next() {
             return State::Stopped(format!("partition {partition}: {reason}"));
         }
@@ -443,7 +450,7 @@ impl SubscriptionStatus {
         let topics = self.deployment.source_topics().iter().enumerate();
         topics
             .map(|(index, topic)| {
-                let Some((first, end)) = bus.bounds(topic, partition) else {
+                let Some((first, end)) = bus.extent(topic, partition) else {
                     return 0;
                 };
                 let frontier = status.and_then(|status| status.frontiers.get(index));
@@ -469,6 +476,8 @@ pub(super) struct Progress {
     pub(super) done: u64,
     /// Something waits that nobody works on.
     pub(super) waiting: bool,
+    /// And it has not come from the bus.
+    pub(super) starved: bool,
 }
 
 impl PartitionStatus {
@@ -481,10 +490,12 @@ impl PartitionStatus {
             || gauges.retrying > 0
             || gauges.held_back
             || gauges.park_full
-            || gauges.halted.is_some();
+            || gauges.halted.is_some()
+            || gauges.letter_refused.is_some();
         Progress {
             done: counts.iter().sum::<u64>() + counters.commands + counters.attempts,
             waiting: lag > 0 && !excused,
+            starved: lag > 0 && gauges.open == 0,
         }
     }
 }

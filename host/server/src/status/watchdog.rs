@@ -58,6 +58,10 @@ impl Watchdog {
                 }
                 let still = now.saturating_duration_since(*since);
                 subscription.set_stalled(partition, (still >= STALL).then_some(still));
+                if still >= STALL && progress.starved {
+                    host.bus.renew(subscription.group());
+                    *since = now;
+                }
             }
         }
     }

@@ -69,7 +69,14 @@ impl SubscriptionStatus {
     fn watch_partition(&self, partition: u32, gauges: &Gauges) {
         let longest = gauges.parked.longest;
         let details = [
-            (Alarm::DeadLetterStopped, gauges.halted.clone()),
+            (
+                Alarm::DeadLetterStopped,
+                gauges
+                    .halted
+                    .as_ref()
+                    .or(gauges.letter_refused.as_ref())
+                    .cloned(),
+            ),
             (
                 Alarm::SequenceLong,
                 (longest >= SEQUENCE_EVENTS_MAX)

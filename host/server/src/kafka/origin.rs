@@ -1,0 +1,99 @@
+//! What a partition of a subscription stands on: the topics and the settings that there were when its start was
+//! committed. It lies in the ledger with the positions, so that every owner meets the same.
+//!
+//! `version u8, ordering u8, inbox u8, (topic id 16 bytes, partitions u32)*`, in the order of the subscription.
+
+use weir_core::partition::Ordering;
+
+use super::topic_ids::Description;
+use crate::bus::SubscribeError;
+use crate::ledger::{Fixed, Scope};
+
+const VERSION: u8 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) fixed: Fixed,
+    pub(super) topics: Vec<Description>,
+}
+
+impl Origin {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let ordering = match self.fixed.ordering {
+            Ordering::Key => 0,
+            Ordering::Partition => 1,
+            Ordering::None => 2,
+        };
+        let mut out = vec![VERSION, ordering, u8::from(self.fixed.inbox)];
+        for topic in &self.topics {
+            out.extend_from_slice(&topic.id.to_be_bytes());
+            out.extend_from_slice(&topic.partitions.to_le_bytes());
+        }
+        out
+    }
+
+    /// None of what this version does not know.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let [VERSION, ordering, inbox, topics @ ..] = bytes else {
+            return None;
+        };
+        let ordering = match ordering {
+            0 => Ordering::Key,
+            1 => Ordering::Partition,
+            2 => Ordering::None,
+            _ => return None,
+        };
+        let (topics, []) = topics.as_chunks::<20>() else {
+            return None;
+        };
+        let topic = |bytes: &[u8; 20]| {
+            let (id, partitions) = bytes.split_at(16);
+            Some(Description {
+                id: u128::from_be_bytes(id.try_into().ok()?),
+                partitions: u32::from_le_bytes(partitions.try_into().ok()?),
+            })
+        };
+        Some(Self {
+            fixed: Fixed {
+                ordering,
+                inbox: *inbox != 0,
+            },
+            topics: topics.iter().map(topic).collect::<Option<_>>()?,
+        })
+    }
+
+    /// Whether what was kept may go on as this. A topic that is another one is for [`super::restore::lost`] to say.
+    pub(super) fn check(&self, kept: &Self, scope: &Scope) -> Result<(), SubscribeError> {
+        let group = || scope.group.to_string();
+        let topics = scope
+            .topics
+            .iter()
+            .zip(self.topics.iter().zip(&kept.topics));
+        for (topic, (found, stored)) in topics {
+            if found.partitions != stored.partitions {
+                return Err(SubscribeError::PartitionCount {
+                    group: group(),
+                    topic: topic.to_string(),
+                    stored: stored.partitions,
+                    found: found.partitions,
+                });
+            }
+        }
+        match kept.fixed.change_to(self.fixed) {
+            Some(setting) => Err(SubscribeError::Fixed {
+                group: group(),
+                setting,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a topic at this index is another one than was kept.
+    pub(super) fn is_remade(&self, kept: &Self, index: usize) -> bool {
+        let ids = [self, kept].map(|origin| origin.topics.get(index).map(|topic| topic.id));
+        ids[0] != ids[1]
+    }
+}
+
+#[cfg(test)]
+mod tests;

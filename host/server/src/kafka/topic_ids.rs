@@ -1,0 +1,124 @@
+//! Which topic a name stands for: one that was deleted and made anew under its name has another id.
+//!
+//! librdkafka has the call, and its crate does not wrap it: the little that is unsafe about Kafka stands here.
+
+use std::ffi::{CStr, CString, c_char};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::bindings as rd;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+/// A topic as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Description {
+    pub(super) id: u128,
+    pub(super) partitions: u32,
+}
+
+/// Asks for these topics, in this order; an error of any of them is that of the call.
+#[expect(
+    unsafe_code,
+    reason = "the crate does not wrap DescribeTopics, and nothing else tells a topic's id"
+)]
+pub(super) fn describe(
+    client: &Client<impl ClientContext>,
+    topics: &[Arc<str>],
+    timeout: Duration,
+) -> Result<Vec<Description>, KafkaError> {
+    let failed = |code| KafkaError::AdminOp(code);
+    let names = topics.iter().map(|name| CString::new(&**name));
+    let names: Vec<CString> = names
+        .collect::<Result<_, _>>()
+        .map_err(|_zero| failed(RDKafkaErrorCode::InvalidTopic))?;
+    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    let wait = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let client = client.native_ptr();
+    // SAFETY: the client lives as long as the borrow of it. What librdkafka makes here is checked for null and destroyed
+    // once, by `Owned`, in the reverse order; it copies the names. The result lives as long as its event, and nothing
+    // of it is kept.
+    unsafe {
+        let own = RDKafkaErrorCode::Fail;
+        let collection = Owned::new(
+            rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()),
+            rd::rd_kafka_TopicCollection_destroy,
+        );
+        let collection = collection.ok_or(failed(own))?;
+        let options = Owned::new(
+            rd::rd_kafka_AdminOptions_new(
+                client,
+                rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+            ),
+            rd::rd_kafka_AdminOptions_destroy,
+        );
+        let options = options.ok_or(failed(own))?;
+        rd::rd_kafka_AdminOptions_set_request_timeout(options.0, wait, std::ptr::null_mut(), 0);
+        let queue = Owned::new(rd::rd_kafka_queue_new(client), rd::rd_kafka_queue_destroy);
+        let queue = queue.ok_or(failed(own))?;
+        rd::rd_kafka_DescribeTopics(client, collection.0, options.0, queue.0);
+        let event = Owned::new(
+            rd::rd_kafka_queue_poll(queue.0, wait),
+            rd::rd_kafka_event_destroy,
+        );
+        let event = event.ok_or(failed(RDKafkaErrorCode::OperationTimedOut))?;
+        check(rd::rd_kafka_event_error(event.0))?;
+        let result = rd::rd_kafka_event_DescribeTopics_result(event.0);
+        if result.is_null() {
+            return Err(failed(own));
+        }
+        let mut count = 0;
+        let found = rd::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        let described = |name: &CString| -> Result<Description, KafkaError> {
+            for at in 0..count {
+                let topic = *found.add(at);
+                if CStr::from_ptr(rd::rd_kafka_TopicDescription_name(topic)) != name.as_c_str() {
+                    continue;
+                }
+                let error = rd::rd_kafka_TopicDescription_error(topic);
+                if !error.is_null() {
+                    check(rd::rd_kafka_error_code(error))?;
+                }
+                let id = rd::rd_kafka_TopicDescription_topic_id(topic);
+                let mut partitions = 0;
+                rd::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+                return Ok(Description {
+                    id: bits(rd::rd_kafka_Uuid_most_significant_bits(id)) << 64
+                        | bits(rd::rd_kafka_Uuid_least_significant_bits(id)),
+                    partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
+                });
+            }
+            Err(failed(RDKafkaErrorCode::UnknownTopicOrPartition))
+        };
+        names.iter().map(described).collect()
+    }
+}
+
+/// What librdkafka made and has to destroy.
+struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+
+impl<T> Owned<T> {
+    fn new(made: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Option<Self> {
+        (!made.is_null()).then_some(Self(made, destroy))
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    #[expect(unsafe_code, reason = "what was made must be destroyed")]
+    fn drop(&mut self) {
+        // SAFETY: it is not null, was made by the function that this one belongs to, and is dropped once.
+        unsafe { (self.1)(self.0) }
+    }
+}
+
+fn check(code: rd::rd_kafka_resp_err_t) -> Result<(), KafkaError> {
+    let code = RDKafkaErrorCode::from(code);
+    if code == RDKafkaErrorCode::NoError {
+        return Ok(());
+    }
+    Err(KafkaError::AdminOp(code))
+}
+
+fn bits(half: i64) -> u128 {
+    u128::from(half.cast_unsigned())
+}

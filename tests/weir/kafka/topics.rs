@@ -1,0 +1,168 @@
+//! Topics that change under a handler, and positions that are gone: nothing is passed over in silence.
+
+use std::process::Command;
+
+use serde_json::Value;
+use weir_tests::host::{Host, Place};
+use weir_tests::purchases::{self, Totals};
+use weir_tests::wait;
+
+use super::{Fleet, SETTLE, assert_payments, broker};
+use crate::fixture::root;
+
+const COMMANDS: &str = "org.apache.kafka.tools.TopicCommand";
+const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+/// Events that a handler has before the change, and after it.
+const BEFORE: usize = 200;
+const AFTER: usize = 100;
+
+/// Purchases and their totals.
+fn purchases() -> (Vec<String>, impl Fn(usize) -> Totals) {
+    let mut lines = purchases::lines(&purchases::sample(root())).unwrap();
+    lines.truncate(BEFORE + AFTER);
+    let all = lines.clone();
+    let right = move |count: usize| purchases::totals(&all[..count]).unwrap();
+    (lines, right)
+}
+
+impl Fleet {
+    /// Runs one of Kafka's tools until it succeeds.
+    fn tool(&self, class: &str, arguments: &[&str]) {
+        let bootstrap = self.broker.cluster.bootstrap();
+        wait::until(&format!("{arguments:?}"), SETTLE, || {
+            let mut command: Command = self.broker.cluster.tool(class);
+            command.args(["--bootstrap-server", &bootstrap]);
+            let output = command.args(arguments).output()?;
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            // The tool for groups reports what it could not do, and succeeds.
+            anyhow::ensure!(
+                output.status.success() && !said.contains("Error: "),
+                "{said}"
+            );
+            Ok(Some(()))
+        })
+        .unwrap();
+    }
+
+    fn publish(&self, host: &Host, lines: &[String]) {
+        for batch in lines.chunks(50) {
+            wait::until("the events to be taken", SETTLE, || {
+                let answer = host
+                    .client()
+                    .publish(self.topic("public.invoices.v1"), batch)?;
+                anyhow::ensure!(answer.status == 202, "{}: {}", answer.status, answer.body);
+                Ok(Some(()))
+            })
+            .unwrap();
+        }
+    }
+}
+
+/// Waits for an alarm of this code, and gives what it says.
+fn alarm(host: &Host, code: &str) -> String {
+    wait::until(&format!("the alarm {code}"), SETTLE, || {
+        let status = host.client().status()?;
+        let alarms = status["alarms"].as_array().into_iter().flatten();
+        let mut alarms = alarms;
+        let found = alarms.find(|alarm| alarm["alarm"] == code);
+        Ok(found.map(|alarm| alarm["detail"].to_string()))
+    })
+    .unwrap()
+}
+
+/// All partitions are found at once or in two looks: each is resumed as it stops.
+fn resume_all(place: &Place, host: &Host) {
+    wait::until("all partitions to be resumed", SETTLE, || {
+        if host.client().get("/readyz")?.status == 200 {
+            return Ok(Some(()));
+        }
+        let url = host.client().url();
+        let arguments = ["resume", "billing", "--from", "earliest", "--url", &url];
+        place.weir(&arguments).output()?;
+        Ok(None)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_topic_that_was_made_anew_or_has_grown_stops_its_handler_until_an_operator_chooses() {
+    let Some(broker) = broker("topics that change") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "changed");
+    let (lines, right) = purchases();
+    let place = fleet.place("a", &["billing"]);
+    let host = place.start().unwrap();
+    let invoices = fleet.topic("public.invoices.v1");
+    fleet.publish(&host, &lines[..BEFORE]);
+    fleet.settle(&[&host]);
+
+    fleet.tool(COMMANDS, &["--delete", "--topic", invoices]);
+    let create = ["--create", "--topic", invoices, "--partitions", "12"];
+    fleet.tool(COMMANDS, &create);
+    let said = alarm(&host, "position-lost");
+    assert!(said.contains("made anew since"), "{said}");
+    resume_all(&place, &host);
+    fleet.publish(&host, &lines[BEFORE..]);
+    fleet.settle(&[&host]);
+    assert_payments(&host, &fleet, &right(BEFORE + AFTER));
+
+    fleet.tool(
+        COMMANDS,
+        &["--alter", "--topic", invoices, "--partitions", "13"],
+    );
+    let said = alarm(&host, "topic-grown");
+    assert!(said.contains("has 13 partitions, and had 12"), "{said}");
+    assert_eq!(host.client().get("/readyz").unwrap().status, 503);
+}
+
+#[test]
+fn offsets_that_a_quiet_topic_has_lost_are_known_and_those_of_a_whole_group_are_asked_for() {
+    let Some(broker) = broker("offsets that are gone") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "forgotten");
+    let (lines, right) = purchases();
+    let place = fleet.place("a", &["billing"]);
+    let invoices = fleet.topic("public.invoices.v1");
+    let group = "weir.forgotten.default.billing";
+    let host = place.start().unwrap();
+    fleet.publish(&host, &lines[..BEFORE]);
+    fleet.settle(&[&host]);
+
+    // As Kafka does with those of a topic that the group is not subscribed to, when nothing was committed for a week.
+    let forget = ["--delete-offsets", "--group", group, "--topic", invoices];
+    fleet.tool(GROUPS, &forget);
+    assert!(host.drain().unwrap().success());
+    let host = place.start().unwrap();
+    fleet.publish(&host, &lines[BEFORE..]);
+    fleet.settle(&[&host]);
+    assert_payments(&host, &fleet, &right(BEFORE + AFTER));
+
+    // A member that is gone is one until its session ends.
+    assert!(host.drain().unwrap().success());
+    fleet.tool(GROUPS, &["--delete", "--group", group]);
+    let host = place.spawn().unwrap();
+    let client = host.client();
+    wait::until("every position to be missed", SETTLE, || {
+        let status = client.status()?;
+        let alarms = status["alarms"].as_array().into_iter().flatten();
+        let missing = |alarm: &&Value| {
+            let detail = alarm["detail"].as_str().unwrap_or_default();
+            detail.starts_with("there is no position any more")
+        };
+        anyhow::ensure!(alarms.filter(missing).count() == 12, "{status}");
+        Ok(Some(()))
+    })
+    .unwrap();
+    let url = client.url();
+    let arguments = ["resume", "billing", "--from", "earliest", "--url", &url];
+    assert!(place.weir(&arguments).status().unwrap().success());
+    wait::until("the inbox to know all of it", SETTLE, || {
+        let known = client.fate("billing", "duplicate")? == (BEFORE + AFTER) as u64;
+        Ok(known.then_some(()))
+    })
+    .unwrap();
+    assert_payments(&host, &fleet, &right(BEFORE + AFTER));
+}
