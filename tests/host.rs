@@ -139,7 +139,15 @@ impl Place {
     /// # Errors
     /// It ended, or was not ready in time; the end of its log is told.
     pub fn start(&self) -> anyhow::Result<Host> {
-        match self.try_start(self.run_command())? {
+        self.start_command(self.run_command())
+    }
+
+    /// The same for a command of [`Self::weir`] that is a host.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_command(&self, command: Command) -> anyhow::Result<Host> {
+        match self.try_start(command)? {
             Start::Ready(host) => Ok(host),
             Start::Ended(status) => anyhow::bail!(
                 "the host ended with {status} at start: {}",

@@ -90,6 +90,16 @@ impl Dev {
             .unwrap_or_else(|error| panic!("{error:#}: {}", self.log()));
     }
 
+    /// Milliseconds that the log says of first events.
+    fn first_events(&self) -> Vec<u64> {
+        let log = self.log();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("first event handled"));
+        let ms = lines.map(|line| line.rsplit_once("ms=").unwrap().1.trim().parse().unwrap());
+        ms.collect()
+    }
+
     /// The codes of the alarms that are raised.
     fn alarms(&self) -> Vec<String> {
         let status = self.client.status().unwrap();
@@ -161,7 +171,6 @@ fn component_that_changes_while_events_flow_takes_over_without_loss_or_repeat() 
     } = Folder::of_billing(&scratch);
     fs::copy(&billing, &component).unwrap();
 
-    let started = Instant::now();
     let mut dev = Dev::start(&scratch, &folder);
     let events = Arc::new((0..EVENTS).map(purchase).collect());
     let publisher = Publisher::spawn(dev.client.clone(), INVOICES, events, 8);
@@ -169,7 +178,6 @@ fn component_that_changes_while_events_flow_takes_over_without_loss_or_repeat() 
         Ok((dev.client.records(PAYMENTS)? > 0).then_some(()))
     })
     .unwrap();
-    eprintln!("first effect after {:?}", started.elapsed());
     let old = dev.client.status().unwrap()["handlers"][0]["digest"].clone();
     replace(&notification, &component);
     dev.wait_for_log("handler swapped");
@@ -220,6 +228,39 @@ fn component_that_changes_while_events_flow_takes_over_without_loss_or_repeat() 
     let ended = wait::until("the end", SETTLE, || Ok(dev.child.try_wait()?)).unwrap();
     assert!(ended.success(), "{ended}: {}", dev.log());
     assert!(!data.exists());
+}
+
+#[test]
+fn first_event_that_is_handled_is_told_with_the_time_since_the_command() {
+    let scratch = Scratch::new(&[], "");
+    let Folder {
+        billing,
+        folder,
+        component,
+        manifest,
+        ..
+    } = Folder::of_billing(&scratch);
+    fs::copy(&billing, &component).unwrap();
+    let started = Instant::now();
+    let dev = Dev::start(&scratch, &folder);
+    dev.wait_for("state", "ready");
+    assert_eq!(dev.first_events(), [0; 0]);
+    dev.publish(&[purchase(1), purchase(2)]);
+    dev.wait_for_log("first event handled");
+    let limit = u64::try_from(started.elapsed().as_millis()).unwrap();
+    let told = dev.first_events();
+    assert!(
+        told.len() == 1 && (1..=limit).contains(&told[0]),
+        "{told:?}, {limit} ms"
+    );
+
+    // Handlers that take over count from when they changed.
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("0.1.0", "0.2.0")).unwrap();
+    dev.wait_for("version", "0.2.0");
+    dev.publish(&[purchase(3)]);
+    let look = || Ok((dev.first_events().len() == 2).then_some(()));
+    wait::until("the second line", SETTLE, look).unwrap();
 }
 
 /// `weir <arguments> --json` for the host under test.

@@ -17,7 +17,9 @@ const JSON: &str = "application/cloudevents+json";
 
 /// A host with one handler; its requests time out soon.
 fn start() -> (Scratch, Host) {
-    let scratch = Scratch::new(&["billing"], "[http.limits]\nrequest_timeout_s = 5\n");
+    // All of this machine is one address, and many attackers are many.
+    let limits = "[http.limits]\nrequest_timeout_s = 5\nconnections_per_address = 2_048\n";
+    let scratch = Scratch::new(&["billing"], limits);
     let host = scratch.place.start().unwrap();
     (scratch, host)
 }

@@ -11,6 +11,7 @@ use weir_tests::purchases::grouped;
 
 use crate::{cargo, guests, machine};
 
+mod dev;
 mod embedded;
 mod growth;
 mod handlers;
@@ -30,12 +31,14 @@ pub(crate) enum Part {
     Embedded,
     /// A hundred idle handlers.
     Handlers,
+    /// From the command `weir dev` to the first event that is handled.
+    Dev,
     /// The rate beside what grows; only when it is named, because it takes half an hour and 20 GiB of disk.
     Growth,
 }
 
 /// What runs when nothing is named.
-const USUAL: [Part; 3] = [Part::Calls, Part::Embedded, Part::Handlers];
+const USUAL: [Part; 4] = [Part::Calls, Part::Embedded, Part::Handlers, Part::Dev];
 
 /// One row; the names are kept, so that figures can be followed over the years.
 #[derive(Debug, Serialize)]
@@ -99,6 +102,7 @@ pub(crate) fn run(root: &Path, parts: &[Part]) -> anyhow::Result<bool> {
             Part::Calls => calls(root, &guests)?,
             Part::Embedded => embedded::measure(root)?,
             Part::Handlers => handlers::measure(root)?,
+            Part::Dev => dev::measure(root)?,
             Part::Growth => growth::measure(root)?,
         });
     }

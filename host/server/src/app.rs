@@ -61,15 +61,16 @@ pub fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
 /// # Errors
 /// As [`run`] has them, of the start; what changes later and does not work is told and not taken.
 pub fn run_watching(config: Config, data: PathBuf) -> anyhow::Result<()> {
-    host(config, data, true)
-}
-
-fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
-    if watching && config.kafka.is_some() {
+    if config.kafka.is_some() {
         let message =
             "`weir dev` works on a store of its own: take the section away, or use `weir run`";
         return Err(Faults(vec![config.fault("kafka", message)]).into());
     }
+    host(config, data, true)
+}
+
+fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
+    let mut since = Instant::now();
     let mut deployments = handlers::deployments(&config)?;
     let data_dir = Arc::new(DataDir::open(&data)?);
     tracing::info!(path = %data_dir.path().display(), "data directory");
@@ -115,6 +116,7 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
                     subscriptions: app.subscriptions.clone(),
                     alarms: Arc::clone(&app.status.alarms),
                     versions: Arc::clone(&versions),
+                    since,
                 });
                 Box::pin(watch.next())
             } else {
@@ -122,7 +124,10 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
             };
             match app.run(&workers, next).await? {
                 End::Stopped => break Ok(()),
-                End::Redeploy(next) => (deployments, components) = next,
+                End::Redeploy(next) => {
+                    since = Instant::now();
+                    (deployments, components) = next;
+                }
             }
         };
         close(store).await?;

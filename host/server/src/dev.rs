@@ -35,6 +35,8 @@ pub(crate) struct Running {
     pub(crate) subscriptions: Vec<Arc<Subscription>>,
     pub(crate) alarms: Arc<Alarms>,
     pub(crate) versions: Arc<Versions>,
+    /// When the command was given, or handlers changed.
+    pub(crate) since: Instant,
 }
 
 /// Looks at the folders of running handlers.
@@ -62,7 +64,9 @@ impl Watch {
     /// Swaps components as they change; answers when other handlers are to run.
     pub(crate) async fn next(mut self) -> Redeployment {
         let mut before = Files::new();
+        let mut is_told = false;
         loop {
+            is_told = is_told || self.tell_first();
             let files = self.files();
             // A file that changed since the last look may still be written.
             if files == before && files != self.settled {
@@ -75,6 +79,22 @@ impl Watch {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Says how long whoever tries a handler has waited for it; false while nothing is handled.
+    fn tell_first(&self) -> bool {
+        let handled = |one: &Arc<Subscription>| {
+            let at = one.status.first_handled()?;
+            Some((at, Arc::clone(one)))
+        };
+        let all = self.running.subscriptions.iter().filter_map(handled);
+        let Some((at, one)) = all.min_by_key(|(at, _)| *at) else {
+            return false;
+        };
+        let waited = at.saturating_duration_since(self.running.since);
+        let ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(handler = %one.deployment.manifest.name, ms, "first event handled");
+        true
     }
 
     /// Manifests, components beside them, and components of running handlers wherever they are.

@@ -11,6 +11,7 @@
 mod access;
 mod admin;
 mod ingress;
+mod peers;
 mod problem;
 mod signals;
 mod tail;
@@ -41,6 +42,7 @@ use tracing::{debug, info, warn};
 use self::access::Access;
 pub use self::access::Token;
 pub use self::admin::{Admin, AdminError, AdminResult, Letters, Steer, Subject};
+use self::peers::{Peers, Place};
 use self::problem::{Problem, json_response};
 use self::signals::Traffic;
 pub use self::signals::{Readiness, StatusSource, SubscriptionReadiness, View};
@@ -85,6 +87,8 @@ pub struct HttpConfig {
     pub batch_events_max: usize,
     /// Open connections; further ones wait in the kernel's queue until one ends.
     pub connections_max: usize,
+    /// Of them, those from one address; further ones are closed.
+    pub connections_per_address_max: usize,
     /// From the first byte of a request's head to its last, also while a kept connection is idle.
     pub head_timeout: Duration,
     /// For a request's body, and again for the answer of the bus.
@@ -153,7 +157,8 @@ impl HttpServer {
             admin,
         } = self;
         let access = Arc::new(Access::new(&config.names, &config.tokens));
-        let body_bytes = BODIES_BYTES_MAX.max(config.body_bytes_max);
+        // A body that grows is there twice while it moves.
+        let body_bytes = BODIES_BYTES_MAX.max(2 * config.body_bytes_max);
         let state = AppState {
             config: config.clone(),
             bus,
@@ -168,6 +173,7 @@ impl HttpServer {
             router: router(state),
             http: http(&config),
             tls: config.tls.clone().map(TlsAcceptor::from),
+            peers: Peers::new(config.connections_per_address_max),
             head_timeout: config.head_timeout,
             shutdown: shutdown.clone(),
             abort: CancellationToken::new(),
@@ -273,6 +279,7 @@ struct Connections {
     router: Router,
     http: http1::Builder,
     tls: Option<TlsAcceptor>,
+    peers: Arc<Peers>,
     head_timeout: Duration,
     /// Finish the request that has begun, then close.
     shutdown: CancellationToken,
@@ -303,13 +310,18 @@ async fn accept(
             accepted = next() => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => {
-                let connection = connections.clone();
-                tracker.spawn(async move {
-                    connection.serve(stream, peer).await;
-                    drop(permit);
-                });
-            }
+            Ok((stream, peer, permit)) => match connections.peers.admit(peer.ip()) {
+                Some(place) => {
+                    let connection = connections.clone();
+                    let held: (OwnedSemaphorePermit, Place) = (permit, place);
+                    tracker.spawn(async move {
+                        connection.serve(stream, peer).await;
+                        drop(held);
+                    });
+                }
+                // An answer would need a request that was read.
+                None => debug!(%peer, "its address has too many connections, closing this one"),
+            },
             Err(error) => {
                 warn!(%error, "accept failed, trying again");
                 tokio::time::sleep(ACCEPT_RETRY).await;

@@ -378,4 +378,4 @@ fn with_status(subscription: &Subscription, found: Found) -> Result<Found, Ledge
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

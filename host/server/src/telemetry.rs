@@ -1,8 +1,11 @@
 //! Logs: lines on standard error, for people or, as JSON, for machines.
 
+mod json;
+
 use std::fmt;
 use std::io::IsTerminal;
 
+use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::{RecordFields, VisitFmt, VisitOutput};
@@ -27,15 +30,15 @@ pub fn init(json: bool, default: LevelFilter) {
         .with_writer(std::io::stderr)
         .with_target(false);
     if json {
-        lines.json().flatten_event(true).init();
+        lines.event_format(json::Lines).init();
     } else {
         let lines = lines.with_ansi(std::io::stderr().is_terminal());
         lines.fmt_fields(Fields).init();
     }
 }
 
-/// The fields of a line as they come with the library, but for those that a handler has written: they are one field of
-/// ours, whose value is `name="value"` of each already.
+/// The fields of a line as they come with the library, but for those that a handler has written: they stand in the text of a
+/// JSON object, and become `name="value"` each.
 struct Fields;
 
 impl<'w> FormatFields<'w> for Fields {
@@ -59,8 +62,13 @@ impl Visit for Line<'_> {
         if field.name() != HANDLER_FIELDS {
             return self.visitor.record_str(field, value);
         }
-        if !value.is_empty() {
-            self.written = write!(self.visitor.writer(), " {value}");
+        let fields: Map<String, Value> = serde_json::from_str(value).unwrap_or_default();
+        for (name, value) in &fields {
+            // A name must not end the line, or look like the host's own.
+            let name = name.replace(|c: char| c.is_control() || c == ' ' || c == '=', "_");
+            let value = value.as_str().unwrap_or_default();
+            let written = write!(self.visitor.writer(), " {name}={value:?}");
+            self.written = self.written.and(written);
         }
     }
 

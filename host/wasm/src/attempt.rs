@@ -145,6 +145,12 @@ impl Component {
         self.0.shared.crowd.relieved().await;
     }
 
+    /// Log lines of the handler that were dropped, beyond what an attempt or all attempts may write, since the last call.
+    #[must_use]
+    pub fn take_dropped_lines(&self) -> u64 {
+        self.0.shared.log.take_dropped()
+    }
+
     /// A new instance, in which nothing has run yet.
     pub(crate) fn instance(&self) -> Instance {
         Instance::new(self.0.pre.instance_pre(), &self.0.shared)

@@ -21,7 +21,7 @@ use crate::crowd::Crowd;
 use crate::limits::{Grants, Limits, NAME_BYTES_MAX};
 use crate::ticker::Clock;
 
-pub(crate) use log::{LogSink, Pipe};
+pub(crate) use log::{LogSink, Pipe, Volume};
 
 /// Resources (streams, pollables) that an instance may hold at once.
 const RESOURCES_MAX: usize = 1_024;
@@ -33,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<Clock>,
     pub(crate) crowd: Crowd,
+    pub(crate) log: Arc<Volume>,
 }
 
 /// The data of one store.
@@ -72,6 +73,7 @@ impl Host {
             log: Arc::new(LogSink::new(
                 Arc::clone(&shared.handler),
                 shared.limits.log_bytes_max,
+                Arc::clone(&shared.log),
             )),
             wasi: None,
             table,

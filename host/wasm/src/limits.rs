@@ -7,6 +7,12 @@ use std::time::Duration;
 /// Bytes of a name of a state value or a timer.
 pub(crate) const NAME_BYTES_MAX: usize = 256;
 
+/// What all attempts of a handler may write to the log in a second, when they do so for long: as much as one attempt may at
+/// once. About 5 GiB a day, which the rotation of a disk's logs is made for.
+const LOG_BYTES_PER_S: usize = 64 << 10;
+/// What they may write beyond that for a moment: sixteen attempts that say all they may.
+const LOG_BURST_BYTES: usize = 1 << 20;
+
 /// What one attempt, or one instance, may use. The defaults are those of the semantics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -29,6 +35,10 @@ pub struct Limits {
     pub extensions_max: usize,
     /// Bytes of log lines of an attempt; more is dropped, and one line says so.
     pub log_bytes_max: usize,
+    /// Bytes of log lines of all attempts in a second; more is dropped and counted, and one line says so.
+    pub log_bytes_per_s: usize,
+    /// What they may write at once.
+    pub log_burst_bytes: usize,
     /// Calls of Weir's interfaces and of WASI in an attempt.
     pub host_calls_max: u32,
     /// Bytes of names and values in the state of a sequence.
@@ -53,6 +63,8 @@ impl Default for Limits {
             emissions_bytes_max: 8 * MIB,
             extensions_max: 64,
             log_bytes_max: 64 * KIB,
+            log_bytes_per_s: LOG_BYTES_PER_S,
+            log_burst_bytes: LOG_BURST_BYTES,
             host_calls_max: 10_000,
             state_bytes_max: 256 * KIB,
             timers_max: 100,

@@ -11,7 +11,7 @@ use crate::compile::{self, CompileError};
 use crate::crowd::{Crowd, Load};
 use crate::describe::Description;
 use crate::engine::{Sandbox, TABLES_PER_INSTANCE};
-use crate::host::Shared;
+use crate::host::{Shared, Volume};
 use crate::instance::Idle;
 use crate::limits::{Grants, Isolation, Limits};
 use crate::{shape, trusted};
@@ -153,12 +153,19 @@ impl Sandbox {
         let weight = weight(&compiled);
         let runtime = Arc::clone(&self.runtime);
         let crowd_max = Load::max(self.config.threads.max(1), runtime.instances, weight);
+        let clock = Arc::clone(&runtime.ticker.clock);
+        let log = Volume::new(
+            Arc::clone(&options.handler),
+            Arc::clone(&clock),
+            &options.limits,
+        );
         let shared = Arc::new(Shared {
             handler: Arc::clone(&options.handler),
             grants: options.grants.clone(),
             limits: options.limits.clone(),
-            clock: Arc::clone(&self.runtime.ticker.clock),
+            clock,
             crowd: Crowd::new(Arc::clone(&runtime.slots), crowd_max),
+            log: Arc::new(log),
         });
         let idle = Idle::new(Arc::clone(&runtime.waiting), weight);
         Ok(Component::new(

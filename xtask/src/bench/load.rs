@@ -46,7 +46,7 @@ impl Shape {
         (BATCH_BYTES / self.bytes).clamp(1, BATCH)
     }
 
-    fn event(self, number: usize) -> String {
+    pub(super) fn event(self, number: usize) -> String {
         let customer = number % self.keys;
         let text = |note: &str| {
             format!(

@@ -45,6 +45,7 @@ pub(super) fn http(config: &Config) -> Result<HttpConfig, Faults> {
         body_bytes_max: http.limits.body_bytes,
         batch_events_max: http.limits.batch_events,
         connections_max: http.limits.connections,
+        connections_per_address_max: http.limits.connections_per_address,
         head_timeout: HEAD_TIMEOUT,
         request_timeout: http.limits.request_timeout,
     })

@@ -21,6 +21,8 @@ pub(super) const BODY_BYTES: u64 = 16 << 20;
 pub(super) const BATCH_EVENTS: u64 = 10_000;
 /// Open connections: half of the usual limit of 4,096 open files leaves the rest to the store.
 pub(super) const CONNECTIONS: u64 = 2_048;
+/// Of them, those from one address: half, so that one machine that opens all it can leaves as many to the others.
+pub(super) const CONNECTIONS_PER_ADDRESS: u64 = 1_024;
 /// From the first byte of a request to the last of its answer.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -92,6 +94,8 @@ pub struct HttpLimits {
     pub batch_events: usize,
     /// Open connections.
     pub connections: usize,
+    /// Of them, those from one address.
+    pub connections_per_address: usize,
     /// From the first byte of a request to the last of its answer.
     pub request_timeout: Duration,
 }
@@ -103,6 +107,7 @@ impl Default for HttpLimits {
             body_bytes: bytes(BODY_BYTES),
             batch_events: bytes(BATCH_EVENTS),
             connections: bytes(CONNECTIONS),
+            connections_per_address: bytes(CONNECTIONS_PER_ADDRESS),
             request_timeout: REQUEST_TIMEOUT,
         }
     }
@@ -287,6 +292,11 @@ fn read_limits(mut section: Section<'_>) -> HttpLimits {
     read("body_bytes", 1 << 10..=256 << 20, &mut limits.body_bytes);
     read("batch_events", 1..=100_000, &mut limits.batch_events);
     read("connections", 1..=65_536, &mut limits.connections);
+    read(
+        "connections_per_address",
+        1..=65_536,
+        &mut limits.connections_per_address,
+    );
     if let Some(seconds) = section.number("request_timeout_s", 1..=3_600) {
         limits.request_timeout = Duration::from_secs(seconds);
     }

@@ -1,16 +1,20 @@
 //! Topics and subscriptions of the store, in memory: what every event looks up.
 
+mod extent;
+mod group;
+
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use dashmap::DashMap;
 use rocksdb::WriteBatch;
-use tokio::sync::watch;
 
-use super::batch::BatchHeader;
-use super::key::{Family, Key, PARTITION_PREFIX};
+pub(super) use self::extent::{PartitionLog, TopicLog};
+pub(super) use self::group::Group;
+pub use self::group::RegisterError;
+use super::key::{Family, Key};
 use super::names::{self, StoredGroup};
 use super::progress;
 use super::store::{ReadError, Store};
@@ -22,199 +26,6 @@ use crate::names::{dlq_topic, is_dlq_topic};
 const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Each partition of a subscription has a state machine; thousands of them on one machine are a mistake.
 const PARTITIONS_MAX: u32 = 1024;
-
-/// A topic and the extent of its partitions.
-#[derive(Debug)]
-pub(super) struct TopicLog {
-    pub(super) id: u32,
-    pub(super) name: Arc<str>,
-    partitions: Box<[PartitionLog]>,
-}
-
-/// The extent of one partition. Only the committer moves the end and only retention moves the start.
-#[derive(Debug)]
-pub(super) struct PartitionLog {
-    start: AtomicU64,
-    end: watch::Sender<u64>,
-    bytes: AtomicU64,
-}
-
-impl TopicLog {
-    pub(super) fn count(&self) -> u32 {
-        u32::try_from(self.partitions.len()).expect("counted by a u32 when it was made")
-    }
-
-    /// The partition of this number; none beyond the last.
-    pub(super) fn partition(&self, partition: u32) -> Option<&PartitionLog> {
-        self.partitions.get(usize::try_from(partition).ok()?)
-    }
-
-    /// Bytes of all partitions before compression.
-    pub(super) fn bytes(&self) -> u64 {
-        self.partitions.iter().map(PartitionLog::bytes).sum()
-    }
-
-    fn load(store: &Store, id: u32, name: Arc<str>, count: u32) -> Result<Self, ReadError> {
-        let partitions = (0..count)
-            .map(|partition| PartitionLog::load(store, id, partition))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            id,
-            name,
-            partitions,
-        })
-    }
-}
-
-impl PartitionLog {
-    fn load(store: &Store, topic: u32, partition: u32) -> Result<Self, ReadError> {
-        let start = match store.get(&Key::LogStart { topic, partition })? {
-            Some(value) => u64::from_be_bytes(
-                value
-                    .as_ref()
-                    .try_into()
-                    .map_err(|_length| MALFORMED_START)?,
-            ),
-            None => 0,
-        };
-        let (mut end, mut bytes) = (start, 0);
-        let prefix = Key::BatchHeader {
-            topic,
-            partition,
-            base: 0,
-        }
-        .encode();
-        store.scan(
-            Family::Meta,
-            &prefix[..PARTITION_PREFIX],
-            |key, value| -> Result<bool, ReadError> {
-                if let Key::BatchHeader { base, .. } = key {
-                    let header = BatchHeader::decode(value)?;
-                    if base != end {
-                        return Err(MISSING_BATCH.into());
-                    }
-                    end = base + u64::from(header.count);
-                    bytes += header.bytes;
-                }
-                Ok(true)
-            },
-        )?;
-        Ok(Self {
-            start: start.into(),
-            end: watch::Sender::new(end),
-            bytes: bytes.into(),
-        })
-    }
-
-    /// The first kept offset.
-    pub(super) fn start(&self) -> u64 {
-        self.start.load(Ordering::Acquire)
-    }
-
-    /// The offset after the last durable record.
-    pub(super) fn end(&self) -> u64 {
-        *self.end.borrow()
-    }
-
-    /// Tells when the end moves.
-    pub(super) fn watch_end(&self) -> watch::Receiver<u64> {
-        self.end.subscribe()
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// The committer made records up to `end` durable.
-    pub(super) fn extend(&self, end: u64, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.end.send_replace(end);
-    }
-
-    /// Retention deletes `bytes` of batches before `start`.
-    pub(super) fn cut(&self, start: u64, bytes: u64) {
-        self.start.store(start, Ordering::Release);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-const MISSING_BATCH: super::codec::DecodeError =
-    super::codec::DecodeError::Malformed("log: a batch is missing");
-const MALFORMED_START: super::codec::DecodeError =
-    super::codec::DecodeError::Malformed("log start");
-
-/// A subscription.
-#[derive(Debug)]
-pub(super) struct Group {
-    pub(super) id: u32,
-    pub(super) name: Arc<str>,
-    pub(super) topics: Arc<[Arc<str>]>,
-    /// How many partitions each topic had when the subscription first started; none: it was not there.
-    partitions: Vec<Option<NonZeroU32>>,
-    /// Empty until it first joins.
-    fixed: OnceLock<Fixed>,
-    /// Whether retention waits for it.
-    deployed: AtomicBool,
-    /// Committed frontiers by partition number, one per topic.
-    frontiers: Mutex<HashMap<u32, Vec<u64>>>,
-}
-
-impl Group {
-    fn new(id: u32, stored: StoredGroup) -> Self {
-        Self {
-            id,
-            name: stored.name,
-            topics: stored.topics,
-            partitions: stored.partitions,
-            fixed: stored.fixed.map(OnceLock::from).unwrap_or_default(),
-            deployed: AtomicBool::new(true),
-            frontiers: Mutex::default(),
-        }
-    }
-
-    fn frontiers(&self) -> MutexGuard<'_, HashMap<u32, Vec<u64>>> {
-        self.frontiers
-            .lock()
-            .expect("nothing panics under this lock")
-    }
-
-    /// A unit of work was committed.
-    pub(super) fn advance(&self, partition: u32, frontiers: Vec<u64>) {
-        self.frontiers().insert(partition, frontiers);
-    }
-
-    /// The first offset of a topic that is still needed; none when the topic is not read or nothing was committed.
-    pub(super) fn frontier(&self, index: usize, partition: u32) -> Option<u64> {
-        self.frontiers().get(&partition)?.get(index).copied()
-    }
-}
-
-/// Why a subscription cannot go on as what it was stored as.
-#[derive(Debug, thiserror::Error)]
-pub enum RegisterError {
-    /// It was stored with other topics.
-    #[error(
-        "subscription {group:?} reads {wanted:?} but was started with {stored:?}; its topics and their order are fixed, deploy it under another name"
-    )]
-    Topics {
-        /// Which subscription.
-        group: Arc<str>,
-        /// What it is to read.
-        wanted: Arc<[Arc<str>]>,
-        /// What it has read.
-        stored: Arc<[Arc<str>]>,
-    },
-    /// A topic has another number of partitions than then.
-    #[error("topic {topic:?} has {found} partitions and had {stored}")]
-    Partitions {
-        /// Which topic.
-        topic: Arc<str>,
-        /// What it had when the subscription first started.
-        stored: u32,
-        /// What it has.
-        found: u32,
-    },
-}
 
 /// The numbers that the next topic and subscription get.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -240,48 +240,61 @@ enum Unread<E> {
     Broken(E),
 }
 
-/// All bytes of a stream. A body of one piece is not copied.
+/// All bytes of a stream. A body of one piece is not copied; one of several grows, to twice its size each time, and what it
+/// takes is what is allocated for it.
 async fn collect<E>(
     mut stream: impl Stream<Item = Result<Bytes, E>> + Unpin,
     bytes_max: usize,
     shared: &Arc<Semaphore>,
 ) -> Result<(Bytes, BodyMemory), Unread<E>> {
     let mut first = Bytes::new();
-    let mut whole = BytesMut::new();
+    let mut whole = Vec::new();
     let mut memory = BodyMemory::None;
+    let mut charge = |bytes: usize| {
+        let taken = take(&mut memory, bytes.saturating_sub(BODY_BYTES_FREE), shared);
+        taken.then_some(()).ok_or(Unread::NoMemory)
+    };
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(Unread::Broken)?;
-        let bytes = first.len().max(whole.len()) + piece.len();
+        let bytes = first.len() + whole.len() + piece.len();
         if bytes > bytes_max {
             return Err(Unread::TooLarge);
         }
-        if !take(&mut memory, bytes.saturating_sub(BODY_BYTES_FREE), shared) {
-            return Err(Unread::NoMemory);
-        }
         if first.is_empty() && whole.is_empty() {
+            charge(bytes)?;
             first = piece;
             continue;
         }
-        if whole.is_empty() {
-            whole.extend_from_slice(&first);
+        if bytes > whole.capacity() {
+            let grown = bytes.max(2 * whole.capacity()).min(bytes_max);
+            // Both are there while it moves.
+            charge(first.len() + whole.capacity() + grown)?;
+            whole.reserve_exact(grown - whole.len());
+            whole.extend_from_slice(&std::mem::take(&mut first));
+            charge(whole.capacity())?;
         }
         whole.extend_from_slice(&piece);
     }
     let body = if whole.is_empty() {
         first
     } else {
-        whole.freeze()
+        whole.into()
     };
     Ok((body, memory))
 }
 
-/// Takes so many bytes of what is shared, those included that were taken before; false when that is more than is left.
+/// Makes what was taken of what is shared so many bytes; false when that is more than is left.
 fn take(memory: &mut BodyMemory, bytes: usize, shared: &Arc<Semaphore>) -> bool {
     let taken = memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-    let more = u32::try_from(bytes.saturating_sub(taken)).unwrap_or(u32::MAX);
-    if more == 0 {
+    if bytes <= taken {
+        drop(
+            memory
+                .as_mut()
+                .and_then(|memory| memory.split(taken - bytes)),
+        );
         return true;
     }
+    let more = u32::try_from(bytes - taken).unwrap_or(u32::MAX);
     let Ok(more) = Arc::clone(shared).try_acquire_many_owned(more) else {
         return false;
     };
@@ -449,3 +462,6 @@ fn to_publish(event: Event, now_ms: u64) -> Publish {
         record: binding::to_record(event, key, now_ms),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,37 +1,16 @@
-use weir_core::unit::Origin;
-
 use super::*;
-use crate::letters::Status;
+use crate::letters::tests::found;
 
 /// A letter by (identity, sequence, offset of its event, when it died).
-fn found((id, sequence, offset, dead_at): (u8, Option<&str>, u64, u64)) -> Found {
+fn dead((id, sequence, offset, dead_at): (u8, Option<&str>, u64, u64)) -> Found {
     Found {
-        id: Hash128([id; 16]),
-        place: Place {
-            topic: 0,
-            partition: 0,
-            offset: dead_at,
-        },
-        origin: Origin {
-            topic: "t".into(),
-            partition: 0,
-            offset,
-        },
-        key: None,
-        sequence: sequence.map(str::to_owned),
-        class: String::new(),
-        code: String::new(),
-        message: String::new(),
-        attempts: 1,
-        replays: 0,
         dead_at: Millis(dead_at),
-        held: None,
-        status: Status::Dead,
+        ..found(id, 0, sequence, offset)
     }
 }
 
 fn check(letters: &[(u8, Option<&str>, u64, u64)], planned: &[&[u8]]) {
-    let letters: Vec<_> = letters.iter().copied().map(found).collect();
+    let letters: Vec<_> = letters.iter().copied().map(dead).collect();
     let plan = Plan::new(letters, Millis(0), NonZeroU32::MIN, String::new());
     let ids: Vec<Vec<u8>> = plan
         .sequences
@@ -65,9 +44,9 @@ fn letters_without_a_key_are_sequences_of_their_own() {
 
 #[test]
 fn letters_of_one_key_in_two_partitions_are_two_sequences() {
-    let mut other = found((2, Some("a"), 6, 11));
+    let mut other = dead((2, Some("a"), 6, 11));
     other.place.partition = 1;
-    let letters = vec![found((1, Some("a"), 5, 10)), other];
+    let letters = vec![dead((1, Some("a"), 5, 10)), other];
     let plan = Plan::new(letters, Millis(0), NonZeroU32::MIN, String::new());
     assert_eq!(plan.lengths(), [1, 1]);
 }

@@ -127,6 +127,14 @@ fn write_attempts(handlers: &[Summary<'_>], page: &mut Page) {
         ("kind", FailureKind::ALL.map(FailureKind::name)),
         |one| one.failures,
     );
+    each(
+        page,
+        handlers,
+        "weir_dropped_log_lines_total",
+        Counter,
+        "Log lines of the handler that were not written, because it wrote too many.",
+        |one| one.dropped_lines(),
+    );
     let mut family = page.family(
         "weir_commit_seconds",
         Kind::Histogram,

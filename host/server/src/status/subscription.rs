@@ -4,10 +4,12 @@ mod levels;
 mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use weir_core::partition::{Counters, Gauges, Partition};
+use weir_core::unit::Fate;
 
 pub(super) use self::summary::Summary;
 use super::site_of;
@@ -104,6 +106,10 @@ pub struct SubscriptionStatus {
     partitions: Mutex<BTreeMap<u32, PartitionStatus>>,
     stopped: Mutex<Stops>,
     commits: Histogram,
+    /// When its first event was handled, durably.
+    first_handled: OnceLock<Instant>,
+    /// Log lines of its handler that were not written.
+    dropped_lines: AtomicU64,
     steering: Mutex<Steering>,
 }
 
@@ -153,6 +159,8 @@ impl SubscriptionStatus {
             partitions: Mutex::default(),
             stopped: Mutex::default(),
             commits: Histogram::default(),
+            first_handled: OnceLock::new(),
+            dropped_lines: AtomicU64::new(0),
             steering: Mutex::default(),
         }
     }
@@ -225,14 +233,30 @@ impl SubscriptionStatus {
         let mut partitions = self.partitions();
         let status = partitions.entry(partition).or_default();
         status.counters = machine.counters();
+        if status.counters.fates[Fate::Handled as usize] > 0 {
+            self.first_handled.get_or_init(Instant::now);
+        }
         status.gauges = gauges;
         status.frontiers.clear();
         status.frontiers.extend(machine.frontiers());
     }
 
+    /// When an event was first handled; none before.
+    #[must_use]
+    pub fn first_handled(&self) -> Option<Instant> {
+        self.first_handled.get().copied()
+    }
+
     /// A unit of work was answered by the ledger after this time.
     pub fn committed(&self, time: Duration) {
         self.commits.observe(time);
+    }
+
+    /// So many more log lines of its handler were not written.
+    pub fn dropped(&self, lines: u64) {
+        if lines > 0 {
+            self.dropped_lines.fetch_add(lines, Ordering::Relaxed);
+        }
     }
 
     /// Raises an alarm of this handler, of one of the partitions that this host serves or of all.
@@ -260,6 +284,7 @@ impl SubscriptionStatus {
             SubscribeError::UnknownTopic(_)
             | SubscribeError::UnknownPartition { .. }
             | SubscribeError::Refused { .. }
+            | SubscribeError::Unavailable { .. }
             | SubscribeError::Ledger(_) => Alarm::HandlerStopped,
         };
         let (error, remedy) = (chain(error), alarm.remedy(&self.site(None)));

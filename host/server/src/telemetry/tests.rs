@@ -3,8 +3,15 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
+/// Where lines are written.
 #[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -26,14 +33,13 @@ fn line(log: impl FnOnce()) -> String {
         .with_target(false)
         .fmt_fields(Fields);
     tracing::subscriber::with_default(lines.finish(), log);
-    let bytes = written.0.lock().unwrap().clone();
-    let text = String::from_utf8(bytes).unwrap();
+    let text = written.text();
     text.split_once("INFO ").unwrap().1.trim_end().to_owned()
 }
 
 #[test]
 fn what_a_handler_says_of_a_line_stands_there_as_fields() {
-    let fields = "page=\"/\" visitor=\"ann\"";
+    let fields = r#"{"page":"/","visitor":"ann"}"#;
     let said = line(|| tracing::info!(handler = "visits", fields, "visit 1"));
     assert_eq!(
         said,
@@ -41,6 +47,16 @@ fn what_a_handler_says_of_a_line_stands_there_as_fields() {
     );
     let none = line(|| tracing::info!(handler = "visits", fields = "", "visit 1"));
     assert_eq!(none, "visit 1 handler=\"visits\"");
+}
+
+#[test]
+fn a_handler_cannot_forge_lines_or_fields_of_the_host_by_its_fields() {
+    let fields = r#"{"a handler=\"x\"\u000aINFO":"b\u000aINFO forged"}"#;
+    let said = line(|| tracing::info!(handler = "visits", fields, "visit"));
+    assert_eq!(
+        said,
+        r#"visit handler="visits" a_handler_"x"_INFO="b\nINFO forged""#
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::task::{Context, Waker};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::crowd::{Crowd, Load};
+use crate::host::Volume;
 use crate::limits::{Grants, Limits};
 use crate::ticker::Clock;
 
@@ -12,15 +13,19 @@ use super::*;
 
 /// A component on a host with one slot.
 fn shared(wall: Duration) -> Shared {
+    let limits = Limits {
+        wall,
+        ..Limits::default()
+    };
+    let clock = Arc::new(Clock::default());
+    let log = Volume::new("tester".into(), Arc::clone(&clock), &limits);
     Shared {
         handler: "tester".into(),
         grants: Grants::default(),
-        limits: Limits {
-            wall,
-            ..Limits::default()
-        },
-        clock: Arc::new(Clock::default()),
+        limits,
+        clock,
         crowd: Crowd::new(Arc::new(Semaphore::new(1)), Load::max(1, 100, 1)),
+        log: Arc::new(log),
     }
 }
 

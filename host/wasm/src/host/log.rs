@@ -1,4 +1,10 @@
-//! Log lines of a handler: from `weir:handler/log`, standard output and standard error, bounded per attempt.
+//! Log lines of a handler: from `weir:handler/log`, standard output and standard error, bounded per attempt and, over all
+//! attempts, in a second.
+//!
+//! What a guest says of a line beside its message goes as one field, the text of a JSON object: a field of tracing has a name
+//! that is known when the host is compiled. Who writes the lines takes it apart.
+
+mod volume;
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -7,10 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Host;
 use crate::bindings::weir::handler::log::{self, Level};
 
+pub(crate) use self::volume::Volume;
+
 /// The target of all lines of handlers.
 const TARGET: &str = "weir::handler";
 /// What a line costs beside its bytes, so that empty lines are bounded too.
 const LINE_BYTES: usize = 16;
+/// The last line of an attempt that writes too many.
+const CUT: &str = "log limit of the attempt reached, lines are dropped";
 /// A longer line of standard output is broken.
 const PIPE_LINE_BYTES_MAX: usize = 4_096;
 
@@ -25,6 +35,7 @@ pub(crate) enum Pipe {
 pub(crate) struct LogSink {
     handler: Arc<str>,
     bytes_max: usize,
+    volume: Arc<Volume>,
     state: Mutex<State>,
 }
 
@@ -38,10 +49,11 @@ struct State {
 }
 
 impl LogSink {
-    pub(crate) fn new(handler: Arc<str>, bytes_max: usize) -> Self {
+    pub(crate) fn new(handler: Arc<str>, bytes_max: usize, volume: Arc<Volume>) -> Self {
         Self {
             handler,
             bytes_max,
+            volume,
             state: Mutex::default(),
         }
     }
@@ -88,20 +100,13 @@ impl LogSink {
         } else {
             Level::Warn
         };
-        self.write_line(
-            state,
-            level,
-            String::from_utf8_lossy(line.trim_ascii_end()).as_ref(),
-            "",
-        );
+        let message = String::from_utf8_lossy(line.trim_ascii_end());
+        if self.takes(state, level, message.len()) {
+            self.write_line(level, &message, "");
+        }
     }
 
-    fn write_line(&self, state: &mut State, level: Level, message: &str, fields: &str) {
-        let bytes = message.len() + fields.len();
-        if !self.takes(state, bytes) {
-            return;
-        }
-        state.used_bytes += LINE_BYTES + bytes;
+    fn write_line(&self, level: Level, message: &str, fields: &str) {
         let (handler, message) = (&*self.handler, one_line(message));
         match level {
             Level::Trace => tracing::trace!(target: TARGET, handler, fields, "{message}"),
@@ -112,13 +117,21 @@ impl LogSink {
         }
     }
 
-    /// Whether the attempt may write a line of so many bytes. The first that it may not is the last of the attempt.
-    fn takes(&self, state: &mut State, bytes: usize) -> bool {
+    /// Whether a line of so many bytes may be written, and takes them if so. The first that the attempt may not is its last.
+    fn takes(&self, state: &mut State, level: Level, bytes: usize) -> bool {
         if !state.dropping && state.used_bytes + LINE_BYTES + bytes > self.bytes_max {
             state.dropping = true;
-            tracing::warn!(target: TARGET, handler = %self.handler, "log limit of the attempt reached, lines are dropped");
+            if self.volume.takes(CUT.len()) {
+                tracing::warn!(target: TARGET, handler = &*self.handler, "{CUT}");
+            }
         }
-        !state.dropping
+        if state.dropping {
+            self.volume.drop_line();
+            return false;
+        }
+        state.used_bytes += LINE_BYTES + bytes;
+        // What nobody has asked for takes nothing of a disk.
+        is_wanted(level) && self.volume.takes(bytes)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -139,18 +152,53 @@ impl log::Host for Host {
         let bytes = message.len() + bytes.sum::<usize>();
         let state = &mut *self.log.lock();
         // What will be dropped is not formatted first.
-        if !self.log.takes(state, bytes) {
-            return Ok(());
+        if self.log.takes(state, level, bytes) {
+            self.log.write_line(level, &message, &object(&fields));
         }
-        let mut line = String::new();
-        for (name, value) in &fields {
-            let space = if line.is_empty() { "" } else { " " };
-            // Writing to a string cannot fail.
-            let _ = write!(line, "{space}{}={value:?}", one_line(name));
-        }
-        self.log.write_line(state, level, &message, &line);
         Ok(())
     }
+}
+
+/// Whether lines of this level are written at all.
+fn is_wanted(level: Level) -> bool {
+    match level {
+        Level::Trace => tracing::enabled!(target: TARGET, tracing::Level::TRACE),
+        Level::Debug => tracing::enabled!(target: TARGET, tracing::Level::DEBUG),
+        Level::Info => tracing::enabled!(target: TARGET, tracing::Level::INFO),
+        Level::Warn => tracing::enabled!(target: TARGET, tracing::Level::WARN),
+        Level::Error => tracing::enabled!(target: TARGET, tracing::Level::ERROR),
+    }
+}
+
+/// Names and values as the text of a JSON object; nothing when there are none.
+fn object(fields: &[(String, String)]) -> String {
+    let mut text = String::new();
+    for (name, value) in fields {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        push_string(&mut text, name);
+        text.push(':');
+        push_string(&mut text, value);
+    }
+    if !text.is_empty() {
+        text.push('}');
+    }
+    text
+}
+
+/// A string of JSON (RFC 8259, section 7).
+fn push_string(text: &mut String, value: &str) {
+    text.push('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            c if c.is_control() => {
+                // All of them are below U+00A0. Writing to a string cannot fail.
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
+            }
+            c => text.push(c),
+        }
+    }
+    text.push('"');
 }
 
 /// A handler must not be able to forge lines of the host's log.

@@ -1,7 +1,10 @@
 //! A store that is not as it was written: it opens with what was acknowledged, or says that it does not.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::PathBuf;
+
+use tempfile::TempDir;
 
 use super::set_aside::{joins, parked, sequence, timer, timer_change};
 use super::*;
@@ -106,18 +109,53 @@ fn rewrite(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).unwrap();
 }
 
+/// A store as it was written, and what it holds; copies of it are damaged.
+struct Pristine {
+    scratch: TempDir,
+    right: String,
+}
+
+impl Pristine {
+    async fn new() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = scratch.path().join("store");
+        written(&store).await;
+        copy(&store, &scratch.path().join("pristine"));
+        let right = content(&store).await.unwrap();
+        Self { scratch, right }
+    }
+
+    /// Names and bytes of its files.
+    fn files(&self) -> Vec<(OsString, Vec<u8>)> {
+        let files = files(&self.scratch.path().join("pristine")).into_iter();
+        let read = |file: PathBuf| {
+            (
+                file.file_name().unwrap().to_owned(),
+                fs::read(&file).unwrap(),
+            )
+        };
+        files.map(read).collect()
+    }
+
+    /// What is said of a copy in which this file is gone, or has these bytes.
+    async fn with(&self, name: &OsStr, bytes: Option<&[u8]>) -> Result<String, String> {
+        let tried = self.scratch.path().join("tried");
+        copy(&self.scratch.path().join("pristine"), &tried);
+        match bytes {
+            Some(bytes) => rewrite(&tried.join(name), bytes),
+            None => fs::remove_file(tried.join(name)).unwrap(),
+        }
+        let found = content(&tried).await;
+        fs::remove_dir_all(&tried).unwrap();
+        found
+    }
+}
+
 #[tokio::test]
 async fn a_bit_changed_in_any_file_changes_nothing_or_is_told() {
-    let scratch = tempfile::tempdir().unwrap();
-    let store = scratch.path().join("store");
-    written(&store).await;
-    let pristine = scratch.path().join("pristine");
-    copy(&store, &pristine);
-    let right = content(&store).await.unwrap();
+    let pristine = Pristine::new().await;
     let (mut told, mut tries) = (0, 0);
-    for file in files(&pristine) {
-        let name = file.file_name().unwrap().to_owned();
-        let bytes = fs::read(&file).unwrap();
+    for (name, bytes) in pristine.files() {
         let last = bytes.len().saturating_sub(1);
         let shown = name.to_string_lossy().into_owned();
         // What is written for people and what nothing reads.
@@ -133,14 +171,11 @@ async fn a_bit_changed_in_any_file_changes_nothing_or_is_told() {
             continue;
         }
         for place in places {
-            let tried = scratch.path().join("tried");
-            copy(&pristine, &tried);
             let mut wrong = bytes.clone();
             wrong[place] ^= 1 << (place % 8);
-            rewrite(&tried.join(&name), &wrong);
-            match content(&tried).await {
+            match pristine.with(&name, Some(&wrong)).await {
                 Ok(found) => assert!(
-                    found == right,
+                    found == pristine.right,
                     "byte {place} of {shown} changed what is there in silence"
                 ),
                 Err(error) => {
@@ -149,7 +184,6 @@ async fn a_bit_changed_in_any_file_changes_nothing_or_is_told() {
                 }
             }
             tries += 1;
-            fs::remove_dir_all(&tried).unwrap();
         }
     }
     assert!(tries > 100 && told > tries / 3, "{told} of {tries} told");
@@ -157,27 +191,15 @@ async fn a_bit_changed_in_any_file_changes_nothing_or_is_told() {
 
 #[tokio::test]
 async fn a_file_that_is_gone_or_cut_in_half_is_told() {
-    let scratch = tempfile::tempdir().unwrap();
-    let store = scratch.path().join("store");
-    written(&store).await;
-    let pristine = scratch.path().join("pristine");
-    copy(&store, &pristine);
-    let right = content(&store).await.unwrap();
-    for file in files(&pristine) {
-        let name = file.file_name().unwrap().to_owned();
-        for is_gone in [true, false] {
-            let tried = scratch.path().join("tried");
-            copy(&pristine, &tried);
-            let bytes = fs::read(&file).unwrap();
-            if is_gone {
-                fs::remove_file(tried.join(&name)).unwrap();
-            } else {
-                rewrite(&tried.join(&name), &bytes[..bytes.len() / 2]);
+    let pristine = Pristine::new().await;
+    for (name, bytes) in pristine.files() {
+        for left in [None, Some(&bytes[..bytes.len() / 2])] {
+            if let Ok(found) = pristine.with(&name, left).await {
+                assert!(
+                    found == pristine.right,
+                    "{name:?} (left: {left:?}) was not missed"
+                );
             }
-            if let Ok(found) = content(&tried).await {
-                assert!(found == right, "{name:?} (gone: {is_gone}) was not missed");
-            }
-            fs::remove_dir_all(&tried).unwrap();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! All partitions of a subscription together, at one moment.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -115,6 +116,11 @@ impl Summary<'_> {
         self.status.commits()
     }
 
+    /// Log lines of the handler that were not written.
+    pub(in crate::status) fn dropped_lines(&self) -> u64 {
+        self.status.dropped_lines.load(Ordering::Relaxed)
+    }
+
     pub(in crate::status) fn version(&self) -> &str {
         &self.status.deployment.manifest.version
     }
@@ -162,6 +168,7 @@ impl Summary<'_> {
             "failures": self.failures.iter().sum::<u64>(),
             "failures_by_kind": by_name(FailureKind::ALL.map(FailureKind::name), &self.failures),
             "redelivered": self.redelivered,
+            "dropped_log_lines": self.dropped_lines(),
             "open": self.open,
             "running": self.running,
             "retrying": self.retrying,

@@ -224,6 +224,7 @@ async fn fail_to_reload(host: &Fixture) -> Vec<Raised> {
         config,
         sandbox,
         versions: Arc::new(versions),
+        since: Instant::now(),
         deployments: vec![host.deployment.clone()],
         handlers: Arc::clone(&subscription.handlers),
         subscriptions: vec![subscription],

@@ -1,8 +1,15 @@
 use super::*;
+use crate::limits::Limits;
+use crate::ticker::Clock;
+
+fn sink(bytes_max: usize) -> LogSink {
+    let volume = Volume::new("h".into(), Arc::new(Clock::default()), &Limits::default());
+    LogSink::new("h".into(), bytes_max, Arc::new(volume))
+}
 
 #[test]
 fn lines_of_standard_output_are_cut_from_the_stream() {
-    let sink = LogSink::new("h".into(), 1_000);
+    let sink = sink(1_000);
     sink.push(Pipe::Stdout, b"one\ntw");
     assert_eq!(sink.lock().stdout, b"tw");
     assert_eq!(sink.lock().used_bytes, LINE_BYTES + 3);
@@ -12,7 +19,7 @@ fn lines_of_standard_output_are_cut_from_the_stream() {
 
 #[test]
 fn lines_beyond_the_limit_are_dropped_until_the_next_attempt() {
-    let sink = LogSink::new("h".into(), 100);
+    let sink = sink(100);
     sink.push(Pipe::Stderr, &[b'\n'; 50]);
     assert!(sink.lock().dropping);
     sink.end_attempt();
@@ -21,7 +28,7 @@ fn lines_beyond_the_limit_are_dropped_until_the_next_attempt() {
 
 #[test]
 fn an_endless_line_stays_small() {
-    let sink = LogSink::new("h".into(), 1 << 20);
+    let sink = sink(1 << 20);
     for _ in 0..100 {
         sink.push(Pipe::Stdout, &[b'x'; 1_000]);
     }
@@ -31,4 +38,25 @@ fn an_endless_line_stays_small() {
 #[test]
 fn a_handler_cannot_forge_lines() {
     assert_eq!(one_line("a\nERROR weir: b\x1b[0m"), "a ERROR weir: b [0m");
+}
+
+#[test]
+fn what_an_attempt_drops_is_counted_for_its_handler() {
+    let sink = sink(100);
+    sink.push(Pipe::Stdout, &[b'\n'; 50]);
+    assert_eq!(sink.volume.take_dropped(), 50 - 100 / LINE_BYTES as u64);
+}
+
+#[test]
+fn fields_are_an_object_of_json_whatever_is_in_them() {
+    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(object(&[]), "");
+    let fields = [
+        field("page", "/a"),
+        field("say \"x\"", "\\ \n\u{1b}\u{85}ü"),
+    ];
+    assert_eq!(
+        object(&fields),
+        r#"{"page":"/a","say \"x\"":"\\ \u000a\u001b\u0085ü"}"#
+    );
 }

@@ -1,0 +1,76 @@
+//! Events out.
+
+use super::*;
+
+/// The lines of an answer without their framing.
+fn lines(answer: &Answer) -> Vec<Value> {
+    answer
+        .body
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_tail_shows_events_and_what_is_none() {
+    let host = start().await;
+    assert_eq!(host.post(STRUCTURED, EVENT).await.status, 202);
+    let partition = host
+        .bus
+        .records()
+        .iter()
+        .position(|records| !records.is_empty())
+        .unwrap();
+    let foreign = Record {
+        key: Some(Bytes::from_static(b"\xff")),
+        value: Some(Bytes::from_static(b"hi")),
+        headers: vec![("h".into(), Bytes::from_static(b"v"))],
+        timestamp_ms: 0,
+    };
+    host.bus.append(partition, foreign);
+    let shown = lines(&host.get(EVENTS).await);
+    assert_eq!(shown.len(), 2);
+    assert_eq!(shown[0]["event"]["data"], json!({ "n": 1 }));
+    assert_eq!(shown[0]["key"], "c7");
+    assert_eq!(shown[0]["topic"], TOPIC);
+    assert_eq!(shown[0]["headers"], Value::Null);
+    let expected = json!({
+        "topic": TOPIC, "partition": partition, "offset": 1, "timestamp": "1970-01-01T00:00:00.000Z",
+        "key_base64": "/w==", "value_base64": "aGk=", "headers": [{ "name": "h", "value": "v" }],
+    });
+    assert_eq!(shown[1], expected);
+
+    let from = async |query: &str| lines(&host.get(&format!("{EVENTS}?{query}")).await).len();
+    assert_eq!(from("from=end").await, 0);
+    assert_eq!(from("limit=1").await, 1);
+    assert_eq!(from("limit=0").await, 0);
+    assert_eq!(from(&format!("partition={partition}&from=1")).await, 1);
+    assert_eq!(from(&format!("partition={}", (partition + 1) % 4)).await, 0);
+}
+
+#[tokio::test]
+async fn a_tail_that_follows_gets_what_comes_and_stops_when_its_client_leaves() {
+    let host = start().await;
+    let mut tail = follow(&host).await;
+    assert_eq!(host.bus.readers(), 4);
+    assert_eq!(host.post(STRUCTURED, EVENT).await.status, 202);
+    let mut line = String::new();
+    while !line.starts_with('{') {
+        line.clear();
+        timeout(PATIENCE, tail.read_line(&mut line))
+            .await
+            .expect("the event comes")
+            .unwrap();
+    }
+    assert!(line.contains("\"id\":\"1\""), "{line}");
+    drop(tail);
+    let gone = async {
+        while host.bus.readers() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, gone)
+        .await
+        .expect("the readers are dropped");
+}
