@@ -49,6 +49,14 @@ pub struct Cluster {
 /// # Errors
 /// Java or Maven is not installed, or Maven reached no repository.
 pub fn libraries(root: &Path) -> Result<PathBuf, Missing> {
+    libraries_of(&root.join("target/kafka").join(VERSION), POM)
+}
+
+/// What a `pom.xml` names, with [`VERSION`] for `KAFKA_VERSION`, in `folder`; fetched where it is not there.
+///
+/// # Errors
+/// As [`libraries`].
+pub fn libraries_of(folder: &Path, pom: &str) -> Result<PathBuf, Missing> {
     for program in ["java", "mvn"] {
         if !on_path(program) {
             return Err(Missing(format!(
@@ -56,20 +64,15 @@ pub fn libraries(root: &Path) -> Result<PathBuf, Missing> {
             )));
         }
     }
-    let folder = root.join("target/kafka").join(VERSION);
     let libraries = folder.join("libs");
-    if libraries
-        .join(format!("kafka_2.13-{VERSION}.jar"))
-        .is_file()
-    {
-        return Ok(libraries);
+    if !libraries.is_dir() {
+        fetch(folder, &libraries, pom).map_err(|error| Missing(format!("{error:#}")))?;
     }
-    fetch(&folder, &libraries).map_err(|error| Missing(format!("{error:#}")))?;
     Ok(libraries)
 }
 
 /// Fetches into a draft first: what is there is there as a whole.
-fn fetch(folder: &Path, libraries: &Path) -> anyhow::Result<()> {
+fn fetch(folder: &Path, libraries: &Path, pom: &str) -> anyhow::Result<()> {
     eprintln!(
         "fetching Apache Kafka {VERSION} with mvn into {}",
         libraries.display()
@@ -77,7 +80,7 @@ fn fetch(folder: &Path, libraries: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     fs::write(
         folder.join("pom.xml"),
-        POM.replace("KAFKA_VERSION", VERSION),
+        pom.replace("KAFKA_VERSION", VERSION),
     )?;
     let draft = folder.join(format!("libs.{}", std::process::id()));
     let output = Command::new("mvn")

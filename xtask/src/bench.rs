@@ -16,6 +16,7 @@ mod embedded;
 mod growth;
 mod handlers;
 mod host;
+mod kafka;
 mod limits;
 mod load;
 
@@ -33,6 +34,8 @@ pub(crate) enum Part {
     Handlers,
     /// From the command `weir dev` to the first event that is handled.
     Dev,
+    /// The whole host on a Kafka cluster, beside bare loops and Kafka Streams on the same one; only when it is named.
+    Kafka,
     /// The rate beside what grows; only when it is named, because it takes half an hour and 20 GiB of disk.
     Growth,
 }
@@ -41,7 +44,7 @@ pub(crate) enum Part {
 const USUAL: [Part; 4] = [Part::Calls, Part::Embedded, Part::Handlers, Part::Dev];
 
 /// One row; the names are kept, so that figures can be followed over the years.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Figure {
     name: String,
     value: f64,
@@ -103,6 +106,7 @@ pub(crate) fn run(root: &Path, parts: &[Part]) -> anyhow::Result<bool> {
             Part::Embedded => embedded::measure(root)?,
             Part::Handlers => handlers::measure(root)?,
             Part::Dev => dev::measure(root)?,
+            Part::Kafka => kafka::measure(root)?,
             Part::Growth => growth::measure(root)?,
         });
     }

@@ -151,7 +151,7 @@ impl Bench {
 }
 
 /// Folders of `billing` under as many names.
-fn copies(root: &Path, count: usize) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn copies(root: &Path, count: usize) -> anyhow::Result<Vec<PathBuf>> {
     const NAME: &str = "name = \"billing\"";
     let billing = root.join("target/guests/billing");
     let manifest = fs::read_to_string(billing.join("handler.toml")).context("read a manifest")?;

@@ -1,0 +1,305 @@
+//! Kafka beside the host, for `cargo xtask bench kafka`: fills topics, watches how fast a consumer group gets through one, and
+//! is the bare consume-transform-produce loop that the host is compared with.
+//!
+//! Everybody is watched the same way, by the offsets that his group has committed, so that nobody's own clock counts.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+/// Of each topic.
+const PARTITIONS: i32 = 12;
+/// Customers that take turns.
+const KEYS: u64 = 10_000;
+/// Bytes of the data of one event, and of what is made of it.
+const IN_BYTES: usize = 1000;
+const OUT_BYTES: usize = 600;
+/// For the broker's answer.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Between two looks at what is committed.
+const LOOK: Duration = Duration::from_millis(20);
+/// Nobody takes longer for a measurement.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// What a group does before it has done this part of all is not counted: it starts.
+const WARM_UP: u64 = 10;
+/// A commit without a transaction covers as many.
+const COMMIT_EVERY: usize = 5_000;
+
+#[derive(Parser)]
+struct Cli {
+    bootstrap: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make all topics and write events into the first.
+    Fill { events: u64, topics: Vec<String> },
+    /// Wait until the group has committed all of a topic; print how fast, and in how many transactions it wrote to another.
+    Watch {
+        group: String,
+        input: String,
+        output: String,
+    },
+    /// Copy from topic to topic until killed, in transactions of so many events, or without transactions.
+    Loop {
+        group: String,
+        input: String,
+        output: String,
+        #[arg(long)]
+        transaction: Option<usize>,
+    },
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let Cli { bootstrap, command } = Cli::parse();
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        // Kafka's own and the host's: a key has the same partition in all topics.
+        .set("partitioner", "murmur2_random")
+        .set("socket.nagle.disable", "true");
+    match command {
+        Command::Fill { events, topics } => {
+            make(&config, &topics).await?;
+            fill(config, events, topics.first().context("name a topic")?)
+        }
+        Command::Watch {
+            group,
+            input,
+            output,
+        } => watch(config, &group, &input, &output),
+        Command::Loop {
+            group,
+            input,
+            output,
+            transaction,
+        } => copy(config, &group, (&input, &output), transaction),
+    }
+}
+
+async fn make(config: &ClientConfig, topics: &[String]) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> = config.create()?;
+    let topics: Vec<_> = topics
+        .iter()
+        .map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)))
+        .collect();
+    let made = admin.create_topics(&topics, &AdminOptions::new()).await?;
+    for result in made {
+        result.map_err(|(topic, code)| anyhow::anyhow!("make {topic}: {code}"))?;
+    }
+    Ok(())
+}
+
+/// CloudEvents in binary mode, which `billing` bills.
+fn fill(mut config: ClientConfig, events: u64, topic: &str) -> anyhow::Result<()> {
+    config
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "5");
+    let producer: BaseProducer = config.create()?;
+    let ce = |name: &'static str, value: &str| (name, value.to_owned());
+    for number in 0..events {
+        let key = format!("{:07}", number % KEYS);
+        let mut data = format!(
+            r#"{{"invoiceId":"i-{number:09}","customerId":"{key}","quantity":1,"amount":"11.77","currency":"USD","note":""#
+        );
+        data.extend(std::iter::repeat_n(
+            'n',
+            IN_BYTES.saturating_sub(data.len() + 2),
+        ));
+        data.push_str("\"}");
+        let headers = [
+            ce("ce_specversion", "1.0"),
+            ce("ce_id", &format!("b-{number:09}")),
+            ce("ce_source", "/bench"),
+            ce("ce_type", "InvoiceCreated"),
+            ce("content-type", "application/json"),
+        ];
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value),
+                })
+            });
+        let record = BaseRecord::to(topic)
+            .key(&key)
+            .payload(&data)
+            .headers(headers);
+        send(&producer, record)?;
+    }
+    producer.flush(PATIENCE)?;
+    Ok(())
+}
+
+fn watch(mut config: ClientConfig, group: &str, input: &str, output: &str) -> anyhow::Result<()> {
+    config
+        .set("group.id", group)
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = config.create()?;
+    let inputs = ends(&consumer, input)?;
+    let all: u64 = inputs.values().sum();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(input, 0, PARTITIONS - 1);
+    let deadline = Instant::now() + PATIENCE;
+    let mut begun = None;
+    let (seconds, counted) = loop {
+        let committed = match consumer.committed_offsets(list.clone(), ANSWER) {
+            Ok(committed) => committed,
+            // The group's coordinator is being made.
+            Err(_) if Instant::now() < deadline => {
+                pause(LOOK);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let elements = committed.elements();
+        let done = elements.iter().map(|one| match one.offset() {
+            Offset::Offset(offset) => u64::try_from(offset).unwrap_or_default(),
+            _ => 0,
+        });
+        let (now, done) = (Instant::now(), done.sum::<u64>());
+        if begun.is_none() && done >= all / WARM_UP {
+            begun = Some((now, done));
+        }
+        if let Some((since, first)) = begun
+            && done >= all
+        {
+            break ((now - since).as_secs_f64(), all - first);
+        }
+        anyhow::ensure!(
+            now < deadline,
+            "{group} has committed {done} of {all} events in {PATIENCE:?}"
+        );
+        pause(LOOK);
+    };
+    // What the output has beyond one record an event are the markers of transactions, one in each partition that a
+    // transaction wrote to. The partitions are divided among producers; each has made as many as its busiest one shows.
+    let outputs = ends(&consumer, output)?;
+    let markers = |partition: i32| outputs[&partition].saturating_sub(inputs[&partition]);
+    let busiest = |class: i32| (class..PARTITIONS).step_by(2).map(markers).max();
+    let transactions: u64 = (0..2).filter_map(busiest).sum();
+    writeln!(
+        std::io::stdout(),
+        "{{\"events_per_s\":{:.0},\"transactions\":{transactions},\"events\":{all}}}",
+        counted as f64 / seconds
+    )?;
+    Ok(())
+}
+
+fn ends(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<HashMap<i32, u64>> {
+    (0..PARTITIONS)
+        .map(|partition| {
+            let (_, end) = consumer.fetch_watermarks(topic, partition, ANSWER)?;
+            Ok((partition, u64::try_from(end)?))
+        })
+        .collect()
+}
+
+/// What a careful program without a host would be: one thread, delivery reports served by itself.
+fn copy(
+    config: ClientConfig,
+    group: &str,
+    (input, output): (&str, &str),
+    transaction: Option<usize>,
+) -> anyhow::Result<()> {
+    let mut reading = config.clone();
+    reading
+        .set("group.id", group)
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = reading.create()?;
+    consumer.subscribe(&[input])?;
+    let mut writing = config;
+    writing.set("linger.ms", "5");
+    match transaction {
+        Some(_) => writing.set("transactional.id", group),
+        None => writing.set("enable.idempotence", "true"),
+    };
+    let producer: BaseProducer = writing.create()?;
+    if transaction.is_some() {
+        producer.init_transactions(ANSWER)?;
+    }
+    let unit = transaction.unwrap_or(COMMIT_EVERY);
+    let payload = vec![b'p'; OUT_BYTES];
+    loop {
+        let mut positions = HashMap::new();
+        let mut count = 0;
+        if transaction.is_some() {
+            producer.begin_transaction()?;
+        }
+        while count < unit {
+            let Some(message) = consumer.poll(Duration::from_millis(20)) else {
+                if count == 0 {
+                    continue;
+                }
+                break;
+            };
+            let message = message?;
+            let headers = message.headers().context("events have headers")?.detach();
+            let mut record = BaseRecord::to(output).payload(&payload).headers(headers);
+            if let Some(key) = message.key() {
+                record = record.key(key);
+            }
+            send(&producer, record)?;
+            positions.insert(message.partition(), message.offset() + 1);
+            count += 1;
+        }
+        // librdkafka's own waits look at the reports every 100 ms.
+        while producer.in_flight_count() > 0 {
+            producer.poll(Duration::from_millis(1));
+        }
+        let mut list = TopicPartitionList::new();
+        for (partition, position) in positions {
+            list.add_partition_offset(input, partition, Offset::Offset(position))?;
+        }
+        if transaction.is_some() {
+            let member = consumer.group_metadata().context("a member of the group")?;
+            producer.send_offsets_to_transaction(&list, &member, ANSWER)?;
+            producer.commit_transaction(ANSWER)?;
+        } else {
+            consumer.commit(&list, rdkafka::consumer::CommitMode::Sync)?;
+        }
+    }
+}
+
+fn send<K, P>(producer: &BaseProducer, mut record: BaseRecord<'_, K, P>) -> anyhow::Result<()>
+where
+    K: rdkafka::message::ToBytes + ?Sized,
+    P: rdkafka::message::ToBytes + ?Sized,
+{
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                record = again;
+                producer.poll(Duration::from_millis(1));
+            }
+            Err((error, _)) => return Err(error.into()),
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it measures time, and has nothing else to do"
+)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

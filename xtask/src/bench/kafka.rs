@@ -1,0 +1,191 @@
+//! The whole host from Kafka to Kafka, beside what else does the same work on the same broker: the bare loop of a careful
+//! program, with transactions as large as the host's and without, and Kafka Streams with an inbox.
+//!
+//! The input is written before. Then they take turns, each as a consumer group of its own, watched by its committed offsets.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context as _;
+use weir_tests::host::{self, Place};
+use weir_tests::kafka::{self, Cluster, Missing};
+use weir_tests::purchases::{INVOICES, PAYMENTS};
+
+use super::{Budget, Figure, figures_of, host::copies, limits};
+use crate::cargo;
+
+/// Some seconds of work for the fastest.
+const EVENTS: u64 = 300_000;
+/// Of `billing` under its name in a benchmark.
+const GROUP: &str = "weir.dev.default.billing-0";
+const POM: &str = include_str!("kafka/pom.xml");
+
+/// A broker with its input, and the program that measures on it.
+struct Bench<'a> {
+    root: &'a Path,
+    cluster: Cluster,
+    rate: PathBuf,
+}
+
+/// A peer that is killed when it is dropped: it copies for ever.
+struct Peer(Child);
+
+pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
+    let missing = |Missing(why)| anyhow::anyhow!("there is no Kafka to measure on: {why}");
+    let libraries = kafka::libraries(root).map_err(missing)?;
+    let streams = root.join("target/kafka/streams");
+    let streams_libraries = kafka::libraries_of(&streams, POM).map_err(missing)?;
+    cargo::run(cargo::command(
+        root,
+        ["build", "--package", "weir", "--example", "kafka_rate"],
+    ))?;
+    let rate = host::binary()?.with_file_name("examples/kafka_rate");
+
+    let folder = root.join("target/bench-kafka");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    }
+    let mut cluster = Cluster::new(&libraries, &folder, &kafka::free_ports(1)?)?;
+    cluster.start(1)?;
+    let mut bench = Bench {
+        root,
+        cluster,
+        rate,
+    };
+    let events = EVENTS.to_string();
+    eprintln!("writing {events} events");
+    cargo::run(bench.command(&[
+        "fill",
+        &events,
+        INVOICES,
+        PAYMENTS,
+        "bare-transactions",
+        "bare",
+        "streams",
+    ]))?;
+
+    let (weir, cpu_us) = bench.weir(&folder.join("host"))?;
+    let size = mean_transaction(&weir)?;
+    let transaction = size.to_string();
+    let transactions = bench.bare("bare-transactions", &["--transaction", &transaction])?;
+    let bare = bench.bare("bare", &[])?;
+    let java = compiled(&streams, &streams_libraries)?;
+    let streams = bench.streams(java)?;
+    bench.cluster.stop()?;
+    fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+
+    let ours = events_per_s(&weir)?;
+    let ratio = |name, peer: f64, least| {
+        let budget = Budget::AtLeast(least);
+        Figure::new(name, ours / peer, "ratio", &budget, None)
+    };
+    let rate = |name, events_per_s| Figure::limit(name, events_per_s, "events/s");
+    Ok(vec![
+        ratio("kafka_eos_ratio", transactions, 0.8),
+        ratio("kafka_streams_ratio", streams, 1.2),
+        rate("kafka_events_per_s", ours),
+        Figure::limit("kafka_cpu_us", cpu_us, "us"),
+        Figure::limit("kafka_transaction", f64::from(size), "events"),
+        rate("bare_transactions_per_s", transactions),
+        rate("bare_loop_per_s", bare),
+        rate("kafka_streams_per_s", streams),
+    ])
+}
+
+impl Bench<'_> {
+    /// The measuring program on this broker.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.rate);
+        command
+            .arg(self.cluster.bootstrap())
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// The host's figures, and its CPU for an event.
+    fn weir(&self, folder: &Path) -> anyhow::Result<(BTreeMap<String, f64>, f64)> {
+        let config = format!("[kafka]\nbootstrap = \"{}\"\n", self.cluster.bootstrap());
+        let place = Place::new(&host::binary()?, folder, &copies(self.root, 1)?, &config)?;
+        let watch = self.command(&["watch", GROUP, INVOICES, PAYMENTS]);
+        let watched = std::thread::spawn(move || figures_of(watch));
+        let running = place.start()?;
+        let figures = watched.join().expect("it does not panic");
+        let figures = figures.with_context(|| place.end_of_log())?;
+        let cpu = limits::cpu_time(running.pid()).unwrap_or_default();
+        running.drain()?;
+        Ok((figures, cpu.as_secs_f64() * 1e6 / EVENTS as f64))
+    }
+
+    fn bare(&self, output: &str, more: &[&str]) -> anyhow::Result<f64> {
+        let mut command = self.command(&["loop", output, INVOICES, output]);
+        command.args(more);
+        self.watched(command, output)
+    }
+
+    fn streams(&self, mut java: Command) -> anyhow::Result<f64> {
+        java.arg(self.cluster.bootstrap())
+            .args(["streams", INVOICES, "streams"]);
+        self.watched(java, "streams")
+    }
+
+    /// Runs a peer whose group and output have this name until it has copied everything.
+    fn watched(&self, mut peer: Command, name: &str) -> anyhow::Result<f64> {
+        let _peer = Peer(peer.spawn().with_context(|| format!("start {name}"))?);
+        let figures = figures_of(self.command(&["watch", name, INVOICES, name]));
+        events_per_s(&figures.with_context(|| name.to_owned())?)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // Either may fail because the process is gone, which is what is wanted.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn events_per_s(figures: &BTreeMap<String, f64>) -> anyhow::Result<f64> {
+    let rate = figures.get("events_per_s").copied();
+    rate.context("the watcher printed no events_per_s")
+}
+
+/// Events in one of the host's transactions.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "some thousand events"
+)]
+fn mean_transaction(figures: &BTreeMap<String, f64>) -> anyhow::Result<u32> {
+    let transactions = figures.get("transactions").copied();
+    let transactions = transactions.context("the watcher printed no transactions")?;
+    Ok((EVENTS as f64 / transactions.max(1.0)).max(1.0) as u32)
+}
+
+/// `java Inbox`, compiled.
+fn compiled(folder: &Path, libraries: &Path) -> anyhow::Result<Command> {
+    let source = folder.join("Inbox.java");
+    fs::write(&source, include_str!("kafka/Inbox.java"))?;
+    let jars = libraries.join("*").display().to_string();
+    let classes = folder.join("classes");
+    let output = Command::new("javac")
+        .args(["-cp", &jars, "-d"])
+        .arg(&classes)
+        .arg(&source)
+        .output()
+        .context("start javac (Debian: `apt-get install default-jdk-headless`)")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "compile {}: {}",
+        source.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let mut java = Command::new("java");
+    java.arg("-cp")
+        .arg(format!("{jars}:{}", classes.display()))
+        .arg("Inbox")
+        .stdin(Stdio::null());
+    Ok(java)
+}
