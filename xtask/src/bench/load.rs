@@ -13,6 +13,7 @@ use weir_tests::host::Place;
 use weir_tests::http::{Answer, Client};
 use weir_tests::publisher::Publisher;
 use weir_tests::purchases::{INVOICES, PAYMENTS};
+use weir_tests::random::Random;
 use weir_tests::wait;
 
 /// Events in a request, if they are no larger than this together.
@@ -54,8 +55,21 @@ impl Shape {
             )
         };
         let bare = text("").len();
-        text(&"n".repeat(self.bytes.saturating_sub(bare)))
+        text(&noise(number, self.bytes.saturating_sub(bare)))
     }
+}
+
+/// Text that does not compress, since a store that compresses would else be measured with next to nothing.
+fn noise(seed: usize, bytes: usize) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut random = Random::new(seed as u64);
+    let mut text = String::with_capacity(bytes);
+    while text.len() < bytes {
+        let bits = random.bits();
+        let characters = (0..10).map(|at| ALPHABET[(bits >> (6 * at)) as usize % ALPHABET.len()]);
+        text.extend(characters.take(bytes - text.len()).map(char::from));
+    }
+    text
 }
 
 /// Events made before the clock starts, one share a producer.
