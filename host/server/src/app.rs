@@ -91,6 +91,7 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
         let versions = Arc::new(versions);
         let mut components = load(&sandbox, &deployments).await?;
         let store = Embedded::open(&data_dir.store_path(), settings::store(&config))?;
+        data_dir.note_store()?;
         let seams = Seams::new(&config, &data_dir, &store)?;
         let end = loop {
             let deployed = deployments.clone();

@@ -34,6 +34,9 @@ const NOT_FOREIGN: [&str; 5] = ["LOCK", "host-id", "cache.key", "FORMAT", "lost+
 /// The same of folders, as long as they are empty.
 const FOLDERS: [&str; 2] = ["store", "cache"];
 
+/// Says that there was a store: one that is empty from then on has been lost, or its volume is not mounted.
+const STORE_MADE: &str = "store.made";
+
 /// An open data directory; the lock is held until it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
@@ -120,7 +123,9 @@ impl DataDir {
         let host_id = host_id(&path.join("host-id"))?;
         let cache_key = cache_key(&path.join("cache.key"))?;
         let (store, cache) = (path.join("store"), path.join("cache"));
-        if found.is_some() && !store.is_dir() {
+        let was_made = path.join(STORE_MADE).exists();
+        let is_lost = !store.is_dir() || (was_made && !store.join("CURRENT").exists());
+        if found.is_some() && is_lost {
             return Err(DataDirError::Damaged { path: store });
         }
         for sub in [&store, &cache] {
@@ -144,6 +149,15 @@ impl DataDir {
             cache_key,
             _lock: lock,
         })
+    }
+
+    /// Remembers that there is a store now.
+    pub fn note_store(&self) -> Result<(), DataDirError> {
+        let made = self.path.join(STORE_MADE);
+        if made.exists() {
+            return Ok(());
+        }
+        write_durably(&made, b"")
     }
 
     /// Opens a directory that a host has made; makes none.
@@ -347,7 +361,8 @@ fn remedy(path: &Path) -> &'static str {
             "take it from a backup of the data directory; without one remove it, and the host gets another name"
         }
         Some("store") => {
-            "it is gone: restore a backup of the data directory, or put store.damaged-* back in its place"
+            "it is gone or empty: mount its volume, restore a backup of the data directory, or put store.damaged-* back in \
+             its place"
         }
         Some(_) | None => "take it from a backup of the data directory",
     }

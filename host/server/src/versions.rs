@@ -3,6 +3,7 @@
 //!
 //! A version is a folder as an author writes it, which is why it is read back as one.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -118,17 +119,22 @@ impl Versions {
         let manifest = &blake3::hash(&text).to_hex()[..MANIFEST_DIGITS];
         let folder = handler.join(format!("{digest}-{manifest}"));
         let new = handler.join(NEW);
-        if folder.is_dir() {
-            // The time of its manifest says when it was deployed.
-            fs::write(folder.join(manifest::FILE), text)?;
-        } else {
-            drop(fs::remove_dir_all(&new));
+        // One that is damaged is kept anew.
+        if !self.is_whole(&folder) {
+            for old in [&new, &folder] {
+                remove(old)?;
+            }
             let target = new.join(name);
             fs::create_dir_all(target.parent().unwrap_or(&new))?;
-            fs::write(target, bytes)?;
-            fs::write(new.join(manifest::FILE), text)?;
+            write_synced(&target, &bytes)?;
+            write_synced(&new.join(manifest::FILE), &text)?;
             fs::rename(&new, &folder)?;
         }
+        // The time of its manifest says when it was deployed.
+        let manifest = fs::File::options()
+            .write(true)
+            .open(folder.join(manifest::FILE))?;
+        manifest.set_modified(SystemTime::now())?;
         for old in self.list(&handler)?.into_iter().skip(KEPT) {
             fs::remove_dir_all(old.folder)?;
         }
@@ -158,10 +164,28 @@ impl Versions {
 
     /// Makes it ready to run.
     pub async fn load(&self, kept: &Kept) -> Result<(Deployment, Component), Faults> {
+        if !self.is_whole(&kept.folder) {
+            let damaged = "this kept version is damaged: its files have not the digests that its folder is named by; deploy \
+                           it again to have it kept anew";
+            return Err(Faults::of_file(&kept.folder, damaged));
+        }
         let manifest = Manifest::load(&kept.folder, &self.config)?;
         let deployment = Deployment::new(manifest, &self.config);
         let component = deployment.load(&self.sandbox).await?;
         Ok((deployment, component))
+    }
+
+    /// Whether manifest and component are those whose digests the folder is named by.
+    fn is_whole(&self, folder: &Path) -> bool {
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let Some((digest, manifest)) = name.and_then(|name| name.split_once('-')) else {
+            return false;
+        };
+        let hash = |path: &Path| fs::read(path).map(|bytes| blake3::hash(&bytes).to_hex());
+        let is = |path: &Path, digest: &str| hash(path).is_ok_and(|hash| hash.starts_with(digest));
+        is(&folder.join(manifest::FILE), manifest)
+            && Manifest::load_leniently(folder, &self.config)
+                .is_ok_and(|(manifest, _)| is(&manifest.component, digest))
     }
 
     fn folder_of(&self, group: &str) -> PathBuf {
@@ -185,7 +209,15 @@ impl Versions {
             let Some(digest) = digest.map(str::to_owned) else {
                 continue;
             };
-            let deployed = fs::metadata(folder.join(manifest::FILE))?.modified()?;
+            let deployed = match fs::metadata(folder.join(manifest::FILE)) {
+                Ok(file) => file.modified()?,
+                // It was being removed when the host was killed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    remove(&folder)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             // What the policy allows by now does not matter for its name.
             let Ok((manifest, _)) = Manifest::load_leniently(&folder, &self.config) else {
                 continue;
@@ -200,6 +232,20 @@ impl Versions {
         kept.sort_by_key(|one| std::cmp::Reverse(one.deployed));
         Ok(kept)
     }
+}
+
+/// Removes a folder that may not be there.
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use tracing::warn;
 
@@ -15,12 +16,41 @@ use crate::engine::SandboxConfig;
 
 const MAC_BYTES: usize = 32;
 
+/// Entries that are kept, those that were used last: more than a host has handlers, and few enough that what older versions
+/// and older programs left does not fill a disk.
+const ENTRIES_MAX: usize = 1_000;
+
 /// Creates the folder, for its owner alone.
 pub(crate) fn create_dir(path: &Path) -> Result<(), io::Error> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
+}
+
+/// Forgets what has not been used for longest, and what a start that was killed left half written. No error is worth
+/// keeping a host from its start.
+pub(crate) fn prune(path: &Path) {
+    if let Err(error) = try_prune(path, ENTRIES_MAX) {
+        warn!(path = %path.display(), %error, "cannot clean the cache of compiled code");
+    }
+}
+
+fn try_prune(path: &Path, max: usize) -> Result<(), io::Error> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("tmp") => fs::remove_file(&path)?,
+            Some("cwasm") => entries.push((fs::metadata(&path)?.modified()?, path)),
+            Some(_) | None => {}
+        }
+    }
+    entries.sort_unstable_by(|a, b| b.cmp(a));
+    for (_, path) in entries.into_iter().skip(max) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 /// One place in the cache.
@@ -62,6 +92,9 @@ impl Entry {
             return None;
         }
         bytes.drain(..MAC_BYTES);
+        // When it was used last; that it cannot be noted costs a compilation some day.
+        let used = File::options().write(true).open(&self.path);
+        drop(used.and_then(|file| file.set_modified(SystemTime::now())));
         Some(bytes)
     }
 
@@ -98,3 +131,6 @@ impl Entry {
         hasher.finalize()
     }
 }
+
+#[cfg(test)]
+mod tests;

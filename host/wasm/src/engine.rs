@@ -111,6 +111,7 @@ impl Sandbox {
             path: config.cache_dir.clone(),
             source,
         })?;
+        crate::cache::prune(&config.cache_dir);
         let (engine, instances) =
             build(config.memory_bytes_ceiling).map_err(SandboxError::Engine)?;
         let linker = host::linker(&engine).map_err(SandboxError::Engine)?;

@@ -98,3 +98,18 @@ fn a_host_id_with_one_bit_changed_is_refused() {
         }
     }
 }
+
+#[test]
+fn a_store_that_was_there_and_is_empty_is_not_taken_for_a_new_one() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = scratch.path().join("store");
+    let opened = DataDir::open(scratch.path()).unwrap();
+    opened.note_store().unwrap();
+    fs::write(store.join("CURRENT"), "MANIFEST-000005").unwrap();
+    drop(opened);
+    drop(DataDir::open(scratch.path()).unwrap());
+
+    fs::remove_file(store.join("CURRENT")).unwrap();
+    let refused = DataDir::open(scratch.path()).unwrap_err().to_string();
+    assert!(refused.contains("mount its volume"), "{refused}");
+}

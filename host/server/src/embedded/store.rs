@@ -297,6 +297,8 @@ fn db_options() -> Options {
     options.set_max_log_file_size(4 << 20);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
+    #[cfg(test)]
+    options.enable_statistics();
     options
 }
 
@@ -355,3 +357,6 @@ fn compact_removals(options: &mut Options) {
     let trigger = 0;
     options.add_compact_on_deletion_collector_factory(REMOVALS_WINDOW, trigger, REMOVALS_SHARE);
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,6 +216,9 @@ impl Tail {
                     if !lines.is_empty() {
                         return Some(Ok(Bytes::from(lines)));
                     }
+                    // A topic of other tenants' events is looked through to its end: others come first, and whether
+                    // anybody still listens is looked at too.
+                    tokio::task::yield_now().await;
                 }
                 Ok(Some(Err(error))) => {
                     warn!(topic = &*self.topic, %error, "tail broke off");

@@ -53,3 +53,37 @@ fn one_component_with_two_manifests_is_two_versions() {
         other => panic!("{other:?}"),
     }
 }
+
+#[tokio::test]
+async fn a_version_whose_files_have_changed_is_not_run_and_is_kept_anew_by_the_next_deployment() {
+    let scratch = tempfile::tempdir().unwrap();
+    let scratch = scratch.path();
+    let versions = versions(scratch);
+    let deployment = deploy(&versions, scratch, MANIFEST);
+    let kept = versions.find(&deployment, "0.1.0").unwrap();
+    for file in ["count.wasm", manifest::FILE] {
+        let path = kept.folder.join(file);
+        let whole = fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        fs::write(&path, flipped).unwrap();
+        let refused = versions.load(&kept).await.err().unwrap().to_string();
+        assert!(refused.contains("damaged"), "{file}: {refused}");
+        deploy(&versions, scratch, MANIFEST);
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+}
+
+#[test]
+fn a_version_whose_removal_was_cut_short_hides_no_other() {
+    let scratch = tempfile::tempdir().unwrap();
+    let scratch = scratch.path();
+    let versions = versions(scratch);
+    let newer = MANIFEST.replace("0.1.0", "0.2.0");
+    let deployment = deploy(&versions, scratch, &newer);
+    let half = versions.find(&deployment, "0.2.0").unwrap().folder;
+    deploy(&versions, scratch, MANIFEST);
+    fs::remove_file(half.join(manifest::FILE)).unwrap();
+    assert!(versions.find(&deployment, "0.1.0").is_ok());
+    assert!(!half.exists());
+}
