@@ -141,6 +141,30 @@ fn an_event_within_an_event() {
 }
 
 #[test]
+fn a_key_of_a_megabyte() {
+    let what = json!({ "keyBytes": 1_000_000 });
+    dies(&what, "output", "invalid-emission", "key-too-large");
+}
+
+#[test]
+fn an_attribute_of_a_hundred_kilobytes() {
+    let what = json!({ "extensionBytes": 100_000 });
+    dies(&what, "output", "invalid-emission", "attribute-too-large");
+}
+
+#[test]
+fn a_thousand_answers_that_each_repeat_a_long_id() {
+    let (_scratch, host) = start();
+    let client = host.client();
+    let id = "i".repeat(8 << 10);
+    publish(client, MISDEEDS, &[order(&id, &json!({ "times": 1_000 }))]);
+    client.settle(SETTLE).unwrap();
+    let cause = ["output", "invalid-emission", "emission-limit"].map(str::to_owned);
+    assert_eq!(causes(client, "hostile", MISDEEDS)[&id], cause);
+    assert_eq!(client.records(ANSWERS).unwrap(), 0);
+}
+
+#[test]
 fn one_id_for_two_emissions() {
     let what = json!({ "id": "same", "times": 2 });
     dies(&what, "output", "invalid-emission", "duplicate-emission-id");

@@ -11,6 +11,10 @@ use crate::event::{Event, HeaderName, Record};
 /// The only version of CloudEvents that is spoken here.
 pub const SPEC_VERSION: &str = "1.0";
 
+/// Bytes of one attribute's value, and of a record key that Weir writes: room for long URIs and trace states, and a hundred
+/// of them stay below the limit of an event.
+pub const ATTRIBUTE_BYTES_MAX: usize = 8 << 10;
+
 /// What each attribute's header name starts with.
 const PREFIX: &str = "ce_";
 const CONTENT_TYPE: &str = "content-type";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::binding;
+use crate::binding::{self, ATTRIBUTE_BYTES_MAX};
 use crate::event::{Emission, EmissionKey, Event, Record};
 use crate::identity::{emission_id, hash_128, partition_hash};
 use crate::time::Millis;
@@ -15,8 +15,15 @@ use crate::unit::OutRecord;
 /// Hops after which an event counts as caught in a loop.
 pub const HOPS_MAX: u32 = 32;
 
+/// Bytes of the records of one attempt together: the 8 MiB that a handler may return, and as much for what the host adds to
+/// each emission, which repeats attributes of the event that caused it.
+pub const RECORDS_BYTES_MAX: usize = 16 << 20;
+
 /// Extension that counts the handlers an event has passed.
 pub const HOPS: &str = "weirhops";
+
+/// What is shown of a name that is too long.
+const SHOWN: usize = 64;
 
 /// Attributes of CloudEvents 1.0 itself, which are fields of an emission and no extensions.
 const CONTEXT_ATTRIBUTES: [&str; 10] = [
@@ -93,6 +100,7 @@ pub fn to_records(
     });
     let single = emissions.len() == 1;
     let mut records = Vec::with_capacity(emissions.len());
+    let mut bytes = 0;
     for (index, emission) in emissions.into_iter().enumerate() {
         let invalid = |(code, reason)| InvalidEmission {
             index,
@@ -105,6 +113,13 @@ pub fn to_records(
                 "duplicate-emission-id",
                 "another emission of this attempt has the same id".into(),
             )));
+        }
+        bytes += emitted.out.record.bytes();
+        if bytes > RECORDS_BYTES_MAX {
+            let reason = format!(
+                "with what the host adds the emissions have more than {RECORDS_BYTES_MAX} bytes"
+            );
+            return Err(invalid(("emission-limit", reason)));
         }
         records.push(emitted);
     }
@@ -120,6 +135,7 @@ fn to_record(
     index: usize,
     emission: Emission,
 ) -> Result<Emitted, Fault> {
+    check_sizes(&emission)?;
     let topic = resolve(rules, emission.topic.as_deref())?;
     if emission.ty.is_empty() {
         return Err((
@@ -190,6 +206,45 @@ fn to_record(
         },
         delay: emission.delay_ms.map(Duration::from_millis),
     })
+}
+
+/// Attributes and keys are kept and repeated by whoever the event reaches: they are as small as those that come from outside.
+fn check_sizes(emission: &Emission) -> Result<(), Fault> {
+    let fields = [
+        ("id", emission.id.as_deref()),
+        ("type", Some(&*emission.ty)),
+        ("subject", emission.subject.as_deref()),
+        ("time", emission.time.as_deref()),
+        ("datacontenttype", emission.datacontenttype.as_deref()),
+        ("dataschema", emission.dataschema.as_deref()),
+    ];
+    let extensions = emission.extensions.iter().flat_map(|(name, value)| {
+        [
+            ("the name of an extension", Some(&**name)),
+            (name, Some(value)),
+        ]
+    });
+    let too_long = |text: Option<&str>| text.is_some_and(|text| text.len() > ATTRIBUTE_BYTES_MAX);
+    let mut attributes = fields.into_iter().chain(extensions);
+    if let Some((name, _)) = attributes.find(|(_, text)| too_long(*text)) {
+        let name = name.get(..SHOWN).unwrap_or(name);
+        return Err((
+            "attribute-too-large",
+            format!(
+                "{name} has more than {ATTRIBUTE_BYTES_MAX} bytes; larger texts belong into the data"
+            ),
+        ));
+    }
+    match &emission.key {
+        EmissionKey::Key(key) if key.len() > ATTRIBUTE_BYTES_MAX => Err((
+            "key-too-large",
+            format!(
+                "the key has {} bytes; at most {ATTRIBUTE_BYTES_MAX} are allowed",
+                key.len()
+            ),
+        )),
+        EmissionKey::Key(_) | EmissionKey::Inherit | EmissionKey::Keyless => Ok(()),
+    }
 }
 
 /// The time of the input, and of one without a time that of its record: every attempt emits the same bytes.

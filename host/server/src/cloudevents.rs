@@ -17,9 +17,7 @@ pub use json::{DecodeError, from_batch, from_structured, to_json};
 pub const EXTENSIONS_MAX: usize = 64;
 /// Bytes of an extension's name. The specification asks for 20 and does not forbid more.
 pub const NAME_BYTES_MAX: usize = 64;
-/// Bytes of one attribute's value: room for long URIs and trace states, and a hundred of them stay below the limit of
-/// an event.
-pub const ATTRIBUTE_BYTES_MAX: usize = 8 * 1024;
+pub use weir_core::binding::ATTRIBUTE_BYTES_MAX;
 
 /// Why something is no valid event. The message says which attribute and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -36,6 +36,10 @@ pub(crate) enum Stop {
     NameBytes(usize),
     #[error("the state of the event's key would have more than {0} bytes")]
     StateBytes(usize),
+    #[error(
+        "the names of state that the attempt sets or removes have more than {0} bytes, each counted with the event's key"
+    )]
+    StateWrites(usize),
     #[error("the event's key would have more than {0} timers")]
     Timers(usize),
     #[error("the data of a timer has {bytes} bytes; at most {max} are allowed")]
@@ -55,7 +59,7 @@ impl Stop {
             Self::Table { .. } => (FailureKind::Limit, "table-limit"),
             Self::HostCalls(_) => (FailureKind::Limit, "host-call-limit"),
             Self::NameBytes(_) => (FailureKind::Limit, "name-limit"),
-            Self::StateBytes(_) => (FailureKind::Limit, "state-limit"),
+            Self::StateBytes(_) | Self::StateWrites(_) => (FailureKind::Limit, "state-limit"),
             Self::Timers(_) | Self::TimerBytes { .. } => (FailureKind::Limit, "timer-limit"),
             Self::Unkeyed => (FailureKind::Permanent, "unkeyed"),
             Self::StateUnavailable(_) => (FailureKind::Unavailable, "state-unavailable"),

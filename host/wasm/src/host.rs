@@ -84,11 +84,12 @@ impl Host {
 
     pub(crate) fn begin(&mut self, attempt: Attempt) {
         let started = self.shared.clock.now();
+        let key_bytes = attempt.key.as_ref().map_or(0, bytes::Bytes::len);
         self.call = Some(Call {
             attempt,
             started,
             host_calls: 0,
-            state: state::State::default(),
+            state: state::State::new(key_bytes),
             timers: timers::Timers::default(),
         });
     }

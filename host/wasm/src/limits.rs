@@ -43,6 +43,9 @@ pub struct Limits {
     pub host_calls_max: u32,
     /// Bytes of names and values in the state of a sequence.
     pub state_bytes_max: usize,
+    /// Bytes of the names that an attempt sets or removes in its state, and of the sequence's key with each: what the ledger
+    /// keeps them under.
+    pub state_writes_bytes_max: usize,
     /// Pending timers of a sequence.
     pub timers_max: usize,
     /// Bytes of data of one timer.
@@ -67,6 +70,8 @@ impl Default for Limits {
             log_burst_bytes: LOG_BURST_BYTES,
             host_calls_max: 10_000,
             state_bytes_max: 256 * KIB,
+            // As many as host calls allow under a key of some hundred bytes; a key of 8 KiB, the longest, allows a thousand.
+            state_writes_bytes_max: 8 * MIB,
             timers_max: 100,
             timer_bytes_max: 64 * KIB,
         }

@@ -145,3 +145,57 @@ fn a_trace_goes_on_under_a_new_span() {
     assert_ne!(child, parent);
     assert_eq!(child.len(), parent.len());
 }
+
+#[test]
+fn what_an_event_is_known_by_is_as_small_as_what_comes_from_outside() {
+    let long = "x".repeat(ATTRIBUTE_BYTES_MAX + 1);
+    let text = || Some(long.clone());
+    let attributes = [
+        Emission {
+            id: text(),
+            ..emission()
+        },
+        Emission {
+            ty: long.clone(),
+            ..emission()
+        },
+        Emission {
+            subject: text(),
+            ..emission()
+        },
+        Emission {
+            extensions: vec![("shop".to_owned(), long.clone())],
+            ..emission()
+        },
+        Emission {
+            extensions: vec![(long.clone(), String::new())],
+            ..emission()
+        },
+    ];
+    for emission in attributes {
+        let refused = run(vec![emission]).unwrap_err();
+        assert_eq!(refused.code, "attribute-too-large");
+        assert!(refused.reason.len() < 200, "{}", refused.reason);
+    }
+    let key = |bytes: usize| Emission {
+        key: EmissionKey::Key(vec![b'k'; bytes].into()),
+        ..emission()
+    };
+    assert!(run(vec![key(ATTRIBUTE_BYTES_MAX)]).is_ok());
+    let refused = run(vec![key(ATTRIBUTE_BYTES_MAX + 1)]).unwrap_err();
+    assert_eq!(refused.code, "key-too-large");
+}
+
+#[test]
+fn emissions_are_bounded_with_what_the_host_adds_to_them() {
+    let input = Event {
+        id: "i".repeat(900 << 10),
+        ..input()
+    };
+    let many = |count: usize| {
+        let emissions = std::iter::repeat_with(emission).take(count).collect();
+        run_on(&input, emissions)
+    };
+    assert_eq!(many(5).unwrap().len(), 5);
+    assert_eq!(many(1_000).unwrap_err().code, "emission-limit");
+}

@@ -11,6 +11,7 @@ use super::{
     Action, Attempt, AttemptId, DEFAULT_TENANT, Decoded, Entry, Load, Ordering, Partition, Runner,
     Stage, Work,
 };
+use crate::binding::ATTRIBUTE_BYTES_MAX;
 use crate::breaker::{Permit, Ticket};
 use crate::dead_letter;
 use crate::emission;
@@ -406,12 +407,19 @@ impl Partition {
     fn refusal(&self, item: ItemId) -> Option<dead_letter::Cause> {
         let entry = self.entries.get(&item)?;
         let crashes = self.attempts(item).crashes;
+        let key_bytes = entry.record.key.as_ref().map_or(0, Bytes::len);
         let (class, code, message) = if crashes >= CRASHES_MAX {
             let message = format!("the host ended {crashes} times while this event ran alone");
             ("crash", "crash-suspect", message)
         } else if self.config.keyed_only && entry.record.key.is_none() {
             let message = "a handler with state or timers needs a record key";
             ("unkeyed", "unkeyed", message.to_owned())
+        } else if self.config.keyed_only && key_bytes > ATTRIBUTE_BYTES_MAX {
+            let message = format!(
+                "the record key has {key_bytes} bytes; a handler with state or timers takes {ATTRIBUTE_BYTES_MAX}, because \
+                 each of their entries repeats it"
+            );
+            ("key-too-large", "key-too-large", message)
         } else if emission::hops(entry.event.as_deref()?) > emission::HOPS_MAX {
             let message = format!("passed more than {} handlers", emission::HOPS_MAX);
             ("poison", "hop-limit", message)

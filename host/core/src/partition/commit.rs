@@ -391,6 +391,11 @@ impl Partition {
 }
 
 pub(super) fn completion_bytes(completion: &Completion) -> usize {
+    // Each entry of a sequence is kept under its key.
+    let key = match &completion.sequence {
+        SequenceKey::Keyed { tenant, key } => tenant.len() + key.len(),
+        SequenceKey::Alone(_) => 0,
+    };
     let records: usize = completion
         .output
         .records
@@ -401,14 +406,16 @@ pub(super) fn completion_bytes(completion: &Completion) -> usize {
         .output
         .state
         .iter()
-        .map(|write| write.name.len() + write.value.as_ref().map_or(0, bytes::Bytes::len))
+        .map(|write| key + write.name.len() + write.value.as_ref().map_or(0, bytes::Bytes::len))
         .sum();
     let timers: usize = completion
         .output
         .timers
         .iter()
-        .filter_map(|change| change.timer.as_ref())
-        .map(|timer| timer.out.record.bytes())
+        .map(|change| {
+            let timer = change.timer.as_ref();
+            key + timer.map_or(0, |timer| timer.out.record.bytes())
+        })
         .sum();
     let parked = completion.output.parking.as_ref();
     let parked = parked

@@ -43,7 +43,8 @@ impl state::Host for Host {
 
 impl Host {
     fn write(&mut self, write: StateWrite) -> Result<(), Stop> {
-        let max = self.shared.limits.state_bytes_max;
+        let limits = &self.shared.limits;
+        let max = (limits.state_bytes_max, limits.state_writes_bytes_max);
         let call = self.call()?;
         check_name(&write.name)?;
         let view = view(call.attempt.state.as_deref())?;
@@ -63,6 +64,10 @@ pub(super) struct State {
     names: HashMap<String, Name>,
     /// Bytes of the names and values in `writes`.
     written_bytes: usize,
+    /// Bytes of the sequence's key, which is kept with each name.
+    key_bytes: usize,
+    /// Bytes of the names in `writes`, removed ones too, and of the key with each.
+    names_bytes: usize,
     /// Bytes that the sequence has under the names in `writes`.
     replaced_bytes: usize,
     /// Bytes of all that the sequence has; known once the attempt made it grow.
@@ -78,6 +83,14 @@ struct Name {
 }
 
 impl State {
+    /// Of a sequence with a key of this length.
+    pub(super) fn new(key_bytes: usize) -> Self {
+        Self {
+            key_bytes,
+            ..Self::default()
+        }
+    }
+
     /// What is to be committed. A value that lives for no time ends with the attempt.
     pub(super) fn into_writes(self) -> Vec<StateWrite> {
         let mut writes = self.writes;
@@ -119,7 +132,7 @@ impl State {
         &mut self,
         view: &dyn StateView,
         write: StateWrite,
-        bytes_max: usize,
+        (bytes_max, writes_bytes_max): (usize, usize),
     ) -> Result<(), Stop> {
         if !self.names.contains_key(&write.name) {
             self.get(view, write.name.clone())?;
@@ -135,7 +148,11 @@ impl State {
         } else {
             name.write = Some(self.writes.len());
             self.replaced_bytes += name.bytes;
+            self.names_bytes += self.key_bytes + write.name.len();
             self.writes.push(write);
+            if self.names_bytes > writes_bytes_max {
+                return Err(Stop::StateWrites(writes_bytes_max));
+            }
         }
         if self.written_bytes <= self.replaced_bytes {
             return Ok(());

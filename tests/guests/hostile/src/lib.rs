@@ -15,6 +15,10 @@ struct Orders {
     topic: Option<String>,
     /// Id of the answer.
     id: Option<String>,
+    /// Bytes of the key of the answer.
+    key_bytes: Option<usize>,
+    /// Bytes of one more extension attribute of the answer.
+    extension_bytes: Option<usize>,
     /// Extension attributes of the answer.
     extensions: Vec<(String, String)>,
     /// `datacontenttype` of the answer.
@@ -76,6 +80,12 @@ impl Orders {
         }
         if let Some(delay) = self.delay_ms {
             answer = answer.delay(Duration::from_millis(delay));
+        }
+        if let Some(bytes) = self.key_bytes {
+            answer = answer.key("k".repeat(bytes));
+        }
+        if let Some(bytes) = self.extension_bytes {
+            answer = answer.extension("long", "x".repeat(bytes));
         }
         for (name, value) in &self.extensions {
             answer = answer.extension(name, value);

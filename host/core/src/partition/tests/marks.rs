@@ -2,6 +2,7 @@
 
 use super::parking::Stored;
 use super::*;
+use crate::binding::ATTRIBUTE_BYTES_MAX;
 use crate::command::Kind;
 use crate::unit::InboxBlock;
 
@@ -89,6 +90,26 @@ fn an_idempotency_key_takes_the_place_of_source_and_id_where_there_is_one() {
         [record(1), record(4)]
     );
     assert_eq!(unit.completions.len(), 6);
+}
+
+#[test]
+fn a_handler_with_state_takes_no_key_that_each_of_its_entries_would_repeat_at_length() {
+    const LONG: &str = match std::str::from_utf8(&[b'k'; ATTRIBUTE_BYTES_MAX + 1]) {
+        Ok(text) => text,
+        Err(_) => unreachable!(),
+    };
+    let mut bench = Bench::new(Config {
+        keyed_only: true,
+        ..config()
+    });
+    bench.feed(0, Some(LONG), "long");
+    bench.feed(1, LONG.get(1..), "longest");
+    bench.run(done("1"));
+    let unit = bench.unit();
+    assert_eq!(
+        fates(&unit),
+        [(record(0), Fate::Dead), (record(1), Fate::Handled)]
+    );
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use tracing::Level;
 use weir_core::event::Outcome;
+use weir_wasm::Attempt;
 
-use super::{Trial, done, guest, limited, trapped};
+use super::{Trial, done, guest, keyed, limited, trapped};
 use crate::guests::{self, Guest};
 use crate::lines::Lines;
 
@@ -109,6 +110,26 @@ async fn a_flood_of_empty_values_under_many_names() {
             (br_if $again (i32.lt_u (local.get $i) (i32.const 4000))))
         (call $ok_empty)";
     limited(Trial::of(guests::stateful(body)).run().await, "state-limit");
+}
+
+#[tokio::test]
+async fn names_that_are_removed_under_a_key_of_eight_kilobytes() {
+    // Two thousand of them, each kept as a removal under the whole key.
+    let body = "(loop $again
+            (i32.store16 (i32.const 8192) (i32.add (i32.const 0x6161)
+                (i32.or (i32.and (local.get $i) (i32.const 15))
+                    (i32.shl (i32.and (i32.shr_u (local.get $i) (i32.const 4)) (i32.const 15)) (i32.const 8)))))
+            (i32.store8 (i32.const 8194) (i32.add (i32.const 97) (i32.shr_u (local.get $i) (i32.const 8))))
+            (call $remove (i32.const 8192) (i32.const 3))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $i) (i32.const 2000))))
+        (call $ok_empty)";
+    let mut trial = Trial::of(guests::stateful(body));
+    trial.attempt = || Attempt {
+        key: Some(vec![b'k'; 8 << 10].into()),
+        ..keyed()
+    };
+    limited(trial.run().await, "state-limit");
 }
 
 #[tokio::test]
