@@ -17,7 +17,6 @@ pub struct Report {
     recoveries: Vec<Duration>,
     accepted: u64,
     dead: u64,
-    suspects: u64,
     refused: u64,
     again: u64,
     unanswered: u64,
@@ -32,7 +31,6 @@ impl Report {
             recoveries: Vec::new(),
             accepted: 0,
             dead: 0,
-            suspects: 0,
             refused: 0,
             again: 0,
             unanswered: 0,
@@ -45,8 +43,7 @@ impl Report {
         self.recoveries.extend(recovery);
     }
 
-    pub(super) fn finish(&mut self, sent: &Sent, suspects: u64, time: Duration) {
-        self.suspects = suspects;
+    pub(super) fn finish(&mut self, sent: &Sent, time: Duration) {
         self.recoveries.sort_unstable();
         (self.accepted, self.dead) = (sent.accepted(), sent.dead().count() as u64);
         (self.refused, self.again, self.unanswered) = (sent.refused, sent.again, sent.unanswered);
@@ -74,7 +71,6 @@ impl Report {
             "kills": self.kills,
             "accepted": self.accepted,
             "dead_letters": self.dead,
-            "crash_suspects": self.suspects,
             "refused": self.refused,
             "sent_again": { "on_purpose": self.again, "unanswered": self.unanswered },
             "recovery_ms": { "p50": ms(self.recovery(2)), "max": ms(self.recovery(1)) },
@@ -102,7 +98,6 @@ impl fmt::Display for Report {
         for (what, count) in [
             ("events accepted", self.accepted),
             ("of them dead letters", self.dead),
-            ("of them crash suspects", self.suspects),
             ("events refused", self.refused),
             ("events sent more than once", sent),
         ] {

@@ -23,7 +23,7 @@ use crate::wait;
 
 /// Some for each partition, and few enough that a failing one has others behind it.
 const KEYS: u64 = 500;
-const BATCH: u64 = 25;
+const BATCH: u64 = 100;
 /// Between two batches: the load lasts as long as what disturbs it.
 const BREATH: Duration = Duration::from_millis(25);
 /// One event in so many fails at its first attempt.

@@ -18,6 +18,7 @@ mod kafka;
 mod kills;
 mod lifecycle;
 mod manual;
+mod ordering;
 mod publishing;
 mod rules;
 mod signals;

@@ -3,6 +3,7 @@
 //! What there is, the program itself says: in its help, and in its complaints about keys that it does not know.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -142,6 +143,38 @@ fn the_manual_mentions_every_key_of_the_configuration() {
     }
     let quoted: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
     check(&page("configuration.md"), &quoted);
+}
+
+#[test]
+fn the_tests_that_the_table_of_rules_names_are_there() {
+    let page = page("rules.md");
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let sources = ["host/core", "host/wasm", "host/server", "tests/weir"];
+    let mut text = String::new();
+    for folder in sources {
+        read_sources(&root().join(folder), &mut text);
+    }
+    for row in &rows[1..] {
+        let names: Vec<_> = row.split('`').skip(1).step_by(2).collect();
+        let tests = names.iter().filter(|name| name.contains('_'));
+        let tests: Vec<_> = tests.collect();
+        assert!(!tests.is_empty(), "no test of {row}");
+        for test in tests {
+            assert!(text.contains(&format!("fn {test}(")), "there is no {test}");
+        }
+    }
+}
+
+/// All source text below a folder.
+fn read_sources(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
 }
 
 /// Tests of hostile handlers by module and name, with their text.

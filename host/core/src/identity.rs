@@ -119,6 +119,13 @@ pub fn inbox_mark(subscription: &str, tenant: &str, source: &str, id: &str) -> H
     hash_128("weir.inbox.v1", &fields)
 }
 
+/// The same of an event that has a key of its subscription's own choice, in place of its `source` and `id`.
+#[must_use]
+pub fn inbox_key_mark(subscription: &str, tenant: &str, key: &str) -> Hash128 {
+    let fields = [subscription.as_bytes(), tenant.as_bytes(), key.as_bytes()];
+    hash_128("weir.inbox-key.v1", &fields)
+}
+
 /// The identity of one setting of a timer: which one of the sequence, by which event, in which call.
 #[must_use]
 pub fn timer_id(

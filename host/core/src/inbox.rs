@@ -7,11 +7,13 @@
 mod filter;
 
 use std::collections::{HashSet, VecDeque};
+use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use self::filter::{Filter, STRETCHES_MAX};
+use crate::event::Event;
 use crate::identity::Hash128;
 use crate::time::Millis;
 use crate::unit::{InboxBlock, Marked};
@@ -41,6 +43,12 @@ impl Default for Config {
             resident_max: 1_000_000,
         }
     }
+}
+
+/// A subscription's own choice of what tells an event from others, in place of its `source` and `id`.
+pub trait IdempotencyKey: fmt::Debug + Send + Sync {
+    /// The key of this event; one that is none or empty is not used.
+    fn of(&self, event: &Event) -> Option<String>;
 }
 
 /// The marks of one partition and subscription.

@@ -32,6 +32,7 @@ mod withdrawal;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
 
@@ -196,12 +197,14 @@ pub struct Partition {
     counters: Counters,
 }
 
-/// Time in which the partition was owned and its breaker closed.
+/// Time in which the partition was owned, its breaker closed and the machine awake.
 #[derive(Clone, Copy, Debug)]
 struct ActiveClock {
     active: Active,
     /// The last look, if the gate was closed then.
     last: Option<Millis>,
+    /// How long the machine had slept by the last time that somebody said it.
+    slept: Option<Duration>,
 }
 
 impl ActiveClock {
@@ -213,6 +216,15 @@ impl ActiveClock {
             self.active = Active(self.active.0.saturating_add(passed));
         }
         self.last = (!paused).then_some(now);
+    }
+
+    /// The machine has slept for so long in all, which nobody serves a partition in.
+    fn sleep(&mut self, slept: Duration) {
+        // Who says it reads two clocks, one after the other, and may say too little.
+        let before = self.slept.unwrap_or(slept);
+        self.slept = Some(before.max(slept));
+        let more = slept.saturating_sub(before);
+        self.last = self.last.map(|last| last + more);
     }
 }
 
@@ -262,6 +274,7 @@ impl Partition {
             clock: ActiveClock {
                 active: restore.active,
                 last: None,
+                slept: None,
             },
             entries: HashMap::default(),
             lanes,
@@ -340,6 +353,11 @@ impl Partition {
         if *self.config.source.digest != *digest {
             Arc::make_mut(&mut self.config).source.digest = digest.into();
         }
+    }
+
+    /// The machine that this runs on was asleep for so long, from any moment on that stays the same: nothing ages then.
+    pub fn handle_sleep(&mut self, slept: Duration) {
+        self.clock.sleep(slept);
     }
 
     /// Lets what is due by `now` go on.

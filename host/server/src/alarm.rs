@@ -80,6 +80,8 @@ alarms! {
     /// A topic has another number of partitions than when the subscription first started: keys would move, so it is
     /// stopped.
     TopicGrown = "topic-grown", Critical;
+    /// A setting of the manifest has changed that is fixed from the subscription's first start on: it does not start.
+    SettingChanged = "setting-changed", Critical;
     /// A partition stopped for an error that trying again does not cure.
     HandlerStopped = "handler-stopped", Critical;
     /// Events wait, and for 30 s nothing was completed, started or tried again.
@@ -122,6 +124,10 @@ impl Alarm {
             Self::TopicGrown => format!(
                 "give the topic its former number of partitions, or start anew with `weir undeploy {handler} --purge`, which deletes the handler's state"
             ),
+            Self::SettingChanged => {
+                "write it back, or give the handler another name; then stop the host and start it again with `weir run`, which reads the manifests (`weir dev` does so by itself)"
+                    .to_owned()
+            }
             Self::HandlerStopped => format!(
                 "see why in `weir status` and the host's log, mend the cause, and let it go on with `weir resume {handler}`"
             ),

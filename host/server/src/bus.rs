@@ -171,6 +171,14 @@ pub enum SubscribeError {
         /// Why, and what to do.
         message: String,
     },
+    /// The cluster does not answer: to be tried again.
+    #[error("{group}: {message}")]
+    Unavailable {
+        /// Which subscription.
+        group: String,
+        /// What was asked, and what came of it.
+        message: String,
+    },
     /// There is no such partition.
     #[error("topic {topic:?} has {partitions} partitions, {partition} is beyond them")]
     UnknownPartition {

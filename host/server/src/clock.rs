@@ -7,7 +7,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 use weir_core::time::Millis;
@@ -60,8 +60,21 @@ fn step(off: i64, passed: i64) -> i64 {
     }
 }
 
+/// How long the machine has slept since it started.
+#[must_use]
+pub(crate) fn slept() -> Duration {
+    // Read in this order, what passes between the two makes it less and never more.
+    let all = since_boot();
+    let slept = all - millis(ClockId::Monotonic);
+    Duration::from_millis(u64::try_from(slept).unwrap_or_default())
+}
+
 fn since_boot() -> i64 {
-    let time = clock_gettime(ClockId::Boottime);
+    millis(ClockId::Boottime)
+}
+
+fn millis(clock: ClockId) -> i64 {
+    let time = clock_gettime(clock);
     time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
 }
 

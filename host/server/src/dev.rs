@@ -246,13 +246,9 @@ fn fixed(old: &Manifest, new: &Manifest) -> Option<String> {
     let remedy = "it is fixed for a subscription, so write it back, or give the handler another name, or start \
                   `weir dev` anew on other data";
     let differs = if old.topics != new.topics {
-        "[subscribe] topics"
-    } else if old.inbox != new.inbox {
-        "[inbox] enabled"
-    } else if old.ordering != new.ordering {
-        "ordering"
+        "subscribe.topics".to_owned()
     } else {
-        return None;
+        old.fixed().change_to(&new.fixed())?
     };
     Some(format!("{differs} differs; {remedy}"))
 }

@@ -165,6 +165,7 @@ impl Deployment {
                 resident_max: memory.inbox_ids(),
                 ..inbox::Config::default()
             }),
+            inbox_key: manifest.inbox_key.clone().map(|key| Arc::new(key) as _),
             limits: partition::Limits {
                 in_flight_max: config.pipeline.in_flight_per_partition as usize,
                 span_max: u64::from(config.pipeline.span_positions),

@@ -117,12 +117,9 @@ impl Inner {
 
     /// The subscription's topics as they are. Its ledger has a partition for each of the largest topic's.
     fn origin(&self, scope: &Scope) -> Result<Origin, SubscribeError> {
-        let refused = |message: String| SubscribeError::Refused {
-            group: scope.group.to_string(),
-            message,
-        };
         let topics = self.cluster.describe(&scope.topics);
-        let topics = topics.map_err(|error| refused(format!("look at its topics: {error}")))?;
+        let topics =
+            topics.map_err(|error| cluster::unjoined(scope, "look at its topics", &error))?;
         let stored = self.count(&names::ledger_topic(&scope.group))?;
         let sizes = scope.topics.iter().zip(&topics);
         match sizes.max_by_key(|(_, topic)| topic.partitions) {
@@ -144,7 +141,7 @@ impl Inner {
     /// What the handler's manifest says of what is fixed.
     fn fixed(&self, group: &str) -> Fixed {
         let fixed = self.fixed.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = fixed.get(group).copied();
+        let known = fixed.get(group).cloned();
         known.expect("a subscription is fixed before it is joined")
     }
 }

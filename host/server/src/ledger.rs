@@ -39,27 +39,37 @@ pub struct Scope {
 }
 
 /// What a subscription keeps from its first start on, beside its topics: its marks and sequences were made under it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fixed {
     /// Which events wait for one another.
     pub ordering: Ordering,
+    /// Whether they do so over all topics.
+    pub across_topics: bool,
     /// Whether the inbox drops repeats.
     pub inbox: bool,
+    /// What the inbox knows an event by, in the manifest's words; none: its `source` and `id`.
+    pub inbox_key: Option<Arc<str>>,
 }
 
 impl Fixed {
     /// What would change with these in its place, in the manifest's words.
     #[must_use]
-    pub fn change_to(self, wanted: Self) -> Option<String> {
-        let names = [wanted, self].map(|one| one.ordering.name());
-        if self.ordering != wanted.ordering {
-            Some(format!("ordering ({}, and was {})", names[0], names[1]))
-        } else if self.inbox != wanted.inbox {
-            let (wanted, kept) = (wanted.inbox, self.inbox);
-            Some(format!("[inbox] enabled ({wanted}, and was {kept})"))
-        } else {
-            None
-        }
+    pub fn change_to(&self, wanted: &Self) -> Option<String> {
+        let key = |fixed: &Self| match &fixed.inbox_key {
+            Some(key) => format!("{key:?}"),
+            None => "none".to_owned(),
+        };
+        let settings = |fixed: &Self| {
+            [
+                ("ordering", fixed.ordering.name().to_owned()),
+                ("ordering.across_topics", fixed.across_topics.to_string()),
+                ("inbox.enabled", fixed.inbox.to_string()),
+                ("inbox.key", key(fixed)),
+            ]
+        };
+        let mut changed = settings(wanted).into_iter().zip(settings(self));
+        let ((name, is), (_, was)) = changed.find(|(is, was)| is != was)?;
+        Some(format!("{name} ({is}, and was {was})"))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod failures;
 mod filter;
+mod inbox;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,8 +15,10 @@ use weir_core::partition::{OnDead, Ordering};
 
 pub use self::failures::RateLimit;
 pub use self::filter::Filter;
+pub use self::inbox::InboxKey;
 use crate::config::document::{Document, Section};
 use crate::config::{self, Config, Faults, Grant};
+use crate::ledger::Fixed;
 use crate::names::{self, LABEL_RULE};
 
 /// The name of the file.
@@ -71,6 +74,8 @@ pub struct Manifest {
     pub on_dead: OnDead,
     /// Which events wait for one another.
     pub ordering: Ordering,
+    /// Whether those of one key do so over all its topics, also where it has neither state nor timers.
+    pub across_topics: bool,
     /// Limits of an attempt and its instance.
     pub limits: Limits,
     /// Whether instances are used again.
@@ -79,6 +84,8 @@ pub struct Manifest {
     pub partitions: Option<u32>,
     /// Whether the inbox drops repeats of an event.
     pub inbox: bool,
+    /// What the inbox knows an event by; none: its `source` and `id`.
+    pub inbox_key: Option<InboxKey>,
 }
 
 /// Where a new subscription starts.
@@ -159,6 +166,23 @@ impl Manifest {
         document.faults().check().map(|()| manifest)
     }
 
+    /// What its subscription keeps from its first start on.
+    #[must_use]
+    pub fn fixed(&self) -> Fixed {
+        Fixed {
+            ordering: self.ordering,
+            across_topics: self.across_topics,
+            inbox: self.inbox,
+            inbox_key: self.inbox_key.as_ref().map(|key| key.text().into()),
+        }
+    }
+
+    /// Whether its topics' partitions of one number are served as one: their numbers of partitions are equal.
+    #[must_use]
+    pub fn joins_topics(&self) -> bool {
+        self.across_topics || self.grants.state || self.grants.timers
+    }
+
     /// The subscription's group.
     #[must_use]
     pub fn group(&self, config: &Config) -> String {
@@ -189,6 +213,8 @@ impl Manifest {
         let (emit_topics, source) = read_emit(root.section("emit"), config, name);
         let (breaker, fallback) = failures::read_breaker(root.section("breaker"));
         let (limits, rate) = read_limits(root.section("limits"));
+        let (ordering, across_topics) = failures::read_ordering(&mut root);
+        let (inbox, inbox_key) = inbox::read(root.section("inbox"));
         let manifest = Self {
             file: PathBuf::new(),
             name: name.to_owned(),
@@ -206,15 +232,8 @@ impl Manifest {
             fallback,
             rate,
             on_dead: failures::read_dead_letter(&mut root),
-            ordering: choice(
-                &mut root,
-                "ordering",
-                &[
-                    ("key", Ordering::Key),
-                    ("partition", Ordering::Partition),
-                    ("none", Ordering::None),
-                ],
-            ),
+            ordering,
+            across_topics,
             limits,
             isolation: choice(
                 &mut root,
@@ -222,7 +241,8 @@ impl Manifest {
                 &[("reuse", Isolation::Reuse), ("event", Isolation::Event)],
             ),
             partitions: config::read_partitions(&mut root),
-            inbox: read_inbox(root.section("inbox")),
+            inbox,
+            inbox_key,
         };
         manifest.check_ordering(&mut root);
         root.close();
@@ -250,6 +270,11 @@ impl Manifest {
                 }
             }
             Ordering::None => {
+                if self.across_topics {
+                    fault(
+                        "\"none\" keeps no order, and ordering.across_topics = true asks for one",
+                    );
+                }
                 for grant in [Grant::State, Grant::Timers] {
                     if self.grants.asks(grant) {
                         let name = grant.name();
@@ -439,12 +464,6 @@ fn read_limits(mut section: Section<'_>) -> (Limits, Option<RateLimit>) {
     let rate = failures::read_rate(&mut section);
     section.close();
     (limits, rate)
-}
-
-fn read_inbox(mut section: Section<'_>) -> bool {
-    let enabled = section.boolean("enabled").unwrap_or(true);
-    section.close();
-    enabled
 }
 
 /// One of a few words; the default of the type when it is absent or wrong.

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_core::partition;
 
+use crate::alarm::Alarm;
 use crate::bus::{Assignment, Membership, Reader, SubscribeError};
 use crate::config::Config;
 use crate::handlers::Deployment;
-use crate::ledger::Fixed;
 use crate::pipeline::{self, End, Subscription};
 
 /// What all subscriptions of a host share.
@@ -30,7 +30,7 @@ pub(crate) struct Serving {
     pub(crate) workers: Handle,
 }
 
-/// After a membership that was made anew.
+/// After a membership that ended or could not be had, before the next.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a membership is over.
@@ -145,9 +145,20 @@ async fn join(
             check_fixed(&joining)?;
             joining.bus.subscribe(&scope.group, &scope.topics)
         });
+        let status = &subscription.status;
         match joined.await {
-            Ok(Ok(membership)) => return Some(membership),
-            Ok(Err(error)) => subscription.status.refuse(&error),
+            Ok(Ok(membership)) => {
+                status.clear(Alarm::ReadFailing, None);
+                return Some(membership);
+            }
+            Ok(Err(error @ SubscribeError::Unavailable { .. })) => {
+                status.raise(Alarm::ReadFailing, None, error.to_string());
+                match tokio::time::timeout(AGAIN, stop.cancelled()).await {
+                    Ok(()) => return None,
+                    Err(_elapsed) => continue,
+                }
+            }
+            Ok(Err(error)) => status.refuse(&error),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
         wait(stop, resumed).await?;
@@ -160,12 +171,9 @@ fn check_fixed(subscription: &Subscription) -> Result<(), SubscribeError> {
     let Deployment {
         scope, manifest, ..
     } = &subscription.deployment;
-    let wanted = Fixed {
-        ordering: manifest.ordering,
-        inbox: manifest.inbox,
-    };
-    let kept = subscription.ledger.fix(scope, wanted)?;
-    match kept.change_to(wanted) {
+    let wanted = manifest.fixed();
+    let kept = subscription.ledger.fix(scope, wanted.clone())?;
+    match kept.change_to(&wanted) {
         None => Ok(()),
         Some(setting) => Err(SubscribeError::Fixed {
             group: scope.group.to_string(),

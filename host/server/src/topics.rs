@@ -98,11 +98,11 @@ impl Plan<'_> {
         self.count(name).filter(|found| *found != wanted)
     }
 
-    /// State and timers belong to a key in one partition number: over topics with different numbers, the events of one
-    /// key would meet in two of them.
+    /// State, timers and an order across topics belong to a key in one partition number: over topics with different
+    /// numbers, the events of one key would meet in two of them.
     fn check_equal(&mut self, deployment: &Deployment) {
         let manifest = &deployment.manifest;
-        if !manifest.grants.state && !manifest.grants.timers {
+        if !manifest.joins_topics() {
             return;
         }
         let counts = manifest.topics.iter();
@@ -117,8 +117,8 @@ impl Plan<'_> {
             .map(|(name, count)| format!("{name} has {count} partitions"))
             .collect();
         let message = format!(
-            "{}: a handler with state or timers needs equal numbers, because one key's events must meet in one \
-             partition; use topics with equal numbers, or a handler for each",
+            "{}: a handler with state, timers or ordering.across_topics needs equal numbers, because one key's events \
+             must meet in one partition; use topics with equal numbers, or a handler for each",
             have.join(", ")
         );
         self.fault(deployment, "subscribe.topics", message);

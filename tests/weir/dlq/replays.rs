@@ -195,3 +195,28 @@ fn dry_run_shows_what_would_be_emitted_and_changes_nothing() {
     let status = host.client().status().unwrap();
     assert_eq!(status["handlers"][0]["attempts"], 0);
 }
+
+#[test]
+fn replay_by_code_means_the_letters_of_that_code_and_no_other() {
+    let billing = Billing::new("");
+    let host = billing.start();
+    let unreadable = bad("b", "2").replace("\"amount\":\"a lot\",", "");
+    publish(host.client(), &[bad("a", "1"), unreadable, bad("c", "3")]);
+    host.client().settle(SETTLE).unwrap();
+    let letters = billing.letters();
+    let other = letters.iter().find(|letter| letter["key"] == "2").unwrap();
+    assert_ne!(other["code"], "bad-amount", "{other}");
+    host.drain().unwrap();
+    billing.correct();
+    let host = billing.start();
+    let job = billing.weir(&["dlq", "replay", "billing", "--code", "bad-amount"]);
+    assert_eq!(job["letters"], 2, "{job}");
+    let job = billing.wait_for_job("1", "done", |job| job["state"] == "done");
+    assert_eq!(job["done"], 2, "{job}");
+    let once = BTreeMap::from([("a".to_owned(), 1), ("c".to_owned(), 1)]);
+    assert_eq!(times(host.client()), once);
+    assert_eq!(billing.status_of("2"), "dead");
+    let (code, _, said) = billing.try_weir(&["dlq", "replay", "billing", "--code", "none-such"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("that is dead fits"), "{said}");
+}

@@ -32,6 +32,14 @@ fn fields_are_kept_apart() {
 }
 
 #[test]
+fn an_idempotency_key_is_no_source_and_id_and_its_mark_is_known() {
+    let mark = inbox_key_mark("g", "t", "order-1");
+    assert_ne!(mark, inbox_mark("g", "t", "order-1", ""));
+    assert_ne!(mark, inbox_key_mark("gt", "", "order-1"));
+    assert_eq!(mark.to_string(), "ac274be4711b9d92a6a5a0ee408ef65f");
+}
+
+#[test]
 fn the_place_of_a_record_without_a_key_is_known() {
     // MurmurHash2 of tenant, source and id, each behind its length in eight bytes, least significant first.
     let place = partition_hash(None, "default", "/till", "4711");

@@ -16,7 +16,7 @@ use crate::dead_letter;
 use crate::emission;
 use crate::event::{Event, Record};
 use crate::gate::Pass;
-use crate::identity::inbox_mark;
+use crate::identity::{Hash128, inbox_key_mark, inbox_mark};
 use crate::time::Millis;
 use crate::unit::{Fate, ItemId, Origin, Output, Position, SequenceKey};
 
@@ -96,7 +96,7 @@ impl Partition {
         let mark = event
             .as_ref()
             .filter(|_| self.config.inbox.is_some())
-            .map(|event| inbox_mark(&self.config.source.group, &tenant, &event.source, &event.id));
+            .map(|event| self.mark(&tenant, event));
         let waits = event.is_some();
         let entry = Entry {
             sequence,
@@ -111,6 +111,16 @@ impl Partition {
             stage: Stage::Queued,
         };
         self.admit(item, entry, waits);
+    }
+
+    /// What the inbox knows an event by.
+    fn mark(&self, tenant: &str, event: &Event) -> Hash128 {
+        let group = &self.config.source.group;
+        let own = self.config.inbox_key.as_ref();
+        match own.and_then(|own| own.of(event)) {
+            Some(key) if !key.is_empty() => inbox_key_mark(group, tenant, &key),
+            Some(_) | None => inbox_mark(group, tenant, &event.source, &event.id),
+        }
     }
 
     /// The sequence of a key; without one, and where keys have no order, an event is a sequence of its own.

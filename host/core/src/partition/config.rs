@@ -37,6 +37,8 @@ pub struct Config {
     pub retry: retry::Config,
     /// Inbox window; none switches L1 off.
     pub inbox: Option<inbox::Config>,
+    /// What L1 knows an event by; none: its `source` and `id`.
+    pub inbox_key: Option<Arc<dyn inbox::IdempotencyKey>>,
     /// Bounds.
     pub limits: Limits,
     /// Memory of the host for events, those of the other partitions too.

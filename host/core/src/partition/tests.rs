@@ -43,6 +43,7 @@ fn config() -> Config {
         parks: true,
         retry: retry::Config::default(),
         inbox: Some(inbox::Config::default()),
+        inbox_key: None,
         limits: Limits::default(),
         memory: Arc::new(Budget::new(512 << 20, 1)),
         solitude: Arc::default(),

@@ -293,6 +293,7 @@ fn config(rng: &mut Rng, topics: usize, memory: Arc<Budget>) -> Config {
             resident_max: [0, 4, 1_000_000][rng.below(3)],
             ..inbox::Config::default()
         }),
+        inbox_key: None,
         limits: limits(rng),
         memory,
         solitude: Arc::default(),

@@ -55,3 +55,14 @@ fn time_is_unix_time() {
     assert!((before - JUMP_MS..=after + JUMP_MS).contains(&now));
     follow();
 }
+
+#[test]
+fn a_machine_that_is_awake_sleeps_no_longer_however_often_it_is_asked() {
+    let most = || (0..1_000).map(|_| slept()).max().unwrap();
+    let (before, after) = (most(), most());
+    // Clocks are read in whole ms.
+    assert!(
+        before.abs_diff(after) <= Duration::from_millis(1),
+        "{before:?}, {after:?}"
+    );
+}

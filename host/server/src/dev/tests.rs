@@ -36,7 +36,15 @@ fn what_is_fixed_for_a_subscription_may_not_change_and_all_else_may() {
     check(&MANIFEST.replace(topics, swapped), Some("topics"));
     check(
         &format!("{MANIFEST}[inbox]\nenabled = false\n"),
-        Some("[inbox]"),
+        Some("inbox.enabled"),
+    );
+    check(
+        &format!("{MANIFEST}[inbox]\nkey = \"orderid\"\n"),
+        Some("inbox.key (\"orderid\", and was none)"),
+    );
+    check(
+        &format!("{MANIFEST}[ordering]\nacross_topics = true\n"),
+        Some("ordering.across_topics"),
     );
 }
 

@@ -200,16 +200,17 @@ impl Catalog {
     /// What is fixed for a subscription: `wanted`, where nothing was kept before.
     pub(super) fn fix(&self, store: &Store, group: &Group, wanted: Fixed) -> Fixed {
         let _held = self.making();
-        *group.fixed.get_or_init(|| {
+        let kept = group.fixed.get_or_init(|| {
             let stored = StoredGroup {
                 name: Arc::clone(&group.name),
                 topics: Arc::clone(&group.topics),
                 partitions: group.partitions.clone(),
-                fixed: Some(wanted),
+                fixed: Some(wanted.clone()),
             };
             write_group(store, group.id, &stored);
             wanted
-        })
+        });
+        kept.clone()
     }
 
     fn make_group(&self, store: &Store, name: &Arc<str>, topics: &Arc<[Arc<str>]>) -> Arc<Group> {

@@ -2,7 +2,8 @@
 //! [`Key::Group`](super::key::Key::Group).
 //!
 //! `version u8, name, partitions u32` and `version u8, name, topics varint, (topic name, partitions u32)*, fixed optional
-//! (ordering u8, inbox u8)`. Version 2 of a subscription ends before `fixed`, version 1 has no numbers of partitions either.
+//! (ordering u8, inbox u8, across topics u8, inbox key optional text)`. Of a subscription, version 3 knows no more of `fixed`
+//! than ordering and inbox, version 2 ends before it, and version 1 has no numbers of partitions either.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::codec::{DecodeError, Input, put_bytes, put_option, put_varint};
 use crate::ledger::Fixed;
 
 const TOPIC_VERSION: u8 = 1;
-const GROUP_VERSION: u8 = 3;
+const GROUP_VERSION: u8 = 4;
 
 /// A subscription as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +52,16 @@ pub(super) fn encode_group(group: &StoredGroup) -> Vec<u8> {
         let partitions = partitions.map_or(0, NonZeroU32::get);
         out.extend_from_slice(&partitions.to_le_bytes());
     }
-    put_option(&mut out, group.fixed, |out, Fixed { ordering, inbox }| {
-        let ordering = match ordering {
+    put_option(&mut out, group.fixed.as_ref(), |out, fixed| {
+        let ordering = match fixed.ordering {
             Ordering::Key => 0,
             Ordering::Partition => 1,
             Ordering::None => 2,
         };
-        out.extend_from_slice(&[ordering, inbox.into()]);
+        out.extend_from_slice(&[ordering, fixed.inbox.into(), fixed.across_topics.into()]);
+        put_option(out, fixed.inbox_key.as_ref(), |out, key| {
+            put_bytes(out, key.as_bytes());
+        });
     });
     out
 }
@@ -66,7 +70,7 @@ pub(super) fn decode_group(bytes: &[u8]) -> Result<StoredGroup, DecodeError> {
     let older = bytes
         .first()
         .copied()
-        .filter(|version| [1, 2].contains(version));
+        .filter(|version| [1, 2, 3].contains(version));
     let version = older.unwrap_or(GROUP_VERSION);
     let mut input = Input::versioned("subscription", Bytes::copy_from_slice(bytes), version)?;
     let name = input.string()?.into();
@@ -78,7 +82,7 @@ pub(super) fn decode_group(bytes: &[u8]) -> Result<StoredGroup, DecodeError> {
     }
     let fixed = match version {
         1 | 2 => None,
-        _ => input.option(fixed)?,
+        _ => input.option(|input| fixed(input, version))?,
     };
     input.finish()?;
     Ok(StoredGroup {
@@ -89,7 +93,7 @@ pub(super) fn decode_group(bytes: &[u8]) -> Result<StoredGroup, DecodeError> {
     })
 }
 
-fn fixed(input: &mut Input) -> Result<Fixed, DecodeError> {
+fn fixed(input: &mut Input, version: u8) -> Result<Fixed, DecodeError> {
     let ordering = match input.u8()? {
         0 => Ordering::Key,
         1 => Ordering::Partition,
@@ -97,7 +101,16 @@ fn fixed(input: &mut Input) -> Result<Fixed, DecodeError> {
         _ => return Err(input.malformed()),
     };
     let inbox = input.bool()?;
-    Ok(Fixed { ordering, inbox })
+    let (across_topics, inbox_key) = match version {
+        3 => (false, None),
+        _ => (input.bool()?, input.option(Input::string)?.map(Arc::from)),
+    };
+    Ok(Fixed {
+        ordering,
+        across_topics,
+        inbox,
+        inbox_key,
+    })
 }
 
 #[cfg(test)]

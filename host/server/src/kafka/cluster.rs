@@ -185,11 +185,17 @@ impl Cluster {
             if self.partitions(&name).is_some() {
                 continue;
             }
-            self.make(&name, partitions, &settings)
-                .map_err(|error| SubscribeError::Refused {
-                    group: scope.group.as_ref().to_owned(),
-                    message: crate::handlers::chain(&error),
-                })?;
+            match self.make(&name, partitions, &settings) {
+                Ok(()) => {}
+                Err(EnsureTopicError::Store { name, source }) => {
+                    let what = format!("make topic {name:?}");
+                    return Err(match source.downcast_ref::<KafkaError>() {
+                        Some(error) => unjoined(scope, &what, error),
+                        None => refused(scope, format!("{what}: {source}")),
+                    });
+                }
+                Err(error) => return Err(refused(scope, error.to_string())),
+            }
         }
         Ok(())
     }
@@ -308,6 +314,32 @@ impl Cluster {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a subscription could not be joined: what is not allowed stays so, anything else may be over in a moment.
+pub(super) fn unjoined(scope: &Scope, what: &str, error: &KafkaError) -> SubscribeError {
+    let message = format!("{what}: {error}");
+    let denied = [
+        RDKafkaErrorCode::TopicAuthorizationFailed,
+        RDKafkaErrorCode::ClusterAuthorizationFailed,
+        RDKafkaErrorCode::PolicyViolation,
+        RDKafkaErrorCode::InvalidReplicationFactor,
+        RDKafkaErrorCode::UnknownTopicOrPartition,
+    ];
+    match error.rdkafka_error_code() {
+        Some(code) if denied.contains(&code) => refused(scope, message),
+        Some(_) | None => SubscribeError::Unavailable {
+            group: scope.group.to_string(),
+            message,
+        },
+    }
+}
+
+fn refused(scope: &Scope, message: String) -> SubscribeError {
+    SubscribeError::Refused {
+        group: scope.group.to_string(),
+        message,
     }
 }
 

@@ -13,8 +13,9 @@ use weir_core::unit::{
     Timer, TimerKey, TimerPage, TimerPlace, Unit,
 };
 
+use super::membership::Share;
 use super::restore::{self, RestoreError};
-use super::{Group, Inner, Kafka};
+use super::{Inner, Kafka};
 use crate::ledger::{Fixed, Ledger, LedgerError, LostPosition, Scope};
 
 impl Ledger for Kafka {
@@ -22,7 +23,7 @@ impl Ledger for Kafka {
     fn fix(&self, scope: &Scope, wanted: Fixed) -> Result<Fixed, LedgerError> {
         let fixed = self.inner.fixed.lock();
         let mut fixed = fixed.unwrap_or_else(PoisonError::into_inner);
-        fixed.insert(Arc::clone(&scope.group), wanted);
+        fixed.insert(Arc::clone(&scope.group), wanted.clone());
         Ok(wanted)
     }
 
@@ -34,13 +35,16 @@ impl Ledger for Kafka {
     ) -> BoxFuture<'static, Result<Restore, LedgerError>> {
         let (inner, scope) = (Arc::clone(&self.inner), scope.clone());
         Box::pin(async move {
-            let group = inner.loaded(&scope, partition).await?;
+            inner.owning(&scope, partition, Inner::load).await?;
             let mut restored = inner.copy.restore(&scope, partition, window).await?;
-            let completed = {
-                let inner = Arc::clone(&inner);
-                move || complete(&inner, &group, partition, &mut restored).map(|()| restored)
+            let bounds = |inner: &Inner, share: &Share, partition| {
+                restore::bounds(&inner.cluster, share, partition)
             };
-            blocking(&scope, completed).await
+            complete(
+                &mut restored,
+                inner.owning(&scope, partition, bounds).await?,
+            );
+            Ok(restored)
         })
     }
 
@@ -51,12 +55,11 @@ impl Ledger for Kafka {
     ) -> BoxFuture<'static, Result<Vec<LostPosition>, LedgerError>> {
         let (inner, scope) = (Arc::clone(&self.inner), scope.clone());
         Box::pin(async move {
-            let group = inner.loaded(&scope, partition).await?;
-            let look = {
-                let inner = Arc::clone(&inner);
-                move || restore::lost(&inner.cluster, &inner.copy, &group.share, partition)
+            let look = |inner: &Inner, share: &Share, partition| {
+                inner.load(share, partition)?;
+                restore::lost(&inner.cluster, &inner.copy, share, partition)
             };
-            blocking(&scope, look).await
+            inner.owning(&scope, partition, look).await
         })
     }
 
@@ -210,59 +213,43 @@ impl Ledger for Kafka {
 }
 
 impl Inner {
-    /// The group, once the partition's local copy is what is committed. Where the partition moves on meanwhile nobody
+    /// Makes the partition's local copy what is committed.
+    fn load(&self, share: &Share, partition: u32) -> Result<(), RestoreError> {
+        restore::load(&self.clients, &self.cluster, &self.copy, share, partition)
+    }
+
+    /// Does what waits for the cluster where nothing else has to wait for it. When the partition moves on meanwhile nobody
     /// waits for the answer, and there is none.
-    async fn loaded(self: &Arc<Self>, scope: &Scope, partition: u32) -> Result<Group, LedgerError> {
+    async fn owning<T: Send + 'static>(
+        self: &Arc<Self>,
+        scope: &Scope,
+        partition: u32,
+        work: impl Fn(&Self, &Share, u32) -> Result<T, RestoreError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
         let Some(group) = self.group(&scope.group) else {
             return std::future::pending().await;
         };
-        let _turn = self.loads.acquire().await;
-        let load = {
-            let (inner, share) = (Arc::clone(self), Arc::clone(&group.share));
-            move || {
-                let Inner {
-                    clients,
-                    cluster,
-                    copy,
-                    ..
-                } = &*inner;
-                match restore::load(clients, cluster, copy, &share, partition) {
-                    Err(RestoreError::NoMember) => Ok(false),
-                    loaded => loaded.map(|()| true),
-                }
-            }
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError {
+            what: "the ledger",
+            group: Arc::clone(&scope.group),
+            source,
         };
-        if blocking(scope, load).await? {
-            Ok(group)
-        } else {
-            std::future::pending().await
+        let _turn = self.loads.acquire().await;
+        let (inner, share) = (Arc::clone(self), group.share);
+        let done = tokio::task::spawn_blocking(move || {
+            restore::patiently(&share, partition, || work(&inner, &share, partition))
+        });
+        match done.await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(RestoreError::NoMember)) => std::future::pending().await,
+            Ok(Err(error)) => Err(failed(error.into())),
+            Err(panicked) => Err(failed(panicked.into())),
         }
     }
 }
 
-/// Does what waits for the cluster where nothing else has to wait for it.
-async fn blocking<T: Send + 'static>(
-    scope: &Scope,
-    work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
-) -> Result<T, LedgerError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError {
-        what: "the ledger",
-        group: Arc::clone(&scope.group),
-        source,
-    };
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| failed(error.into()))?
-        .map_err(|error| failed(error.into()))
-}
-
 /// What only the cluster knows: where topics begin that nothing was committed of, and how far they reach.
-fn complete(
-    inner: &Inner,
-    group: &Group,
-    partition: u32,
-    restored: &mut Restore,
-) -> Result<(), RestoreError> {
-    let bounds = restore::bounds(&inner.cluster, &group.share, partition)?;
+fn complete(restored: &mut Restore, bounds: Vec<(u64, u64)>) {
     restored.cursors.resize_with(bounds.len(), Cursor::default);
     if restored.unit == 0 {
         for (cursor, (first, _)) in restored.cursors.iter_mut().zip(&bounds) {
@@ -270,5 +257,4 @@ fn complete(
         }
     }
     restored.ends = bounds.into_iter().map(|(_, end)| end).collect();
-    Ok(())
 }

@@ -1,7 +1,11 @@
 //! What a partition of a subscription stands on: the topics and the settings that there were when its start was
 //! committed. It lies in the ledger with the positions, so that every owner meets the same.
 //!
-//! `version u8, ordering u8, inbox u8, (topic id 16 bytes, partitions u32)*`, in the order of the subscription.
+//! `version u8, ordering u8, inbox u8, across topics u8, length of the inbox key u16, inbox key, (topic id 16 bytes,
+//! partitions u32)*`, in the order of the subscription; no key is one of no length. Version 1 has nothing between inbox
+//! and topics.
+
+use std::sync::Arc;
 
 use weir_core::partition::Ordering;
 
@@ -9,7 +13,7 @@ use super::topic_ids::Description;
 use crate::bus::SubscribeError;
 use crate::ledger::{Fixed, Scope};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
@@ -24,7 +28,16 @@ impl Origin {
             Ordering::Partition => 1,
             Ordering::None => 2,
         };
-        let mut out = vec![VERSION, ordering, u8::from(self.fixed.inbox)];
+        let Fixed {
+            inbox,
+            across_topics,
+            ..
+        } = self.fixed;
+        let mut out = vec![VERSION, ordering, inbox.into(), across_topics.into()];
+        let key = self.fixed.inbox_key.as_deref().unwrap_or_default();
+        let length = u16::try_from(key.len()).expect("a manifest has no longer keys");
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(key.as_bytes());
         for topic in &self.topics {
             out.extend_from_slice(&topic.id.to_be_bytes());
             out.extend_from_slice(&topic.partitions.to_le_bytes());
@@ -34,8 +47,22 @@ impl Origin {
 
     /// None of what this version does not know.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let [VERSION, ordering, inbox, topics @ ..] = bytes else {
-            return None;
+        let (version, ordering, inbox, rest) = match bytes {
+            [version @ (1 | VERSION), ordering, inbox, rest @ ..] => {
+                (*version, ordering, inbox, rest)
+            }
+            _ => return None,
+        };
+        let (across_topics, inbox_key, topics) = match (version, rest) {
+            (1, topics) => (false, None, topics),
+            (_, [across_topics, low, high, rest @ ..]) => {
+                let length = u16::from_le_bytes([*low, *high]);
+                let (key, topics) = rest.split_at_checked(length.into())?;
+                let key = str::from_utf8(key).ok()?;
+                let key = Some(key).filter(|key| !key.is_empty());
+                (*across_topics != 0, key.map(Arc::from), topics)
+            }
+            _ => return None,
         };
         let ordering = match ordering {
             0 => Ordering::Key,
@@ -56,7 +83,9 @@ impl Origin {
         Some(Self {
             fixed: Fixed {
                 ordering,
+                across_topics,
                 inbox: *inbox != 0,
+                inbox_key,
             },
             topics: topics.iter().map(topic).collect::<Option<_>>()?,
         })
@@ -79,7 +108,7 @@ impl Origin {
                 });
             }
         }
-        match kept.fixed.change_to(self.fixed) {
+        match kept.fixed.change_to(&self.fixed) {
             Some(setting) => Err(SubscribeError::Fixed {
                 group: group(),
                 setting,

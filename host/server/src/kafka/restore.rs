@@ -72,27 +72,18 @@ impl RestoreError {
     }
 }
 
-/// Makes the local copy of one partition what is committed, unless it is, and tries again as long as this host owns
-/// the partition; blocks.
-pub(super) fn load(
-    clients: &Clients,
-    cluster: &Cluster,
-    copy: &Embedded,
+/// Tries again what the cluster did not answer, as long as this host owns the partition; blocks.
+pub(super) fn patiently<T>(
     share: &Share,
     partition: u32,
-) -> Result<(), RestoreError> {
+    work: impl Fn() -> Result<T, RestoreError>,
+) -> Result<T, RestoreError> {
     let epoch = share.epoch(partition);
-    let loading = share.loading(partition);
-    // An earlier assignment of this partition may still be loading what nobody wants any more.
-    let mut loaded = loading.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         if epoch.is_none() || share.epoch(partition) != epoch {
             return Err(RestoreError::NoMember);
         }
-        if *loaded == epoch {
-            return Ok(());
-        }
-        match load_once(clients, cluster, copy, share, partition) {
+        match work() {
             Err(RestoreError::Changed(error)) => {
                 share.leave(Leave::Refuse(error));
                 return Err(RestoreError::NoMember);
@@ -101,10 +92,31 @@ pub(super) fn load(
                 tracing::warn!(%error, group = &*share.scope.group, partition, "cannot restore yet");
                 pause(RETRY);
             }
-            Err(error) => return Err(error),
-            Ok(()) => *loaded = epoch,
+            done => return done,
         }
     }
+}
+
+/// Makes the local copy of one partition what is committed, unless it is.
+pub(super) fn load(
+    clients: &Clients,
+    cluster: &Cluster,
+    copy: &Embedded,
+    share: &Share,
+    partition: u32,
+) -> Result<(), RestoreError> {
+    let loading = share.loading(partition);
+    // An earlier assignment of this partition may still be loading what nobody wants any more.
+    let mut loaded = loading.lock().unwrap_or_else(PoisonError::into_inner);
+    let epoch = share.epoch(partition).ok_or(RestoreError::NoMember)?;
+    if *loaded != Some(epoch) {
+        load_once(clients, cluster, copy, share, partition)?;
+        if share.epoch(partition) != Some(epoch) {
+            return Err(RestoreError::NoMember);
+        }
+        *loaded = Some(epoch);
+    }
+    Ok(())
 }
 
 fn load_once(

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use weir_core::breaker::{Config, WhileOpen};
-use weir_core::partition::OnDead;
+use weir_core::partition::{OnDead, Ordering};
 
 use super::choice;
 use crate::config::document::Section;
@@ -102,4 +102,24 @@ pub(super) fn read_dead_letter(root: &mut Section<'_>) -> OnDead {
     );
     section.close();
     on_dead
+}
+
+/// `ordering = "key"`, or the section with `by` and `across_topics`.
+pub(super) fn read_ordering(root: &mut Section<'_>) -> (Ordering, bool) {
+    let words = [
+        ("key", Ordering::Key),
+        ("partition", Ordering::Partition),
+        ("none", Ordering::None),
+    ];
+    if root
+        .value("ordering")
+        .is_some_and(|value| !value.is_table())
+    {
+        return (choice(root, "ordering", &words), false);
+    }
+    let mut section = root.section("ordering");
+    let by = choice(&mut section, "by", &words);
+    let across_topics = section.boolean("across_topics").unwrap_or(false);
+    section.close();
+    (by, across_topics)
 }

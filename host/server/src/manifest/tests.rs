@@ -57,6 +57,7 @@ fn a_small_manifest_gets_the_defaults() {
         rate: None,
         on_dead: OnDead::Release,
         ordering: Ordering::Key,
+        across_topics: false,
         limits: Limits {
             memory_bytes: 64 << 20,
             cpu: CPU,
@@ -65,6 +66,7 @@ fn a_small_manifest_gets_the_defaults() {
         isolation: Isolation::Reuse,
         partitions: None,
         inbox: true,
+        inbox_key: None,
     };
     assert_eq!(wanted.group(&Config::default()), "weir.dev.default.billing");
     assert_eq!(load(SMALL), Ok(wanted));
@@ -109,6 +111,40 @@ fn the_order_of_a_partition_or_none_at_all_may_be_asked_for() {
     check(
         &format!("ordering = \"topic\"\n{SMALL}"),
         &[("ordering", "must be \"key\" or \"partition\" or \"none\"")],
+    );
+}
+
+#[test]
+fn an_order_across_topics_and_an_inbox_key_may_be_asked_for() {
+    let more = "[ordering]\nacross_topics = true\n[inbox]\nkey = \"/order/id\"\n";
+    let manifest = load(&format!("{SMALL}{more}")).unwrap();
+    assert_eq!(
+        (manifest.ordering, manifest.across_topics),
+        (Ordering::Key, true)
+    );
+    assert!(manifest.joins_topics());
+    assert_eq!(
+        manifest.inbox_key,
+        Some(InboxKey::Pointer("/order/id".into()))
+    );
+    let more = "[ordering]\nby = \"partition\"\n[inbox]\nkey = \"orderid\"\n";
+    let manifest = load(&format!("{SMALL}{more}")).unwrap();
+    assert_eq!(
+        (manifest.ordering, manifest.across_topics),
+        (Ordering::Partition, false)
+    );
+    assert!(!manifest.joins_topics());
+    check(
+        &format!("{SMALL}[ordering]\nby = \"none\"\nacross_topics = true\n"),
+        &[("ordering", "keeps no order")],
+    );
+    check(
+        &format!("{SMALL}[inbox]\nkey = \"orderId\"\n"),
+        &[("inbox.key", "\"/order/id\"")],
+    );
+    check(
+        &format!("{SMALL}[inbox]\nenabled = false\nkey = \"orderid\"\n"),
+        &[("inbox.key", "remove it")],
     );
 }
 

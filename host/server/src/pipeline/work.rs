@@ -68,6 +68,7 @@ impl Worker {
             fallback: self.crowded.fallback.is_some(),
         };
         let mut gate = self.subscription.gate.pass(crowded);
+        self.machine.handle_sleep(clock::slept());
         self.machine.poll_action(clock::now(), &mut gate)
     }
 

@@ -280,10 +280,11 @@ impl SubscriptionStatus {
     pub fn refuse(&self, error: &SubscribeError) {
         let alarm = match error {
             SubscribeError::PartitionCount { .. } => Alarm::TopicGrown,
+            SubscribeError::Fixed { .. } => Alarm::SettingChanged,
             SubscribeError::UnknownTopic(_)
             | SubscribeError::UnknownPartition { .. }
-            | SubscribeError::Fixed { .. }
             | SubscribeError::Refused { .. }
+            | SubscribeError::Unavailable { .. }
             | SubscribeError::Ledger(_) => Alarm::HandlerStopped,
         };
         let (error, remedy) = (chain(error), alarm.remedy(&self.site(None)));
@@ -317,6 +318,7 @@ impl SubscriptionStatus {
             Alarm::PositionLost,
             Alarm::HandlerStopped,
             Alarm::TopicGrown,
+            Alarm::SettingChanged,
         ] {
             self.clear(alarm, partition);
         }

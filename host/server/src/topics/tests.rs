@@ -77,7 +77,12 @@ fn state_over_topics_of_unequal_partition_counts_is_refused_with_both_counts() {
             "one has 6 partitions, two has 12 partitions",
         )],
     );
-    // Without state or timers the order is per topic.
+    let joined = "ordering = { across_topics = true }";
+    check(
+        plan(&|_| None, &config, &[handler("a", joined, both, false)]),
+        &[("subscribe.topics", "one has 6 partitions")],
+    );
+    // Else the order is per topic.
     plan(&|_| None, &config, &[handler("a", "", both, false)]).unwrap();
 }
 

@@ -38,6 +38,59 @@ fn what_is_filtered_or_skipped_leaves_no_mark_and_every_other_first_fate_does() 
     assert_eq!(ids, 2, "a filter that refuses most takes no room");
 }
 
+/// The subject is what an event is known by.
+#[derive(Debug)]
+struct Subject;
+
+impl inbox::IdempotencyKey for Subject {
+    fn of(&self, event: &Event) -> Option<String> {
+        event.subject.clone()
+    }
+}
+
+#[test]
+fn an_idempotency_key_takes_the_place_of_source_and_id_where_there_is_one() {
+    let mut bench = Bench::new(Config {
+        inbox_key: Some(Arc::new(Subject)),
+        ..config()
+    });
+    let events = [
+        ("1", Some("order-1")),
+        ("2", Some("order-1")),
+        ("3", Some("")),
+        ("4", None),
+        ("4", Some("")),
+        ("1", Some("order-2")),
+    ];
+    for (offset, (id, subject)) in (0..).zip(events) {
+        let event = Event {
+            id: id.into(),
+            source: "/till".into(),
+            subject: subject.map(Into::into),
+            ..Event::default()
+        };
+        let record = Arc::new(Record {
+            key: Some("k".into()),
+            ..Record::default()
+        });
+        let event = Decoded::Event(Arc::new(event));
+        bench
+            .machine
+            .handle_record(bench.now, at(offset), record, event);
+    }
+    for _ in 0..4 {
+        bench.run(done("1"));
+    }
+    let unit = bench.unit();
+    let repeats = fates(&unit).into_iter();
+    let repeats = repeats.filter(|(_, fate)| *fate == Fate::Duplicate);
+    assert_eq!(
+        repeats.map(|(item, _)| item).collect::<Vec<_>>(),
+        [record(1), record(4)]
+    );
+    assert_eq!(unit.completions.len(), 6);
+}
+
 #[test]
 fn timers_bypass_both_layers_of_the_inbox() {
     let (mut bench, timer) = timing::with_timer();

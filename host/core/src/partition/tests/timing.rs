@@ -489,6 +489,44 @@ fn time_in_which_the_gate_was_open_ages_nothing() {
 }
 
 #[test]
+fn time_in_which_the_machine_slept_ages_nothing() {
+    let mut bench = bench();
+    let slept = |seconds| Duration::from_secs(seconds);
+    bench.machine.handle_sleep(slept(1_000));
+    assert!(bench.poll().is_none());
+    bench.pass(slept(36_002));
+    bench.machine.handle_sleep(slept(37_000));
+    bench.feed(0, Some("k"), "0");
+    bench.run(done("1"));
+    let unit = bench.unit();
+    let active = unit.active.0;
+    assert!((2_000..3_000).contains(&active), "{active} ms");
+    bench.committed(&unit);
+    bench.machine.handle_sleep(slept(36_999));
+    bench.pass(slept(1));
+    bench.feed(1, Some("k"), "1");
+    bench.run(done("1"));
+    let active = bench.unit().active.0;
+    assert!(
+        (3_000..4_000).contains(&active),
+        "clocks that are read apart differ: {active} ms"
+    );
+}
+
+#[test]
+fn an_event_does_not_die_of_the_night_in_which_the_machine_slept() {
+    let mut bench = bench();
+    bench.machine.handle_sleep(Duration::ZERO);
+    bench.feed(0, Some("k"), "0");
+    bench.run(failed(FailureKind::Transient));
+    bench.pass(Duration::from_secs(25 * 3_600));
+    bench.machine.handle_sleep(Duration::from_secs(25 * 3_600));
+    bench.run(failed(FailureKind::Transient));
+    let unit = bench.unit();
+    assert!(!fates(&unit).contains(&(record(0), Fate::Dead)), "{unit:?}");
+}
+
+#[test]
 fn a_fallback_has_no_timers() {
     let bench = Bench::new(Config {
         fallback: Some(config().emit),

@@ -11,7 +11,7 @@ use crate::cli::{CliError, table};
 use crate::config::document::Document;
 use crate::config::{Config, Faults, Grant, PARTITIONS};
 use crate::handlers::Deployment;
-use crate::manifest::{self, From, Isolation, Manifest};
+use crate::manifest::{self, From, InboxKey, Isolation, Manifest};
 use crate::names::printable;
 
 pub(super) fn run(
@@ -85,10 +85,10 @@ fn filter(folder: &Path) -> Option<Value> {
     filter?.ok()
 }
 
-/// How partitions are divided among hosts. State and timers belong to a partition number, which must then be served
-/// whole by one host.
+/// How partitions are divided among hosts. State, timers and an order across topics belong to a partition number, which
+/// must then be served whole by one host.
 fn assignor(manifest: &Manifest) -> (&'static str, &'static str) {
-    if manifest.grants.state || manifest.grants.timers {
+    if manifest.joins_topics() {
         (
             "range",
             "eager: a rebalance revokes all its partitions; its topics need equal partition counts",
@@ -139,6 +139,8 @@ fn whole(
             "emit_topics": manifest.emit_topics, "source": manifest.source,
             "from": from(manifest), "filter": filter(folder),
             "assignor": assignor(manifest).0, "partitions": manifest.partitions.unwrap_or(PARTITIONS), "inbox": manifest.inbox,
+            "inbox_key": manifest.inbox_key.as_ref().map(InboxKey::text),
+            "ordering": manifest.ordering.name(), "across_topics": manifest.across_topics,
             "grants": asked(manifest), "isolation": isolation(manifest),
             "limits": {
                 "memory_bytes": manifest.limits.memory_bytes,
@@ -185,7 +187,17 @@ fn write(
         ),
         (
             "inbox",
-            if manifest.inbox { "on" } else { "off" }.to_owned(),
+            match &manifest.inbox_key {
+                Some(key) => format!("on, by {}", key.text()),
+                None => if manifest.inbox { "on" } else { "off" }.to_owned(),
+            },
+        ),
+        (
+            "ordering",
+            match manifest.across_topics {
+                true => format!("{}, across topics", manifest.ordering.name()),
+                false => manifest.ordering.name().to_owned(),
+            },
         ),
         (
             "partitions",

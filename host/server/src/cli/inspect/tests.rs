@@ -100,6 +100,15 @@ fn a_handler_with_state_takes_the_range_assignor() {
 }
 
 #[test]
+fn an_order_across_topics_takes_the_range_assignor_too() {
+    let joined = format!("{MANIFEST}\n[ordering]\nacross_topics = true\n");
+    let (text, _) = inspect(&joined, Some(EMPTY_COMPONENT), true);
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["handler"]["assignor"], "range");
+    assert_eq!(value["handler"]["across_topics"], true);
+}
+
+#[test]
 fn faults_of_manifest_and_component_are_told_together() {
     let wrong = MANIFEST.replace("1.2.0", "one") + "colour = 1\n";
     let (_, faults) = inspect(&wrong, Some(b"#!/bin/sh"), false);

@@ -22,8 +22,16 @@ proptest! {
 
 fn any_fixed() -> impl Strategy<Value = Option<Fixed>> {
     let orderings = [Ordering::Key, Ordering::Partition, Ordering::None];
-    let fixed = (proptest::sample::select(orderings.to_vec()), any::<bool>());
-    proptest::option::of(fixed.prop_map(|(ordering, inbox)| Fixed { ordering, inbox }))
+    let ordering = proptest::sample::select(orderings.to_vec());
+    let key = proptest::option::of("[a-z]{0,9}");
+    let fixed = (ordering, any::<bool>(), any::<bool>(), key);
+    let fixed = fixed.prop_map(|(ordering, across_topics, inbox, key)| Fixed {
+        ordering,
+        across_topics,
+        inbox,
+        inbox_key: key.map(Arc::from),
+    });
+    proptest::option::of(fixed)
 }
 
 fn group(partitions: u32) -> StoredGroup {
@@ -40,11 +48,26 @@ fn values_are_what_is_on_disks_already() {
     assert_eq!(encode_topic("t", 12), [1, 1, b't', 12, 0, 0, 0]);
     let fixed = Some(Fixed {
         ordering: Ordering::None,
+        across_topics: true,
         inbox: true,
+        inbox_key: Some("k".into()),
     });
     let group = StoredGroup { fixed, ..group(12) };
-    let bytes = [3, 1, b'g', 1, 1, b't', 12, 0, 0, 0, 1, 2, 1];
+    let bytes = [4, 1, b'g', 1, 1, b't', 12, 0, 0, 0, 1, 2, 1, 1, 1, 1, b'k'];
     assert_eq!(encode_group(&group), bytes);
+}
+
+#[test]
+fn a_subscription_of_version_3_has_no_order_across_topics_and_no_inbox_key() {
+    let bytes = [3, 1, b'g', 1, 1, b't', 12, 0, 0, 0, 1, 2, 1];
+    let fixed = Some(Fixed {
+        ordering: Ordering::None,
+        across_topics: false,
+        inbox: true,
+        inbox_key: None,
+    });
+    let group = StoredGroup { fixed, ..group(12) };
+    assert_eq!(decode_group(&bytes), Ok(group));
 }
 
 #[test]

@@ -77,12 +77,17 @@ fn what_is_fixed_for_a_subscription_is_what_it_first_was() {
     let scratch = tempfile::tempdir().unwrap();
     let bus = open(scratch.path());
     let scope = scope("g", &["a"]);
-    let fixed = |ordering, inbox| Fixed { ordering, inbox };
+    let fixed = |ordering, inbox| Fixed {
+        ordering,
+        across_topics: inbox,
+        inbox,
+        inbox_key: inbox.then(|| "orderid".into()),
+    };
     bus.register_subscription(&scope).unwrap();
     let first = fixed(Ordering::Partition, true);
     let other = fixed(Ordering::None, false);
-    assert_eq!(bus.fix(&scope, first).unwrap(), first);
-    assert_eq!(bus.fix(&scope, other).unwrap(), first);
+    assert_eq!(bus.fix(&scope, first.clone()).unwrap(), first);
+    assert_eq!(bus.fix(&scope, other.clone()).unwrap(), first);
     bus.close();
     let bus = open(scratch.path());
     assert_eq!(bus.fix(&scope, other).unwrap(), first);

@@ -4,7 +4,9 @@ fn origin() -> Origin {
     Origin {
         fixed: Fixed {
             ordering: Ordering::Key,
+            across_topics: true,
             inbox: true,
+            inbox_key: Some("k".into()),
         },
         topics: vec![
             Description {
@@ -30,7 +32,7 @@ fn scope() -> Scope {
 fn the_stored_form_is_fixed_and_reads_back() {
     let bytes = origin().encode();
     let topics = [
-        [1, 0, 1].as_slice(),
+        [2, 0, 1, 1, 1, 0, b'k'].as_slice(),
         &[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef],
         &[0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77],
         &[12, 0, 0, 0],
@@ -43,7 +45,16 @@ fn the_stored_form_is_fixed_and_reads_back() {
         let shorter = Origin::decode(&bytes[..cut]);
         assert_ne!(shorter, Some(origin()), "{cut} bytes");
     }
-    assert_eq!(Origin::decode(&[2, 0, 1]), None, "another version");
+    assert_eq!(Origin::decode(&[3, 0, 1]), None, "another version");
+}
+
+#[test]
+fn version_1_has_no_order_across_topics_and_no_inbox_key() {
+    let mut older = origin();
+    (older.fixed.across_topics, older.fixed.inbox_key) = (false, None);
+    let bytes = older.encode();
+    let topics = &bytes[6..];
+    assert_eq!(Origin::decode(&[&[1, 0, 1], topics].concat()), Some(older));
 }
 
 #[test]
@@ -61,7 +72,7 @@ fn a_topic_that_has_grown_and_a_setting_that_has_changed_are_refused_by_name() {
     changed.fixed.inbox = false;
     let error = changed.check(&kept, &scope()).unwrap_err().to_string();
     assert!(
-        error.contains("[inbox] enabled (false, and was true)"),
+        error.contains("inbox.enabled (false, and was true)"),
         "{error}"
     );
 }

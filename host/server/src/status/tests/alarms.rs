@@ -60,6 +60,7 @@ async fn bring_about(alarm: Alarm) -> Vec<Raised> {
         }
         Alarm::InboxShort => cut_inbox(&host),
         Alarm::TopicGrown => grow_topic(&host).await,
+        Alarm::SettingChanged => change_setting(&host).await,
         Alarm::DeadLetterStopped => level(&host, &halted(&host)),
         Alarm::ParkStorageFull => {
             let bytes = Limits::default().park_bytes_max;
@@ -174,6 +175,31 @@ async fn grow_topic(host: &Fixture) -> Vec<Raised> {
     assert_eq!(readiness.state, "stopped");
     assert!(
         reason.contains("has 2 partitions, and had 1") && reason.contains("weir undeploy count"),
+        "{reason}"
+    );
+    host.alarms()
+}
+
+/// The subscription was without an inbox when it first started.
+async fn change_setting(host: &Fixture) -> Vec<Raised> {
+    let manifest = Manifest {
+        inbox: false,
+        ..Manifest::clone(&host.deployment.manifest)
+    };
+    let scope = &host.deployment.scope;
+    host.store.fix(scope, manifest.fixed()).unwrap();
+    let serving = host.serving(CancellationToken::new());
+    let subscription = host.subscription(Arc::new(host.store.clone()));
+    tokio::select! {
+        () = serving::serve(subscription, serving) => panic!("it joined"),
+        () = until(|| !host.alarms().is_empty()) => {}
+    }
+    let reason = host.host.readiness().subscriptions[0]
+        .reason
+        .clone()
+        .unwrap();
+    assert!(
+        reason.contains("inbox.enabled (true, and was false)") && reason.contains("`weir run`"),
         "{reason}"
     );
     host.alarms()

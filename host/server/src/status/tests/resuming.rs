@@ -4,7 +4,8 @@ use super::ailing::Ailing;
 use super::*;
 use crate::admin::steer;
 use crate::http::{AdminError, AdminResult, Steer};
-use crate::ledger::{Fixed, Loss};
+use crate::ledger::Loss;
+use crate::manifest::InboxKey;
 use crate::serving;
 use crate::steering::{Choice, Start};
 
@@ -249,12 +250,9 @@ async fn a_drain_whose_commit_does_not_end_is_abandoned() {
 async fn a_subscription_whose_ordering_or_inbox_changed_does_not_start_until_it_is_written_back() {
     let mut host = fixture();
     let was = Arc::clone(&host.deployment.manifest);
-    let kept = Fixed {
-        ordering: was.ordering,
-        inbox: was.inbox,
-    };
+    let kept = was.fixed();
     let scope = host.deployment.scope.clone();
-    assert_eq!(host.store.fix(&scope, kept).unwrap(), kept);
+    assert_eq!(host.store.fix(&scope, kept.clone()).unwrap(), kept);
     let unordered = Manifest {
         ordering: partition::Ordering::None,
         ..Manifest::clone(&was)
@@ -263,9 +261,19 @@ async fn a_subscription_whose_ordering_or_inbox_changed_does_not_start_until_it_
         inbox: false,
         ..Manifest::clone(&was)
     };
+    let joined = Manifest {
+        across_topics: true,
+        ..Manifest::clone(&was)
+    };
+    let keyed = Manifest {
+        inbox_key: Some(InboxKey::Attribute("orderid".into())),
+        ..Manifest::clone(&was)
+    };
     for (manifest, says) in [
         (unordered, "ordering (none, and was key)"),
-        (unmarked, "[inbox] enabled (false, and was true)"),
+        (unmarked, "inbox.enabled (false, and was true)"),
+        (joined, "ordering.across_topics (true, and was false)"),
+        (keyed, "inbox.key (\"orderid\", and was none)"),
     ] {
         host.deployment.manifest = Arc::new(manifest);
         let subscription = host.subscription(Arc::new(host.store.clone()));
@@ -274,7 +282,7 @@ async fn a_subscription_whose_ordering_or_inbox_changed_does_not_start_until_it_
             () = serving::serve(subscription, serving) => panic!("it joined"),
             () = until(|| !host.alarms().is_empty()) => {}
         }
-        assert_eq!(host.alarms()[0].alarm, Alarm::HandlerStopped);
+        assert_eq!(host.alarms()[0].alarm, Alarm::SettingChanged);
         let readiness = &host.host.readiness().subscriptions[0];
         let reason = readiness.reason.clone().unwrap();
         assert!(!readiness.ready && reason.contains(says), "{reason}");
