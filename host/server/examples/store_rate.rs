@@ -32,22 +32,27 @@ async fn main() -> anyhow::Result<()> {
     let store = Embedded::open(&scratch.path().join("store"), EmbeddedConfig::default())?;
     store.ensure_topic("in", PARTITIONS)?;
     store.ensure_topic("out", PARTITIONS)?;
-    let (written, slowest) = write(&store).await?;
+    let (written, slowest, units) = write(&store).await?;
     let read = read(&store).await?;
+    let (part, stretch) = look_up(&store, units)?;
     store.close();
     writeln!(
         std::io::stdout(),
-        "{{\"store_events_per_s\":{written:.0},\"store_slowest_ms\":{slowest:.1},\"store_reads_per_s\":{read:.0},\"fsync_per_s\":{syncs:.0}}}"
+        "{{\"inbox_part_us\":{part:.1},\"inbox_look_up_us\":{stretch:.1},\"store_events_per_s\":{written:.0},\"store_slowest_ms\":{slowest:.1},\"store_reads_per_s\":{read:.0},\"fsync_per_s\":{syncs:.0}}}"
     )?;
     Ok(())
 }
 
-/// Events per second, and the slowest commit in milliseconds.
-async fn write(store: &Embedded) -> anyhow::Result<(f64, f64)> {
-    let scope = Scope {
+fn scope() -> Scope {
+    Scope {
         group: "weir.bench.default.rate".into(),
         topics: Arc::new(["in".into()]),
-    };
+    }
+}
+
+/// Events per second, the slowest commit in milliseconds, and the number of the last unit.
+async fn write(store: &Embedded) -> anyhow::Result<(f64, f64, u64)> {
+    let (scope, mut last) = (scope(), 0);
     let (payload, emission) = (noise(1000), noise(600));
     let (mut events, mut slowest) = (0, Duration::ZERO);
     let mut frontiers = vec![0; PARTITIONS as usize];
@@ -79,6 +84,7 @@ async fn write(store: &Embedded) -> anyhow::Result<(f64, f64)> {
         }
         slowest = slowest.max(commit.elapsed());
         events += GROUP;
+        last = number;
         if begun.elapsed() > RUN {
             break;
         }
@@ -86,7 +92,29 @@ async fn write(store: &Embedded) -> anyhow::Result<(f64, f64)> {
     Ok((
         events as f64 / begun.elapsed().as_secs_f64(),
         slowest.as_secs_f64() * 1e3,
+        last,
     ))
+}
+
+/// Microseconds that it takes to find that an id is not among those that left memory together (62,500 of them), and that it
+/// is not in the stretch that their filter names, a sixty-fourth of them.
+fn look_up(store: &Embedded, units: u64) -> anyhow::Result<(f64, f64)> {
+    const LOOKS: u32 = 200;
+    const PART: u64 = 62_500;
+    let of_unit = (GROUP / u64::from(PARTITIONS)).max(1);
+    let part = (PART / of_unit).min(units).max(64);
+    let time = |units: u64| {
+        let begun = Instant::now();
+        for look in 0..LOOKS {
+            let id = hash_128("bench", &[&look.to_le_bytes()]);
+            let found = store.marked(&scope(), 0, id, &[1..=units])?;
+            anyhow::ensure!(found.is_none(), "an id that nobody has marked is found");
+        }
+        anyhow::Ok(begun.elapsed().as_secs_f64() * 1e6 / f64::from(LOOKS))
+    };
+    // Once before, so that both read from memory.
+    time(part)?;
+    Ok((time(part)?, time(part / 64)?))
 }
 
 /// Records per second, all of a topic once.

@@ -1,5 +1,6 @@
 //! The whole host on the embedded store: events of 1 kB over HTTP through `billing` until its last emission is durable.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -19,7 +20,13 @@ const SINGLES: usize = 100_000;
 /// Throughput in batches and one by one, and latency at half load, beside what the store and the disk do alone.
 pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     let syncs = limits::syncs_per_s(&root.join("target"))?;
-    let store = store_rate(root)?;
+    let alone = store_alone(root)?;
+    let of_store = |name: &str| {
+        let figure = alone.get(name).copied();
+        figure.with_context(|| format!("the store's example printed no {name}"))
+    };
+    let store = of_store("store_events_per_s")?;
+    let (part, look_up) = (of_store("inbox_part_us")?, of_store("inbox_look_up_us")?);
     let mut bench = Bench::start(root, Shape::USUAL, 1)?;
     bench.batches(WARM_UP)?;
     let rate = bench.batches(EVENTS)?;
@@ -51,14 +58,13 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
         ),
         Figure::limit("embedded_single_cpu_us", singles.cpu_us, "us"),
         Figure::limit("store_events_per_s", store, "events/s"),
+        Figure::new("inbox_look_up_us", look_up, "us", &Budget::None, Some(part)),
         Figure::limit("fsync_per_s", syncs, "fsyncs/s"),
     ])
 }
 
 /// What the store does for the same writes without a host around it.
-fn store_rate(root: &Path) -> anyhow::Result<f64> {
+fn store_alone(root: &Path) -> anyhow::Result<BTreeMap<String, f64>> {
     let arguments = ["run", "--package", "weir", "--example", "store_rate"];
-    let figures = figures_of(cargo::command(root, arguments)).context("the store's own rate")?;
-    let rate = figures.get("store_events_per_s").copied();
-    rate.context("the store's example printed no store_events_per_s")
+    figures_of(cargo::command(root, arguments)).context("the store's own rate")
 }
