@@ -14,6 +14,7 @@ use crate::wait;
 
 pub mod chaos;
 pub mod proxy;
+pub mod secure;
 
 /// The current release whose server is published.
 pub const VERSION: &str = "4.3.1";

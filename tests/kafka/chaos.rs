@@ -31,7 +31,7 @@ const FAILS: u64 = 100;
 /// One in so many is sent again, in a later batch.
 const AGAIN: u64 = 50;
 /// For others to take over, a frozen host to be a member again, and all to have a fate at the end.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// A fleet with nothing open for so long has seen all that it has published.
 const IDLE: Duration = Duration::from_secs(3);
 

@@ -4,10 +4,12 @@ mod fleet;
 mod letters;
 mod outcomes;
 mod proof;
+mod secure;
 mod topics;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,8 +22,9 @@ use weir_tests::wait;
 
 use crate::fixture::{root, skip};
 
-/// For a fleet to finish after a member died: his session of 30 s and what was left to do.
-const SETTLE: Duration = Duration::from_secs(150);
+/// For a fleet to finish after a member died: his session of 30 s, what may have killed him, one event a transaction, and
+/// what was left to do.
+const SETTLE: Duration = Duration::from_secs(300);
 /// Of each topic, by default.
 const PARTITIONS: u64 = 12;
 /// A fleet with nothing open for so long has seen all that its own handlers have published.
@@ -117,11 +120,42 @@ impl Fleet {
         .unwrap();
     }
 
+    /// Runs one of Kafka's tools until it succeeds.
+    fn tool(&self, class: &str, arguments: &[&str]) {
+        let bootstrap = self.broker.cluster.bootstrap();
+        wait::until(&format!("{arguments:?}"), SETTLE, || {
+            let mut command: Command = self.broker.cluster.tool(class);
+            command.args(["--bootstrap-server", &bootstrap]);
+            let output = command.args(arguments).output()?;
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            // The tool for groups reports what it could not do, and succeeds.
+            anyhow::ensure!(
+                output.status.success() && !said.contains("Error: "),
+                "{said}"
+            );
+            Ok(Some(()))
+        })
+        .unwrap();
+    }
+
     /// A topic's full name here.
     fn topic(&self, short: &str) -> &'static str {
         // Publishers keep a name as long as they live, and a test has a handful.
         Box::leak(format!("{}.local.{short}", self.environment).into_boxed_str())
     }
+}
+
+/// Waits for an alarm of this code, and gives what it says.
+fn alarm(host: &Host, code: &str) -> String {
+    wait::until(&format!("the alarm {code}"), SETTLE, || {
+        let status = host.client().status()?;
+        let alarms = status["alarms"].as_array().into_iter().flatten();
+        let mut alarms = alarms;
+        let found = alarms.find(|alarm| alarm["alarm"] == code);
+        Ok(found.map(|alarm| alarm["detail"].to_string()))
+    })
+    .unwrap()
 }
 
 /// What both handlers of the purchases have emitted comes to the right totals, each event once and in order.

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use weir_tests::wait;
 
-use super::{Broker, Fleet, SETTLE, broker};
+use super::{Broker, Fleet, SETTLE, alarm, broker};
 
 /// What a foreign producer wrote, as Kafka's own console writes it: headers, key, value.
 const FOREIGN: [&str; 3] = [
@@ -53,6 +53,54 @@ fn a_record_that_is_no_event_dies_byte_for_byte() {
             .filter(|letter| letter.starts_with(&start) && letter.ends_with(&end));
         assert_eq!(found.count(), 1, "{original:?} in {dead:?}");
     }
+}
+
+/// The topic for letters takes less than the original has: the letter has nowhere to go, and is not dropped.
+#[test]
+fn a_letter_that_is_too_large_for_its_topic_holds_its_partition_until_the_topic_takes_it() {
+    let Some(broker) = broker("a letter that is too large for its topic") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "oversize");
+    let place = fleet.place("a", &["billing"]);
+    let host = place.start().unwrap();
+    let invoices = fleet.topic("public.invoices.v1");
+    let letters = format!("dlq.weir.oversize.default.billing.{invoices}");
+    let take = |bytes: u32| {
+        let setting = format!("max.message.bytes={bytes}");
+        let entity = ["--entity-type", "topics", "--entity-name", &letters];
+        let change = ["--alter", "--add-config", &setting];
+        fleet.tool(
+            "kafka.admin.ConfigCommand",
+            &[entity.as_slice(), &change].concat(),
+        );
+    };
+    take(2_000);
+    let record = format!("h:one\tkey\t{}", "x".repeat(4_000));
+    produce(&broker, invoices, &[&record]);
+    let said = alarm(&host, "dead-letter-stopped");
+    assert!(said.contains("record-too-large"), "{said}");
+    assert_eq!(host.client().get("/readyz").unwrap().status, 503);
+    assert_eq!(host.client().fate("billing", "dead").unwrap(), 0);
+
+    take(3_000_000);
+    wait::until("the letter to be taken", SETTLE, || {
+        Ok((host.client().fate("billing", "dead")? == 1).then_some(()))
+    })
+    .unwrap();
+    wait::until("the alarm to be over", SETTLE, || {
+        Ok((host.client().get("/readyz")?.status == 200).then_some(()))
+    })
+    .unwrap();
+    assert!(host.drain().unwrap().success());
+
+    take(2_000);
+    let host = place.spawn().unwrap();
+    let said = alarm(&host, "handler-stopped");
+    assert!(
+        said.contains("takes records of 2000 bytes at most"),
+        "{said}"
+    );
 }
 
 /// Writes these lines (headers, key and value between tabs) with Kafka's own console.

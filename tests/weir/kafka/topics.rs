@@ -1,13 +1,11 @@
 //! Topics that change under a handler, and positions that are gone: nothing is passed over in silence.
 
-use std::process::Command;
-
 use serde_json::Value;
 use weir_tests::host::{Host, Place};
 use weir_tests::purchases::{self, Totals};
 use weir_tests::wait;
 
-use super::{Fleet, SETTLE, assert_payments, broker};
+use super::{Fleet, SETTLE, alarm, assert_payments, broker};
 use crate::fixture::root;
 
 const COMMANDS: &str = "org.apache.kafka.tools.TopicCommand";
@@ -26,25 +24,6 @@ fn purchases() -> (Vec<String>, impl Fn(usize) -> Totals) {
 }
 
 impl Fleet {
-    /// Runs one of Kafka's tools until it succeeds.
-    fn tool(&self, class: &str, arguments: &[&str]) {
-        let bootstrap = self.broker.cluster.bootstrap();
-        wait::until(&format!("{arguments:?}"), SETTLE, || {
-            let mut command: Command = self.broker.cluster.tool(class);
-            command.args(["--bootstrap-server", &bootstrap]);
-            let output = command.args(arguments).output()?;
-            let said = [output.stdout, output.stderr].concat();
-            let said = String::from_utf8_lossy(&said).into_owned();
-            // The tool for groups reports what it could not do, and succeeds.
-            anyhow::ensure!(
-                output.status.success() && !said.contains("Error: "),
-                "{said}"
-            );
-            Ok(Some(()))
-        })
-        .unwrap();
-    }
-
     fn publish(&self, host: &Host, lines: &[String]) {
         for batch in lines.chunks(50) {
             wait::until("the events to be taken", SETTLE, || {
@@ -57,18 +36,6 @@ impl Fleet {
             .unwrap();
         }
     }
-}
-
-/// Waits for an alarm of this code, and gives what it says.
-fn alarm(host: &Host, code: &str) -> String {
-    wait::until(&format!("the alarm {code}"), SETTLE, || {
-        let status = host.client().status()?;
-        let alarms = status["alarms"].as_array().into_iter().flatten();
-        let mut alarms = alarms;
-        let found = alarms.find(|alarm| alarm["alarm"] == code);
-        Ok(found.map(|alarm| alarm["detail"].to_string()))
-    })
-    .unwrap()
 }
 
 /// All partitions are found at once or in two looks: each is resumed as it stops.

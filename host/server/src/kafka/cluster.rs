@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::FutureExt as _;
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -33,6 +32,12 @@ const DEAD_LETTER_RETENTION: Duration = Duration::from_hours(30 * 24);
 /// A host that was away for less still finds the tombstones of what it had.
 const TOMBSTONE_RETENTION: Duration = Duration::from_hours(7 * 24);
 
+/// The setting of a topic that bounds its records.
+const RECORD_BYTES: &str = "max.message.bytes";
+/// The setting of a topic that says what becomes of old records, and its value where the last of each key stays.
+const CLEANUP: &str = "cleanup.policy";
+const COMPACT: &str = "compact";
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -57,7 +62,7 @@ pub enum ConnectError {
 /// The cluster as this host knows it.
 pub(super) struct Cluster {
     pub(super) asking: BaseConsumer<Logged>,
-    config: ClientConfig,
+    admin: AdminClient<Logged>,
     create: CreateTopics,
     replication: i32,
     known: Mutex<Known>,
@@ -79,7 +84,8 @@ impl Cluster {
         let replication = config.replication.and_then(|n| i32::try_from(n).ok());
         let cluster = Self {
             asking,
-            config: clients.asking(),
+            admin: AdminClient::from_config_and_context(&clients.asking(), Logged)
+                .map_err(ConnectError::Settings)?,
             create: config.create_topics,
             replication: replication.unwrap_or(-1),
             known: Mutex::default(),
@@ -158,7 +164,7 @@ impl Cluster {
     pub(super) fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
         let retention = DEAD_LETTER_RETENTION.as_millis().to_string();
         let bytes = RECORD_BYTES_MAX.to_string();
-        let mut settings = vec![("max.message.bytes", bytes.as_str())];
+        let mut settings = vec![(RECORD_BYTES, bytes.as_str())];
         if names::is_dlq_topic(name) {
             settings.push(("retention.ms", &retention));
         }
@@ -174,15 +180,17 @@ impl Cluster {
         let tombstones = TOMBSTONE_RETENTION.as_millis().to_string();
         let bytes = RECORD_BYTES_MAX.to_string();
         let settings = [
-            ("cleanup.policy", "compact"),
+            (CLEANUP, COMPACT),
             ("delete.retention.ms", tombstones.as_str()),
-            ("max.message.bytes", bytes.as_str()),
+            (RECORD_BYTES, bytes.as_str()),
         ];
         for name in [
             names::ledger_topic(&scope.group),
             names::park_topic(&scope.group),
         ] {
             if self.partitions(&name).is_some() {
+                self.check_settings(&name, true)
+                    .map_err(|message| refused(scope, message))?;
                 continue;
             }
             match self.make(&name, partitions, &settings) {
@@ -195,6 +203,13 @@ impl Cluster {
                     });
                 }
                 Err(error) => return Err(refused(scope, error.to_string())),
+            }
+        }
+        for topic in scope.topics.iter() {
+            let letters = names::dlq_topic(&scope.group, topic);
+            if self.partitions(&letters).is_some() {
+                self.check_settings(&letters, false)
+                    .map_err(|message| refused(scope, message))?;
             }
         }
         Ok(())
@@ -229,7 +244,6 @@ impl Cluster {
             );
             return Err(EnsureTopicError::Invalid(message));
         }
-        let admin = AdminClient::from_config_and_context(&self.config, Logged).map_err(failed)?;
         let mut topic = NewTopic::new(
             name,
             number(partitions),
@@ -241,7 +255,8 @@ impl Cluster {
         let options = AdminOptions::new()
             .request_timeout(Some(ANSWER))
             .operation_timeout(Some(ANSWER));
-        let made = block_on(admin.create_topics([&topic], &options).boxed()).map_err(failed)?;
+        let made = self.admin.create_topics([&topic], &options);
+        let made = block_on(made.boxed()).map_err(failed)?;
         for result in made {
             match result {
                 // Another host was faster: that it has as many partitions is looked at below.
@@ -250,6 +265,36 @@ impl Cluster {
             }
         }
         self.wait_for(name, partitions)
+    }
+
+    /// Whether a topic that is there keeps what it is for, and takes the largest record of it; else what to do.
+    fn check_settings(&self, name: &str, compacted: bool) -> Result<(), String> {
+        let options = AdminOptions::new().request_timeout(Some(ANSWER));
+        let asked = [ResourceSpecifier::Topic(name)];
+        let described = block_on(self.admin.describe_configs(&asked, &options).boxed());
+        let found = match described.map(|found| found.into_iter().next()) {
+            Ok(Some(Ok(found))) => found,
+            // Who may not be told goes on, as it would with a topic of these settings.
+            other => {
+                tracing::warn!(topic = name, ?other, "cannot ask for a topic's settings");
+                return Ok(());
+            }
+        };
+        let value = |name: &str| found.get(name).and_then(|entry| entry.value.as_deref());
+        let bytes = value(RECORD_BYTES).and_then(|bytes| bytes.parse::<usize>().ok());
+        if let Some(bytes) = bytes.filter(|bytes| *bytes < RECORD_BYTES_MAX) {
+            return Err(format!(
+                "topic {name:?} takes records of {bytes} bytes at most: set its {RECORD_BYTES} to {RECORD_BYTES_MAX}, or \
+                 what it has to take has nowhere to go"
+            ));
+        }
+        let policy = value(CLEANUP).unwrap_or(COMPACT);
+        if compacted && policy != COMPACT {
+            return Err(format!(
+                "topic {name:?} has {CLEANUP} {policy:?}: set it to {COMPACT:?}, or what is kept there is deleted with age"
+            ));
+        }
+        Ok(())
     }
 
     /// Waits until all partitions of a new topic are known.

@@ -1,0 +1,144 @@
+//! A broker that strangers reach over TLS alone, and with a password.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+
+use super::{Cluster, free_ports};
+
+/// Of the key store, which holds nothing but a key for a test.
+const STORE_PASSWORD: &str = "weir-tests";
+
+/// How to reach such a broker.
+#[derive(Debug)]
+pub struct Secured {
+    /// For clients with TLS and SCRAM-SHA-512.
+    pub bootstrap: String,
+    /// The certificate that they trust.
+    pub ca: PathBuf,
+}
+
+impl Cluster {
+    /// One broker in `folder`, ready, that asks `user` for `password` over TLS; its other listener is for tools.
+    ///
+    /// # Errors
+    /// A key could not be made, or the broker did not start.
+    pub fn start_secured(
+        libraries: &Path,
+        folder: &Path,
+        user: &str,
+        password: &str,
+    ) -> anyhow::Result<(Self, Secured)> {
+        let ports = free_ports(2)?;
+        let mut cluster = Self::new(libraries, folder, &ports[..1])?;
+        let (store, ca) = (folder.join("broker.p12"), folder.join("ca.pem"));
+        keytool(
+            &store,
+            &[
+                "-genkeypair",
+                "-keyalg",
+                "EC",
+                "-dname",
+                "CN=localhost",
+                "-ext",
+                "san=dns:localhost",
+                "-validity",
+                "30",
+                "-storetype",
+                "PKCS12",
+            ],
+        )?;
+        keytool(
+            &store,
+            &["-exportcert", "-rfc", "-file", &ca.display().to_string()],
+        )?;
+        let properties = cluster.home(1).join("server.properties");
+        let port = ports[1];
+        let text = fs::read_to_string(&properties)?
+            .replace(
+                ",CONTROLLER://",
+                &format!(",SECURE://127.0.0.1:{port},CONTROLLER://"),
+            )
+            .replace(
+                "advertised.listeners=",
+                &format!("advertised.listeners=SECURE://localhost:{port},"),
+            )
+            .replace("protocol.map=", "protocol.map=SECURE:SASL_SSL,");
+        let secure = format!(
+            "inter.broker.listener.name=PLAINTEXT\n\
+             sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+             listener.name.secure.ssl.keystore.type=PKCS12\n\
+             listener.name.secure.ssl.keystore.location={}\n\
+             listener.name.secure.ssl.keystore.password={STORE_PASSWORD}\n",
+            store.display()
+        );
+        fs::write(&properties, text + &secure)?;
+        cluster.start(1)?;
+        let output = cluster
+            .tool("kafka.admin.ConfigCommand")
+            .args(["--bootstrap-server", &cluster.bootstrap(), "--alter"])
+            .args(["--entity-type", "users", "--entity-name", user])
+            .args([
+                "--add-config",
+                &format!("SCRAM-SHA-512=[password={password}]"),
+            ])
+            .output()
+            .context("start java")?;
+        anyhow::ensure!(
+            output.status.success(),
+            "make the user {user}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let bootstrap = format!("localhost:{port}");
+        Ok((cluster, Secured { bootstrap, ca }))
+    }
+
+    /// How the batches of a topic's partition are compressed, as the broker's own tool reads its log.
+    ///
+    /// # Errors
+    /// There is no such partition here.
+    pub fn codecs(&self, topic: &str, partition: u32) -> anyhow::Result<Vec<String>> {
+        let log = self
+            .home(1)
+            .join("data")
+            .join(format!("{topic}-{partition}"));
+        let log = log.join("00000000000000000000.log");
+        anyhow::ensure!(log.is_file(), "there is no {}", log.display());
+        let output = self
+            .tool("org.apache.kafka.tools.DumpLogSegments")
+            .arg("--files")
+            .arg(&log)
+            .output()
+            .context("start java")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let codecs = text.lines().filter_map(|line| {
+            let (_, codec) = line.split_once("compresscodec: ")?;
+            codec.split_whitespace().next().map(str::to_owned)
+        });
+        Ok(codecs.collect())
+    }
+}
+
+/// Java's own tool for keys, on the entry of the broker.
+fn keytool(store: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new("keytool")
+        .args(arguments)
+        .args([
+            "-alias",
+            "broker",
+            "-storepass",
+            STORE_PASSWORD,
+            "-keystore",
+        ])
+        .arg(store)
+        .stdin(Stdio::null())
+        .output()
+        .context("start keytool")?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    anyhow::ensure!(output.status.success(), "keytool: {said}");
+    Ok(())
+}
