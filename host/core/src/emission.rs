@@ -149,11 +149,8 @@ fn to_record(
             "`delay-ms` needs the grant `timers`".into(),
         ));
     }
-    if emission
-        .datacontenttype
-        .as_deref()
-        .is_some_and(binding::is_structured)
-    {
+    let media_type = emission.datacontenttype.as_deref();
+    if media_type.is_some_and(binding::is_structured) {
         let reason =
             "`datacontenttype` of CloudEvents itself would be read back as a structured event";
         return Err(("bad-content-type", reason.to_owned()));

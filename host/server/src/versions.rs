@@ -6,11 +6,12 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use weir_wasm::{Component, Sandbox};
 
+use crate::clock;
 use crate::config::{Config, Faults};
 use crate::handlers::Deployment;
 use crate::manifest::{self, Manifest};
@@ -134,7 +135,8 @@ impl Versions {
         let manifest = fs::File::options()
             .write(true)
             .open(folder.join(manifest::FILE))?;
-        manifest.set_modified(SystemTime::now())?;
+        let now = Duration::from_millis(clock::now().0);
+        manifest.set_modified(SystemTime::UNIX_EPOCH + now)?;
         for old in self.list(&handler)?.into_iter().skip(KEPT) {
             fs::remove_dir_all(old.folder)?;
         }

@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use tracing::warn;
 
 use crate::engine::SandboxConfig;
@@ -53,6 +53,18 @@ fn try_prune(path: &Path, max: usize) -> Result<(), io::Error> {
     Ok(())
 }
 
+/// By the clock of the file system.
+const NOW: Timestamps = Timestamps {
+    last_access: Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    },
+    last_modification: Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    },
+};
+
 /// One place in the cache.
 #[derive(Clone)]
 pub(crate) struct Entry {
@@ -93,8 +105,7 @@ impl Entry {
         }
         bytes.drain(..MAC_BYTES);
         // When it was used last; that it cannot be noted costs a compilation some day.
-        let used = File::options().write(true).open(&self.path);
-        drop(used.and_then(|file| file.set_modified(SystemTime::now())));
+        drop(File::open(&self.path).map(|file| futimens(file, &NOW)));
         Some(bytes)
     }
 

@@ -66,8 +66,11 @@ fn noise(seed: usize, bytes: usize) -> String {
     let mut text = String::with_capacity(bytes);
     while text.len() < bytes {
         let bits = random.bits();
-        let characters = (0..10).map(|at| ALPHABET[(bits >> (6 * at)) as usize % ALPHABET.len()]);
-        text.extend(characters.take(bytes - text.len()).map(char::from));
+        let characters = bits
+            .to_le_bytes()
+            .map(|byte| ALPHABET[usize::from(byte & 63)]);
+        let wanted = characters.into_iter().take(bytes - text.len());
+        text.extend(wanted.map(char::from));
     }
     text
 }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn what_was_used_last_is_kept_and_nothing_half_written() {
         (0, "d.17-0.tmp"),
     ] {
         let file = File::create(path(name)).unwrap();
-        let used = SystemTime::now() - Duration::from_secs(age);
+        let used = SystemTime::UNIX_EPOCH + Duration::from_secs(100 - age);
         file.set_modified(used).unwrap();
     }
     try_prune(folder.path(), 2).unwrap();
