@@ -207,7 +207,7 @@ fn component_that_changes_while_events_flow_takes_over_without_loss_or_repeat() 
     let text = fs::read_to_string(&manifest).unwrap();
     replace(&billing, &component);
     fs::write(&manifest, text.replace("invoices", "bills")).unwrap();
-    dev.wait_for_log("[subscribe] topics differs");
+    dev.wait_for_log("subscribe.topics differs");
 
     // Any other change of the manifest takes over, and what was handled stays so.
     fs::write(&manifest, text.replace("0.1.0", "0.2.0")).unwrap();

@@ -6,7 +6,7 @@
 //!
 //! All partitions of a subscription share one [`gate::Gate`], which an attempt must pass: the operator's pause, the
 //! circuit breaker ([`breaker`]) and the rate limit ([`rate`]). All of a host share its memory ([`budget`])
-//! and the leave to run alone ([`solitude`]). Around them: the shapes that cross the seams ([`event`], [`mod@unit`], [`command`]), events as records ([`binding`]), identities ([`identity`]), the inbox
+//! and silence for who may have ended the host ([`solitude`]). Around them: the shapes that cross the seams ([`event`], [`mod@unit`], [`command`]), events as records ([`binding`]), identities ([`identity`]), the inbox
 //! ([`inbox`]), the retry schedule ([`retry`]), the checks on what a handler emits ([`emission`]) and the record that a
 //! dying event leaves ([`dead_letter`]).
 

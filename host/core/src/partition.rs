@@ -44,7 +44,7 @@ use crate::gate::Pass;
 use crate::identity::Hash128;
 use crate::inbox::{AlreadyHashed, Inbox};
 use crate::retry::Instant;
-use crate::solitude::Leave;
+use crate::solitude::Quiet;
 use crate::time::Millis;
 use crate::unit::{
     Active, Attempts, Completion, Fate, ItemId, Output, ParkedEvent, Position, Restore,
@@ -171,7 +171,7 @@ pub struct Partition {
     park: Park,
     timers: Timers,
     suspects: Suspects,
-    leave: Leave,
+    quiet: Quiet,
     /// Items in [`Stage::Ready`]; may hold some that have moved on.
     ready: VecDeque<ItemId>,
     /// Instants of [`Stage::RetryWait`].
@@ -259,7 +259,7 @@ impl Partition {
         let inbox = restore.inbox.within(config.inbox.unwrap_or_default());
         let lanes = Lanes::new(config.ordering);
         let memory = Share::new(Arc::clone(&config.memory));
-        let leave = Leave::new(Arc::clone(&config.solitude));
+        let quiet = Quiet::new(Arc::clone(&config.solitude));
         let failing = tallies.keys().filter_map(|item| match item {
             ItemId::Timer(id) => Some(*id),
             ItemId::Record(_) | ItemId::Parked(_) => None,
@@ -281,7 +281,7 @@ impl Partition {
             park: Park::restore(restore.parked, restore.next_parked),
             timers: Timers::restore(restore.timers, resident_max, failing.into_iter()),
             suspects,
-            leave,
+            quiet,
             ready: VecDeque::new(),
             retries: BTreeSet::new(),
             tallies,
@@ -430,7 +430,7 @@ impl Partition {
         };
         entry.stage = Stage::Queued;
         self.running -= 1;
-        self.leave.end();
+        self.quiet.end();
         if self.suspects.stopped(item) {
             self.commits.alone_is_over(now);
         }
@@ -459,7 +459,7 @@ impl Partition {
             self.config.limits.park_bytes_max,
             self.draining,
         );
-        self.give_leave_back();
+        self.end_silence();
         let starts = !self.draining && self.halted.is_none();
         if starts && let Some(load) = self.wake(now) {
             return Some(Action::Load(load));
@@ -474,8 +474,7 @@ impl Partition {
             }
         }
         self.give_up_alone(now, gate);
-        self.give_leave_back();
-        self.leave.settle();
+        self.end_silence();
         self.poll_unit(now)
             .map(|unit| Action::Commit(Box::new(unit)))
     }

@@ -15,7 +15,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
 /// Of each topic.
 const PARTITIONS: i32 = 12;
@@ -168,10 +168,9 @@ fn watch(mut config: ClientConfig, group: &str, input: &str, output: &str) -> an
             Err(error) => return Err(error.into()),
         };
         let elements = committed.elements();
-        let done = elements.iter().map(|one| match one.offset() {
-            Offset::Offset(offset) => u64::try_from(offset).unwrap_or_default(),
-            _ => 0,
-        });
+        let offset = |one: &TopicPartitionListElem<'_>| one.offset().to_raw();
+        let done = elements.iter().filter_map(offset);
+        let done = done.filter_map(|offset| u64::try_from(offset).ok());
         let (now, done) = (Instant::now(), done.sum::<u64>());
         if begun.is_none() && done >= all / WARM_UP {
             begun = Some((now, done));

@@ -213,6 +213,9 @@ impl Deployment {
             read_component(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
         let limits = Limits {
             memory_bytes: manifest.limits.memory_bytes,
+            log_bytes_per_s: manifest.limits.log_bytes_per_s,
+            // What sixteen seconds of it are, at once.
+            log_burst_bytes: manifest.limits.log_bytes_per_s.saturating_mul(16),
             cpu: manifest.limits.cpu,
             wall: manifest.limits.wall,
             ..Limits::default()

@@ -25,6 +25,11 @@ use crate::names::{self, LABEL_RULE};
 pub const FILE: &str = "handler.toml";
 /// Linear memory of an instance: what the runtimes of all languages start within.
 pub const MEMORY_MIB: u64 = 64;
+/// What all attempts of a handler may write to the log in a second, when they do so for long: as much as one attempt may at
+/// once. About 5 GiB a day, which the rotation of a disk's logs is made for.
+const LOG_KIB_PER_S: u64 = 64;
+/// A manifest may ask for this much: for a handler whose log is its purpose, and a disk that takes it.
+const LOG_KIB_PER_S_MAX: u64 = 16 << 10;
 /// A manifest may ask for this much: a bound of what one handler can take from the others.
 pub const MEMORY_MIB_MAX: u64 = 256;
 /// CPU time of an attempt: a hundred times what usual handlers need.
@@ -128,6 +133,8 @@ pub struct Grants {
 pub struct Limits {
     /// Linear memory of an instance.
     pub memory_bytes: usize,
+    /// Bytes of log a second of all attempts together, when they write for long.
+    pub log_bytes_per_s: usize,
     /// CPU time of an attempt.
     pub cpu: Duration,
     /// Wall time of an attempt.
@@ -446,8 +453,12 @@ fn read_limits(mut section: Section<'_>) -> (Limits, Option<RateLimit>) {
     let memory_mib = section
         .number("memory_mib", 1..=MEMORY_MIB_MAX)
         .unwrap_or(MEMORY_MIB);
+    let log_kib = section
+        .number("log_kib_per_s", 1..=LOG_KIB_PER_S_MAX)
+        .unwrap_or(LOG_KIB_PER_S);
     let limits = Limits {
         memory_bytes: usize::try_from(memory_mib << 20).unwrap_or(usize::MAX),
+        log_bytes_per_s: usize::try_from(log_kib << 10).unwrap_or(usize::MAX),
         cpu: section
             .number("cpu_ms", 1..=60_000)
             .map_or(CPU, Duration::from_millis),

@@ -47,6 +47,8 @@ const FETCH_BYTES: usize = 256 << 10;
 const DRAIN_ATTEMPTS: Duration = Duration::from_secs(2);
 /// All of a drain may take this long, the commit included; then what is not committed is left to the next owner.
 const DRAIN: Duration = Duration::from_secs(5);
+/// The runtime's clock stands still while the machine is suspended: what was due meanwhile is late by no more.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// After a failed read of the bus.
 const FETCH_BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -343,9 +345,10 @@ async fn fetch(
     reader.fetch(FETCH_BYTES).await
 }
 
+/// Until then, or a little: whoever asks looks at the clock again.
 async fn sleep_until(at: Option<Millis>) {
     match at {
-        Some(at) => tokio::time::sleep(at.since(clock::now())).await,
+        Some(at) => tokio::time::sleep(at.since(clock::now()).min(SLEEP_MAX)).await,
         None => pending().await,
     }
 }

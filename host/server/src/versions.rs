@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use std::{fs, io};
+use std::{fs, io, path};
 
 use weir_wasm::{Component, Sandbox};
 
@@ -116,6 +116,11 @@ impl Versions {
         }
         let own = file.parent().unwrap_or(Path::new(""));
         let name = component.strip_prefix(own).unwrap_or(component);
+        let is_inside = |part| matches!(part, path::Component::Normal(_) | path::Component::CurDir);
+        if !name.components().all(is_inside) {
+            let message = "the component lies outside of its manifest's folder, where it cannot be kept beside it";
+            return Err(io::Error::other(message));
+        }
         let handler = self.folder_of(&deployment.scope.group);
         let manifest = &blake3::hash(&text).to_hex()[..MANIFEST_DIGITS];
         let folder = handler.join(format!("{digest}-{manifest}"));

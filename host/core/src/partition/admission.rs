@@ -292,9 +292,9 @@ impl Partition {
         let suspect = self.suspects.contains(item, due);
         // Whatever runs while a mark stands may end the host in its place.
         let is_free = if suspect {
-            self.running == 0 && self.candidate().is_none() && self.leave.ask()
+            self.running == 0 && self.candidate().is_none()
         } else {
-            waiting.is_none() && !self.commits.is_marked() && self.leave.start()
+            waiting.is_none() && !self.commits.is_marked() && self.quiet.start()
         };
         if !is_free {
             return Step::Wait;
@@ -303,7 +303,7 @@ impl Partition {
             Ok(ticket) => ticket,
             Err(step) => {
                 if !suspect {
-                    self.leave.end();
+                    self.quiet.end();
                 }
                 return step;
             }
@@ -352,7 +352,13 @@ impl Partition {
             self.unmark(now, gate);
             return Step::Refused(None);
         }
-        if in_silence && !self.leave.is_silent() {
+        let may_be_marked = if in_silence {
+            // The host does not stand still for as long as a mark cannot be written.
+            !self.commits.backs_off(now) && self.quiet.is_silent()
+        } else {
+            !self.quiet.is_wanted()
+        };
+        if !may_be_marked {
             return Step::Wait;
         }
         if self.commits.wants_alone().is_none() {
@@ -361,10 +367,10 @@ impl Partition {
         if !self.commits.is_alone(item) {
             return Step::Wait;
         }
-        self.suspects.take_waiting();
-        if !self.leave.start() {
-            debug_assert!(false, "whoever has the leave starts in silence");
+        if !self.quiet.start() {
+            return Step::Wait;
         }
+        self.suspects.take_waiting();
         self.start(item, ticket)
     }
 
@@ -374,10 +380,11 @@ impl Partition {
         waiting.or(self.commits.wants_alone())
     }
 
-    /// Gives the host's leave back once the ledger is without a mark.
-    pub(super) fn give_leave_back(&mut self) {
-        if !self.commits.is_marked() && self.suspects.waiting().is_none() {
-            self.leave.give_back();
+    /// Ends the silence once the ledger is without a mark.
+    pub(super) fn end_silence(&self) {
+        let waits = self.suspects.waiting().is_some_and(|one| one.in_silence);
+        if !self.commits.is_marked() && !waits {
+            self.quiet.end_silence();
         }
     }
 
@@ -443,7 +450,7 @@ impl Partition {
         let found = self.entries.get_mut(&item);
         let found = found.and_then(|entry| Some((entry.event.clone()?, entry)));
         let Some((event, entry)) = found else {
-            self.leave.end();
+            self.quiet.end();
             return Step::Next;
         };
         self.serial += 1;

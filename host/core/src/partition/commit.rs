@@ -82,6 +82,11 @@ impl Commits {
         self.lease.is_empty() && self.alone_durable.is_none()
     }
 
+    /// Whether the ledger did not take the last unit, and the next one waits for that.
+    pub(super) fn backs_off(&self, now: Millis) -> bool {
+        now < self.not_before
+    }
+
     pub(super) fn staged(&mut self, now: Millis) {
         self.dirty_since.get_or_insert(now);
     }
@@ -321,6 +326,7 @@ impl Partition {
     }
 
     pub(super) fn back_off(&mut self, now: Millis) {
+        self.quiet.end_silence();
         self.commits.not_before = now + self.commits.back_off;
         self.commits.back_off = (self.commits.back_off * 2).min(BACK_OFF_MAX);
     }

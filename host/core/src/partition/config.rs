@@ -43,7 +43,7 @@ pub struct Config {
     pub limits: Limits,
     /// Memory of the host for events, those of the other partitions too.
     pub memory: Arc<Budget>,
-    /// The host's leave to run alone, which is for its other partitions too.
+    /// The host's silence, for an event that may have ended it.
     pub solitude: Arc<Solitude>,
 }
 

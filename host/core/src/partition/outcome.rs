@@ -38,7 +38,7 @@ impl Partition {
         }
         entry.stage = Stage::Ready;
         self.running -= 1;
-        self.leave.end();
+        self.quiet.end();
         if self.suspects.finished(item) {
             self.commits.alone_is_over(now);
         }

@@ -51,8 +51,15 @@ impl IdempotencyKey for InboxKey {
                 let data: Value = serde_json::from_slice(event.data.as_ref()?).ok()?;
                 match data.pointer(pointer)? {
                     Value::String(text) => Some(text.clone()),
-                    Value::Number(number) => Some(number.to_string()),
-                    Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+                    // Others were rounded when they were read, and two of them may look like one.
+                    Value::Number(number) if number.is_i64() || number.is_u64() => {
+                        Some(number.to_string())
+                    }
+                    Value::Number(_)
+                    | Value::Null
+                    | Value::Bool(_)
+                    | Value::Array(_)
+                    | Value::Object(_) => None,
                 }
             }
         }

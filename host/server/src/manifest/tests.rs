@@ -59,6 +59,7 @@ fn a_small_manifest_gets_the_defaults() {
         ordering: Ordering::Key,
         across_topics: false,
         limits: Limits {
+            log_bytes_per_s: 64 << 10,
             memory_bytes: 64 << 20,
             cpu: CPU,
             wall: WALL,

@@ -1,4 +1,4 @@
-//! The host's leave to run alone, which its partitions ask for and wait for.
+//! The host's silence, which its partitions ask for and wait for.
 
 use std::sync::Arc;
 

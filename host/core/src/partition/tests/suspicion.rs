@@ -297,24 +297,18 @@ fn two_partitions(alone: Option<ItemId>) -> [Bench; 2] {
 }
 
 #[test]
-fn one_suspect_of_a_host_is_marked_at_a_time_whatever_partition_it_is_of() {
+fn partitions_run_their_suspects_beside_one_another() {
     let [mut a, mut b] = two_partitions(None);
     assert_eq!(mark(&mut a).alone, Some(record(0)));
     let first = a.attempt().id;
-    assert!(b.poll().is_none(), "another one runs alone");
+    assert_eq!(mark(&mut b).alone, Some(record(0)));
+    b.attempt();
+    assert!(b.poll().is_none(), "one at a time in a partition");
     a.outcome(first, done("1"));
-    assert!(b.poll().is_none(), "its mark stands");
     let unit = a.unit();
     assert_eq!(unit.alone, Some(record(1)), "the next one of the partition");
     a.committed(&unit);
-    let second = a.attempt().id;
-    a.outcome(second, done("1"));
-    let unit = a.unit();
-    assert_eq!(unit.alone, None);
-    assert!(b.poll().is_none(), "the mark stands until this commits");
-    a.committed(&unit);
-    assert!(a.poll().is_none());
-    assert_eq!(mark(&mut b).alone, Some(record(0)));
+    a.attempt();
 }
 
 #[test]
@@ -328,7 +322,8 @@ fn beside_a_suspect_of_another_partition_other_events_run() {
     });
     clean.feed(0, Some("k"), "k");
     assert_eq!(clean.attempt().id.item, record(0));
-    assert!(b.poll().is_none());
+    mark(&mut b);
+    b.attempt();
 }
 
 #[test]
@@ -357,27 +352,72 @@ fn a_suspect_that_was_found_marked_before_runs_while_nothing_else_runs_on_the_ho
     assert_eq!(clean.attempt().id.item, record(1));
 }
 
+/// A partition without suspects of the same host, which has an event to start.
+fn beside(other: &Bench) -> Bench {
+    let mut clean = Bench::new(Config {
+        solitude: Arc::clone(&other.machine.config.solitude),
+        ..config()
+    });
+    clean.feed(0, Some("k"), "k");
+    clean.run(done("1"));
+    let unit = clean.unit();
+    clean.committed(&unit);
+    clean.feed(1, Some("l"), "l");
+    clean
+}
+
 #[test]
-fn the_leave_to_run_alone_ends_with_the_partition() {
-    let [mut a, mut b] = two_partitions(None);
-    mark(&mut a);
-    a.attempt();
-    assert!(b.poll().is_none());
+fn silence_ends_with_the_partition_that_wanted_it() {
+    let waiting = || {
+        let [mut a, _] = two_partitions(Some(record(0)));
+        let mut clean = beside(&a);
+        mark(&mut a);
+        a.attempt();
+        assert!(clean.poll().is_none());
+        (a, clean)
+    };
+    let (mut a, mut clean) = waiting();
     a.machine.handle_revoke();
     a.machine.abandon_running(a.now, &mut a.gate);
-    assert!(b.poll().is_none(), "its mark stands");
+    assert!(clean.poll().is_none(), "its mark stands");
     let last = a.unit();
     assert_eq!((last.alone, last.lease.len()), (None, 0));
     a.committed(&last);
     assert!(a.poll().is_none());
     assert!(a.machine.is_drained());
-    assert_eq!(mark(&mut b).alone, Some(record(0)));
+    clean.attempt();
 
-    let [mut a, mut b] = two_partitions(None);
-    mark(&mut a);
-    a.attempt();
+    let (a, mut clean) = waiting();
     drop(a);
-    assert_eq!(mark(&mut b).alone, Some(record(0)));
+    clean.attempt();
+}
+
+#[test]
+fn the_host_does_not_stand_still_while_the_ledger_does_not_take_a_mark_or_a_fate() {
+    let [mut a, _] = two_partitions(Some(record(0)));
+    let mut clean = beside(&a);
+    let away = || CommitResult::Unavailable {
+        message: "away".into(),
+    };
+    let unit = a.unit();
+    assert_eq!(unit.alone, Some(record(0)));
+    assert!(clean.poll().is_none());
+    a.answer(unit.number, away());
+    assert!(a.poll().is_none());
+    clean.run(done("1"));
+    let unit = clean.unit();
+    clean.committed(&unit);
+    clean.feed(2, Some("m"), "m");
+
+    a.pass(Duration::from_secs(1));
+    assert_eq!(mark(&mut a).alone, Some(record(0)));
+    let suspect = a.attempt().id;
+    a.outcome(suspect, done("1"));
+    assert!(clean.poll().is_none());
+    let unit = a.unit();
+    a.answer(unit.number, away());
+    assert!(a.poll().is_none());
+    assert_eq!(clean.attempt().id.item, record(2));
 }
 
 #[test]
@@ -387,5 +427,5 @@ fn a_suspect_whose_gate_is_shut_keeps_nobody_from_running_alone() {
     assert!(a.poll().is_none());
     assert_eq!(mark(&mut b).alone, Some(record(0)));
     a.gate.pause(false);
-    assert!(a.poll().is_none());
+    assert_eq!(mark(&mut a).alone, Some(record(0)));
 }

@@ -6,8 +6,7 @@ fn key_of(key: &str, event: &Event) -> Option<String> {
 
 #[test]
 fn a_key_is_an_attribute_or_a_pointer_into_the_data() {
-    let data =
-        r#"{"order":{"id":"o-1","line":7,"a/b":"c"},"empty":"","none":null,"some":[1],"yes":true}"#;
+    let data = r#"{"order":{"id":"o-1","line":7,"a/b":"c"},"empty":"","none":null,"some":[1],"yes":true,"huge":12345678901234567890123,"part":1.5}"#;
     let event = Event {
         id: "1".into(),
         subject: Some("s".into()),
@@ -28,6 +27,8 @@ fn a_key_is_an_attribute_or_a_pointer_into_the_data() {
         ("/some", None),
         ("/some/0", Some("1")),
         ("/yes", None),
+        ("/huge", None),
+        ("/part", None),
         ("/order/absent", None),
     ] {
         assert_eq!(key_of(key, &event).as_deref(), value, "{key}");
