@@ -5,6 +5,7 @@
     reason = "what a test starts from either works or ends the test"
 )]
 
+mod breaker;
 mod damage;
 mod data;
 mod dev;

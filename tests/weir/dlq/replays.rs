@@ -116,6 +116,37 @@ fn job_goes_on_after_its_host_was_killed_and_runs_every_letter_once() {
 }
 
 #[test]
+fn cancelled_job_sends_nothing_more_whatever_happens_to_its_host() {
+    const LETTERS: u64 = 60;
+    let billing = Billing::new("");
+    let host = billing.start();
+    let events: Vec<_> = (0..LETTERS)
+        .map(|n| bad(&n.to_string(), &n.to_string()))
+        .collect();
+    publish(host.client(), &events);
+    host.client().settle(SETTLE).unwrap();
+    host.drain().unwrap();
+    billing.correct();
+    let host = billing.start();
+    billing.weir(&["dlq", "replay", "billing", "--all", "--rate", "20"]);
+    billing.wait_for_job("1", "under way", |job| job["sent"].as_u64().unwrap() >= 3);
+    let job = billing.weir(&["dlq", "job", "billing", "1", "cancel"]);
+    assert_eq!(job["state"], "cancelled", "{job}");
+    host.kill().unwrap();
+    let host = billing.start();
+    // What was sent before it was cancelled still has its effect.
+    let job = billing.wait_for_job("1", "settled", |job| job["waiting"] == 0);
+    assert_eq!(job["state"], "cancelled", "{job}");
+    let done = job["done"].as_u64().unwrap();
+    assert!((3..LETTERS).contains(&done), "{job}");
+    assert_eq!(job["left"], LETTERS - done, "{job}");
+    host.client().settle(SETTLE).unwrap();
+    assert_eq!(effects(host.client()).len() as u64, done);
+    let (code, _, said) = billing.try_weir(&["dlq", "job", "billing", "1", "resume"]);
+    assert_ne!(code, Some(0), "{said}");
+}
+
+#[test]
 fn job_whose_first_sequences_die_again_leaves_the_others_as_they_are() {
     let billing = Billing::new("");
     let host = billing.start();
