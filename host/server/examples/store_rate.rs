@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use weir::bus::{Bus, Publish};
 use weir::embedded::{Embedded, EmbeddedConfig};
-use weir::ledger::{Ledger, Scope};
+use weir::ledger::{Committed, Ledger, Scope};
 use weir_core::event::{Record, StateWrite};
 use weir_core::identity::hash_128;
 use weir_core::time::Millis;

@@ -6,12 +6,12 @@
 //! | [`Ledger::restore`] | waits until no unit of the partition is queued, reads cursor, attempts, inbox blocks, parked sequences, the first timers | waits for stable offsets, restores the changelog to the high watermark |
 //! | [`Ledger::lost_positions`] | compares cursors with the logs, and the topics' numbers with those of [`Ledger::begin`] | the same of committed offsets and topic ids |
 //! | [`Ledger::commit`] | joins the next group: one batch, one sync | one transaction; an unknown outcome is resolved by unit number before it answers |
-//! | [`Ledger::state`], [`Ledger::timer`], [`Ledger::letter`], [`Ledger::last_death`], [`Ledger::parked_sequence`] | a point read | a point read of the local copy of the changelog |
-//! | [`Ledger::state_names`], [`Ledger::timer_names`], [`Ledger::timers_of`], [`Ledger::state_bytes`] | a scan of the sequence's names | the same of the local copy |
-//! | [`Ledger::marked`] | a scan of the inbox blocks of these units | the same of the local copy |
-//! | [`Ledger::timers`] | a scan by due time | the same of the local copy |
-//! | [`Ledger::parked`] | a scan of the parked sequences | the same of the local copy |
-//! | [`Ledger::parked_head`], [`Ledger::parked_events`] | a scan of the sequence from its first event | the same of the local copy of the park topic |
+//! | [`Committed::state`], [`Committed::timer`], [`Committed::letter`], [`Committed::last_death`], [`Committed::parked_sequence`] | a point read | a point read of the local copy of the changelog |
+//! | [`Committed::state_names`], [`Committed::timer_names`], [`Committed::timers_of`], [`Committed::state_bytes`] | a scan of the sequence's names | the same of the local copy |
+//! | [`Committed::marked`] | a scan of the inbox blocks of these units | the same of the local copy |
+//! | [`Committed::timers`] | a scan by due time | the same of the local copy |
+//! | [`Committed::parked`] | a scan of the parked sequences | the same of the local copy |
+//! | [`Committed::parked_head`], [`Committed::parked_events`] | a scan of the sequence from its first event | the same of the local copy of the park topic |
 //!
 //! Reads answer with what is committed at that moment. They block for as long as a disk takes.
 
@@ -191,6 +191,12 @@ pub trait Ledger: Send + Sync + 'static {
     fn commit(&self, scope: &Scope, partition: u32, unit: Unit)
     -> BoxFuture<'static, CommitResult>;
 
+    /// Reads of what is committed.
+    fn committed(&self) -> &dyn Committed;
+}
+
+/// What is committed, read one by one. A ledger whose commits go elsewhere lends the reads of its local copy.
+pub trait Committed: Send + Sync + 'static {
     /// When an id was marked last by one of these units; none when it was not.
     fn marked(
         &self,
@@ -303,10 +309,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// where that is not known.
     fn last_death(
         &self,
-        _scope: &Scope,
-        _partition: u32,
-        _id: Hash128,
-    ) -> Result<Option<Millis>, LedgerError> {
-        Ok(None)
-    }
+        scope: &Scope,
+        partition: u32,
+        id: Hash128,
+    ) -> Result<Option<Millis>, LedgerError>;
 }

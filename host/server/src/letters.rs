@@ -285,7 +285,10 @@ pub async fn find(
         };
         let partition = found.place.partition;
         let scope = &subscription.deployment.scope;
-        let died = subscription.ledger.last_death(scope, partition, found.id)?;
+        let died = subscription
+            .ledger
+            .committed()
+            .last_death(scope, partition, found.id)?;
         if died.is_some_and(|died| died != found.dead_at) {
             continue;
         }
@@ -360,6 +363,7 @@ fn with_status(subscription: &Subscription, found: Found) -> Result<Found, Ledge
         deployment, ledger, ..
     } = subscription;
     let (scope, partition) = (&deployment.scope, found.place.partition);
+    let ledger = ledger.committed();
     let known = ledger.letter(scope, partition, found.id)?;
     // It may have been released since.
     let parked = match &found.held {

@@ -18,7 +18,7 @@ use super::reads::PartitionReads;
 use super::staging::StagedUnit;
 use super::store::ReadError;
 use super::{Embedded, Inner, begun, restore};
-use crate::ledger::{Fixed, Ledger, LedgerError, LostPosition, Scope};
+use crate::ledger::{Committed, Fixed, Ledger, LedgerError, LostPosition, Scope};
 
 const CLOSING: &str = "the store is being closed";
 
@@ -120,6 +120,12 @@ impl Ledger for Embedded {
         })
     }
 
+    fn committed(&self) -> &dyn Committed {
+        self
+    }
+}
+
+impl Committed for Embedded {
     fn marked(
         &self,
         scope: &Scope,

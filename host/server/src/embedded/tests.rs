@@ -22,7 +22,7 @@ use weir_core::unit::{
 
 use super::*;
 use crate::bus::{Assignment, FetchError};
-use crate::ledger::{Fixed, Ledger};
+use crate::ledger::{Committed, Fixed, Ledger};
 
 fn open(path: &Path) -> Embedded {
     // No reserve: tests run on disks that are nearly full too.

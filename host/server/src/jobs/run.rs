@@ -216,6 +216,7 @@ impl Job {
         let status = self
             .subscription
             .ledger
+            .committed()
             .letter(scope, partition, planned.id)?;
         Ok(status.unwrap_or(LetterStatus::Dead))
     }

@@ -1,22 +1,15 @@
 //! The ledger's side: units go to the committers, all reads are answered by the local copy.
 
-use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use weir_core::identity::Hash128;
 use weir_core::inbox;
-use weir_core::time::Millis;
-use weir_core::unit::{
-    CommitResult, Cursor, LetterStatus, Marked, ParkedEvent, ParkedSequence, Restore, SequenceKey,
-    Timer, TimerKey, TimerPage, TimerPlace, Unit,
-};
+use weir_core::unit::{CommitResult, Cursor, Restore, Unit};
 
 use super::membership::Share;
 use super::restore::{self, RestoreError};
 use super::{Inner, Kafka};
-use crate::ledger::{Fixed, Ledger, LedgerError, LostPosition, Scope};
+use crate::ledger::{Committed, Fixed, Ledger, LedgerError, LostPosition, Scope};
 
 impl Ledger for Kafka {
     /// What a fleet has kept is known with the first partition, whose restore refuses what differs.
@@ -80,135 +73,8 @@ impl Ledger for Kafka {
         })
     }
 
-    fn marked(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        id: Hash128,
-        units: &[RangeInclusive<u64>],
-    ) -> Result<Option<Marked>, LedgerError> {
-        self.inner.copy.marked(scope, partition, id, units)
-    }
-
-    fn state(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-        name: &str,
-    ) -> Result<Option<Bytes>, LedgerError> {
-        self.inner.copy.state(scope, partition, sequence, name)
-    }
-
-    fn state_names(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<Vec<String>, LedgerError> {
-        self.inner.copy.state_names(scope, partition, sequence)
-    }
-
-    fn state_bytes(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<usize, LedgerError> {
-        self.inner.copy.state_bytes(scope, partition, sequence)
-    }
-
-    fn parked_head(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<Option<ParkedEvent>, LedgerError> {
-        self.inner.copy.parked_head(scope, partition, sequence)
-    }
-
-    fn parked_events(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-        max: usize,
-    ) -> Result<Vec<ParkedEvent>, LedgerError> {
-        self.inner
-            .copy
-            .parked_events(scope, partition, sequence, max)
-    }
-
-    fn parked_sequence(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<Option<ParkedSequence>, LedgerError> {
-        self.inner.copy.parked_sequence(scope, partition, sequence)
-    }
-
-    fn parked(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        max: usize,
-    ) -> Result<Vec<(SequenceKey, ParkedSequence)>, LedgerError> {
-        self.inner.copy.parked(scope, partition, max)
-    }
-
-    fn timer(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        key: &TimerKey,
-    ) -> Result<Option<Timer>, LedgerError> {
-        self.inner.copy.timer(scope, partition, key)
-    }
-
-    fn timers(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        after: Option<TimerPlace>,
-        max: usize,
-    ) -> Result<TimerPage, LedgerError> {
-        self.inner.copy.timers(scope, partition, after, max)
-    }
-
-    fn timers_of(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<TimerPage, LedgerError> {
-        self.inner.copy.timers_of(scope, partition, sequence)
-    }
-
-    fn timer_names(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<Vec<String>, LedgerError> {
-        self.inner.copy.timer_names(scope, partition, sequence)
-    }
-
-    fn letter(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        id: Hash128,
-    ) -> Result<Option<LetterStatus>, LedgerError> {
-        self.inner.copy.letter(scope, partition, id)
-    }
-    fn last_death(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        id: Hash128,
-    ) -> Result<Option<Millis>, LedgerError> {
-        self.inner.copy.last_death(scope, partition, id)
+    fn committed(&self) -> &dyn Committed {
+        &self.inner.copy
     }
 }
 

@@ -83,9 +83,11 @@ pub fn parked(subscription: &Subscription, max: usize) -> Result<Value, LedgerEr
     for partition in 0..deployment.partitions(&*subscription.bus) {
         // One more than there is room for, to know whether there are more.
         let room = max - sequences.len();
-        let mut parked = subscription
-            .ledger
-            .parked(&deployment.scope, partition, room + 1)?;
+        let mut parked =
+            subscription
+                .ledger
+                .committed()
+                .parked(&deployment.scope, partition, room + 1)?;
         more |= parked.len() > room;
         parked.truncate(room);
         for (key, sequence) in parked {

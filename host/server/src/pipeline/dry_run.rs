@@ -225,7 +225,7 @@ impl Stage {
             tenant: tenant(event).into(),
             key,
         };
-        let ledger = &subscription.ledger;
+        let ledger = subscription.ledger.committed();
         let (scope, partition) = (&subscription.deployment.scope, origin.partition);
         let mut held = Held::default();
         for name in ledger.state_names(scope, partition, &sequence)? {

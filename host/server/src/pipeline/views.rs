@@ -29,6 +29,7 @@ impl StateView for SequenceView {
             deployment, ledger, ..
         } = &*self.subscription;
         ledger
+            .committed()
             .state(&deployment.scope, self.partition, &self.sequence, name)
             .map_err(unavailable)
     }
@@ -37,7 +38,10 @@ impl StateView for SequenceView {
         let Subscription {
             deployment, ledger, ..
         } = &*self.subscription;
-        let committed = ledger.state_names(&deployment.scope, self.partition, &self.sequence);
+        let committed =
+            ledger
+                .committed()
+                .state_names(&deployment.scope, self.partition, &self.sequence);
         Ok(overlay(
             committed.map_err(unavailable)?,
             self.staged.names(),
@@ -49,7 +53,10 @@ impl StateView for SequenceView {
             deployment, ledger, ..
         } = &*self.subscription;
         if self.staged.names().next().is_none() {
-            let committed = ledger.state_bytes(&deployment.scope, self.partition, &self.sequence);
+            let committed =
+                ledger
+                    .committed()
+                    .state_bytes(&deployment.scope, self.partition, &self.sequence);
             return committed.map_err(unavailable);
         }
         // Staged writes may become committed between two reads: each name is looked at once, through both.
@@ -65,7 +72,10 @@ impl TimersView for SequenceView {
         let Subscription {
             deployment, ledger, ..
         } = &*self.subscription;
-        let committed = ledger.timer_names(&deployment.scope, self.partition, &self.sequence);
+        let committed =
+            ledger
+                .committed()
+                .timer_names(&deployment.scope, self.partition, &self.sequence);
         Ok(overlay(
             committed.map_err(unavailable)?,
             self.staged.timers(),

@@ -103,7 +103,7 @@ impl Worker {
         let Subscription {
             deployment, ledger, ..
         } = &*self.subscription;
-        let (scope, partition) = (&deployment.scope, self.partition);
+        let (scope, partition, ledger) = (&deployment.scope, self.partition, ledger.committed());
         Ok(match load {
             Load::Parked(sequence) => {
                 let head = ledger.parked_head(scope, partition, sequence)?;

@@ -1,21 +1,15 @@
 //! A ledger and a reader that fail until they are well.
 
-use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use futures_util::future::{self, BoxFuture};
 use weir_core::event::Record;
-use weir_core::identity::Hash128;
 use weir_core::inbox;
-use weir_core::unit::{
-    CommitResult, LetterStatus, Marked, ParkedEvent, ParkedSequence, Position, Restore,
-    SequenceKey, Timer, TimerKey, TimerPage, TimerPlace, Unit,
-};
+use weir_core::unit::{CommitResult, Position, Restore, Unit};
 
 use super::{Arc, Embedded, PARTITION, TOPIC};
 use crate::bus::{FetchError, Reader};
-use crate::ledger::{Ledger, LedgerError, Scope};
+use crate::ledger::{Committed, Ledger, LedgerError, Scope};
 
 /// The store's ledger, which takes no commits and reads nothing until it is well.
 pub(super) struct Ailing {
@@ -61,125 +55,8 @@ impl Ledger for Ailing {
         }
     }
 
-    fn marked(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        id: Hash128,
-        units: &[RangeInclusive<u64>],
-    ) -> Result<Option<Marked>, LedgerError> {
-        self.store.marked(scope, partition, id, units)
-    }
-
-    fn state(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-        name: &str,
-    ) -> Result<Option<Bytes>, LedgerError> {
-        self.store.state(scope, partition, sequence, name)
-    }
-
-    fn state_names(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<Vec<String>, LedgerError> {
-        self.store.state_names(scope, partition, sequence)
-    }
-
-    fn state_bytes(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<usize, LedgerError> {
-        self.store.state_bytes(scope, partition, sequence)
-    }
-
-    fn parked_head(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<Option<ParkedEvent>, LedgerError> {
-        self.store.parked_head(scope, partition, sequence)
-    }
-
-    fn parked_events(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-        max: usize,
-    ) -> Result<Vec<ParkedEvent>, LedgerError> {
-        self.store.parked_events(scope, partition, sequence, max)
-    }
-
-    fn parked_sequence(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<Option<ParkedSequence>, LedgerError> {
-        self.store.parked_sequence(scope, partition, sequence)
-    }
-
-    fn parked(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        max: usize,
-    ) -> Result<Vec<(SequenceKey, ParkedSequence)>, LedgerError> {
-        self.store.parked(scope, partition, max)
-    }
-
-    fn timer(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        key: &TimerKey,
-    ) -> Result<Option<Timer>, LedgerError> {
-        self.store.timer(scope, partition, key)
-    }
-
-    fn timers(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        after: Option<TimerPlace>,
-        max: usize,
-    ) -> Result<TimerPage, LedgerError> {
-        self.store.timers(scope, partition, after, max)
-    }
-
-    fn timers_of(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<TimerPage, LedgerError> {
-        self.store.timers_of(scope, partition, sequence)
-    }
-
-    fn timer_names(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        sequence: &SequenceKey,
-    ) -> Result<Vec<String>, LedgerError> {
-        self.store.timer_names(scope, partition, sequence)
-    }
-
-    fn letter(
-        &self,
-        scope: &Scope,
-        partition: u32,
-        id: Hash128,
-    ) -> Result<Option<LetterStatus>, LedgerError> {
-        self.store.letter(scope, partition, id)
+    fn committed(&self) -> &dyn Committed {
+        &self.store
     }
 }
 
