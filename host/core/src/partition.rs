@@ -85,6 +85,32 @@ pub struct Counters {
     pub redelivered: u64,
 }
 
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            fates,
+            later,
+            fallback,
+            commands,
+            attempts,
+            failures,
+            redelivered,
+        } = self;
+        let add = |all: &mut [u64], more: &[u64]| {
+            for (one, more) in all.iter_mut().zip(more) {
+                *one += more;
+            }
+        };
+        add(fates, &other.fates);
+        add(later, &other.later);
+        add(failures, &other.failures);
+        *fallback += other.fallback;
+        *commands += other.commands;
+        *attempts += other.attempts;
+        *redelivered += other.redelivered;
+    }
+}
+
 /// Where an open item stands.
 #[derive(Debug)]
 enum Stage {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_core::partition;
@@ -33,8 +34,11 @@ pub(crate) struct Serving {
 /// After a membership that ended or could not be had, before the next.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// What serves a partition of a subscription, or did last.
+pub(crate) type Tasks = HashMap<u32, JoinHandle<()>>;
+
 /// Why a membership is over.
-enum Left {
+pub(crate) enum Left {
     /// The host stops.
     Stopped,
     /// It is to be made anew.
@@ -47,8 +51,9 @@ enum Left {
 /// so.
 pub(crate) async fn serve(subscription: Arc<Subscription>, serving: Serving) {
     let mut resumed = subscription.resumed.subscribe();
+    let mut tasks = Tasks::new();
     while let Some(membership) = join(&subscription, &serving.stop, &mut resumed).await {
-        match serve_membership(&subscription, &serving, membership).await {
+        match serve_membership(&subscription, &serving, membership, &mut tasks).await {
             Left::Stopped => return,
             Left::Again => {
                 let stopped = serving.stop.cancelled();
@@ -69,10 +74,11 @@ pub(crate) async fn serve(subscription: Arc<Subscription>, serving: Serving) {
 }
 
 /// Serves until the membership is over.
-async fn serve_membership(
+pub(crate) async fn serve_membership(
     subscription: &Arc<Subscription>,
     serving: &Serving,
     mut membership: Box<dyn Membership>,
+    tasks: &mut Tasks,
 ) -> Left {
     let group = &subscription.deployment.scope.group;
     let live = subscription.handlers.component(group);
@@ -125,7 +131,9 @@ async fn serve_membership(
                     machine,
                     stop,
                 };
-                serving.tasks.spawn_on(served.run(reader), &serving.workers);
+                let before = tasks.remove(&partition);
+                let run = served.run_after(before, reader);
+                tasks.insert(partition, serving.tasks.spawn_on(run, &serving.workers));
             }
         }
     }
@@ -201,6 +209,17 @@ struct Served {
 }
 
 impl Served {
+    /// What came `before` may still drain, and would report over what this one does.
+    async fn run_after(self, before: Option<JoinHandle<()>>, reader: Box<dyn Reader>) {
+        if let Some(before) = before {
+            if let Err(error) = before.await {
+                tracing::error!(%error, partition = self.partition, "what served it before did not end well");
+            }
+            self.subscription.status.begin(self.partition);
+        }
+        self.run(reader).await;
+    }
+
     async fn run(self, mut reader: Box<dyn Reader>) {
         let mut resumed = self.subscription.resumed.subscribe();
         let status = &self.subscription.status;

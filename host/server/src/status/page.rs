@@ -74,12 +74,12 @@ fn write_fates(handlers: &[Summary<'_>], page: &mut Page) {
         (
             "weir_events_total",
             "Events by their fate, durable ones only.",
-            |one| one.fates,
+            |one| one.counted.fates,
         ),
         (
             "weir_later_events_total",
             "Parked events and timers by their fate, durable ones only.",
-            |one| one.later,
+            |one| one.counted.later,
         ),
     ];
     for (name, help, of) in figures {
@@ -91,17 +91,17 @@ fn write_fates(handlers: &[Summary<'_>], page: &mut Page) {
         (
             "weir_fallback_events_total",
             "Handled events that the fallback took.",
-            |one| one.fallback,
+            |one| one.counted.fallback,
         ),
         (
             "weir_commands_total",
             "Commands of an operator that were obeyed or found moot.",
-            |one| one.commands,
+            |one| one.counted.commands,
         ),
         (
             "weir_redelivered_records_total",
             "Records that the bus delivered again.",
-            |one| one.redelivered,
+            |one| one.counted.redelivered,
         ),
     ];
     for (name, help, of) in counts {
@@ -116,7 +116,7 @@ fn write_attempts(handlers: &[Summary<'_>], page: &mut Page) {
         "weir_attempts_total",
         Counter,
         "Attempts started.",
-        |one| one.attempts,
+        |one| one.counted.attempts,
     );
     by_name(
         page,
@@ -125,7 +125,7 @@ fn write_attempts(handlers: &[Summary<'_>], page: &mut Page) {
         Counter,
         "Attempts that failed, by kind.",
         ("kind", FailureKind::ALL.map(FailureKind::name)),
-        |one| one.failures,
+        |one| one.counted.failures,
     );
     each(
         page,

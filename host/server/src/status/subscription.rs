@@ -102,8 +102,10 @@ pub struct SubscriptionStatus {
     share: Mutex<Share>,
     gate: Arc<SharedGate>,
     alarms: Arc<Alarms>,
-    /// Locked before `stopped` by whoever needs both.
+    /// Locked before `past` and `stopped` by whoever needs more than one.
     partitions: Mutex<BTreeMap<u32, PartitionStatus>>,
+    /// What partitions counted before they began anew.
+    past: Mutex<Counters>,
     stopped: Mutex<Stops>,
     commits: Histogram,
     /// When its first event was handled, durably.
@@ -157,6 +159,7 @@ impl SubscriptionStatus {
             gate,
             alarms,
             partitions: Mutex::default(),
+            past: Mutex::default(),
             stopped: Mutex::default(),
             commits: Histogram::default(),
             first_handled: OnceLock::new(),
@@ -186,9 +189,32 @@ impl SubscriptionStatus {
         }
         self.stops().remove(&Some(partition));
         drop(partitions);
+        self.clear_all_of(partition);
+    }
+
+    /// The partition begins anew, and nothing that served it before reports any more.
+    pub fn begin(&self, partition: u32) {
+        self.forget(partition);
+        self.clear_all_of(partition);
+    }
+
+    fn clear_all_of(&self, partition: u32) {
         for alarm in PARTITION_ALARMS {
             self.clear(alarm, Some(partition));
         }
+    }
+
+    /// What it counted stays counted: a figure that went back would look like the start of another host.
+    fn forget(&self, partition: u32) {
+        let mut partitions = self.partitions();
+        if let Some(status) = partitions.remove(&partition) {
+            *self.past() += status.counters;
+        }
+        self.stops().remove(&Some(partition));
+    }
+
+    fn past(&self) -> MutexGuard<'_, Counters> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Partitions that this host does not own are served by others.
@@ -308,12 +334,10 @@ impl SubscriptionStatus {
 
     /// What had stopped, a partition or the whole, begins anew.
     pub fn restart(&self, partition: Option<u32>) {
-        let mut partitions = self.partitions();
-        if let Some(partition) = partition {
-            partitions.remove(&partition);
+        match partition {
+            Some(partition) => self.forget(partition),
+            None => drop(self.stops().remove(&None)),
         }
-        self.stops().remove(&partition);
-        drop(partitions);
         for alarm in [
             Alarm::PositionLost,
             Alarm::HandlerStopped,

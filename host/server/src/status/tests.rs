@@ -2,6 +2,7 @@
 
 mod ailing;
 mod alarms;
+mod moving;
 mod resuming;
 
 use std::collections::BTreeMap;
@@ -178,10 +179,15 @@ impl Fixture {
             .unwrap();
     }
 
-    /// Commits the position of the handler.
+    /// Commits where the handler starts.
     async fn commit_position(&self, frontier: u64) {
+        self.commit_unit(1, frontier).await;
+    }
+
+    /// Commits a unit that holds nothing but the position of the handler.
+    async fn commit_unit(&self, number: u64, frontier: u64) {
         let unit = Unit {
-            number: 1,
+            number,
             epoch: 1,
             cursors: vec![cursor(frontier)],
             staged_at: clock::now(),

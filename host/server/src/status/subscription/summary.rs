@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use weir_core::event::FailureKind;
 use weir_core::identity::Hash128;
 use weir_core::inbox;
-use weir_core::partition::{Counts, Gauges};
+use weir_core::partition::{Counters, Counts, Gauges};
 use weir_core::unit::Fate;
 
-use super::{PartitionStatus, State, SubscriptionStatus, levels};
+use super::{State, SubscriptionStatus, levels};
 use crate::bus::Bus;
 use crate::clock;
 use crate::metrics::Histogram;
@@ -26,17 +26,8 @@ pub(in crate::status) struct Summary<'a> {
     pub(in crate::status) gate: GateStatus,
     /// Records without a durable fate, by topic.
     pub(in crate::status) lag: Vec<(Arc<str>, u64)>,
-    /// In the order of [`Fate::ALL`].
-    pub(in crate::status) fates: [u64; 6],
-    /// Of parked events and timers, likewise.
-    pub(in crate::status) later: [u64; 6],
-    /// Handled ones that the fallback took.
-    pub(in crate::status) fallback: u64,
-    pub(in crate::status) commands: u64,
-    pub(in crate::status) attempts: u64,
-    /// In the order of [`FailureKind::ALL`].
-    pub(in crate::status) failures: [u64; 5],
-    pub(in crate::status) redelivered: u64,
+    /// Since the host started.
+    pub(in crate::status) counted: Counters,
     pub(in crate::status) open: u64,
     pub(in crate::status) running: u64,
     pub(in crate::status) retrying: u64,
@@ -56,7 +47,10 @@ impl SubscriptionStatus {
     /// Everything that is shown of the subscription.
     pub(in crate::status) fn summary(&self, bus: &dyn Bus) -> Summary<'_> {
         let partitions = self.partitions();
-        let sum = |of: &dyn Fn(&PartitionStatus) -> u64| partitions.values().map(of).sum::<u64>();
+        let mut counted = *self.past();
+        for status in partitions.values() {
+            counted += status.counters;
+        }
         let share = self.lock_share().clone();
         let gauge = |of: fn(&Gauges) -> usize| {
             let owned = partitions
@@ -83,13 +77,7 @@ impl SubscriptionStatus {
             partitions: share.partitions().count(),
             gate: self.gate.status(clock::now()),
             lag,
-            fates: std::array::from_fn(|fate| sum(&|status| status.counters.fates[fate])),
-            later: std::array::from_fn(|fate| sum(&|status| status.counters.later[fate])),
-            fallback: sum(&|status| status.counters.fallback),
-            commands: sum(&|status| status.counters.commands),
-            attempts: sum(&|status| status.counters.attempts),
-            failures: std::array::from_fn(|kind| sum(&|status| status.counters.failures[kind])),
-            redelivered: sum(&|status| status.counters.redelivered),
+            counted,
             open: gauge(|gauges| gauges.open),
             running: gauge(|gauges| gauges.running),
             retrying: gauge(|gauges| gauges.retrying),
@@ -160,14 +148,14 @@ impl Summary<'_> {
             "breaker_cause": self.gate.cause.map(weir_core::breaker::Cause::name),
             "lag": self.lag.iter().map(|(_, lag)| lag).sum::<u64>(),
             "lag_by_topic": lag,
-            "fates": fates(&self.fates),
-            "later_fates": fates(&self.later),
-            "fallback": self.fallback,
-            "commands": self.commands,
-            "attempts": self.attempts,
-            "failures": self.failures.iter().sum::<u64>(),
-            "failures_by_kind": by_name(FailureKind::ALL.map(FailureKind::name), &self.failures),
-            "redelivered": self.redelivered,
+            "fates": fates(&self.counted.fates),
+            "later_fates": fates(&self.counted.later),
+            "fallback": self.counted.fallback,
+            "commands": self.counted.commands,
+            "attempts": self.counted.attempts,
+            "failures": self.counted.failures.iter().sum::<u64>(),
+            "failures_by_kind": by_name(FailureKind::ALL.map(FailureKind::name), &self.counted.failures),
+            "redelivered": self.counted.redelivered,
             "dropped_log_lines": self.dropped_lines(),
             "open": self.open,
             "running": self.running,
