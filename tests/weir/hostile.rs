@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,6 +16,10 @@ use crate::fixture::{SETTLE, Scratch, root};
 
 const MISDEEDS: &str = "dev.local.public.misdeeds.v1";
 const ANSWERS: &str = "dev.local.public.answers.v1";
+/// What only the honest handlers read.
+const CALLS: &str = "dev.local.public.calls.v1";
+/// How long an attempt runs before others have their turn.
+const TICK: Duration = Duration::from_millis(10);
 
 /// Folders of handlers, all with the same component.
 struct Handlers(TempDir);
@@ -261,47 +266,117 @@ fn emissions_that_come_back_to_their_own_handler() {
     assert_eq!(client.fate("circle", "handled").unwrap(), 33);
 }
 
+/// Publishes events one after the other to the honest handlers, each when all have answered the one before; answers how
+/// long an answer took, half of them.
+fn median_latency(client: &Client, round: &str, calls: u64, honest: u64) -> Duration {
+    let before = client.records(ANSWERS).unwrap();
+    for n in 0..calls {
+        publish(client, CALLS, &[order(&format!("{round}-{n}"), &json!({}))]);
+        wait::until("all honest handlers to answer", SETTLE, || {
+            Ok((client.records(ANSWERS)? >= before + (n + 1) * honest).then_some(()))
+        })
+        .unwrap();
+    }
+    // By the host's own clock: when the event was taken in, and when an answer to it was written.
+    let mut taken = BTreeMap::new();
+    let each = |record: &Value| {
+        let id = record["event"]["id"].as_str().unwrap();
+        taken.insert(id.to_owned(), time_of_day(record));
+        Ok(())
+    };
+    client.each_event(CALLS, each).unwrap();
+    let mut latencies = Vec::new();
+    let each = |record: &Value| {
+        let cause = record["event"]["causationid"].as_str().unwrap();
+        if cause.starts_with(round) {
+            const DAY: Duration = Duration::from_hours(24);
+            let millis = (time_of_day(record) + DAY - taken[cause]).as_millis() % DAY.as_millis();
+            latencies.push(Duration::from_millis(u64::try_from(millis).unwrap()));
+        }
+        Ok(())
+    };
+    client.each_event(ANSWERS, each).unwrap();
+    assert_eq!(latencies.len() as u64, calls * honest);
+    latencies.sort_unstable();
+    latencies[latencies.len() / 2]
+}
+
+/// Of the time when a record was written, what a latency is measured by.
+fn time_of_day(record: &Value) -> Duration {
+    let timestamp = record["timestamp"].as_str().unwrap();
+    let (_, time) = timestamp.split_once('T').unwrap();
+    let parts: Vec<u64> = time
+        .trim_end_matches('Z')
+        .split([':', '.'])
+        .map(|part| part.parse().unwrap())
+        .collect();
+    let &[hours, minutes, seconds, millis] = &parts[..] else {
+        panic!("{timestamp}");
+    };
+    Duration::from_millis((hours * 3_600 + minutes * 60 + seconds) * 1_000 + millis)
+}
+
 #[test]
 fn eight_busy_loops_beside_64_honest_handlers() {
-    const EVENTS: u64 = 5;
+    const ROUND: u64 = 10;
+    // Three attempts of each end at the limit: ten seconds of two cores.
+    const LOOPS: u64 = 3;
     let handlers = Handlers::new();
     let busy: Vec<_> = (0..8).map(|n| format!("busy-{n}")).collect();
     let honest: Vec<_> = (0..64).map(|n| format!("honest-{n}")).collect();
     let mut folders = Vec::new();
     for name in &busy {
-        folders.push(handlers.add(name, "public.loops.v1", "public.answers.v1"));
+        folders.push(handlers.add(name, "public.loops.v1", "public.nothing.v1"));
     }
     for name in &honest {
         folders.push(handlers.add(name, "public.calls.v1", "public.answers.v1"));
     }
     let few = |name: &str| format!("[[topics]]\nname = \"public.{name}.v1\"\npartitions = 2\n");
-    let scratch = Scratch::in_folders(&folders, &(few("loops") + &few("calls")));
+    let scratch = Scratch::in_folders(&folders, &(few("loops") + &few("calls") + &few("answers")));
     let host = scratch.place.start().unwrap();
     let client = host.client();
-    let spin = order("spin", &json!({ "misdeed": "spin" }));
-    publish(client, "dev.local.public.loops.v1", &[spin]);
-    let calls: Vec<_> = (0..EVENTS)
-        .map(|n| order(&format!("call-{n}"), &json!({})))
-        .collect();
-    publish(client, "dev.local.public.calls.v1", &calls);
-    client.settle(SETTLE).unwrap();
+    let count = honest.len() as u64;
+    median_latency(client, "warm", 1, count);
+    let alone = median_latency(client, "alone", ROUND, count);
 
+    for name in &busy {
+        // It would open soon, and they would be quiet.
+        let mut close = scratch
+            .place
+            .weir(&["breaker", name, "close", "--url", &client.url()]);
+        assert!(close.output().unwrap().status.success());
+    }
+    let spin = |n| order(&format!("spin-{n}"), &json!({ "misdeed": "spin" }));
+    let spins: Vec<_> = (0..LOOPS).map(spin).collect();
+    publish(client, "dev.local.public.loops.v1", &spins);
+    // How many of its events each busy handler has not done with.
+    let open = |name: &String| LOOPS - client.fate(name, "dead").unwrap();
+    let beside = median_latency(client, "beside", ROUND, count);
+    assert!(busy.iter().all(|name| open(name) > 0), "they were quiet");
+    // They take turns of a tick with loops on all cores; behind attempts that loop to their end it would be seconds.
+    eprintln!("half of the answers took {alone:?} alone and {beside:?} beside the loops");
+    assert!(
+        beside < 10 * alone.max(TICK),
+        "{beside:?} instead of {alone:?}"
+    );
+
+    client.settle(SETTLE).unwrap();
     let status = client.status().unwrap();
     let all = status["handlers"].as_array().unwrap();
     for handler in all {
         let name = handler["name"].as_str().unwrap();
-        let fates = &handler["fates"];
         if busy.iter().any(|one| one == name) {
-            assert_eq!(fates["dead"], 1, "{handler}");
+            assert_eq!(handler["fates"]["dead"], LOOPS, "{handler}");
             continue;
         }
-        assert_eq!(fates["handled"], EVENTS, "{handler}");
         // No failure was counted against any of them.
-        assert_eq!(handler["attempts"], EVENTS, "{handler}");
+        assert_eq!(handler["fates"]["handled"], 1 + 2 * ROUND, "{handler}");
+        assert_eq!(handler["attempts"], 1 + 2 * ROUND, "{handler}");
     }
     assert_eq!(all.len(), busy.len() + honest.len());
-    let causes = causes(client, "busy-0", "dev.local.public.loops.v1");
-    assert_eq!(causes["spin"][2], "cpu-limit");
+    for cause in causes(client, "busy-0", "dev.local.public.loops.v1").values() {
+        assert_eq!(cause[2], "cpu-limit");
+    }
 }
 
 #[test]

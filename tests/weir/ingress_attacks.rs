@@ -269,6 +269,55 @@ fn two_thousand_idle_connections_leave_room_for_others() {
 }
 
 #[test]
+fn clients_that_never_read_are_closed_and_hold_little_until_then() {
+    const CONNECTIONS: usize = 16;
+    let config = format!(
+        "[http.limits]\nrequest_timeout_s = 5\nconnections = {CONNECTIONS}\n\
+         [[topics]]\nname = \"public.invoices.v1\"\npartitions = 1\n"
+    );
+    let scratch = Scratch::new(&[], &config);
+    let host = scratch.place.start().unwrap();
+    // More than the system takes off the host's hands for one connection.
+    let padding = "x".repeat(900 << 10);
+    for batch in 0..4 {
+        let event = |n| invoice(&format!("{batch}-{n}"), "1", &padding);
+        let events: Vec<_> = (0..8).map(event).collect();
+        let answer = host.client().publish(INVOICES, &events).unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.body);
+    }
+    let before = host.resident_bytes().unwrap();
+    let deaf = || {
+        let ask = format!(
+            "GET /v1/topics/{INVOICES}/events?follow=true HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        );
+        let mut stream = connect(&host);
+        stream.write_all(ask.as_bytes()).unwrap();
+        stream
+    };
+    // One is left to somebody honest, and one to the client that has published.
+    let mut all: Vec<_> = (2..CONNECTIONS).map(|_| deaf()).collect();
+    for stream in &mut all {
+        // The answer has begun.
+        stream.read_exact(&mut [0; 12]).unwrap();
+    }
+    let one = invoice("meanwhile", "2", "1.00");
+    let headers = format!(
+        "content-type: {JSON}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        one.len()
+    );
+    let honest = head(&headers) + &one;
+    assert_status(&exchange(&host, honest.as_bytes()), 202);
+    let grown = host.resident_bytes().unwrap().saturating_sub(before);
+    assert!(grown < 128 << 20, "{grown} bytes");
+    // Before the next honest one is let in, some of those who do not read must be put out.
+    let more: Vec<_> = (0..CONNECTIONS).map(|_| deaf()).collect();
+    assert_status(&exchange(&host, honest.as_bytes()), 202);
+    drop(more);
+    // It would go on for as long as somebody reads.
+    drop(answer(all.remove(0)));
+}
+
+#[test]
 fn large_bodies_share_what_memory_there_is_and_small_ones_are_taken_all_the_same() {
     const BODY: usize = 15 << 20;
     let (_scratch, host) = start();

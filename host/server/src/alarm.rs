@@ -108,6 +108,8 @@ alarms! {
     SequencesHeld = "sequences-held", Warning;
     /// More ids than the inbox keeps came within its window: a repeat that is older than what is left is not caught.
     InboxShort = "inbox-short", Warning;
+    /// Retention cannot delete: records, dead letters and their statuses stay longer than they should, and the disk fills.
+    RetentionFailing = "retention-failing", Warning;
     /// A changed handler could not be loaded: the version before it goes on.
     ReloadFailed = "reload-failed", Warning;
 }
@@ -156,6 +158,10 @@ impl Alarm {
             Self::BreakerOpen => format!(
                 "bring back what the handler depends on; `weir pause {handler}` keeps it from being asked"
             ),
+            Self::RetentionFailing => {
+                "see what cannot be read in the message; stop the host, and `weir doctor DIR` on its data directory says what is damaged and how to go on"
+                    .to_owned()
+            }
             Self::InboxShort => {
                 "spread the events over a topic with more partitions: each keeps a million ids".to_owned()
             }

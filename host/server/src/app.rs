@@ -1,40 +1,39 @@
 //! From a configuration to a running host and back: build, run, drain.
 
+mod background;
+mod loading;
 mod settings;
 
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_wasm::{Component, Sandbox, SandboxConfig};
+use weir_wasm::Component;
 
+use self::background::{beat, essential, sweep, watch};
+use self::loading::{ensure_topics, load, sandbox, subscriptions, warn_of_no_handlers};
 use crate::admin::HostAdmin;
 use crate::alarm::Alarms;
 use crate::bus::Bus;
-use crate::clock;
 use crate::config::{Config, Faults};
 use crate::data_dir::DataDir;
 use crate::dev::{Redeployment, Running, Watch};
-use crate::embedded::{Embedded, RegisterError};
+use crate::embedded::Embedded;
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::HttpServer;
 use crate::jobs::Jobs;
 use crate::kafka::Kafka;
 use crate::ledger::Ledger;
-use crate::pipeline::{Memory, SharedSolitude, Subscription};
+use crate::pipeline::Subscription;
 use crate::serving::{self, Serving};
-use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, SubscriptionStatus, Watchdog};
-use crate::topics;
+use crate::status::HostStatus;
 use crate::versions::Versions;
 
 /// How long a stop may take before what is left is given up; uncommitted events run again at the next start.
@@ -43,8 +42,6 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(25);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// The first is for all else.
 const DRAIN_DEADLINE: Duration = STOP_DEADLINE.saturating_sub(CLOSE_DEADLINE);
-/// Between sweeps by retention.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Exit code after a second signal, as shells say it of an interrupt.
 const INTERRUPTED: i32 = 130;
 
@@ -204,7 +201,6 @@ fn runtime(name: &str) -> anyhow::Result<Runtime> {
 /// The handlers of one time; they change only when another follows it.
 struct App {
     config: Arc<Config>,
-    store: Embedded,
     handlers: Arc<Handlers>,
     subscriptions: Vec<Arc<Subscription>>,
     jobs: Arc<Jobs>,
@@ -271,7 +267,6 @@ impl App {
         .map_err(|error| settings::refused_address(config, &error))?;
         Ok(Self {
             config: Arc::clone(config),
-            store: store.clone(),
             handlers,
             subscriptions,
             jobs,
@@ -310,7 +305,7 @@ impl App {
         tracing::info!(url = %format!("{scheme}://{}", self.server.local_addr()), "listening");
         let others = TaskTracker::new();
         let serving = others.spawn(essential(self.server.run(intake.clone())));
-        others.spawn(essential(sweep(self.store.clone(), intake.clone())));
+        others.spawn(essential(sweep(Arc::clone(&self.status), intake.clone())));
         others.spawn(essential(watch(Arc::clone(&self.status), intake.clone())));
         self.jobs.start();
         self.status.ready.store(true, Ordering::Release);
@@ -348,60 +343,6 @@ impl App {
     }
 }
 
-/// Puts all components into one table, and makes the subscriptions of those that read topics, which obey what operators
-/// commanded before.
-fn subscriptions(
-    config: &Config,
-    store: &Embedded,
-    Seams { bus, ledger }: &Seams,
-    deployments: Vec<Deployment>,
-    components: Vec<Component>,
-    handlers: &Arc<Handlers>,
-    alarms: &Arc<Alarms>,
-) -> anyhow::Result<Vec<Arc<Subscription>>> {
-    let partitions = deployments
-        .iter()
-        .map(|one| one.partitions(&**bus) as usize);
-    let memory = Arc::new(Memory::new(config.memory_budget_bytes, partitions.sum()));
-    let solitude = Arc::new(SharedSolitude::default());
-    let mut subscriptions = Vec::new();
-    for (deployment, component) in deployments.into_iter().zip(components) {
-        let digest = component.digest().to_owned();
-        handlers.deploy(Arc::clone(&deployment.scope.group), component);
-        if deployment.manifest.topics.is_empty() {
-            // Another handler's fallback: it is called and has no cursor.
-            continue;
-        }
-        match store.register_subscription(&deployment.scope) {
-            // It is refused by name when it joins, and the others run.
-            Ok(()) | Err(RegisterError::Partitions { .. }) => {}
-            Err(error @ RegisterError::Topics { .. }) => return Err(error.into()),
-        }
-        let gate = Arc::new(deployment.gate());
-        let status = Arc::new(SubscriptionStatus::new(
-            deployment.clone(),
-            &digest,
-            deployment.partitions(&**bus),
-            Arc::clone(&gate),
-            Arc::clone(alarms),
-        ));
-        let subscription = Arc::new(Subscription {
-            handlers: Arc::clone(handlers),
-            bus: Arc::clone(bus),
-            ledger: Arc::clone(ledger),
-            gate,
-            memory: Arc::clone(&memory),
-            solitude: Arc::clone(&solitude),
-            status,
-            deployment,
-            resumed: watch::Sender::new(0),
-        });
-        subscription.steer(store.steering(&subscription.deployment.scope)?);
-        subscriptions.push(subscription);
-    }
-    Ok(subscriptions)
-}
-
 /// SIGTERM and SIGINT.
 struct Signals {
     terminate: tokio::signal::unix::Signal,
@@ -421,106 +362,6 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Runs a task without which the host would look alive and do nothing: its panic ends the process, which loses nothing
-/// that was acknowledged.
-async fn essential(task: impl Future<Output = ()>) {
-    if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-        std::process::abort();
-    }
-}
-
-fn sandbox(data_dir: &DataDir, threads: usize) -> anyhow::Result<Sandbox> {
-    let sandbox = Sandbox::new(SandboxConfig {
-        cache_dir: data_dir.cache_path(),
-        cache_key: *data_dir.cache_key(),
-        compiler: std::env::current_exe()
-            .context("find this program, which is also the compiler of components")?,
-        compiler_args: vec!["compile-component".into()],
-        component_bytes_max: SandboxConfig::COMPONENT_BYTES_MAX,
-        memory_bytes_ceiling: SandboxConfig::MEMORY_BYTES_CEILING,
-        threads,
-    })?;
-    Ok(sandbox)
-}
-
-/// Compiles or loads all components; all faults at once.
-async fn load(sandbox: &Sandbox, deployments: &[Deployment]) -> Result<Vec<Component>, Faults> {
-    let mut faults = Faults::default();
-    let mut components = Vec::new();
-    for deployment in deployments {
-        let start = Instant::now();
-        match deployment.load(sandbox).await {
-            Ok(component) => {
-                let manifest = &deployment.manifest;
-                let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let digest = component.digest();
-                tracing::info!(handler = %manifest.name, version = %manifest.version, %digest, ms, "handler loaded");
-                components.push(component);
-            }
-            Err(more) => faults.0.extend(more.0),
-        }
-    }
-    faults.check()?;
-    Ok(components)
-}
-
-fn warn_of_no_handlers(config: &Config) {
-    let folders = config.handlers.iter();
-    let folders: Vec<_> = folders.map(|folder| folder.display().to_string()).collect();
-    tracing::warn!(
-        folders = folders.join(", "),
-        "no handlers: events are taken and wait for one; put a folder with a handler.toml below one of these"
-    );
-}
-
-/// Makes the topics that are missing, unless anything about their numbers of partitions is wrong.
-fn ensure_topics(bus: &dyn Bus, config: &Config, deployments: &[Deployment]) -> anyhow::Result<()> {
-    let existing = |name: &str| bus.topic(name).map(|topic| topic.partitions);
-    for topic in topics::plan(&existing, config, deployments)? {
-        bus.ensure_topic(&topic.name, topic.partitions)?;
-    }
-    Ok(())
-}
-
-/// Shows that the runtime it runs on works.
-async fn beat(status: Arc<HostStatus>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        status.beat();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(BEAT_EVERY) => {}
-        }
-    }
-}
-
-async fn watch(status: Arc<HostStatus>, stop: CancellationToken) {
-    let mut watchdog = Watchdog::new(status);
-    while !stop.is_cancelled() {
-        clock::follow();
-        watchdog.look(Instant::now());
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
-    }
-}
-
-async fn sweep(store: Embedded, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP_EVERY) => {}
-        }
-        let store = store.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || store.sweep_retention()).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the sweep by retention failed"
-            );
         }
     }
 }

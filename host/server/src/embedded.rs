@@ -60,6 +60,7 @@ pub use disk::DiskSpace;
 use key::Family;
 pub use purge::{PurgeError, Purged};
 use reader::{EveryPartition, LogReader};
+pub use retention::SweepError;
 use staging::Appender;
 use store::Store;
 
@@ -200,14 +201,12 @@ impl Embedded {
     }
 
     /// Deletes what retention no longer keeps. Blocks; to be called now and then.
-    pub fn sweep_retention(&self) {
+    ///
+    /// # Errors
+    /// Of a partition that cannot be read, the first; the others were swept.
+    pub fn sweep_retention(&self) -> Result<(), SweepError> {
         let inner = &self.inner;
-        if let Err(error) = retention::sweep(&inner.store, &inner.catalog, &inner.config, now()) {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "cannot sweep by retention"
-            );
-        }
+        retention::sweep(&inner.store, &inner.catalog, &inner.config, now())
     }
 
     /// Makes retention wait for this subscription: for its committed position, or the start of its topics where
@@ -282,6 +281,28 @@ impl Embedded {
     #[cfg(test)]
     pub(crate) fn remake(&self, topic: &str) {
         self.inner.catalog.remake(&self.inner.store, topic);
+    }
+
+    /// Writes over the first header of a partition of a topic, as only damage does; answers what was there.
+    #[cfg(test)]
+    pub(crate) fn spoil_header(&self, topic: &str, partition: u32, with: &[u8]) -> Vec<u8> {
+        let topic = self.inner.catalog.topic(topic).expect("a topic").id;
+        let base = 0;
+        let key = key::Key::BatchHeader {
+            topic,
+            partition,
+            base,
+        };
+        let store = &self.inner.store;
+        let before = store
+            .get(&key)
+            .expect("readable")
+            .expect("a batch")
+            .to_vec();
+        let mut batch = rocksdb::WriteBatch::default();
+        store.put(&mut batch, &key, with);
+        store.write_synced(batch);
+        before
     }
 
     /// Deletes the positions of a partition, as only damage does.

@@ -14,6 +14,7 @@ mod ingress;
 mod peers;
 mod problem;
 mod signals;
+mod stall;
 mod tail;
 
 use std::io;
@@ -46,6 +47,7 @@ use self::peers::{Peers, Place};
 use self::problem::{Problem, json_response};
 use self::signals::Traffic;
 pub use self::signals::{Readiness, StatusSource, SubscriptionReadiness, View};
+use self::stall::Impatient;
 use crate::bus::Bus;
 
 /// A request's head: room for the attributes of a large event in binary mode.
@@ -91,7 +93,7 @@ pub struct HttpConfig {
     pub connections_per_address_max: usize,
     /// From the first byte of a request's head to its last, also while a kept connection is idle.
     pub head_timeout: Duration,
-    /// For a request's body, and again for the answer of the bus.
+    /// For a request's body, again for the answer of the bus, and again for each time that a client lets an answer wait.
     pub request_timeout: Duration,
 }
 
@@ -175,6 +177,7 @@ impl HttpServer {
             tls: config.tls.clone().map(TlsAcceptor::from),
             peers: Peers::new(config.connections_per_address_max),
             head_timeout: config.head_timeout,
+            write_timeout: config.request_timeout,
             shutdown: shutdown.clone(),
             abort: CancellationToken::new(),
         };
@@ -281,6 +284,8 @@ struct Connections {
     tls: Option<TlsAcceptor>,
     peers: Arc<Peers>,
     head_timeout: Duration,
+    /// A client that takes nothing of an answer for this long is gone, or means to hold the connection.
+    write_timeout: Duration,
     /// Finish the request that has begun, then close.
     shutdown: CancellationToken,
     /// Close at once.
@@ -336,6 +341,7 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "set nodelay failed");
         }
+        let stream = Impatient::new(stream, self.write_timeout);
         let Some(tls) = &self.tls else {
             return self.serve_stream(stream, peer).await;
         };

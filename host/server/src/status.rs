@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use crate::alarm::{Alarms, Raised, Site};
+use crate::alarm::{Alarm, Alarms, Raised, Site};
 use crate::bus::{Bus, Topic};
 use crate::embedded::Embedded;
+use crate::handlers::chain;
 use crate::http::{Readiness, StatusSource, View};
 use crate::metrics::Page;
 pub use subscription::SubscriptionStatus;
@@ -75,6 +76,18 @@ impl HostStatus {
     pub fn beat(&self) {
         let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat.store(millis, Ordering::Relaxed);
+    }
+
+    /// Deletes what retention no longer keeps. When that fails, or panics over what it finds, nothing is lost but room: it
+    /// is said, and the next time it is tried again.
+    pub async fn sweep(&self) {
+        let store = self.store.clone();
+        let swept = match tokio::task::spawn_blocking(move || store.sweep_retention()).await {
+            Ok(swept) => swept.map_err(|error| chain(&error)),
+            Err(panicked) => Err(chain(&panicked)),
+        };
+        self.alarms
+            .set(Alarm::RetentionFailing, Site::Host, swept.err());
     }
 
     /// The subscriptions that may be shown.

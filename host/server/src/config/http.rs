@@ -23,7 +23,8 @@ pub(super) const BATCH_EVENTS: u64 = 10_000;
 pub(super) const CONNECTIONS: u64 = 2_048;
 /// Of them, those from one address: half, so that one machine that opens all it can leaves as many to the others.
 pub(super) const CONNECTIONS_PER_ADDRESS: u64 = 1_024;
-/// From the first byte of a request to the last of its answer.
+/// For a body, for its commit, and for a client that lets its answer wait: longer than a busy host or a slow line takes,
+/// short enough that who does not read or send holds a connection for a moment.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The ingress and admin API.
@@ -96,7 +97,7 @@ pub struct HttpLimits {
     pub connections: usize,
     /// Of them, those from one address.
     pub connections_per_address: usize,
-    /// From the first byte of a request to the last of its answer.
+    /// For a body, again for its commit, and again each time that the client does not read its answer.
     pub request_timeout: Duration,
 }
 

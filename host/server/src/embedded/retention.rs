@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,23 +25,41 @@ use crate::names::{self, is_dlq_topic};
 /// leaves with RocksDB's own compactions.
 const COMPACT_BYTES_MIN: u64 = 64 << 20;
 
-/// Sweeps all partitions once.
+/// A partition could not be swept.
+#[derive(Debug, thiserror::Error)]
+#[error("sweep topic {topic}, partition {partition}")]
+pub struct SweepError {
+    topic: Arc<str>,
+    partition: u32,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Sweeps all partitions once. One that cannot be read keeps no other from it.
 pub(super) fn sweep(
     store: &Store,
     catalog: &Catalog,
     config: &EmbeddedConfig,
     now: Millis,
-) -> Result<(), ReadError> {
-    let mut deleted = 0;
+) -> Result<(), SweepError> {
+    let (mut deleted, mut first) = (0, None);
     for topic in catalog.topics() {
         for partition in 0..topic.count() {
-            deleted += sweep_partition(store, catalog, config, now, &topic, partition)?;
+            match sweep_partition(store, catalog, config, now, &topic, partition) {
+                Ok(bytes) => deleted += bytes,
+                Err(error) => {
+                    first.get_or_insert_with(|| SweepError {
+                        topic: Arc::clone(&topic.name),
+                        partition,
+                        source: error.into(),
+                    });
+                }
+            }
         }
     }
     if deleted >= COMPACT_BYTES_MIN {
         store.compact(Family::Log);
     }
-    Ok(())
+    first.map_or(Ok(()), Err)
 }
 
 /// How old records of this topic may grow, and how many bytes of a partition there may be.

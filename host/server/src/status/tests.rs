@@ -21,7 +21,6 @@ use weir_core::partition::{self, Action, Decoded, Partition};
 use weir_core::unit::{CommitResult, Cursor, Position, Restore, Unit};
 
 use super::*;
-use crate::alarm::Alarm;
 use crate::bus::{Publish, Reader};
 use crate::clock;
 use crate::config::Config;
@@ -303,7 +302,7 @@ async fn a_lost_position_says_how_many_records_are_lost() {
     // As that of a handler that was not deployed for a while.
     host.store
         .release_subscription(&host.deployment.scope.group);
-    host.store.sweep_retention();
+    host.store.sweep_retention().unwrap();
     host.serve_to_its_end().await;
     let raised = host.alarms();
     assert_eq!(raised[0].alarm, Alarm::PositionLost);

@@ -34,7 +34,7 @@ async fn retention_by_age_deletes_whole_old_batches_for_good() {
         ..EmbeddedConfig::default()
     };
     let bus = with_old_batches(scratch.path(), config.clone()).await;
-    bus.sweep_retention();
+    bus.sweep_retention().unwrap();
     assert_eq!(bus.bounds("t", 0), Some((4, 6)));
     let error = bus.reader("t", 0, 1).unwrap().fetch(100).await.unwrap_err();
     assert!(
@@ -70,7 +70,7 @@ async fn an_emptied_partition_keeps_its_end_over_a_restart() {
         ..EmbeddedConfig::default()
     };
     let bus = with_old_batches(scratch.path(), config).await;
-    bus.sweep_retention();
+    bus.sweep_retention().unwrap();
     bus.close();
     let bus = open(scratch.path());
     assert_eq!(bus.bounds("t", 0), Some((6, 6)));
@@ -92,7 +92,7 @@ async fn dead_letters_outlast_other_records() {
         bus.ensure_topic(topic, 1).unwrap();
         bus.publish(topic, publishes(["x"])).await.unwrap();
     }
-    bus.sweep_retention();
+    bus.sweep_retention().unwrap();
     assert_eq!(bus.bounds("t", 0), Some((1, 1)));
     assert_eq!(bus.bounds("dlq.g.t", 0), Some((0, 1)));
 }
@@ -134,7 +134,7 @@ async fn what_retention_deletes_leaves_the_disk() {
             .1
     };
     assert!(log() >= 80 << 20);
-    bus.sweep_retention();
+    bus.sweep_retention().unwrap();
     assert!(log() < 10 << 20, "{} bytes are left", log());
 }
 
@@ -147,7 +147,7 @@ async fn retention_by_size_keeps_the_newest() {
     };
     let bus = with_old_batches(scratch.path(), config).await;
     assert_eq!(bus.disk_usage().topics[0].1, 3 * 45);
-    bus.sweep_retention();
+    bus.sweep_retention().unwrap();
     assert_eq!(bus.bounds("t", 0), Some((4, 6)));
     assert_eq!(bus.disk_usage().topics[0].1, 45);
 }
@@ -163,7 +163,7 @@ async fn retention_never_passes_a_deployed_subscription() {
     let bus = with_old_batches(scratch.path(), config.clone()).await;
     let scope = scope("g", &["t"]);
     bus.register_subscription(&scope).unwrap();
-    bus.sweep_retention();
+    bus.sweep_retention().unwrap();
     assert_eq!(bus.bounds("t", 0), Some((0, 6)), "it has not started");
     assert_eq!(
         bus.commit(&scope, 0, unit(1, 3, Vec::new())).await,
@@ -171,14 +171,14 @@ async fn retention_never_passes_a_deployed_subscription() {
     );
     bus.close();
     let bus = Embedded::open(scratch.path(), config).unwrap();
-    bus.sweep_retention();
+    bus.sweep_retention().unwrap();
     assert_eq!(
         bus.bounds("t", 0),
         Some((2, 6)),
         "the batch with offset 3 is needed, after a restart too"
     );
     bus.release_subscription("g");
-    bus.sweep_retention();
+    bus.sweep_retention().unwrap();
     assert_eq!(bus.bounds("t", 0), Some((6, 6)));
 }
 
@@ -252,7 +252,7 @@ async fn check_swept(
     for (number, (status, dead_at)) in (1..).zip(changes) {
         letter(&bus, number, *status, *dead_at, held).await;
     }
-    bus.sweep_retention();
+    bus.sweep_retention().unwrap();
     let id = Hash128([1; 16]).as_uuid();
     let left = bus.letter(&scope("g", &["t"]), 0, id).unwrap();
     assert_eq!(left, status, "{changes:?}");

@@ -79,6 +79,7 @@ async fn bring_about(alarm: Alarm) -> Vec<Raised> {
             host.fail(3, Sample::Unavailable);
             look_at_gate(&host, Duration::from_secs(300))
         }
+        Alarm::RetentionFailing => fail_to_sweep().await,
         Alarm::ReloadFailed => fail_to_reload(&host).await,
     }
 }
@@ -155,6 +156,39 @@ fn look_at_gate(host: &Fixture, time: Duration) -> Vec<Raised> {
     host.gate.with(|gate| gate.breaker.renew(clock::now()));
     watchdog.look(start + time);
     assert_eq!(host.alarms(), []);
+    raised
+}
+
+/// A partition cannot be read when retention comes by; the others are swept all the same, and it is when it can be read.
+async fn fail_to_sweep() -> Vec<Raised> {
+    let host = fixture_with(EmbeddedConfig {
+        retention_age: Duration::ZERO,
+        dead_letter_age: Duration::ZERO,
+        disk_reserve: Some(0),
+        ..EmbeddedConfig::default()
+    });
+    let letters = &*host.deployment.dead_letter_topics[0];
+    for topic in [letters, TOPIC] {
+        let publish = Publish {
+            partition_hash: 0,
+            record: Record::default(),
+        };
+        host.store.publish(topic, vec![publish]).await.unwrap();
+    }
+    let header = host.store.spoil_header(letters, 0, b"no header");
+    host.host.sweep().await;
+    let raised = host.alarms();
+    let detail = &raised[0].detail;
+    assert!(
+        detail.contains(&format!("sweep topic {letters}, partition 0: ")),
+        "{detail}"
+    );
+    assert_eq!(host.store.bounds(TOPIC, 0), Some((1, 1)));
+
+    host.store.spoil_header(letters, 0, &header);
+    host.host.sweep().await;
+    assert_eq!(host.alarms(), []);
+    assert_eq!(host.store.bounds(letters, 0), Some((1, 1)));
     raised
 }
 

@@ -97,7 +97,7 @@ async fn lose(loss: Loss) -> Served {
         Loss::Remade(_) => host.store.remake(TOPIC),
         Loss::Deleted(_) => {
             host.store.release_subscription(&group);
-            host.store.sweep_retention();
+            host.store.sweep_retention().unwrap();
         }
         Loss::Beyond(_) => {
             host.store.remake(TOPIC);
