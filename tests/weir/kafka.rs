@@ -1,7 +1,9 @@
 //! Hosts that share the work of their handlers on a real Kafka cluster.
 
 mod fleet;
+mod kcat;
 mod letters;
+mod mapping;
 mod outcomes;
 mod proof;
 mod secure;

@@ -2,7 +2,7 @@
 //!
 //! Attributes are headers `ce_<name>`, the media type of the data is `content-type`, the data is the value. Each
 //! record passes here at least twice, so nothing is allocated that is not kept. The structured mode needs a JSON
-//! decoder and lives in the server.
+//! decoder and encoder and lives in the server.
 
 use bytes::Bytes;
 
@@ -21,6 +21,9 @@ const CONTENT_TYPE: &str = "content-type";
 /// Media types that mark the structured mode start with this.
 const STRUCTURED: &str = "application/cloudevents";
 
+/// The one that this host writes.
+const STRUCTURED_JSON: &str = "application/cloudevents+json; charset=utf-8";
+
 /// Why a record is not an event in binary mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindingError {
@@ -28,8 +31,8 @@ pub enum BindingError {
     #[error("the record has no ce_ header and no content type of CloudEvents")]
     NotAnEvent,
     /// The value is a whole event in the format that the content type names.
-    #[error("the record carries a structured event")]
-    Structured,
+    #[error("the record carries an event as {0:?}")]
+    Structured(String),
     /// A version of CloudEvents that is not known.
     #[error("specversion {0:?} is not \"1.0\"")]
     Version(String),
@@ -53,7 +56,7 @@ impl BindingError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotAnEvent => "not-an-event",
-            Self::Structured => "structured",
+            Self::Structured(_) => "structured",
             Self::Version(_) => "spec-version",
             Self::Missing(_) => "missing-attribute",
             Self::Repeated(_) => "repeated-attribute",
@@ -116,11 +119,11 @@ pub fn to_record(event: Event, key: Option<Bytes>, timestamp_ms: u64) -> Record 
     let mut headers = Vec::with_capacity(8 + event.extensions.len());
     headers.push((
         "ce_specversion".into(),
-        Bytes::from_static(SPEC_VERSION.as_bytes()),
+        Some(Bytes::from_static(SPEC_VERSION.as_bytes())),
     ));
     let mut push = |name: &'static str, value: Option<String>| {
         if let Some(value) = value {
-            headers.push((name.into(), Bytes::from(value)));
+            headers.push((name.into(), Some(Bytes::from(value))));
         }
     };
     push("ce_id", Some(event.id));
@@ -131,7 +134,8 @@ pub fn to_record(event: Event, key: Option<Bytes>, timestamp_ms: u64) -> Record 
     push("ce_dataschema", event.dataschema);
     push(CONTENT_TYPE, event.datacontenttype);
     for (name, value) in event.extensions {
-        headers.push((header_name(&[PREFIX, &name].concat()), Bytes::from(value)));
+        let name = header_name(&[PREFIX, &name].concat());
+        headers.push((name, Some(Bytes::from(value))));
     }
     Record {
         key,
@@ -141,7 +145,20 @@ pub fn to_record(event: Event, key: Option<Bytes>, timestamp_ms: u64) -> Record 
     }
 }
 
-/// The event that this record carries in binary mode. Headers that are no attributes are left where they are.
+/// The record that carries an event in the structured mode: `json` is the event.
+#[must_use]
+pub fn to_structured(json: Bytes, key: Option<Bytes>, timestamp_ms: u64) -> Record {
+    let media_type = Bytes::from_static(STRUCTURED_JSON.as_bytes());
+    Record {
+        key,
+        value: Some(json),
+        headers: vec![(CONTENT_TYPE.into(), Some(media_type))],
+        timestamp_ms,
+    }
+}
+
+/// The event that this record carries in binary mode. Headers that are no attributes are left where they are; an
+/// attribute whose header has no value is not set.
 pub fn from_record(record: &Record) -> Result<Event, BindingError> {
     let mut event = Event {
         data: record.value.clone(),
@@ -150,23 +167,25 @@ pub fn from_record(record: &Record) -> Result<Event, BindingError> {
     let (mut version, mut id, mut source, mut ty) = (None, None, None, None);
     let mut found = false;
     for (header, value) in &record.headers {
-        let slot = match header.strip_prefix(PREFIX) {
-            Some(name) => {
-                found = true;
-                match name {
-                    "specversion" => &mut version,
-                    "id" => &mut id,
-                    "source" => &mut source,
-                    "type" => &mut ty,
-                    "subject" => &mut event.subject,
-                    "time" => &mut event.time,
-                    "dataschema" => &mut event.dataschema,
-                    extension => {
-                        add_extension(&mut event.extensions, header, extension, value)?;
-                        continue;
-                    }
+        let attribute = header.strip_prefix(PREFIX);
+        found |= attribute.is_some();
+        let Some(value) = value else {
+            continue;
+        };
+        let slot = match attribute {
+            Some(name) => match name {
+                "specversion" => &mut version,
+                "id" => &mut id,
+                "source" => &mut source,
+                "type" => &mut ty,
+                "subject" => &mut event.subject,
+                "time" => &mut event.time,
+                "dataschema" => &mut event.dataschema,
+                extension => {
+                    add_extension(&mut event.extensions, header, extension, value)?;
+                    continue;
                 }
-            }
+            },
             None if header.eq_ignore_ascii_case(CONTENT_TYPE) => &mut event.datacontenttype,
             None => continue,
         };
@@ -175,8 +194,8 @@ pub fn from_record(record: &Record) -> Result<Event, BindingError> {
         }
     }
     // The binding's rule: the content type decides the mode, whatever headers stand beside it.
-    if event.datacontenttype.as_deref().is_some_and(is_structured) {
-        return Err(BindingError::Structured);
+    if let Some(media_type) = event.datacontenttype.take_if(|ty| is_structured(ty)) {
+        return Err(BindingError::Structured(media_type));
     }
     if !found {
         return Err(BindingError::NotAnEvent);

@@ -78,7 +78,7 @@ pub fn to_record(command: &Command, mut record: Record, timestamp_ms: u64) -> Re
     let ours = HEADERS.into_iter().zip(values);
     record
         .headers
-        .extend(ours.map(|(name, value)| (name.into(), Bytes::from(value))));
+        .extend(ours.map(|(name, value)| (name.into(), Some(Bytes::from(value)))));
     record.timestamp_ms = timestamp_ms;
     record
 }
@@ -93,7 +93,8 @@ pub fn from_record(mut record: Record) -> Result<(Command, Record), NotACommand>
     let ours = record.headers.split_off(start);
     let mut values = [""; HEADERS.len()];
     for ((slot, name), (header, value)) in values.iter_mut().zip(HEADERS).zip(&ours) {
-        let text = str::from_utf8(value).ok().filter(|_| header == name);
+        let value = value.as_ref().filter(|_| header == name);
+        let text = value.and_then(|value| str::from_utf8(value).ok());
         *slot = text.ok_or(NotACommand(name))?;
     }
     let [kind, letter, replays, topic, place] = values;

@@ -168,7 +168,8 @@ pub fn to_record(
     let attempts = cause.attempts.to_string();
     let mut headers = record.headers.clone();
     let mut add = |name: &'static str, value: &str| {
-        headers.push((name.into(), Bytes::copy_from_slice(value.as_bytes())))
+        let value = Bytes::copy_from_slice(value.as_bytes());
+        headers.push((name.into(), Some(value)));
     };
     add(FIRST, &origin.topic);
     add("__dlq.errors.partition", &origin.partition.to_string());

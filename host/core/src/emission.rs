@@ -1,6 +1,7 @@
 //! From what a handler returned to records: checks, identity, and what the host adds.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,8 +40,20 @@ const CONTEXT_ATTRIBUTES: [&str; 10] = [
     "data_base64",
 ];
 
+/// A manifest's choice of the key of emissions whose handler names none.
+pub trait ComposedKey: fmt::Debug + Send + Sync {
+    /// The key of this emission, complete but for its `partitionkey`.
+    ///
+    /// # Errors
+    /// What it lacks, for people.
+    fn of(&self, tenant: &str, event: &Event) -> Result<String, String>;
+}
+
+/// Writes an event in the JSON format; an error says which attribute that format refuses, for people.
+pub type WriteStructured = fn(&Event) -> Result<Bytes, String>;
+
 /// Where a handler may publish, from its manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// The handler's name: part of every derived id.
     pub handler: Arc<str>,
@@ -50,6 +63,10 @@ pub struct Rules {
     pub topics: Vec<(Arc<str>, Arc<str>)>,
     /// Whether emissions may be delayed: the grant `timers`.
     pub timers: bool,
+    /// The key of what is emitted without one; none: the input's.
+    pub key: Option<Arc<dyn ComposedKey>>,
+    /// Writes what is emitted in the structured mode; none: it is written in the binary mode.
+    pub structured: Option<WriteStructured>,
 }
 
 /// A completed emission.
@@ -155,32 +172,9 @@ fn to_record(
             "`datacontenttype` of CloudEvents itself would be read back as a structured event";
         return Err(("bad-content-type", reason.to_owned()));
     }
-    let key = match emission.key {
-        EmissionKey::Inherit => cause.record.key.clone(),
-        EmissionKey::Keyless => None,
-        EmissionKey::Key(key) => Some(key),
-    };
-    let id = match emission.id {
-        Some(id) if id.is_empty() => {
-            return Err((
-                "empty-id",
-                "`id` is empty; leave it out to have one derived".into(),
-            ));
-        }
-        Some(id) => id,
-        None => {
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
-            emission_id(
-                cause.tenant,
-                &rules.handler,
-                &cause.event.source,
-                &cause.event.id,
-                index,
-            )
-        }
-    };
-    let extensions = extensions(cause, &id, key.as_ref(), emission.extensions)?;
-    let event = Event {
+    let id = id(rules, cause, index, emission.id)?;
+    let extensions = extensions(cause, &id, emission.extensions)?;
+    let mut event = Event {
         ty: emission.ty,
         source: rules.source.to_string(),
         subject: emission.subject,
@@ -189,10 +183,23 @@ fn to_record(
         dataschema: emission.dataschema,
         extensions,
         data: emission.data,
+        mapped_key: None,
         id: id.clone(),
     };
+    let key = key(rules, cause, emission.key, &event)?;
+    let text = key.as_ref().and_then(|key| str::from_utf8(key).ok());
+    if let Some(text) = text.filter(|_| event.extension("partitionkey").is_none()) {
+        let text = text.to_owned();
+        event.extensions.push(("partitionkey".to_owned(), text));
+    }
     let partition_hash = partition_hash(key.as_deref(), cause.tenant, &event.source, &event.id);
-    let record = binding::to_record(event, key, now.0);
+    let record = match rules.structured {
+        None => binding::to_record(event, key, now.0),
+        Some(write) => {
+            let json = write(&event).map_err(|reason| ("bad-attribute", reason))?;
+            binding::to_structured(json, key, now.0)
+        }
+    };
     Ok(Emitted {
         id,
         out: OutRecord {
@@ -205,7 +212,51 @@ fn to_record(
     })
 }
 
-/// Attributes and keys are kept and repeated by whoever the event reaches: they are as small as those that come from outside.
+fn id(rules: &Rules, cause: Cause<'_>, index: usize, own: Option<String>) -> Result<String, Fault> {
+    match own {
+        Some(id) if id.is_empty() => Err((
+            "empty-id",
+            "`id` is empty; leave it out to have one derived".into(),
+        )),
+        Some(id) => Ok(id),
+        None => {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let Event { source, id, .. } = cause.event;
+            Ok(emission_id(cause.tenant, &rules.handler, source, id, index))
+        }
+    }
+}
+
+/// The key that the handler names, else the one that its manifest composes, else the input's.
+fn key(
+    rules: &Rules,
+    cause: Cause<'_>,
+    own: EmissionKey,
+    event: &Event,
+) -> Result<Option<Bytes>, Fault> {
+    let key = match (own, &rules.key) {
+        (EmissionKey::Key(key), _) => Some(key),
+        (EmissionKey::Keyless, _) => None,
+        // What was taken in is as small as its bus allows, and keeps its place.
+        (EmissionKey::Inherit, None) => return Ok(cause.event.key(cause.record).cloned()),
+        (EmissionKey::Inherit, Some(composed)) => {
+            let key = composed.of(cause.tenant, event);
+            Some(key.map_err(|reason| ("no-key", reason))?.into())
+        }
+    };
+    match key {
+        Some(key) if key.len() > ATTRIBUTE_BYTES_MAX => Err((
+            "key-too-large",
+            format!(
+                "the key has {} bytes; at most {ATTRIBUTE_BYTES_MAX} are allowed",
+                key.len()
+            ),
+        )),
+        key => Ok(key),
+    }
+}
+
+/// Attributes are kept and repeated by whoever the event reaches: they are as small as those that come from outside.
 fn check_sizes(emission: &Emission) -> Result<(), Fault> {
     let fields = [
         ("id", emission.id.as_deref()),
@@ -232,16 +283,7 @@ fn check_sizes(emission: &Emission) -> Result<(), Fault> {
             ),
         ));
     }
-    match &emission.key {
-        EmissionKey::Key(key) if key.len() > ATTRIBUTE_BYTES_MAX => Err((
-            "key-too-large",
-            format!(
-                "the key has {} bytes; at most {ATTRIBUTE_BYTES_MAX} are allowed",
-                key.len()
-            ),
-        )),
-        EmissionKey::Key(_) | EmissionKey::Inherit | EmissionKey::Keyless => Ok(()),
-    }
+    Ok(())
 }
 
 /// The time of the input, and of one without a time that of its record: every attempt emits the same bytes.
@@ -277,7 +319,6 @@ fn resolve(rules: &Rules, asked: Option<&str>) -> Result<Arc<str>, Fault> {
 fn extensions(
     cause: Cause<'_>,
     id: &str,
-    key: Option<&Bytes>,
     own: Vec<(String, String)>,
 ) -> Result<Vec<(String, String)>, Fault> {
     let input = cause.event;
@@ -321,9 +362,6 @@ fn extensions(
         )
     });
     set(&mut all, "causationid", &|| Some(input.id.clone()));
-    set(&mut all, "partitionkey", &|| {
-        key.and_then(|key| String::from_utf8(key.to_vec()).ok())
-    });
     set(&mut all, "tenantid", &|| {
         input.extension("tenantid").map(str::to_owned)
     });

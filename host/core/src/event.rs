@@ -10,6 +10,9 @@ use crate::time::Millis;
 /// Name of a record header; those of events are shared ([`crate::binding::header_name`]), because every record has ten.
 pub type HeaderName = Cow<'static, str>;
 
+/// One header of a record. Kafka knows headers without a value, which are not those of an empty one.
+pub type Header = (HeaderName, Option<Bytes>);
+
 /// One record of a bus: Kafka's shape, which the embedded log keeps too.
 ///
 /// An event is carried in the binary mode of the CloudEvents Kafka binding: attributes as headers `ce_*`, the content
@@ -21,7 +24,7 @@ pub struct Record {
     /// The data; none is a tombstone.
     pub value: Option<Bytes>,
     /// Names and values in the order of arrival; names may repeat.
-    pub headers: Vec<(HeaderName, Bytes)>,
+    pub headers: Vec<Header>,
     /// When the record was accepted, Unix milliseconds.
     pub timestamp_ms: u64,
 }
@@ -34,7 +37,7 @@ impl Record {
         let headers: usize = self
             .headers
             .iter()
-            .map(|(n, v)| n.len() + v.len() + 48)
+            .map(|(n, v)| n.len() + v.as_ref().map_or(0, Bytes::len) + 48)
             .sum();
         PER_RECORD
             + headers
@@ -42,10 +45,11 @@ impl Record {
             + self.value.as_ref().map_or(0, Bytes::len)
     }
 
-    /// The first header of this name.
+    /// The value of the first header of this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&Bytes> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+        let (_, value) = self.headers.iter().find(|(n, _)| n == name)?;
+        value.as_ref()
     }
 }
 
@@ -70,9 +74,17 @@ pub struct Event {
     pub extensions: Vec<(String, String)>,
     /// None: no data. Some and empty: data of zero bytes.
     pub data: Option<Bytes>,
+    /// What orders it in place of its record's key: the manifest's choice, for a record that is no event by itself.
+    pub mapped_key: Option<Bytes>,
 }
 
 impl Event {
+    /// The key that orders it, when `record` carries it.
+    #[must_use]
+    pub fn key<'a>(&'a self, record: &'a Record) -> Option<&'a Bytes> {
+        self.mapped_key.as_ref().or(record.key.as_ref())
+    }
+
     /// The extension attribute of this name.
     #[must_use]
     pub fn extension(&self, name: &str) -> Option<&str> {

@@ -34,6 +34,7 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustc_hash::FxBuildHasher;
 
 use crate::breaker::Ticket;
@@ -173,6 +174,14 @@ struct Entry {
 }
 
 impl Entry {
+    /// What orders it.
+    fn key(&self) -> Option<&Bytes> {
+        match &self.event {
+            Some(event) => event.key(&self.record),
+            None => self.record.key.as_ref(),
+        }
+    }
+
     /// Whether its order is kept by a lane. What no handler sees has none.
     fn has_lane(&self) -> bool {
         match self.work {

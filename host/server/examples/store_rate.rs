@@ -149,7 +149,7 @@ fn partition(event: u64) -> u32 {
 
 /// As an event lies on the bus: attributes in headers.
 fn record(event: u64, payload: &Bytes) -> Record {
-    let header = |name: &'static str, value: String| (name.into(), Bytes::from(value));
+    let header = |name: &'static str, value: String| (name.into(), Some(Bytes::from(value)));
     Record {
         key: Some(Bytes::from(format!("customer-{}", event % 10_000))),
         value: Some(payload.clone()),

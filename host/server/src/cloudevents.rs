@@ -1,16 +1,18 @@
-//! CloudEvents 1.0 as they come over HTTP: the JSON format (structured and batched) and the binary mode.
+//! CloudEvents 1.0 as they come over HTTP and in records: the JSON format (structured and batched) and the binary mode.
 //!
 //! Each decoder collects attributes in [`Attributes`], which holds the rules that all formats share; an [`Event`]
 //! that leaves this module keeps them. Sizes are bounded here, except those that the configuration sets.
 
 mod binary;
 mod json;
+mod record;
 
 use weir_core::binding::{self, SPEC_VERSION};
 use weir_core::event::Event;
 
 pub use binary::{check_headers, from_http, has_attributes};
 pub use json::{DecodeError, from_batch, from_structured, to_json};
+pub use record::{RecordError, from_record, to_structured};
 
 /// Extension attributes of one event. Real events have fewer than ten; the bound keeps the search for repeated names
 /// and the headers of a record small.
@@ -156,6 +158,7 @@ impl Attributes {
                 .filter_map(|(name, value)| Some((name, value?)))
                 .collect(),
             data: None,
+            mapped_key: None,
         };
         // Both choose where an event goes: an empty one would be neither a choice nor its absence.
         for name in ["partitionkey", "tenantid"] {
@@ -175,6 +178,21 @@ impl Attributes {
         }
         Ok(event)
     }
+}
+
+/// The event of these attributes, without data.
+///
+/// # Errors
+/// The first that breaks a rule.
+pub fn from_attributes<'a>(
+    attributes: impl IntoIterator<Item = (&'a str, String)>,
+) -> Result<Event, EventError> {
+    let mut collected = Attributes::default();
+    collected.add("specversion", Some(SPEC_VERSION.to_owned()))?;
+    for (name, value) in attributes {
+        collected.add(name, Some(value))?;
+    }
+    collected.finish()
 }
 
 fn required(name: &'static str, value: Option<String>) -> Result<String, EventError> {
@@ -235,7 +253,7 @@ fn is_rfc3339(time: &str) -> bool {
 
 /// `type/subtype` with or without parameters. An event within an event cannot be told from the structured mode once
 /// it is a record, so its media type is none of data.
-fn is_media_type_of_data(media_type: &str) -> bool {
+pub(crate) fn is_media_type_of_data(media_type: &str) -> bool {
     let essence = essence(media_type);
     let token = |part: &str| {
         !part.is_empty()

@@ -9,10 +9,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use weir_core::binding;
 use weir_core::event::{Event, Record};
+use weir_core::unit::Origin;
 
 use crate::cloudevents;
 use crate::config::Config;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Mapping};
 
 /// Events of one request.
 const BATCH_EVENTS_MAX: usize = 100;
@@ -21,11 +22,12 @@ const BATCH_EVENTS_MAX: usize = 100;
 pub type Door = fn(&[u8]);
 
 /// All doors by name.
-pub const DOORS: [(&str, Door); 7] = [
+pub const DOORS: [(&str, Door); 8] = [
     ("structured", structured),
     ("batch", batch),
     ("binary", binary),
     ("record", record),
+    ("mapping", mapping),
     ("config", config),
     ("manifest", manifest),
     ("component", component),
@@ -59,9 +61,10 @@ pub fn binary(bytes: &[u8]) {
     let (lines, body) = head_and_body(bytes);
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
-        {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name),
+            HeaderValue::from_bytes(value.unwrap_or_default()),
+        ) {
             headers.append(name, value);
         }
     }
@@ -75,22 +78,72 @@ pub fn binary(bytes: &[u8]) {
     }
 }
 
-/// A record of a bus: as `binary`.
+/// A record of a bus: as `binary`, and a line without a colon is a header without a value.
 pub fn record(bytes: &[u8]) {
+    if let Ok(event) = cloudevents::from_record(&record_of(bytes)) {
+        survives(&event);
+        match cloudevents::to_structured(&event) {
+            Ok(json) => {
+                let again = binding::to_structured(json, None, 0);
+                let again = cloudevents::from_record(&again).expect("what is written is read");
+                let event = as_json_has_it(event);
+                let again = as_json_has_it(again);
+                assert_eq!(
+                    on_one_line(again),
+                    on_one_line(event),
+                    "in the structured mode"
+                );
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+/// The `[mapping]` of a manifest, a line `---`, and a record.
+pub fn mapping(bytes: &[u8]) {
+    let Some(end) = bytes.windows(5).position(|part| part == b"\n---\n") else {
+        return;
+    };
+    let Ok(text) = std::str::from_utf8(&bytes[..end]) else {
+        return;
+    };
+    let mapping = match Mapping::parse(Path::new("handler.toml"), text) {
+        Ok(mapping) => mapping,
+        Err(faults) => return explained(Some(faults)),
+    };
+    let record = record_of(&bytes[end + 5..]);
+    let origin = Origin {
+        topic: "t".into(),
+        partition: 1,
+        offset: 2,
+    };
+    let mapped = mapping.event(&record, &origin);
+    assert_eq!(mapped, mapping.event(&record, &origin), "a second time");
+    match mapped {
+        Ok(Some(mut event)) => {
+            assert_eq!(event.data, record.value);
+            event.mapped_key = None;
+            survives(&event);
+        }
+        Ok(None) => assert_eq!(record.value, None),
+        Err(error) => assert!(!error.code().is_empty() && !error.to_string().is_empty()),
+    }
+}
+
+fn record_of(bytes: &[u8]) -> Record {
     let (lines, body) = head_and_body(bytes);
     let headers = lines.filter_map(|(name, value)| {
         let name = std::str::from_utf8(name).ok()?;
-        Some((binding::header_name(name), Bytes::copy_from_slice(value)))
+        Some((
+            binding::header_name(name),
+            value.map(Bytes::copy_from_slice),
+        ))
     });
-    let record = Record {
-        key: None,
+    Record {
+        key: Some(Bytes::from_static(b"key")),
         value: (!body.is_empty()).then(|| Bytes::copy_from_slice(body)),
         headers: headers.collect(),
         timestamp_ms: 0,
-    };
-    if let Ok(event) = binding::from_record(&record) {
-        let again = binding::to_record(event.clone(), None, 0);
-        assert_eq!(binding::from_record(&again), Ok(event), "as a record");
     }
 }
 
@@ -146,6 +199,16 @@ fn on_one_line(event: Event) -> Event {
     }
 }
 
+/// In JSON, data of no type are JSON, and what stands around JSON is no part of it.
+fn as_json_has_it(event: Event) -> Event {
+    let ty = event.datacontenttype;
+    Event {
+        datacontenttype: ty.or_else(|| Some("application/json".to_owned())),
+        data: event.data.map(|data| data.slice_ref(data.trim_ascii())),
+        ..event
+    }
+}
+
 /// A file is refused with a reason for each fault.
 fn explained(faults: Option<crate::config::Faults>) {
     for fault in faults.into_iter().flat_map(|faults| faults.0) {
@@ -153,7 +216,8 @@ fn explained(faults: Option<crate::config::Faults>) {
     }
 }
 
-type Line<'a> = (&'a [u8], &'a [u8]);
+/// A name, and the value of one that has a colon.
+type Line<'a> = (&'a [u8], Option<&'a [u8]>);
 
 fn head_and_body(bytes: &[u8]) -> (impl Iterator<Item = Line<'_>>, &[u8]) {
     let end = bytes.windows(2).position(|pair| pair == b"\n\n");
@@ -161,9 +225,12 @@ fn head_and_body(bytes: &[u8]) -> (impl Iterator<Item = Line<'_>>, &[u8]) {
         Some(end) => (&bytes[..end], &bytes[end + 2..]),
         None => (bytes, &[][..]),
     };
-    let lines = head.split(|byte| *byte == b'\n').filter_map(|line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    let lines = head.split(|byte| *byte == b'\n').map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':');
+        match colon {
+            Some(colon) => (&line[..colon], Some(line[colon + 1..].trim_ascii())),
+            None => (line, None),
+        }
     });
     (lines, body)
 }

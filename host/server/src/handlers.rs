@@ -13,6 +13,7 @@ use weir_wasm::{Component, Grants, Isolation, Limits, LoadOptions, Sandbox, Sand
 
 use crate::bus::Bus;
 use crate::clock;
+use crate::cloudevents;
 use crate::config::{Config, Fault, Faults};
 use crate::ledger::Scope;
 use crate::manifest::{self, Manifest};
@@ -111,14 +112,21 @@ impl Deployment {
     /// What it may emit.
     pub(crate) fn emit(&self) -> emission::Rules {
         let manifest = &self.manifest;
-        let topics = manifest.emit_topics.iter();
+        let topics = manifest.emit.topics.iter();
         emission::Rules {
             handler: manifest.name.as_str().into(),
-            source: manifest.source.as_str().into(),
+            source: manifest.emit.source.as_str().into(),
             topics: topics
                 .map(|full| (short_topic(full).into(), full.as_str().into()))
                 .collect(),
             timers: manifest.grants.timers,
+            key: manifest.emit.key.clone().map(|key| Arc::new(key) as _),
+            structured: match manifest.emit.mode {
+                manifest::Mode::Binary => None,
+                manifest::Mode::Structured => Some(|event| {
+                    cloudevents::to_structured(event).map_err(|error| error.to_string())
+                }),
+            },
         }
     }
 

@@ -10,6 +10,7 @@
 mod clients;
 mod cluster;
 mod extents;
+mod headers;
 mod ledger;
 mod membership;
 mod origin;

@@ -49,6 +49,8 @@ pub struct Fixed {
     pub inbox: bool,
     /// What the inbox knows an event by, in the manifest's words; none: its `source` and `id`.
     pub inbox_key: Option<Arc<str>>,
+    /// How a record becomes an event that is none, in the manifest's words; none: it does not.
+    pub mapping: Option<Arc<str>>,
 }
 
 impl Fixed {
@@ -59,12 +61,14 @@ impl Fixed {
             Some(key) => format!("{key:?}"),
             None => "none".to_owned(),
         };
+        let mapping = |fixed: &Self| fixed.mapping.as_deref().unwrap_or("none").to_owned();
         let settings = |fixed: &Self| {
             [
                 ("ordering", fixed.ordering.name().to_owned()),
                 ("ordering.across_topics", fixed.across_topics.to_string()),
                 ("inbox.enabled", fixed.inbox.to_string()),
                 ("inbox.key", key(fixed)),
+                ("mapping", mapping(fixed)),
             ]
         };
         let mut changed = settings(wanted).into_iter().zip(settings(self));

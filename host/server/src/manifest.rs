@@ -3,9 +3,12 @@
 //! Identity, what it subscribes to, what it may emit and what it is granted. The names in it are short, so that the
 //! same manifest and digest go from one environment to the next; [`Manifest`] holds the deployed form.
 
+mod emit;
 mod failures;
+mod field;
 mod filter;
 mod inbox;
+mod mapping;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,9 +16,11 @@ use std::time::Duration;
 use weir_core::breaker::{self, WhileOpen};
 use weir_core::partition::{OnDead, Ordering};
 
+pub use self::emit::{Emit, KeyFields, Mode};
 pub use self::failures::RateLimit;
+pub use self::field::Field;
 pub use self::filter::Filter;
-pub use self::inbox::InboxKey;
+pub use self::mapping::{Mapping, MappingError};
 use crate::config::document::{Document, Section};
 use crate::config::{self, Config, Faults, Grant};
 use crate::ledger::Fixed;
@@ -61,10 +66,10 @@ pub struct Manifest {
     pub from: From,
     /// Which events it wants.
     pub filter: Filter,
-    /// Full names of the topics it may publish to.
-    pub emit_topics: Vec<String>,
-    /// The `source` of what it emits.
-    pub source: String,
+    /// How a record becomes an event that is none by itself; none: it is a dead letter.
+    pub mapping: Option<Mapping>,
+    /// Where it may publish, and how.
+    pub emit: Emit,
     /// What it asks for and the host allows.
     pub grants: Grants,
     /// Its retry schedule.
@@ -90,7 +95,7 @@ pub struct Manifest {
     /// Whether the inbox drops repeats of an event.
     pub inbox: bool,
     /// What the inbox knows an event by; none: its `source` and `id`.
-    pub inbox_key: Option<InboxKey>,
+    pub inbox_key: Option<Field>,
 }
 
 /// Where a new subscription starts.
@@ -181,6 +186,7 @@ impl Manifest {
             across_topics: self.across_topics,
             inbox: self.inbox,
             inbox_key: self.inbox_key.as_ref().map(|key| key.text().into()),
+            mapping: self.mapping.as_ref().map(|mapping| mapping.text().into()),
         }
     }
 
@@ -217,7 +223,8 @@ impl Manifest {
             root.fault("tenant", format!("is {tenant:?}: must be {LABEL_RULE}"));
         }
         let (topics, from, filter) = read_subscribe(root.section("subscribe"), config);
-        let (emit_topics, source) = read_emit(root.section("emit"), config, name);
+        let mapping = mapping::read(root.section("mapping"));
+        let emit = emit::read(root.section("emit"), config, name);
         let (breaker, fallback) = failures::read_breaker(root.section("breaker"));
         let (limits, rate) = read_limits(root.section("limits"));
         let (ordering, across_topics) = failures::read_ordering(&mut root);
@@ -231,8 +238,8 @@ impl Manifest {
             topics,
             from,
             filter,
-            emit_topics,
-            source,
+            mapping,
+            emit,
             grants: read_grants(root.section("grants"), config, name),
             retry: config::retry::read(root.section("retry"), &config.retry),
             breaker,
@@ -341,30 +348,6 @@ fn read_subscribe(mut section: Section<'_>, config: &Config) -> (Vec<String>, Fr
     };
     section.close();
     (topics, from, filter)
-}
-
-fn read_emit(mut section: Section<'_>, config: &Config, handler: &str) -> (Vec<String>, String) {
-    let topics = read_topics(&mut section, config).unwrap_or_default();
-    for (index, topic) in topics.iter().enumerate() {
-        if names::is_own_topic(topic) {
-            section.fault(
-                &format!("topics[{index}]"),
-                format!("{topic:?} is for the host itself: emit to another topic"),
-            );
-        }
-    }
-    let written = section.text("source");
-    if let Some(source) = written
-        && (source.is_empty() || source.chars().any(|c| c.is_control() || c.is_whitespace()))
-    {
-        section.fault(
-            "source",
-            format!("is {source:?}: must be a URI reference, as in \"/weir/billing\""),
-        );
-    }
-    section.close();
-    let source = written.map_or_else(|| format!("/weir/{handler}"), str::to_owned);
-    (topics, source)
 }
 
 fn read_topics(section: &mut Section<'_>, config: &Config) -> Option<Vec<String>> {

@@ -25,7 +25,7 @@ use weir_core::event::{Outcome, Record};
 use weir_core::gate::Crowded;
 use weir_core::partition::{self, AttemptId, Partition};
 use weir_core::time::Millis;
-use weir_core::unit::{CommitResult, Position};
+use weir_core::unit::{CommitResult, Origin, Position};
 use weir_wasm::Component;
 
 use self::components::Components;
@@ -314,14 +314,19 @@ impl Worker {
         while self.machine.takes(deployment.command_topic())
             && let Some((position, record)) = self.commands.pop_front()
         {
-            let (record, decoded) = decode::command(record);
+            let (record, decoded) = decode::command(record, &deployment.manifest);
             self.machine
                 .handle_record(now, position, Arc::new(record), decoded);
         }
         while self.machine.has_capacity()
             && let Some((position, record)) = self.fetched.pop_front()
         {
-            let decoded = decode::record(&record, &deployment.manifest.filter);
+            let origin = Origin {
+                topic: Arc::clone(&deployment.scope.topics[usize::from(position.topic)]),
+                partition: self.partition,
+                offset: position.offset,
+            };
+            let decoded = decode::record(&record, &origin, &deployment.manifest);
             self.machine
                 .handle_record(now, position, Arc::new(record), decoded);
         }

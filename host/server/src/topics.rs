@@ -35,7 +35,7 @@ pub fn plan(
     }
     for deployment in deployments {
         let manifest = &deployment.manifest;
-        let named = manifest.topics.iter().chain(&manifest.emit_topics);
+        let named = manifest.topics.iter().chain(&manifest.emit.topics);
         for (name, wanted) in named.filter_map(|name| Some((name, manifest.partitions?))) {
             if let Some(found) = plan.differs(name, wanted) {
                 let message = format!(
@@ -48,7 +48,7 @@ pub fn plan(
     }
     for deployment in deployments {
         let manifest = &deployment.manifest;
-        for name in manifest.topics.iter().chain(&manifest.emit_topics) {
+        for name in manifest.topics.iter().chain(&manifest.emit.topics) {
             plan.make(name, PARTITIONS);
         }
         plan.check_equal(deployment);

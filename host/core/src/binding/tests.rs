@@ -5,7 +5,7 @@ use super::*;
 fn record(headers: &[(&str, &str)]) -> Record {
     let headers = headers
         .iter()
-        .map(|(n, v)| (header_name(n), Bytes::copy_from_slice(v.as_bytes())))
+        .map(|(n, v)| (header_name(n), Some(Bytes::copy_from_slice(v.as_bytes()))))
         .collect();
     Record {
         value: Some(Bytes::from_static(b"{}")),
@@ -50,7 +50,7 @@ fn a_record_that_is_no_binary_event_says_why_under_a_stable_code() {
     let mut not_text = with(&[]);
     not_text
         .headers
-        .push(("ce_subject".into(), Bytes::from_static(b"\xff")));
+        .push(("ce_subject".into(), Some(Bytes::from_static(b"\xff"))));
     let cases = [
         (record(&[]), "not-an-event"),
         (
@@ -103,6 +103,25 @@ fn headers_beside_the_attributes_do_not_disturb() {
 }
 
 #[test]
+fn a_header_without_a_value_sets_no_attribute_and_an_empty_one_does() {
+    let mut record = with(&[("ce_empty", "")]);
+    record.headers.push(("ce_null".into(), None));
+    record.headers.push(("ce_subject".into(), None));
+    let event = from_record(&record).expect("an event");
+    assert_eq!(event.extensions, [("empty".to_owned(), String::new())]);
+    assert_eq!(event.subject, None);
+    let without_values = Record {
+        headers: vec![("ce_id".into(), None)],
+        ..Record::default()
+    };
+    assert_eq!(
+        from_record(&without_values),
+        Err(BindingError::Missing("specversion")),
+        "it says that it is one"
+    );
+}
+
+#[test]
 fn an_event_without_data_is_a_tombstone_with_attributes() {
     let event = Event {
         id: "1".into(),
@@ -141,6 +160,7 @@ fn event() -> impl Strategy<Value = Event> {
                     dataschema,
                     extensions: extensions.into_iter().collect(),
                     data: data.map(Bytes::from),
+                    mapped_key: None,
                 }
             },
         )
@@ -158,9 +178,9 @@ proptest! {
 
     #[test]
     fn no_record_breaks_the_decoder(
-        headers in proptest::collection::vec(("(ce_)?[a-z]{0,8}|content-type", proptest::collection::vec(any::<u8>(), 0..16)), 0..8),
+        headers in proptest::collection::vec(("(ce_)?[a-z]{0,8}|content-type", proptest::option::of(proptest::collection::vec(any::<u8>(), 0..16))), 0..8),
     ) {
-        let headers = headers.into_iter().map(|(n, v)| (n.into(), Bytes::from(v))).collect();
+        let headers = headers.into_iter().map(|(n, v)| (n.into(), v.map(Bytes::from))).collect();
         let record = Record { headers, ..Record::default() };
         if let Ok(event) = from_record(&record) {
             prop_assert!(!event.id.is_empty() && !event.source.is_empty() && !event.ty.is_empty());

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{FIRST, ID, PREFIXES};
-use crate::event::{HeaderName, Record};
+use crate::event::{Header, Record};
 use crate::identity::Hash128;
 use crate::time::Millis;
 use crate::unit::Origin;
@@ -34,7 +32,7 @@ pub struct Letter {
     /// When it died.
     pub dead_at: Millis,
     /// All of our headers, those above too.
-    pub headers: Vec<(HeaderName, Bytes)>,
+    pub headers: Vec<Header>,
 }
 
 /// A record of a dead-letter topic that Weir did not write.
@@ -58,7 +56,7 @@ pub fn from_record(mut record: Record) -> Result<(Letter, Record), NotALetter> {
     }
     let find = |name: &'static str| {
         let (_, value) = headers.iter().find(|(known, _)| known == name)?;
-        str::from_utf8(value).ok()
+        str::from_utf8(value.as_ref()?).ok()
     };
     let text = |name| find(name).map(str::to_owned).ok_or(NotALetter(name));
     let letter = Letter {

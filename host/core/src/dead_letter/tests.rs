@@ -57,7 +57,7 @@ fn record(headers: &[(&'static str, &'static [u8])]) -> Record {
         key: Some(Bytes::from_static(&[0, 255])),
         value: Some(Bytes::from_static(&[1, 2, 0])),
         headers: headers
-            .map(|(name, value)| ((*name).into(), Bytes::from_static(value)))
+            .map(|(name, value)| ((*name).into(), Some(Bytes::from_static(value))))
             .collect(),
         timestamp_ms: 99,
     }
@@ -129,7 +129,7 @@ fn a_record_that_nobody_here_wrote_is_no_letter() {
         NotALetter("__dlq.errors.topic")
     );
     let mut longer = dead(&record(&[]), false);
-    longer.headers.push(("later".into(), Bytes::new()));
+    longer.headers.push(("later".into(), None));
     assert_eq!(
         from_record(longer).unwrap_err(),
         NotALetter("__dlq.errors.topic")

@@ -9,6 +9,7 @@ fn rules() -> Rules {
             "dev.local.public.payments.v1".into(),
         )],
         timers: false,
+        ..Rules::default()
     }
 }
 
@@ -198,4 +199,97 @@ fn emissions_are_bounded_with_what_the_host_adds_to_them() {
     };
     assert_eq!(many(5).unwrap().len(), 5);
     assert_eq!(many(1_000).unwrap_err().code, "emission-limit");
+}
+
+/// Tenant and subject, and a refusal without a subject.
+#[derive(Debug)]
+struct Subject;
+
+impl ComposedKey for Subject {
+    fn of(&self, tenant: &str, event: &Event) -> Result<String, String> {
+        let subject = event.subject.as_deref().ok_or("no subject")?;
+        Ok(format!("{tenant}:{subject}"))
+    }
+}
+
+fn run_with(rules: &Rules, event: &Event, emission: Emission) -> Result<OutRecord, &'static str> {
+    let record = Record {
+        key: Some(Bytes::from_static(b"k")),
+        ..Record::default()
+    };
+    let cause = Cause {
+        event,
+        record: &record,
+        tenant: "acme",
+    };
+    let emitted = to_records(rules, cause, Millis(0), vec![emission]);
+    let mut emitted = emitted.map_err(|invalid| invalid.code)?;
+    Ok(emitted.remove(0).out)
+}
+
+#[test]
+fn a_composed_key_is_for_emissions_that_name_none() {
+    let rules = Rules {
+        key: Some(Arc::new(Subject)),
+        ..rules()
+    };
+    let run = |key, subject: Option<&str>| {
+        let emission = Emission {
+            key,
+            subject: subject.map(str::to_owned),
+            ..emission()
+        };
+        run_with(&rules, &input(), emission)
+    };
+    let composed = run(EmissionKey::Inherit, Some("s")).expect("valid");
+    let key = composed.record.key.as_deref();
+    assert_eq!(key, Some(&b"acme:s"[..]));
+    assert_eq!(composed.partition_hash, partition_hash(key, "", "", ""));
+    let event = event_of(&composed);
+    assert_eq!(event.extension("partitionkey"), Some("acme:s"));
+
+    let own = run(EmissionKey::Key("own".into()), None).expect("valid");
+    assert_eq!(own.record.key.as_deref(), Some(&b"own"[..]));
+    let keyless = run(EmissionKey::Keyless, None).expect("valid");
+    assert_eq!(keyless.record.key, None);
+    assert_eq!(run(EmissionKey::Inherit, None), Err("no-key"));
+    let long = "s".repeat(ATTRIBUTE_BYTES_MAX);
+    assert_eq!(run(EmissionKey::Inherit, Some(&long)), Err("key-too-large"));
+}
+
+#[test]
+fn an_emission_inherits_the_key_that_its_input_was_mapped_to() {
+    let mapped = Event {
+        mapped_key: Some("mapped".into()),
+        ..input()
+    };
+    let out = run_with(&rules(), &mapped, emission()).expect("valid");
+    assert_eq!(out.record.key.as_deref(), Some(&b"mapped"[..]));
+}
+
+#[test]
+fn in_the_structured_mode_the_value_is_what_the_format_writes_and_its_refusal_is_invalid() {
+    let write: WriteStructured = |event| match event.subject {
+        None => Ok(Bytes::from(event.id.clone())),
+        Some(_) => Err("a subject".to_owned()),
+    };
+    let rules = Rules {
+        structured: Some(write),
+        ..rules()
+    };
+    let out = run_with(&rules, &input(), emission()).expect("valid");
+    let content_type = out.record.header("content-type").map(|value| &value[..]);
+    let media_type = b"application/cloudevents+json; charset=utf-8";
+    assert_eq!(content_type, Some(&media_type[..]));
+    assert_eq!(out.record.headers.len(), 1);
+    let id = emission_id("acme", "billing", "/shop", "7", 0);
+    assert_eq!(out.record.value.as_deref(), Some(id.as_bytes()));
+    let with_subject = Emission {
+        subject: Some("s".to_owned()),
+        ..emission()
+    };
+    assert_eq!(
+        run_with(&rules, &input(), with_subject),
+        Err("bad-attribute")
+    );
 }

@@ -92,7 +92,7 @@ impl Partition {
         event: Option<Arc<Event>>,
     ) {
         let tenant = tenant(event.as_deref());
-        let key = record.key.as_ref().filter(|_| event.is_some());
+        let key = event.as_ref().and_then(|event| event.key(&record));
         let sequence = self.sequence(&tenant, key, item);
         let mark = event
             .as_ref()
@@ -414,11 +414,12 @@ impl Partition {
     fn refusal(&self, item: ItemId) -> Option<dead_letter::Cause> {
         let entry = self.entries.get(&item)?;
         let crashes = self.attempts(item).crashes;
-        let key_bytes = entry.record.key.as_ref().map_or(0, Bytes::len);
+        let key = entry.key();
+        let key_bytes = key.map_or(0, Bytes::len);
         let (class, code, message) = if crashes >= CRASHES_MAX {
             let message = format!("the host ended {crashes} times while this event ran alone");
             ("crash", "crash-suspect", message)
-        } else if self.config.keyed_only && entry.record.key.is_none() {
+        } else if self.config.keyed_only && key.is_none() {
             let message = "a handler with state or timers needs a record key";
             ("unkeyed", "unkeyed", message.to_owned())
         } else if self.config.keyed_only && key_bytes > ATTRIBUTE_BYTES_MAX {
@@ -515,7 +516,7 @@ pub fn tenant(event: Option<&Event>) -> Arc<str> {
 /// nothing.
 pub(super) fn voice(entry: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
-    match &entry.record.key {
+    match entry.key() {
         Some(key) => (&entry.tenant, key).hash(&mut hasher),
         None => entry.sequence.hash(&mut hasher),
     }

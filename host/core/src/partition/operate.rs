@@ -27,7 +27,9 @@ impl Partition {
         let sequence = held.unwrap_or_else(|| {
             // One for all commands of a letter, or two of them would not see one another.
             let stood_at = self.stood_at(&command).unwrap_or(item);
-            self.sequence(&tenant, record.key.as_ref(), stood_at)
+            let mapped = letter.event().map(|event| event.key(&record));
+            let key = mapped.unwrap_or(record.key.as_ref());
+            self.sequence(&tenant, key, stood_at)
         });
         let entry = Entry {
             sequence,

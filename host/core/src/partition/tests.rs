@@ -37,6 +37,7 @@ fn config() -> Config {
             source: "/weir/count".into(),
             topics: vec![("out".into(), "out".into())],
             timers: true,
+            ..emission::Rules::default()
         },
         fallback: None,
         keyed_only: false,
@@ -441,6 +442,7 @@ fn a_fallback_takes_the_event_while_the_breaker_is_open_under_its_own_name() {
             source: "/weir/spare".into(),
             topics: vec![("out".into(), "out".into())],
             timers: false,
+            ..emission::Rules::default()
         }),
         ..config()
     });

@@ -253,6 +253,7 @@ fn config(rng: &mut Rng, topics: usize, memory: Arc<Budget>) -> Config {
         source: format!("/weir/{handler}").into(),
         topics: vec![("out".into(), "out".into())],
         timers,
+        ..emission::Rules::default()
     };
     let timers = rng.percent(60);
     let parks = rng.percent(90) || timers;
@@ -348,7 +349,10 @@ fn item(rng: &mut Rng, config: &Config, position: Position, known: &mut Vec<Even
     let key = (!rng.percent(12)).then(|| Bytes::from(format!("key-{}", rng.below(5))));
     let timestamp_ms = START_MS + position.offset * 1_000 - rng.next() % 100_000;
     let mut record = binding::to_record(event.clone(), key.clone(), timestamp_ms);
-    let forged = ("weir.dlq.replays".into(), Bytes::from_static(b"forged"));
+    let forged = (
+        "weir.dlq.replays".into(),
+        Some(Bytes::from_static(b"forged")),
+    );
     record.headers.push(forged);
     let is_event = matches!(decoded, Decoded::Event(_));
     let sequence = match &key {

@@ -311,7 +311,9 @@ fn data_member<'a>(media_type: Option<&str>, data: &'a Bytes) -> Data<'a> {
     match str::from_utf8(data) {
         Ok(text) if media_type.is_none_or(is_json) => {
             // Raw line breaks can only stand between tokens; as spaces they leave the value what it is.
-            let line = text.trim().replace(['\n', '\r'], " ");
+            let line = text
+                .trim_matches([' ', '\t', '\n', '\r'])
+                .replace(['\n', '\r'], " ");
             // A null would be read as no data.
             match RawValue::from_string(line) {
                 Ok(json) if json.get() != "null" => Data::Json(json),

@@ -135,9 +135,14 @@ impl<'d> Section<'d> {
             .or_else(|| self.wrong_type(key, value, "a text in quotes"))
     }
 
+    /// Any value of a section whose keys are free.
+    pub(crate) fn free_value(&self, name: &str) -> Option<&'d Value> {
+        self.table?.get(name)
+    }
+
     /// A text of a section whose keys are free.
     pub(crate) fn free_text(&self, name: &str) -> Option<&'d str> {
-        let value = self.table?.get(name)?;
+        let value = self.free_value(name)?;
         value
             .as_str()
             .or_else(|| self.wrong_type(name, value, "a text in quotes"))

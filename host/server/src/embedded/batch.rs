@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! batch  = version u8, count u32, newest timestamp u64, record*
-//! record = length u32, flags u8 (1 key, 2 value), timestamp u64, [key], [value], headers varint, (name, value)*
+//! record = length u32, flags u8 (1 key, 2 value, 4 headers without value), timestamp u64, [key], [value],
+//!          headers varint, (name, value)*, [count varint, (index varint)*]
 //! ```
+//!
+//! A header without a value is written with an empty one, and its index at the end of the record.
 //!
 //! Nothing in a record depends on its neighbours, so two batches become one by putting their records one after the
 //! other: this is how the committer joins what many callers have encoded.
@@ -18,6 +21,7 @@ const VERSION: u8 = 1;
 const HEADER: usize = 1 + 4 + 8;
 const HAS_KEY: u8 = 1;
 const HAS_VALUE: u8 = 2;
+const HAS_NULL_HEADERS: u8 = 4;
 
 /// An encoder starts another batch beyond this many bytes: a reader in the middle of a partition reads whole batches.
 pub(super) const BATCH_BYTES_MAX: usize = 256 * 1024;
@@ -162,8 +166,16 @@ pub(super) fn put_record(out: &mut Vec<u8>, record: &Record) -> usize {
     let start = out.len();
     out.reserve(32 + record.bytes());
     out.extend_from_slice(&[0; 4]);
+    let mut nulls = Vec::new();
+    for (index, (_, value)) in record.headers.iter().enumerate() {
+        if value.is_none() {
+            nulls.push(index);
+        }
+    }
     out.push(
-        u8::from(record.key.is_some()) * HAS_KEY + u8::from(record.value.is_some()) * HAS_VALUE,
+        u8::from(record.key.is_some()) * HAS_KEY
+            + u8::from(record.value.is_some()) * HAS_VALUE
+            + u8::from(!nulls.is_empty()) * HAS_NULL_HEADERS,
     );
     out.extend_from_slice(&record.timestamp_ms.to_le_bytes());
     for field in [&record.key, &record.value].into_iter().flatten() {
@@ -172,7 +184,13 @@ pub(super) fn put_record(out: &mut Vec<u8>, record: &Record) -> usize {
     put_varint(out, record.headers.len() as u64);
     for (name, value) in &record.headers {
         put_bytes(out, name.as_bytes());
-        put_bytes(out, value);
+        put_bytes(out, value.as_deref().unwrap_or_default());
+    }
+    if !nulls.is_empty() {
+        put_varint(out, nulls.len() as u64);
+        for index in nulls {
+            put_varint(out, index as u64);
+        }
     }
     let size = out.len() - start;
     let length = u32::try_from(size - 4).expect("a record is far below 4 GiB");
@@ -207,7 +225,16 @@ fn decode_record(bytes: Bytes) -> Result<Record, DecodeError> {
     for _ in 0..count {
         let name = input.bytes()?;
         let name = str::from_utf8(&name).map_err(|_utf8| input.malformed())?;
-        headers.push((binding::header_name(name), input.bytes()?));
+        headers.push((binding::header_name(name), Some(input.bytes()?)));
+    }
+    if flags & HAS_NULL_HEADERS != 0 {
+        for _ in 0..input.count(1)? {
+            let index = usize::try_from(input.varint()?).unwrap_or(usize::MAX);
+            match headers.get_mut(index) {
+                Some((_, value)) if value.as_ref().is_some_and(Bytes::is_empty) => *value = None,
+                Some(_) | None => return Err(input.malformed()),
+            }
+        }
     }
     input.finish()?;
     Ok(Record {

@@ -15,7 +15,7 @@ use super::codec::{DecodeError, Input, put_bytes, put_option, put_varint};
 use crate::ledger::Fixed;
 
 const TOPIC_VERSION: u8 = 1;
-const GROUP_VERSION: u8 = 4;
+const GROUP_VERSION: u8 = 5;
 
 /// A subscription as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,9 @@ pub(super) fn encode_group(group: &StoredGroup) -> Vec<u8> {
         put_option(out, fixed.inbox_key.as_ref(), |out, key| {
             put_bytes(out, key.as_bytes());
         });
+        put_option(out, fixed.mapping.as_ref(), |out, mapping| {
+            put_bytes(out, mapping.as_bytes());
+        });
     });
     out
 }
@@ -70,7 +73,7 @@ pub(super) fn decode_group(bytes: &[u8]) -> Result<StoredGroup, DecodeError> {
     let older = bytes
         .first()
         .copied()
-        .filter(|version| [1, 2, 3].contains(version));
+        .filter(|version| (1..GROUP_VERSION).contains(version));
     let version = older.unwrap_or(GROUP_VERSION);
     let mut input = Input::versioned("subscription", Bytes::copy_from_slice(bytes), version)?;
     let name = input.string()?.into();
@@ -105,11 +108,16 @@ fn fixed(input: &mut Input, version: u8) -> Result<Fixed, DecodeError> {
         3 => (false, None),
         _ => (input.bool()?, input.option(Input::string)?.map(Arc::from)),
     };
+    let mapping = match version {
+        3 | 4 => None,
+        _ => input.option(Input::string)?.map(Arc::from),
+    };
     Ok(Fixed {
         ordering,
         across_topics,
         inbox,
         inbox_key,
+        mapping,
     })
 }
 

@@ -23,7 +23,6 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-use weir_core::binding::{self, BindingError};
 use weir_core::event::{Event, Record};
 use weir_core::time::Millis;
 use weir_core::unit::Position;
@@ -268,16 +267,9 @@ impl Tail {
 
 /// The event in a record of either mode; none when it holds none, which a tail shows as it is.
 fn decode(record: &Record) -> Option<Event> {
-    match binding::from_record(record) {
-        Ok(event) => Some(event),
-        Err(BindingError::Structured) => {
-            let value = record.value.as_ref()?;
-            cloudevents::from_structured(value)
-                .inspect_err(|error| debug!(%error, "not an event"))
-                .ok()
-        }
-        Err(_) => None,
-    }
+    cloudevents::from_record(record)
+        .inspect_err(|error| debug!(%error, "not an event"))
+        .ok()
 }
 
 /// One line of the answer.
@@ -339,7 +331,7 @@ impl<'a> Line<'a> {
                 .map(|value| BASE64.encode(value)),
             headers: headers
                 .map(|(name, value)| {
-                    let (value, value_base64) = text_or_base64(value);
+                    let (value, value_base64) = value.as_ref().map_or((None, None), text_or_base64);
                     Header {
                         name,
                         value,

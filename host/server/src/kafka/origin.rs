@@ -1,9 +1,9 @@
 //! What a partition of a subscription stands on: the topics and the settings that there were when its start was
 //! committed. It lies in the ledger with the positions, so that every owner meets the same.
 //!
-//! `version u8, ordering u8, inbox u8, across topics u8, length of the inbox key u16, inbox key, (topic id 16 bytes,
-//! partitions u32)*`, in the order of the subscription; no key is one of no length. Version 1 has nothing between inbox
-//! and topics.
+//! `version u8, ordering u8, inbox u8, across topics u8, length of the inbox key u16, inbox key, length of the mapping u16,
+//! mapping, (topic id 16 bytes, partitions u32)*`, in the order of the subscription; no key or mapping is one of no length.
+//! Version 1 has nothing between inbox and topics, version 2 no mapping.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::topic_ids::Description;
 use crate::bus::SubscribeError;
 use crate::ledger::{Fixed, Scope};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
@@ -34,10 +34,12 @@ impl Origin {
             ..
         } = self.fixed;
         let mut out = vec![VERSION, ordering, inbox.into(), across_topics.into()];
-        let key = self.fixed.inbox_key.as_deref().unwrap_or_default();
-        let length = u16::try_from(key.len()).expect("a manifest has no longer keys");
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(key.as_bytes());
+        for text in [&self.fixed.inbox_key, &self.fixed.mapping] {
+            let text = text.as_deref().unwrap_or_default();
+            let length = u16::try_from(text.len()).expect("a manifest has no longer texts");
+            out.extend_from_slice(&length.to_le_bytes());
+            out.extend_from_slice(text.as_bytes());
+        }
         for topic in &self.topics {
             out.extend_from_slice(&topic.id.to_be_bytes());
             out.extend_from_slice(&topic.partitions.to_le_bytes());
@@ -48,19 +50,21 @@ impl Origin {
     /// None of what this version does not know.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (version, ordering, inbox, rest) = match bytes {
-            [version @ (1 | VERSION), ordering, inbox, rest @ ..] => {
+            [version @ 1..=VERSION, ordering, inbox, rest @ ..] => {
                 (*version, ordering, inbox, rest)
             }
             _ => return None,
         };
-        let (across_topics, inbox_key, topics) = match (version, rest) {
-            (1, topics) => (false, None, topics),
-            (_, [across_topics, low, high, rest @ ..]) => {
-                let length = u16::from_le_bytes([*low, *high]);
-                let (key, topics) = rest.split_at_checked(length.into())?;
-                let key = str::from_utf8(key).ok()?;
-                let key = Some(key).filter(|key| !key.is_empty());
-                (*across_topics != 0, key.map(Arc::from), topics)
+        let (across_topics, inbox_key, mapping, topics) = match (version, rest) {
+            (1, topics) => (false, None, None, topics),
+            (2, [across_topics, rest @ ..]) => {
+                let (key, topics) = text(rest)?;
+                (*across_topics != 0, key, None, topics)
+            }
+            (_, [across_topics, rest @ ..]) => {
+                let (key, rest) = text(rest)?;
+                let (mapping, topics) = text(rest)?;
+                (*across_topics != 0, key, mapping, topics)
             }
             _ => return None,
         };
@@ -86,6 +90,7 @@ impl Origin {
                 across_topics,
                 inbox: *inbox != 0,
                 inbox_key,
+                mapping,
             },
             topics: topics.iter().map(topic).collect::<Option<_>>()?,
         })
@@ -122,6 +127,17 @@ impl Origin {
         let ids = [self, kept].map(|origin| origin.topics.get(index).map(|topic| topic.id));
         ids[0] != ids[1]
     }
+}
+
+/// A text with its length before it, and what follows.
+fn text(bytes: &[u8]) -> Option<(Option<Arc<str>>, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (text, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+    let text = str::from_utf8(text).ok()?;
+    Some((
+        Some(text).filter(|text| !text.is_empty()).map(Arc::from),
+        rest,
+    ))
 }
 
 #[cfg(test)]

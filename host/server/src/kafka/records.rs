@@ -1,26 +1,20 @@
 //! Records as Kafka's messages and back.
 
 use bytes::Bytes;
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use rdkafka::util::IntoOpaque;
-use weir_core::binding::header_name;
 use weir_core::event::Record;
 
-/// The record that a message carries. A header without a value reads as an empty one.
+use super::headers;
+
+/// The record that a message carries.
 pub(super) fn from_message(message: &BorrowedMessage<'_>) -> Record {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        let header = |header: Header<'_, &[u8]>| {
-            let value = header.value.map_or_else(Bytes::new, Bytes::copy_from_slice);
-            (header_name(header.key), value)
-        };
-        headers.iter().map(header).collect()
-    });
     let timestamp = message.timestamp().to_millis().unwrap_or_default();
     Record {
         key: message.key().map(Bytes::copy_from_slice),
         value: message.payload().map(Bytes::copy_from_slice),
-        headers,
+        headers: headers::of(message),
         timestamp_ms: u64::try_from(timestamp).unwrap_or_default(),
     }
 }
@@ -49,7 +43,7 @@ pub(super) fn to_message<'a, D: IntoOpaque>(
             .fold(headers, |headers, (name, value)| {
                 headers.insert(Header {
                     key: name,
-                    value: Some(&value[..]),
+                    value: value.as_deref(),
                 })
             });
         message = message.headers(headers);

@@ -1,6 +1,6 @@
 //! Which topic a name stands for: one that was deleted and made anew under its name has another id.
 //!
-//! librdkafka has the call, and its crate does not wrap it: the little that is unsafe about Kafka stands here.
+//! librdkafka has the call, and its crate does not wrap it: of the little that is unsafe about Kafka most stands here.
 
 use std::ffi::{CStr, CString, c_char};
 use std::sync::Arc;

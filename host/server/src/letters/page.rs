@@ -2,10 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use weir_core::dead_letter::{Letter, sequence_id};
-use weir_core::event::{HeaderName, Record};
+use weir_core::event::{Header, Record};
 use weir_core::identity::Hash128;
 use weir_core::unit::SequenceKey;
 
@@ -114,11 +113,14 @@ pub fn parked(subscription: &Subscription, max: usize) -> Result<Value, LedgerEr
     Ok(json!({ "sequences": sequences, "more": more }))
 }
 
-fn headers(headers: &[(HeaderName, Bytes)]) -> Value {
-    let one = |(name, value): &(HeaderName, Bytes)| {
+fn headers(headers: &[Header]) -> Value {
+    let one = |(name, value): &Header| {
         let mut fields = Map::new();
         fields.insert("name".to_owned(), (&**name).into());
-        put(&mut fields, "value", value);
+        match value {
+            Some(value) => put(&mut fields, "value", value),
+            None => drop(fields.insert("value".to_owned(), Value::Null)),
+        }
         Value::Object(fields)
     };
     headers.iter().map(one).collect()

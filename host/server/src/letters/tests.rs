@@ -292,7 +292,7 @@ fn event(key: &'static str) -> Record {
         ("ce_type", "t"),
     ];
     let headers =
-        attributes.map(|(name, value)| (name.into(), Bytes::from_static(value.as_bytes())));
+        attributes.map(|(name, value)| (name.into(), Some(Bytes::from_static(value.as_bytes()))));
     Record {
         key: Some(Bytes::from_static(key.as_bytes())),
         value: Some(Bytes::from_static(b"{}")),

@@ -48,8 +48,11 @@ fn a_small_manifest_gets_the_defaults() {
         topics: vec!["dev.local.public.invoices.v1".to_owned()],
         from: From::Earliest,
         filter: Filter::default(),
-        emit_topics: Vec::new(),
-        source: "/weir/billing".to_owned(),
+        mapping: None,
+        emit: Emit {
+            source: "/weir/billing".to_owned(),
+            ..Emit::default()
+        },
         grants: Grants::default(),
         retry: weir_core::retry::Config::default(),
         breaker: weir_core::breaker::Config::default(),
@@ -89,10 +92,10 @@ fn everything_that_is_written_is_read() {
     );
     assert_eq!(manifest.tenant, "acme");
     assert_eq!(
-        manifest.emit_topics,
+        manifest.emit.topics,
         ["dev.local.public.payments.v1", "audit"]
     );
-    assert_eq!(manifest.source, "/billing");
+    assert_eq!(manifest.emit.source, "/billing");
     assert!(manifest.grants.state && !manifest.inbox);
     assert_eq!(manifest.retry.immediate, [Duration::from_millis(1)]);
     assert_eq!(
@@ -124,10 +127,7 @@ fn an_order_across_topics_and_an_inbox_key_may_be_asked_for() {
         (Ordering::Key, true)
     );
     assert!(manifest.joins_topics());
-    assert_eq!(
-        manifest.inbox_key,
-        Some(InboxKey::Pointer("/order/id".into()))
-    );
+    assert_eq!(manifest.inbox_key, Some(Field::Pointer("/order/id".into())));
     let more = "[ordering]\nby = \"partition\"\n[inbox]\nkey = \"orderid\"\n";
     let manifest = load(&format!("{SMALL}{more}")).unwrap();
     assert_eq!(

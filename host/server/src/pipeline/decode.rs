@@ -3,29 +3,45 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use weir_core::binding::{self, BindingError};
+use weir_core::binding::BindingError;
 use weir_core::command;
 use weir_core::event::{Event, Record};
 use weir_core::partition::{Decoded, Ordering, tenant};
 use weir_core::unit::{ItemId, Origin, Position, SequenceKey};
 
-use crate::cloudevents;
+use crate::cloudevents::{self, RecordError};
 use crate::handlers::Deployment;
-use crate::manifest::Filter;
+use crate::manifest::{Filter, Manifest};
 
-/// What a record of a subscribed topic carries.
-pub(super) fn record(record: &Record, filter: &Filter) -> Decoded {
-    match event(record) {
+/// What a record of a subscribed topic carries, that stands at `origin`.
+pub(super) fn record(record: &Record, origin: &Origin, manifest: &Manifest) -> Decoded {
+    filtered(record, origin, manifest, &manifest.filter)
+}
+
+/// What a record carries that has passed the filter before: a parked event, a dead letter. It stood at `origin` when it
+/// came.
+pub(super) fn stored(record: &Record, origin: &Origin, manifest: &Manifest) -> Decoded {
+    filtered(record, origin, manifest, &Filter::default())
+}
+
+/// What the record of a timer carries, which this host wrote.
+pub(super) fn timer(record: &Record) -> Decoded {
+    match cloudevents::from_record(record) {
+        Ok(event) => Decoded::Event(Arc::new(event)),
+        Err(error) => Decoded::Poison {
+            code: error.code().to_owned(),
+            message: error.to_string(),
+        },
+    }
+}
+
+fn filtered(record: &Record, origin: &Origin, manifest: &Manifest, filter: &Filter) -> Decoded {
+    match event(record, origin, manifest) {
         Ok(None) => Decoded::Skipped,
         Ok(Some(event)) if filter.admits(&event) => Decoded::Event(Arc::new(event)),
         Ok(Some(_)) => Decoded::Filtered,
         Err((code, message)) => Decoded::Poison { code, message },
     }
-}
-
-/// What a record carries that has passed the filter before: a parked event, a timer.
-pub(super) fn stored(record: &Record) -> Decoded {
-    self::record(record, &Filter::default())
 }
 
 /// The sequence of an event that stood at `origin`, as its machine named it; none for what is no event.
@@ -34,8 +50,8 @@ pub(crate) fn sequence_of(
     origin: &Origin,
     record: &Record,
 ) -> Option<SequenceKey> {
-    let event = event(record).ok()??;
-    match &record.key {
+    let event = event(record, origin, &deployment.manifest).ok()??;
+    match event.key(record) {
         Some(key) if deployment.manifest.ordering != Ordering::None => Some(SequenceKey::Keyed {
             tenant: tenant(Some(&event)),
             // A slice would keep the whole fetch in memory.
@@ -52,12 +68,12 @@ pub(crate) fn sequence_of(
 }
 
 /// What a record of the command topic asks, and the letter's own record.
-pub(super) fn command(record: Record) -> (Record, Decoded) {
+pub(super) fn command(record: Record, manifest: &Manifest) -> (Record, Decoded) {
     match command::from_record(record) {
         Ok((command, letter)) => {
             let decoded = Decoded::Command {
+                letter: Box::new(stored(&letter, &command.origin, manifest)),
                 command: Box::new(command),
-                letter: Box::new(stored(&letter)),
             };
             (letter, decoded)
         }
@@ -69,18 +85,24 @@ pub(super) fn command(record: Record) -> (Record, Decoded) {
     }
 }
 
-/// The event that a record carries; none for a tombstone that is no event.
-fn event(record: &Record) -> Result<Option<Event>, (String, String)> {
-    match binding::from_record(record) {
-        Ok(event) => Ok(Some(event)),
-        Err(BindingError::NotAnEvent) if record.value.is_none() => Ok(None),
-        Err(BindingError::Structured) => {
-            let value = record.value.clone().unwrap_or_default();
-            let event = cloudevents::from_structured(&value);
-            event
-                .map(Some)
-                .map_err(|error| ("structured".to_owned(), error.to_string()))
-        }
-        Err(error) => Err((error.code().to_owned(), error.to_string())),
+/// The event that a record carries, or becomes by the manifest; none for one with nothing to handle.
+fn event(
+    record: &Record,
+    origin: &Origin,
+    manifest: &Manifest,
+) -> Result<Option<Event>, (String, String)> {
+    let error = match cloudevents::from_record(record) {
+        Ok(event) => return Ok(Some(event)),
+        Err(error) => error,
+    };
+    match (&error, &manifest.mapping) {
+        (RecordError::Binary(BindingError::NotAnEvent), Some(mapping)) => mapping
+            .event(record, origin)
+            .map_err(|error| (error.code().to_owned(), error.to_string())),
+        (RecordError::Binary(BindingError::NotAnEvent), None) if record.value.is_none() => Ok(None),
+        _ => Err((error.code().to_owned(), error.to_string())),
     }
 }
+
+#[cfg(test)]
+mod tests;

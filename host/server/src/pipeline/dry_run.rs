@@ -61,7 +61,7 @@ pub async fn sequence(
     let mut stage: Option<Stage> = None;
     let mut rehearsed = Vec::new();
     for Trial { record, origin } in trials {
-        let event = match decode::stored(&record) {
+        let event = match decode::stored(&record, &origin, &candidate.deployment.manifest) {
             Decoded::Event(event) => event,
             Decoded::Poison { code, message } => {
                 rehearsed.push(refused("poison", code, message));
@@ -103,7 +103,7 @@ async fn attempt(
     event: &Arc<Event>,
 ) -> Outcome {
     let grants = &deployment.manifest.grants;
-    if (grants.state || grants.timers) && record.key.is_none() {
+    if (grants.state || grants.timers) && event.key(record).is_none() {
         let message = "an event without a key has neither state nor timers";
         return Outcome::Failed(failure(FailureKind::Permanent, "unkeyed", message));
     }
@@ -121,7 +121,7 @@ async fn attempt(
             topic: origin.topic,
             partition: origin.partition,
             position: origin.offset,
-            key: record.key.clone(),
+            key: event.key(record).cloned(),
             now: clock::now(),
             state,
             timers,
@@ -218,7 +218,7 @@ impl Stage {
         record: &Record,
         event: &Event,
     ) -> Result<Self, LedgerError> {
-        let Some(key) = record.key.clone() else {
+        let Some(key) = event.key(record).cloned() else {
             return Ok(Self::default());
         };
         let sequence = SequenceKey::Keyed {

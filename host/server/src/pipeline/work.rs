@@ -108,14 +108,15 @@ impl Worker {
             Load::Parked(sequence) => {
                 let head = ledger.parked_head(scope, partition, sequence)?;
                 Loaded::Parked(head.map(|event| {
-                    let decoded = decode::stored(&event.record);
+                    let decoded =
+                        decode::stored(&event.record, &event.origin, &deployment.manifest);
                     (event, decoded)
                 }))
             }
             Load::Timer(_, key) => {
                 let timer = ledger.timer(scope, partition, key)?;
                 Loaded::Timer(timer.map(|timer| {
-                    let decoded = decode::stored(&timer.out.record);
+                    let decoded = decode::timer(&timer.out.record);
                     (timer, decoded)
                 }))
             }
@@ -151,6 +152,7 @@ impl Worker {
         let timers =
             (own && manifest.grants.timers).then(|| Box::new(view.clone()) as Box<dyn TimersView>);
         let state = (own && manifest.grants.state).then(|| Box::new(view) as Box<dyn StateView>);
+        let key = attempt.event.key(&attempt.record).cloned();
         let input = weir_wasm::Attempt {
             event: attempt.event,
             number: attempt.number,
@@ -158,7 +160,7 @@ impl Worker {
             topic: attempt.origin.topic,
             partition: attempt.origin.partition,
             position: attempt.origin.offset,
-            key: attempt.record.key.clone(),
+            key,
             now: clock::now(),
             state,
             timers,

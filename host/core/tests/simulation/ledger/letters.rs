@@ -60,7 +60,7 @@ impl Ledger {
         let ours = &record.headers[original.record.headers.len()..];
         let added = |name: &str| {
             let own = ours.iter().filter(|(n, _)| n == name);
-            let text = own.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+            let text = own.map(|(_, value)| text_of(value.as_deref()));
             text.collect::<Vec<_>>().join(",")
         };
         self.judge_cause(told, original, completion, &added)?;
@@ -341,4 +341,8 @@ fn check_replays(item: ItemId, replays: u32, says: &str) -> Judged {
     check("I8", says <= replays && (says > 0) == (replays > 0), || {
         format!("the letter of {item:?} says {says} replays, there were {replays}")
     })
+}
+
+fn text_of(value: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
 }

@@ -11,7 +11,7 @@ use crate::cli::{CliError, table};
 use crate::config::document::Document;
 use crate::config::{Config, Faults, Grant, PARTITIONS};
 use crate::handlers::Deployment;
-use crate::manifest::{self, From, InboxKey, Isolation, Manifest};
+use crate::manifest::{self, Field, From, Isolation, KeyFields, Manifest};
 use crate::names::printable;
 
 pub(super) fn run(
@@ -115,6 +115,19 @@ fn from(manifest: &Manifest) -> &'static str {
     }
 }
 
+/// How emissions are written, and what one has for a key whose handler names none.
+fn written(manifest: &Manifest) -> String {
+    let mode = manifest.emit.mode.name();
+    match &manifest.emit.key {
+        Some(key) => format!("{mode} mode, key tenant:{}", key.texts().join(":")),
+        None => format!("{mode} mode, key of the input"),
+    }
+}
+
+fn mapping(manifest: &Manifest) -> Option<String> {
+    manifest.mapping.as_ref().map(manifest::Mapping::text)
+}
+
 fn asked(manifest: &Manifest) -> Vec<&'static str> {
     let asked = Grant::ALL
         .into_iter()
@@ -136,10 +149,13 @@ fn whole(
             "group": &*deployment.scope.group,
             "topics": manifest.topics,
             "dead_letter_topics": letters.map(|topic| &**topic).collect::<Vec<_>>(),
-            "emit_topics": manifest.emit_topics, "source": manifest.source,
+            "mapping": mapping(manifest),
+            "emit_topics": manifest.emit.topics, "source": manifest.emit.source,
+            "emit_key": manifest.emit.key.as_ref().map(KeyFields::texts),
+            "emit_mode": manifest.emit.mode.name(),
             "from": from(manifest), "filter": filter(folder),
             "assignor": assignor(manifest).0, "partitions": manifest.partitions.unwrap_or(PARTITIONS), "inbox": manifest.inbox,
-            "inbox_key": manifest.inbox_key.as_ref().map(InboxKey::text),
+            "inbox_key": manifest.inbox_key.as_ref().map(Field::text),
             "ordering": manifest.ordering.name(), "across_topics": manifest.across_topics,
             "grants": asked(manifest), "isolation": isolation(manifest),
             "limits": {
@@ -166,13 +182,15 @@ fn write(
     let limits = &manifest.limits;
     let (assignor, means) = assignor(manifest);
     let filter = filter(folder).map_or("none".to_owned(), |filter| filter.to_string());
-    let emits: Vec<_> = manifest.emit_topics.iter().map(String::as_str).collect();
+    let emits: Vec<_> = manifest.emit.topics.iter().map(String::as_str).collect();
     let mut rows = vec![
         ("group", deployment.scope.group.to_string()),
         ("starts", from(manifest).to_owned()),
         ("filter", filter),
         ("emits", or_none(&emits)),
-        ("source", manifest.source.clone()),
+        ("source", manifest.emit.source.clone()),
+        ("written", written(manifest)),
+        ("mapping", mapping(manifest).unwrap_or("none".to_owned())),
         ("grants", grants(manifest, found)),
         ("assignor", format!("{assignor} ({means})")),
         (

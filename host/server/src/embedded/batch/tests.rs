@@ -9,7 +9,7 @@ pub(in crate::embedded) fn any_record() -> impl Strategy<Value = Record> {
     (
         option::of(bytes()),
         option::of(bytes()),
-        vec((".{0,6}", bytes()), 0..4),
+        vec((".{0,6}", option::of(bytes())), 0..4),
         any::<u64>(),
     )
         .prop_map(|(key, value, headers, timestamp_ms)| Record {
@@ -91,7 +91,7 @@ fn version_1_is_what_is_on_disks_already() {
     let record = Record {
         key: Some(Bytes::from_static(b"k")),
         value: None,
-        headers: vec![("h".into(), Bytes::from_static(b"v"))],
+        headers: vec![("h".into(), Some(Bytes::from_static(b"v")))],
         timestamp_ms: 0x0102,
     };
     let value = encode(&[record]).finish();
@@ -101,6 +101,22 @@ fn version_1_is_what_is_on_disks_already() {
         1, b'k', 1, 1, b'h', 1, b'v',
     ];
     assert_eq!(&value[..], &expected[..]);
+}
+
+#[test]
+fn a_header_without_a_value_is_told_from_an_empty_one() {
+    let record = Record {
+        headers: vec![("n".into(), None), ("e".into(), Some(Bytes::new()))],
+        ..Record::default()
+    };
+    let value = encode(&[record]).finish();
+    let expected: [u8; 33] = [
+        1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // version, count, newest
+        18, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, // length, flags, timestamp
+        2, 1, b'n', 0, 1, b'e', 0, // headers
+    ];
+    assert_eq!(&value[..33], &expected[..]);
+    assert_eq!(&value[33..], &[1, 0], "how many have none, and which");
 }
 
 #[test]

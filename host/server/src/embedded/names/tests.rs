@@ -24,12 +24,14 @@ fn any_fixed() -> impl Strategy<Value = Option<Fixed>> {
     let orderings = [Ordering::Key, Ordering::Partition, Ordering::None];
     let ordering = proptest::sample::select(orderings.to_vec());
     let key = proptest::option::of("[a-z]{0,9}");
-    let fixed = (ordering, any::<bool>(), any::<bool>(), key);
-    let fixed = fixed.prop_map(|(ordering, across_topics, inbox, key)| Fixed {
+    let mapping = proptest::option::of("[a-z ]{0,9}");
+    let fixed = (ordering, any::<bool>(), any::<bool>(), key, mapping);
+    let fixed = fixed.prop_map(|(ordering, across_topics, inbox, key, mapping)| Fixed {
         ordering,
         across_topics,
         inbox,
         inbox_key: key.map(Arc::from),
+        mapping: mapping.map(Arc::from),
     });
     proptest::option::of(fixed)
 }
@@ -51,10 +53,27 @@ fn values_are_what_is_on_disks_already() {
         across_topics: true,
         inbox: true,
         inbox_key: Some("k".into()),
+        mapping: Some("m".into()),
     });
     let group = StoredGroup { fixed, ..group(12) };
-    let bytes = [4, 1, b'g', 1, 1, b't', 12, 0, 0, 0, 1, 2, 1, 1, 1, 1, b'k'];
+    let bytes = [
+        5, 1, b'g', 1, 1, b't', 12, 0, 0, 0, 1, 2, 1, 1, 1, 1, b'k', 1, 1, b'm',
+    ];
     assert_eq!(encode_group(&group), bytes);
+}
+
+#[test]
+fn a_subscription_of_version_4_has_no_mapping() {
+    let bytes = [4, 1, b'g', 1, 1, b't', 12, 0, 0, 0, 1, 2, 1, 1, 1, 1, b'k'];
+    let fixed = Some(Fixed {
+        ordering: Ordering::None,
+        across_topics: true,
+        inbox: true,
+        inbox_key: Some("k".into()),
+        mapping: None,
+    });
+    let group = StoredGroup { fixed, ..group(12) };
+    assert_eq!(decode_group(&bytes), Ok(group));
 }
 
 #[test]
@@ -65,6 +84,7 @@ fn a_subscription_of_version_3_has_no_order_across_topics_and_no_inbox_key() {
         across_topics: false,
         inbox: true,
         inbox_key: None,
+        mapping: None,
     });
     let group = StoredGroup { fixed, ..group(12) };
     assert_eq!(decode_group(&bytes), Ok(group));

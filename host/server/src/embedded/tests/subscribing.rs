@@ -82,6 +82,7 @@ fn what_is_fixed_for_a_subscription_is_what_it_first_was() {
         across_topics: inbox,
         inbox,
         inbox_key: inbox.then(|| "orderid".into()),
+        mapping: None,
     };
     bus.register_subscription(&scope).unwrap();
     let first = fixed(Ordering::Partition, true);

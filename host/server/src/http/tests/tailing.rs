@@ -25,7 +25,7 @@ async fn a_tail_shows_events_and_what_is_none() {
     let foreign = Record {
         key: Some(Bytes::from_static(b"\xff")),
         value: Some(Bytes::from_static(b"hi")),
-        headers: vec![("h".into(), Bytes::from_static(b"v"))],
+        headers: vec![("h".into(), Some(Bytes::from_static(b"v")))],
         timestamp_ms: 0,
     };
     host.bus.append(partition, foreign);

@@ -7,6 +7,7 @@ fn origin() -> Origin {
             across_topics: true,
             inbox: true,
             inbox_key: Some("k".into()),
+            mapping: Some("m".into()),
         },
         topics: vec![
             Description {
@@ -32,7 +33,7 @@ fn scope() -> Scope {
 fn the_stored_form_is_fixed_and_reads_back() {
     let bytes = origin().encode();
     let topics = [
-        [2, 0, 1, 1, 1, 0, b'k'].as_slice(),
+        [3, 0, 1, 1, 1, 0, b'k', 1, 0, b'm'].as_slice(),
         &[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef],
         &[0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77],
         &[12, 0, 0, 0],
@@ -45,16 +46,27 @@ fn the_stored_form_is_fixed_and_reads_back() {
         let shorter = Origin::decode(&bytes[..cut]);
         assert_ne!(shorter, Some(origin()), "{cut} bytes");
     }
-    assert_eq!(Origin::decode(&[3, 0, 1]), None, "another version");
+    assert_eq!(Origin::decode(&[4, 0, 1]), None, "another version");
 }
 
 #[test]
 fn version_1_has_no_order_across_topics_and_no_inbox_key() {
     let mut older = origin();
     (older.fixed.across_topics, older.fixed.inbox_key) = (false, None);
+    older.fixed.mapping = None;
     let bytes = older.encode();
-    let topics = &bytes[6..];
+    let topics = &bytes[8..];
     assert_eq!(Origin::decode(&[&[1, 0, 1], topics].concat()), Some(older));
+}
+
+#[test]
+fn version_2_has_no_mapping() {
+    let mut older = origin();
+    older.fixed.mapping = None;
+    let bytes = older.encode();
+    let (head, rest) = bytes[1..].split_at(6);
+    let bytes = [&[2], head, &rest[2..]].concat();
+    assert_eq!(Origin::decode(&bytes), Some(older));
 }
 
 #[test]

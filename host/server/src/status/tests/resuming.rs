@@ -5,7 +5,7 @@ use super::*;
 use crate::admin::steer;
 use crate::http::{AdminError, AdminResult, Steer};
 use crate::ledger::Loss;
-use crate::manifest::InboxKey;
+use crate::manifest::Field;
 use crate::serving;
 use crate::steering::{Choice, Start};
 
@@ -266,7 +266,7 @@ async fn a_subscription_whose_ordering_or_inbox_changed_does_not_start_until_it_
         ..Manifest::clone(&was)
     };
     let keyed = Manifest {
-        inbox_key: Some(InboxKey::Attribute("orderid".into())),
+        inbox_key: Some(Field::Attribute("orderid".into())),
         ..Manifest::clone(&was)
     };
     for (manifest, says) in [

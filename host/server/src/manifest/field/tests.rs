@@ -1,7 +1,7 @@
 use super::*;
 
 fn key_of(key: &str, event: &Event) -> Option<String> {
-    InboxKey::parse(key).expect("a key").of(event)
+    Field::parse(key).expect("a key").of(event)
 }
 
 #[test]
