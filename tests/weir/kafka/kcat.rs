@@ -39,26 +39,34 @@ impl Kcat {
     /// Writes one record; a header without `=` has no value, a record of no value is a tombstone.
     pub(super) fn write(&self, topic: &str, key: &str, headers: &[&str], value: Option<&[u8]>) {
         let file: PathBuf = self.folder.path().join("value");
-        let mut command = self.command(&["-P", "-t", topic, "-k", key]);
+        let mut command = self.command(&["-P", "-t", topic]);
         // As Java places a key.
         command.args(["-X", "topic.partitioner=murmur2_random"]);
         for header in headers {
             command.args(["-H", header]);
         }
-        std::fs::write(&file, value.unwrap_or_default()).unwrap();
-        if value.is_none_or(<[u8]>::is_empty) {
-            command.arg("-Z");
+        // A file is one value whatever is in it; none at all is a line that ends with its key.
+        match value {
+            Some(value) => {
+                std::fs::write(&file, value).unwrap();
+                command.args(["-k", key]).arg(&file);
+            }
+            None => {
+                std::fs::write(&file, format!("{key}|\n")).unwrap();
+                let line = std::fs::File::open(&file).unwrap();
+                command.args(["-Z", "-K", "|"]).stdin(line);
+            }
         }
-        let output = command.arg(&file).output().unwrap();
+        let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
     }
 
-    /// What a topic holds once it has so many records, as kcat tells them in JSON.
+    /// What a topic holds once it has so many records, as kcat tells them in JSON: what is no text reads as U+FFFD.
     pub(super) fn read(&self, topic: &str, count: usize) -> Vec<Value> {
         self.wait_for(topic, count, &["-J"])
             .iter()
-            .map(|line| serde_json::from_slice(line).unwrap())
+            .map(|line| serde_json::from_str(&String::from_utf8_lossy(line)).unwrap())
             .collect()
     }
 
