@@ -19,6 +19,7 @@ mod config;
 mod gauges;
 mod lane;
 mod loading;
+mod marking;
 mod operate;
 mod outcome;
 mod park;
@@ -227,6 +228,8 @@ pub struct Partition {
     waiting: usize,
     memory: Share,
     draining: bool,
+    /// Another owner has the partition.
+    moved: bool,
     /// Why nothing starts any more.
     halted: Option<String>,
     counters: Counters,
@@ -288,7 +291,7 @@ impl Partition {
             .into_iter()
             .map(|open| (open.item, open.attempts))
             .collect();
-        if let Some(alone) = restore.alone {
+        if let [alone] = restore.marked[..] {
             tallies.entry(alone).or_default().crashes += 1;
         }
         let inbox = restore.inbox.within(config.inbox.unwrap_or_default());
@@ -322,7 +325,7 @@ impl Partition {
             tallies,
             ids: HashMap::default(),
             staged: VecDeque::new(),
-            commits: commit::Commits::new(restore.unit, restore.alone.is_some()),
+            commits: commit::Commits::new(restore.unit, !restore.marked.is_empty()),
             gate_until: None,
             held_back: false,
             serial: 0,
@@ -330,6 +333,7 @@ impl Partition {
             waiting: 0,
             memory,
             draining: false,
+            moved: false,
             halted: None,
             counters: Counters::default(),
         }
@@ -448,9 +452,7 @@ impl Partition {
         for item in running {
             self.abandon(now, gate, item);
         }
-        if self.candidate().is_some() {
-            self.unmark(now, gate);
-        }
+        self.unmark(now, gate, |_, _, _| false);
         let (partition, bytes_max) = (self.config.partition, self.config.limits.park_bytes_max);
         self.park.tell(gate, partition, bytes_max, true);
     }
@@ -467,21 +469,28 @@ impl Partition {
         self.running -= 1;
         self.quiet.end();
         if self.suspects.stopped(item) {
-            self.commits.alone_is_over(now);
+            self.commits.drop_marks(now);
         }
         if let Some(ticket) = runner.ticket {
             gate.abandoned(now, ticket);
         }
     }
 
-    /// True when a revoked partition has nothing running, nothing to commit, and left its ledger clean.
+    /// True when a revoked partition has nothing running, nothing to commit, and left its ledger clean; or when all that
+    /// is another owner's to do.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.draining
-            && self.running == 0
+        let is_done = self.running == 0
             && self.staged.is_empty()
             && self.commits.is_idle()
-            && self.commits.is_clean()
+            && self.commits.is_clean();
+        self.draining && (self.moved || is_done)
+    }
+
+    /// True when another owner has the partition: nothing that is done here counts.
+    #[must_use]
+    pub fn is_moved(&self) -> bool {
+        self.moved
     }
 
     /// The next piece of work: reads and attempts first, so that units grow while there is something to run.
@@ -508,7 +517,7 @@ impl Partition {
                 break;
             }
         }
-        self.give_up_alone(now, gate);
+        self.unmark_idle(now, gate);
         self.end_silence();
         self.poll_unit(now)
             .map(|unit| Action::Commit(Box::new(unit)))

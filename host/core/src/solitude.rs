@@ -1,9 +1,9 @@
 //! Silence: of the events that may have ended the host, one that was counted before runs while nothing else does.
 //!
-//! After an unclean end every partition runs its suspects one at a time, each after a mark, and the mark that the next owner
-//! finds counts. Partitions do so beside one another, or one slow handler would hold up all others after every end. So a
-//! suspect may be counted for another that ends the host while its mark stands, once: whoever was counted before is
-//! marked only in silence. That is never held against a bystander twice, and three are needed to die.
+//! After an unclean end every partition runs its suspects after a mark, and a single mark that the next owner finds counts.
+//! Partitions do so beside one another, or one slow handler would hold up all others after every end. So a suspect may be
+//! counted for another that ends the host while its mark stands, once: whoever was counted before is marked only in
+//! silence. That is never held against a bystander twice, and three are needed to die.
 
 use std::fmt;
 use std::sync::Arc;

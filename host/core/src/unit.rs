@@ -13,7 +13,7 @@
 //! | `completions[..].output` timers | put or delete, by name and by due time | one changelog record per name |
 //! | `completions[..].output` parking | put or delete in the same batch | produced to the park topic; a tombstone when it leaves |
 //! | `completions[..].output` letter | put | one changelog record per letter |
-//! | `open`, `lease`, `alone`, `active` | stored with the cursor | one changelog record per partition |
+//! | `open`, `lease`, `marked`, `active` | stored with the cursor | one changelog record per partition |
 //! | `heads` | one value per parked sequence | one changelog record per sequence |
 //! | `expired_blocks` | delete | tombstones |
 
@@ -372,8 +372,9 @@ pub struct Unit {
     /// One past the highest position of each topic that may start an attempt before the next unit. Empty: nothing may,
     /// which an orderly end leaves behind.
     pub lease: Vec<u64>,
-    /// The event that may run alone after this unit.
-    pub alone: Option<ItemId>,
+    /// Suspects of a crash that may run after this unit, with nothing beside them. Found by another owner, one counts a
+    /// crash; of several each runs alone from then on.
+    pub marked: Vec<ItemId>,
     /// The partition's active clock.
     pub active: Active,
     /// The number that the next parked event gets, at least.
@@ -400,6 +401,8 @@ pub enum CommitResult {
         /// For people.
         message: String,
     },
+    /// Absent, because another owner has the partition: nothing of this one will be committed any more.
+    Moved,
     /// Absent as a whole for any other reason; to be staged again later.
     Unavailable {
         /// For people.
@@ -466,7 +469,7 @@ pub struct Restore {
     /// As the last unit had it: empty after an orderly end.
     pub lease: Vec<u64>,
     /// As the last unit had it.
-    pub alone: Option<ItemId>,
+    pub marked: Vec<ItemId>,
     /// As the last unit had it.
     pub active: Active,
     /// As the last unit had it.

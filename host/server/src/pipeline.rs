@@ -215,6 +215,11 @@ impl Worker {
             if is_cut_short {
                 tokio::task::yield_now().await;
             }
+            if self.machine.is_moved() {
+                // The bus is about to say so.
+                stop.cancelled().await;
+                return Ok(End::Stopped);
+            }
             let hungry = self.wants(reader);
             let timeout = self.machine.poll_timeout();
             let fetch_at = self.fetch_at;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::claims::Claim;
-use super::suspects::Waiting;
 use super::{
     Action, Attempt, AttemptId, DEFAULT_TENANT, Decoded, Entry, Load, Ordering, Partition, Runner,
     Stage, Work,
@@ -26,7 +25,7 @@ pub(super) const CRASHES_MAX: u32 = 3;
 /// How many ready items are looked through for one that the gate lets pass: probes come from different sequences.
 const GATE_SCAN_MAX: usize = 16;
 /// What follows from looking at a ready item.
-enum Step {
+pub(super) enum Step {
     /// This is to be done.
     Act(Action),
     /// Look at the next one.
@@ -160,11 +159,21 @@ impl Partition {
     pub(super) fn poll_start(&mut self, now: Millis, gate: &mut dyn Pass) -> Option<Action> {
         self.gate_until = None;
         self.held_back = false;
+        let started = self.start_marked(now, gate);
+        let started = started.or_else(|| self.start_ready(now, gate));
+        started.or_else(|| {
+            // Whoever may be marked together has come together.
+            self.mark_waiting(now);
+            self.start_marked(now, gate)
+        })
+    }
+
+    fn start_ready(&mut self, now: Millis, gate: &mut dyn Pass) -> Option<Action> {
         let mut refused = 0;
         while !self.draining
             && self.halted.is_none()
             && self.running < self.config.limits.running_max
-            && !self.suspects.runs_alone()
+            && !self.suspects.run_apart()
         {
             let item = self.ready.pop_front()?;
             self.waiting -= 1;
@@ -284,45 +293,29 @@ impl Partition {
             self.commits.ask_for_lease(now);
             return Step::Wait;
         }
-        let waiting = self.suspects.waiting();
-        if let Some(waiting) = waiting.filter(|one| one.item == item) {
-            return self.start_marked(now, gate, waiting);
+        if self.waits_for_mark(item) {
+            return Step::Next;
         }
         let due = self.entries.get(&item).map_or(now, |entry| entry.admitted);
-        let suspect = self.suspects.contains(item, due);
+        if self.suspects.contains(item, due) {
+            return self.join_suspects(now, gate, item);
+        }
         // Whatever runs while a mark stands may end the host in its place.
-        let is_free = if suspect {
-            self.running == 0 && self.candidate().is_none()
-        } else {
-            waiting.is_none() && !self.commits.is_marked() && self.quiet.start()
-        };
-        if !is_free {
+        let is_free = self.suspects.waiting().next().is_none() && !self.commits.is_marked();
+        if !is_free || !self.quiet.start() {
             return Step::Wait;
         }
-        let ticket = match self.permit(now, gate, item) {
-            Ok(ticket) => ticket,
+        match self.permit(now, gate, item) {
+            Ok(ticket) => self.start(item, ticket),
             Err(step) => {
-                if !suspect {
-                    self.quiet.end();
-                }
-                return step;
+                self.quiet.end();
+                step
             }
-        };
-        if !suspect {
-            return self.start(item, ticket);
         }
-        // It keeps its permit until the mark is durable: a mark never waits for the gate, nor a token for a mark.
-        let waiting = Waiting {
-            item,
-            ticket,
-            in_silence: self.attempts(item).crashes > 0,
-        };
-        self.suspects.wait(waiting);
-        self.start_marked(now, gate, waiting)
     }
 
     /// Asks the gate: the ticket, none for the fallback, or what follows without one.
-    fn permit(
+    pub(super) fn permit(
         &mut self,
         now: Millis,
         gate: &mut dyn Pass,
@@ -338,75 +331,6 @@ impl Partition {
             }
             Permit::Wait(until) => Err(Step::Refused(until)),
             Permit::Park | Permit::Fallback => Err(Step::Refused(None)),
-        }
-    }
-
-    /// A suspect with a permit starts as soon as its mark is durable, if the permit still stands.
-    fn start_marked(&mut self, now: Millis, gate: &mut dyn Pass, waiting: Waiting) -> Step {
-        let Waiting {
-            item,
-            ticket,
-            in_silence,
-        } = waiting;
-        if !gate.stands(now, ticket) {
-            self.unmark(now, gate);
-            return Step::Refused(None);
-        }
-        let may_be_marked = if in_silence {
-            // The host does not stand still for as long as a mark cannot be written.
-            !self.commits.backs_off(now) && self.quiet.is_silent()
-        } else {
-            !self.quiet.is_wanted()
-        };
-        if !may_be_marked {
-            return Step::Wait;
-        }
-        if self.commits.wants_alone().is_none() {
-            self.commits.ask_for_alone(now, item);
-        }
-        if !self.commits.is_alone(item) {
-            return Step::Wait;
-        }
-        if !self.quiet.start() {
-            return Step::Wait;
-        }
-        self.suspects.take_waiting();
-        self.start(item, ticket)
-    }
-
-    /// The suspect that waits for its mark, has it, or runs.
-    pub(super) fn candidate(&self) -> Option<ItemId> {
-        let waiting = self.suspects.waiting().map(|one| one.item);
-        waiting.or(self.commits.wants_alone())
-    }
-
-    /// Ends the silence once the ledger is without a mark.
-    pub(super) fn end_silence(&self) {
-        let waits = self.suspects.waiting().is_some_and(|one| one.in_silence);
-        if !self.commits.is_marked() && !waits {
-            self.quiet.end_silence();
-        }
-    }
-
-    /// A mark of one that will not run at once is taken back: the end of the host would be held against it.
-    pub(super) fn give_up_alone(&mut self, now: Millis, gate: &mut dyn Pass) {
-        let Some(item) = self.candidate() else {
-            return;
-        };
-        let stage = self.entries.get(&item).map(|entry| &entry.stage);
-        let waits = matches!(stage, Some(Stage::Ready)) && !self.draining && self.halted.is_none();
-        if !waits && !matches!(stage, Some(Stage::Running(_))) {
-            self.unmark(now, gate);
-        }
-    }
-
-    /// What waits for its mark gives its permit back, and the mark goes with the next unit.
-    pub(super) fn unmark(&mut self, now: Millis, gate: &mut dyn Pass) {
-        if let Some(ticket) = self.suspects.take_waiting().and_then(|one| one.ticket) {
-            gate.abandoned(now, ticket);
-        }
-        if self.commits.wants_alone().is_some() {
-            self.commits.alone_is_over(now);
         }
     }
 
@@ -445,7 +369,7 @@ impl Partition {
         ))
     }
 
-    fn start(&mut self, item: ItemId, ticket: Option<Ticket>) -> Step {
+    pub(super) fn start(&mut self, item: ItemId, ticket: Option<Ticket>) -> Step {
         let number = self.attempts(item).counted + 1;
         let origin = self.origin(item);
         let found = self.entries.get_mut(&item);

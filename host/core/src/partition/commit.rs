@@ -34,10 +34,10 @@ pub(super) struct Commits {
     urgent: bool,
     /// How far attempts may start, durably; empty: nowhere.
     lease: Vec<u64>,
-    /// The item that wants to run alone.
-    alone: Option<ItemId>,
-    /// The item that may, durably.
-    alone_durable: Option<ItemId>,
+    /// The suspects that want to run with nothing beside them.
+    marks: Vec<ItemId>,
+    /// Those that may, durably.
+    durable_marks: Vec<ItemId>,
     back_off: Duration,
     not_before: Millis,
     /// Why nothing is committed, when that is a dead letter which nobody takes.
@@ -51,7 +51,7 @@ struct Out {
     heads: Vec<(SequenceKey, Option<ParkedSequence>)>,
     block: InboxBlock,
     lease: Vec<u64>,
-    alone: Option<ItemId>,
+    marked: Vec<ItemId>,
 }
 
 impl Commits {
@@ -65,8 +65,8 @@ impl Commits {
             attempts_changed: crashed,
             urgent: false,
             lease: Vec::new(),
-            alone: None,
-            alone_durable: None,
+            marks: Vec::new(),
+            durable_marks: Vec::new(),
             back_off: BACK_OFF_MIN,
             not_before: Millis(0),
             letter_refused: None,
@@ -79,7 +79,7 @@ impl Commits {
 
     /// Whether the ledger says that nothing may have been running.
     pub(super) fn is_clean(&self) -> bool {
-        self.lease.is_empty() && self.alone_durable.is_none()
+        self.lease.is_empty() && self.durable_marks.is_empty()
     }
 
     /// Whether the ledger did not take the last unit, and the next one waits for that.
@@ -112,29 +112,34 @@ impl Commits {
         self.dirty_since.get_or_insert(now);
     }
 
-    pub(super) fn is_alone(&self, item: ItemId) -> bool {
-        self.alone_durable == Some(item) && self.alone == Some(item) && self.out.is_none()
+    /// Whether the marks that were asked for are durable.
+    pub(super) fn has_marks(&self) -> bool {
+        let out = self.out.as_ref();
+        let stay = out.is_none_or(|out| out.marked == self.marks);
+        !self.marks.is_empty() && self.durable_marks == self.marks && stay
     }
 
-    pub(super) fn ask_for_alone(&mut self, now: Millis, item: ItemId) {
-        self.alone = Some(item);
+    pub(super) fn ask_for_marks(&mut self, now: Millis, items: Vec<ItemId>) {
+        self.marks = items;
         self.ask_for_lease(now);
     }
 
     /// Whether the ledger has a mark, or is about to.
     pub(super) fn is_marked(&self) -> bool {
-        let out = self.out.as_ref().and_then(|out| out.alone);
-        self.alone_durable.or(out).or(self.alone).is_some()
+        let out = self.out.as_ref().map_or(&[][..], |out| &out.marked);
+        [out, &self.durable_marks, &self.marks]
+            .iter()
+            .any(|marks| !marks.is_empty())
     }
 
-    /// The item that is to run alone, or runs.
-    pub(super) fn wants_alone(&self) -> Option<ItemId> {
-        self.alone
+    /// Whether suspects are to run, or run.
+    pub(super) fn wants_marks(&self) -> bool {
+        !self.marks.is_empty()
     }
 
-    /// What ran alone has ended or was given up: its mark goes with the next unit.
-    pub(super) fn alone_is_over(&mut self, now: Millis) {
-        self.alone = None;
+    /// The suspects have ended or were given up: their marks go with the next unit.
+    pub(super) fn drop_marks(&mut self, now: Millis) {
+        self.marks.clear();
         self.attempts_changed(now);
     }
 
@@ -160,6 +165,9 @@ impl Partition {
             // The last one: it says that nothing was running.
             self.commits.ask_for_lease(now);
         }
+        if self.moved {
+            return None;
+        }
         let limits = self.config.limits;
         let due_at = self.commits.due_at(&limits, !self.staged.is_empty())?;
         let idle = self.running == 0;
@@ -183,7 +191,7 @@ impl Partition {
             open: self.open_attempts(&items),
             heads: heads.clone(),
             lease: self.next_lease(),
-            alone: self.commits.alone,
+            marked: self.commits.marks.clone(),
             active: self.clock.active,
             next_parked: self.park.next_number(),
             stream_time: self.stream_time,
@@ -202,7 +210,7 @@ impl Partition {
                 ids: marks.collect(),
             },
             lease: unit.lease.clone(),
-            alone: unit.alone,
+            marked: unit.marked.clone(),
         });
         self.commits.attempts_changed = false;
         self.commits.urgent = false;
@@ -286,7 +294,7 @@ impl Partition {
                 self.commits.letter_refused = None;
                 self.commits.expired.clear();
                 self.commits.lease = out.lease;
-                self.commits.alone_durable = out.alone;
+                self.commits.durable_marks = out.marked;
                 self.inbox.insert(out.block);
                 for item in out.items {
                     self.forget(item);
@@ -305,6 +313,7 @@ impl Partition {
                 self.unstage(now, out);
                 self.refuse(now, gate, item, code, message);
             }
+            CommitResult::Moved => self.moved = true,
             CommitResult::Unavailable { .. } => {
                 let first = out.items.first().and_then(|item| self.entries.get(item));
                 gate.ledger_failed(now, first.map_or(0, super::admission::voice));

@@ -40,7 +40,7 @@ impl Partition {
         self.running -= 1;
         self.quiet.end();
         if self.suspects.finished(item) {
-            self.commits.alone_is_over(now);
+            self.commits.drop_marks(now);
         }
         let sample = match &outcome {
             Outcome::Done(_) => Sample::Success,

@@ -1,18 +1,20 @@
-//! After an unclean end: which items may have started an attempt that ended the host, and the one that runs alone.
+//! After an unclean end: which items may have started an attempt that ended the host, and those that run apart.
 //!
 //! Every unit carries a lease: how far attempts may start before the next unit. What lies before the lease of the last
-//! unit, was in the log when the host came back, and has no fate, may have been running. Each of these runs once with
-//! nothing beside it, after a unit that says so. A new owner that finds such a mark counts one crash.
-
-use std::collections::HashSet;
+//! unit, was in the log when the host came back, and has no fate, may have been running. These run first, with none but
+//! suspects beside them, after a unit that marks them: a group at a time, for thousands may wait. A new owner that finds
+//! a group marked runs each of it alone, and one that finds a single mark counts a crash.
 
 use crate::breaker::Ticket;
 use crate::time::Millis;
 use crate::unit::{ItemId, Restore};
+use std::collections::{HashSet, VecDeque};
 
 /// Positions beyond the last admitted one that may start before the next unit. Under load a unit is committed before
-/// they are used up; after a crash so many run one at a time.
+/// they are used up; after a crash so many are suspects.
 pub(super) const LEASE: u64 = 1_024;
+/// Suspects that are marked together: so few that each of them soon has run alone, if one of them ends the host.
+pub(super) const GROUP: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
@@ -21,10 +23,15 @@ pub(super) struct Suspects {
     /// Timers and parked events that were due by then; none after an orderly end, and when it is not yet known.
     due_until: Option<Millis>,
     unclean: bool,
-    /// Those that ran alone and ended.
+    /// Those of which one ended the host while they were marked together: each runs alone.
+    narrowed: HashSet<ItemId>,
+    /// Those that ran apart and ended.
     cleared: HashSet<ItemId>,
-    running: Option<ItemId>,
-    waiting: Option<Waiting>,
+    running: HashSet<ItemId>,
+    waiting: VecDeque<Waiting>,
+    /// No more may join those that wait: they hold what the gate let pass at one moment, and not what it lets pass while
+    /// they wait.
+    closed: bool,
 }
 
 /// A suspect that may start as soon as its mark is durable.
@@ -49,6 +56,10 @@ impl Suspects {
                 .map(|(lease, end)| (*lease).min(end))
                 .collect(),
             unclean,
+            narrowed: match &restore.marked[..] {
+                [_] => HashSet::new(),
+                several => several.iter().copied().collect(),
+            },
             ..Self::default()
         }
     }
@@ -76,47 +87,77 @@ impl Suspects {
         }
     }
 
-    /// A suspect has its permit and asks for its mark.
+    /// Whether this one may be marked with those that wait.
+    pub(super) fn may_join(&self, item: ItemId, in_silence: bool) -> bool {
+        let alone = |item, in_silence| in_silence || self.narrowed.contains(&item);
+        match self.waiting.front() {
+            None => true,
+            Some(first) => {
+                !self.closed
+                    && self.waiting.len() < GROUP
+                    && !alone(first.item, first.in_silence)
+                    && !alone(item, in_silence)
+            }
+        }
+    }
+
+    /// A suspect has its permit and waits for its mark.
     pub(super) fn wait(&mut self, one: Waiting) {
-        self.waiting = Some(one);
+        self.closed &= !self.waiting.is_empty();
+        self.waiting.push_back(one);
     }
 
-    /// The one that has its permit and waits for its mark.
-    pub(super) fn waiting(&self) -> Option<Waiting> {
-        self.waiting
+    /// All that may wait together have come.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
     }
 
+    /// Those that have their permits and wait for their marks, or for room to run.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter()
+    }
+
+    /// The next one to start.
     pub(super) fn take_waiting(&mut self) -> Option<Waiting> {
-        self.waiting.take()
+        self.waiting.pop_front()
     }
 
-    /// True while a suspect runs: nothing else may start.
-    pub(super) fn runs_alone(&self) -> bool {
-        self.running.is_some()
+    /// All that wait; those that still do are given back.
+    pub(super) fn take_all(&mut self) -> VecDeque<Waiting> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    pub(super) fn wait_on(&mut self, waiting: VecDeque<Waiting>) {
+        self.waiting = waiting;
+    }
+
+    /// True while suspects run: nothing else may start.
+    pub(super) fn run_apart(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// True when of those that are marked none runs or will.
+    pub(super) fn are_over(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
     }
 
     pub(super) fn started(&mut self, item: ItemId, due: Millis) {
         if self.contains(item, due) {
-            self.running = Some(item);
+            self.running.insert(item);
         }
     }
 
-    /// Its attempt has ended; true when it ran alone: it is no suspect any more.
+    /// Its attempt has ended: it is no suspect any more. True when it was the last of those that ran apart.
     pub(super) fn finished(&mut self, item: ItemId) -> bool {
-        let alone = self.running == Some(item);
-        if alone {
-            self.running = None;
+        let apart = self.running.remove(&item);
+        if apart {
             self.cleared.insert(item);
         }
-        alone
+        apart && self.are_over()
     }
 
-    /// Its attempt was given up: true when it ran alone. It stays a suspect.
+    /// Its attempt was given up, and it stays a suspect. True when it was the last of those that ran apart.
     pub(super) fn stopped(&mut self, item: ItemId) -> bool {
-        let alone = self.running == Some(item);
-        if alone {
-            self.running = None;
-        }
-        alone
+        self.running.remove(&item) && self.are_over()
     }
 }

@@ -417,6 +417,22 @@ fn a_revoked_partition_starts_nothing_commits_what_is_staged_and_leaves_a_clean_
 }
 
 #[test]
+fn a_partition_that_another_owner_has_hands_out_nothing_and_has_nothing_to_drain() {
+    let mut bench = bench();
+    bench.feed(0, Some("k"), "a");
+    bench.run(done("1"));
+    let unit = bench.unit().number;
+    bench.feed(1, Some("k"), "b");
+    bench.attempt();
+    bench.answer(unit, CommitResult::Moved);
+    assert!(bench.machine.is_moved() && !bench.machine.is_drained());
+    bench.pass(Duration::from_secs(60));
+    assert!(bench.poll().is_none());
+    bench.machine.handle_revoke();
+    assert!(bench.machine.is_drained());
+}
+
+#[test]
 fn a_dying_event_without_a_dead_letter_topic_stops_the_partition() {
     let mut bench = Bench::new(Config {
         on_dead: OnDead::Stop,

@@ -32,6 +32,10 @@ pub(crate) enum Bug {
     CountedCrash,
     /// A new owner does not see that an event was running alone.
     ForgottenMark,
+    /// A crash is counted for one of those that were marked together.
+    CountedGroup,
+    /// A new owner does not see that events were marked together.
+    ForgottenGroup,
     /// A new owner does not see how far attempts may have started.
     ForgottenLease,
     /// Records are read though the machine has no capacity.
@@ -88,7 +92,7 @@ pub(crate) enum Bug {
 
 impl Bug {
     /// All of them, and the invariants by which they may be noticed.
-    pub(crate) const ALL: [(Self, &'static [&'static str]); 39] = [
+    pub(crate) const ALL: [(Self, &'static [&'static str]); 41] = [
         (Self::HalfUnit, &["I1"]),
         (Self::EarlyAcknowledgement, &["I1", "I5"]),
         (Self::ForgottenStagedReads, &["I2"]),
@@ -102,6 +106,8 @@ impl Bug {
         (Self::ChangedLetter, &["I8"]),
         (Self::CountedCrash, &["I7"]),
         (Self::ForgottenMark, &["I7"]),
+        (Self::CountedGroup, &["I7"]),
+        (Self::ForgottenGroup, &["I7"]),
         (Self::ForgottenLease, &["I7"]),
         (Self::IgnoredCapacity, &["I10"]),
         (Self::UnstableIds, &["I6"]),

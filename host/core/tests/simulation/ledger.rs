@@ -81,8 +81,8 @@ pub(crate) struct Ledger {
     pub(crate) heads: BTreeMap<SequenceKey, ParkedSequence>,
     pub(crate) letters: BTreeMap<Hash128, Letter>,
     pub(crate) lease: Vec<u64>,
-    pub(crate) alone: Option<ItemId>,
-    alone_epoch: u64,
+    pub(crate) marked: Vec<ItemId>,
+    marked_epoch: u64,
     pub(crate) active: Active,
     next_parked: u64,
     pub(crate) fates: BTreeMap<Position, Fate>,
@@ -115,7 +115,7 @@ impl Ledger {
             parked: self.heads.iter().map(|(k, v)| (k.clone(), *v)).collect(),
             timers: self.timers_after(None, plan.config.limits.timers_resident_max),
             lease: self.lease.clone(),
-            alone: self.alone,
+            marked: self.marked.clone(),
             active: self.active,
             next_parked: self.next_parked,
             ends,
@@ -182,10 +182,14 @@ impl Ledger {
         self.timers.iter().find(|(_, timer)| timer.id == id)
     }
 
-    /// A mark of one that ran alone is found by a new owner.
-    pub(crate) fn find_mark(&mut self) {
-        if let Some(item) = self.alone {
-            self.found.insert((item, self.alone_epoch));
+    /// The marks are found by a new owner: one counts, of several each is to run alone.
+    pub(crate) fn find_marks(&mut self) -> BTreeSet<ItemId> {
+        match &self.marked[..] {
+            [item] => {
+                self.found.insert((*item, self.marked_epoch));
+                BTreeSet::new()
+            }
+            several => several.iter().copied().collect(),
         }
     }
 
@@ -307,10 +311,10 @@ impl Ledger {
         }
         self.open.clone_from(&unit.open);
         self.lease.clone_from(&unit.lease);
-        if unit.alone != self.alone || unit.alone.is_some() {
-            self.alone_epoch = unit.epoch;
+        if unit.marked != self.marked || !unit.marked.is_empty() {
+            self.marked_epoch = unit.epoch;
         }
-        self.alone = unit.alone;
+        self.marked.clone_from(&unit.marked);
         check("I7", unit.active >= self.active, || {
             format!("the active clock goes back to {:?}", unit.active)
         })?;

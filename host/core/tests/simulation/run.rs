@@ -122,8 +122,8 @@ struct Simulation {
     now: Millis,
     /// Milliseconds in which the gate was closed since this owner took over.
     closed_ms: u64,
-    /// When attempts started on this host, the last ones, and whether they ran alone.
-    starts: VecDeque<(Millis, bool)>,
+    /// When attempts started on this host, the last ones, and how many were marked with them.
+    starts: VecDeque<(Millis, usize)>,
     /// What the other partitions of the host hold in memory.
     others: Share,
     /// The gate was closed when the machine was last asked for work.
@@ -439,8 +439,8 @@ impl Simulation {
         })?;
         let fates = unit.completions.iter();
         let fates: Vec<_> = fates.map(|c| (c.item, c.fate)).collect();
-        let (number, alone, clean) = (unit.number, unit.alone, unit.lease.is_empty());
-        self.note(|| format!("unit {number} {fates:?} alone {alone:?} clean {clean}"));
+        let (number, marked, clean) = (unit.number, &unit.marked, unit.lease.is_empty());
+        self.note(|| format!("unit {number} {fates:?} marked {marked:?} clean {clean}"));
         self.out = Some(unit);
         Ok(())
     }

@@ -48,8 +48,10 @@ pub(crate) struct Told {
     pub(crate) refused: BTreeSet<ItemId>,
     /// What dies of its last attempt, or of a refusal.
     pub(crate) dying: BTreeSet<ItemId>,
-    /// What was running when the host ended, and has not run alone since.
+    /// What was running when the host ended, and has not run apart since.
     pub(crate) suspects: BTreeSet<ItemId>,
+    /// Those that were marked together when it ended, and have not run alone since.
+    pub(crate) narrowed: BTreeSet<ItemId>,
 }
 
 impl Told {
@@ -73,6 +75,7 @@ impl Told {
         self.refused.remove(&item);
         self.dying.remove(&item);
         self.suspects.remove(&item);
+        self.narrowed.remove(&item);
         if let Some(order) = self.settled.get_mut(sequence) {
             order.retain(|settled| *settled != item);
         }

@@ -4,7 +4,7 @@
 //! version u8, unit u64, stream time u64,
 //! cursors varint, (frontier varint, ranges varint, (gap varint, length varint)*)*,
 //! open varint, (item, attempts)*,
-//! lease varint, offset varint*, alone optional item, active varint, next parked varint
+//! lease varint, offset varint*, marked varint, item*, active varint, next parked varint
 //! ```
 //!
 //! A range is stored by its distance from what precedes it, and its length. [`super::attempts`] says what an item,
@@ -15,7 +15,7 @@ use weir_core::time::Millis;
 use weir_core::unit::{Active, Cursor, ItemId, OpenAttempts, Unit};
 
 use super::attempts::{attempts, item, put_attempts, put_item};
-use super::codec::{DecodeError, Input, put_option, put_varint};
+use super::codec::{DecodeError, Input, put_varint};
 
 const VERSION: u8 = 1;
 
@@ -26,7 +26,7 @@ pub(super) struct Progress {
     pub(super) cursors: Vec<Cursor>,
     pub(super) open: Vec<OpenAttempts>,
     pub(super) lease: Vec<u64>,
-    pub(super) alone: Option<ItemId>,
+    pub(super) marked: Vec<ItemId>,
     pub(super) active: Active,
     pub(super) next_parked: u64,
 }
@@ -57,7 +57,10 @@ pub(super) fn encode_unit(unit: &Unit) -> Vec<u8> {
     unit.lease
         .iter()
         .for_each(|&offset| put_varint(&mut out, offset));
-    put_option(&mut out, unit.alone, put_item);
+    put_varint(&mut out, unit.marked.len() as u64);
+    unit.marked
+        .iter()
+        .for_each(|&item| put_item(&mut out, item));
     put_varint(&mut out, unit.active.0);
     put_varint(&mut out, unit.next_parked);
     out
@@ -76,7 +79,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Progress, DecodeError> {
             })
         })?,
         lease: input.list(1, Input::varint)?,
-        alone: input.option(item)?,
+        marked: input.list(1, item)?,
         active: Active(input.varint()?),
         next_parked: input.varint()?,
     };

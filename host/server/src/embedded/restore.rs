@@ -49,7 +49,7 @@ pub(super) fn restore(
         parked: reads.parked(usize::MAX)?,
         timers: reads.timers(None, TIMERS_RESIDENT_MAX)?,
         lease: progress.lease,
-        alone: progress.alone,
+        marked: progress.marked,
         active: progress.active,
         next_parked: progress.next_parked,
         ends: extent(PartitionLog::end).collect(),

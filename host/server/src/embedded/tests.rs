@@ -91,7 +91,7 @@ fn unit(number: u64, frontier: u64, completions: Vec<Arc<Completion>>) -> Unit {
         open: Vec::new(),
         heads: Vec::new(),
         lease: Vec::new(),
-        alone: None,
+        marked: Vec::new(),
         active: Active(0),
         next_parked: 0,
         stream_time: Millis(number),

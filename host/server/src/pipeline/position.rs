@@ -83,6 +83,8 @@ pub(crate) async fn restore(
             CommitResult::Refused { message, .. } => {
                 return Err(PipelineError::Start { partition, message });
             }
+            // The bus is about to say so.
+            CommitResult::Moved => return std::future::pending().await,
             CommitResult::Unavailable { message } => {
                 status.raise(Alarm::CommitFailing, Some(partition), message);
                 tokio::time::sleep(COMMIT_BACK_OFF).await;
@@ -148,6 +150,10 @@ pub(crate) async fn replace(
     }
     match ledger.commit(scope, partition, unit).await {
         CommitResult::Committed => Ok(ledger.begin(scope, partition)?),
+        CommitResult::Moved => Err(ChoiceError::Commit {
+            partition,
+            message: "another host has it".to_owned(),
+        }),
         CommitResult::Refused { message, .. } | CommitResult::Unavailable { message } => {
             Err(ChoiceError::Commit { partition, message })
         }

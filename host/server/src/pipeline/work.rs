@@ -194,6 +194,7 @@ impl Worker {
                 status.clear(Alarm::CommitFailing, partition);
                 tracing::warn!(%code, %message, ?item, "output refused, event dies");
             }
+            CommitResult::Moved => status.clear(Alarm::CommitFailing, partition),
             CommitResult::Unavailable { message } => {
                 status.raise(Alarm::CommitFailing, partition, message);
             }

@@ -1,4 +1,4 @@
-//! Crash suspects: what may have ended the host runs alone, and only then counts.
+//! Crash suspects: what may have ended the host runs apart, and counts only when it ran alone.
 
 use super::*;
 
@@ -14,9 +14,18 @@ fn unclean(alone: Option<ItemId>, crashes: u32) -> Restore {
         unit: 5,
         lease: vec![1_024, 1_024],
         ends: vec![2, 0],
-        alone,
+        marked: alone.into_iter().collect(),
         open: open.into_iter().collect(),
         ..Restore::default()
+    }
+}
+
+/// The same where these were marked together.
+fn together(count: u64) -> Restore {
+    Restore {
+        marked: (0..count).map(record).collect(),
+        ends: vec![count, 0],
+        ..unclean(None, 0)
     }
 }
 
@@ -33,26 +42,70 @@ fn mark(bench: &mut Bench) -> Box<Unit> {
 }
 
 #[test]
-fn after_an_unclean_end_what_may_have_run_runs_alone_after_a_committed_mark() {
+fn after_an_unclean_end_what_may_have_run_runs_apart_after_a_committed_mark() {
     let mut bench = Bench::restored(config(), unclean(None, 0));
     for (offset, key) in [(0, "k"), (1, "l"), (2, "m")] {
         bench.feed(offset, Some(key), key);
     }
-    assert_eq!(mark(&mut bench).alone, None, "first the lease");
-    assert_eq!(mark(&mut bench).alone, Some(record(0)));
+    assert_eq!(mark(&mut bench).marked, [], "first the lease");
+    assert_eq!(mark(&mut bench).marked, [record(0), record(1)]);
+    let first = bench.attempt().id;
+    let second = bench.attempt().id;
+    assert_eq!([first.item, second.item], [record(0), record(1)]);
+    assert!(bench.poll().is_none(), "nothing else runs beside them");
+    bench.outcome(first, done("1"));
+    assert!(bench.poll().is_none(), "one of them still runs");
+    bench.outcome(second, done("1"));
+    let unit = bench.unit();
+    assert_eq!(
+        fates(&unit),
+        [(record(0), Fate::Handled), (record(1), Fate::Handled)]
+    );
+    assert_eq!(unit.marked, []);
+    bench.committed(&unit);
+    assert_eq!(
+        bench.attempt().id.item,
+        record(2),
+        "it came after the restart"
+    );
+}
+
+#[test]
+fn suspects_are_marked_so_many_together_as_may_soon_run_alone() {
+    let mut bench = suspects(100);
+    let group = mark(&mut bench).marked;
+    assert_eq!(group, (0..64).map(record).collect::<Vec<_>>());
+    for _ in 0..64 {
+        let id = bench.attempt().id;
+        bench.outcome(id, done("1"));
+    }
+    let unit = bench.unit();
+    assert_eq!(unit.marked, (64..100).map(record).collect::<Vec<_>>());
+    assert_eq!(unit.completions.len(), 64, "one commit for each group");
+}
+
+#[test]
+fn of_those_that_were_marked_together_when_the_host_ended_none_is_counted_and_each_runs_alone() {
+    let mut bench = Bench::restored(config(), together(2));
+    for (offset, key) in [(0, "k"), (1, "l"), (2, "m")] {
+        bench.feed(offset, Some(key), key);
+    }
+    let unit = mark(&mut bench);
+    assert_eq!((&unit.marked[..], &unit.open[..]), (&[][..], &[][..]));
+    assert_eq!(mark(&mut bench).marked, [record(0)]);
     let first = bench.attempt().id;
     assert_eq!(first.item, record(0));
     assert!(bench.poll().is_none(), "nothing runs beside it");
     bench.outcome(first, done("1"));
     let unit = bench.unit();
     assert_eq!(fates(&unit), [(record(0), Fate::Handled)]);
-    assert_eq!(unit.alone, Some(record(1)), "one commit for each");
+    assert_eq!(unit.marked, [record(1)], "one commit for each");
     bench.committed(&unit);
     let second = bench.attempt().id;
     assert_eq!(second.item, record(1));
     bench.outcome(second, done("1"));
     let unit = bench.unit();
-    assert_eq!(unit.alone, None);
+    assert_eq!(unit.marked, []);
     bench.committed(&unit);
     let third = bench.attempt().id;
     assert_eq!(third.item, record(2), "it came after the restart");
@@ -76,8 +129,8 @@ fn a_crash_is_counted_durably_before_the_event_runs_again() {
     bench.feed(0, Some("k"), "k");
     let unit = mark(&mut bench);
     assert_eq!(unit.open[0].attempts.crashes, 1);
-    assert_eq!(unit.alone, None);
-    assert_eq!(mark(&mut bench).alone, Some(record(0)));
+    assert_eq!(unit.marked, []);
+    assert_eq!(mark(&mut bench).marked, [record(0)]);
     assert_eq!(bench.attempt().number, 1, "a crash is no attempt");
 }
 
@@ -105,7 +158,7 @@ fn a_suspect_that_is_given_up_in_order_leaves_no_mark() {
     bench.machine.handle_revoke();
     bench.machine.abandon_running(bench.now, &mut bench.gate);
     let last = bench.unit();
-    assert_eq!((last.alone, last.lease.len()), (None, 0));
+    assert_eq!((&last.marked[..], last.lease.len()), (&[][..], 0));
     assert_eq!(last.open, []);
 }
 
@@ -113,15 +166,15 @@ fn a_suspect_that_is_given_up_in_order_leaves_no_mark() {
 fn a_mark_is_taken_back_while_the_gate_is_open() {
     let mut bench = Bench::restored(config(), unclean(None, 0));
     bench.feed(0, Some("k"), "k");
-    assert_eq!(mark(&mut bench).alone, None, "first the lease");
+    assert_eq!(mark(&mut bench).marked, [], "first the lease");
     bench.gate.pause(true);
     assert!(bench.poll().is_none(), "no mark for what may not run");
     bench.gate.pause(false);
     let marking = bench.unit();
-    assert_eq!(marking.alone, Some(record(0)));
+    assert_eq!(marking.marked, [record(0)]);
     bench.gate.pause(true);
     bench.committed(&marking);
-    assert_eq!(mark(&mut bench).alone, None);
+    assert_eq!(mark(&mut bench).marked, []);
 }
 
 /// A machine after an unclean end, under so many suspects, with its first lease.
@@ -139,7 +192,7 @@ fn suspects(count: u64) -> Bench {
             &offset.to_string(),
         );
     }
-    assert_eq!(mark(&mut bench).alone, None, "first the lease");
+    assert_eq!(mark(&mut bench).marked, [], "first the lease");
     bench
 }
 
@@ -154,7 +207,7 @@ fn under_a_rate_limit_each_token_starts_a_suspect_however_many_are_ready() {
     limit(&mut bench);
     let mut started = Vec::new();
     for _ in 0..40 {
-        assert!(mark(&mut bench).alone.is_some(), "it has its token");
+        assert!(mark(&mut bench).marked.len() == 1, "it has its token");
         let id = bench.attempt().id;
         started.push(id.item);
         bench.outcome(id, done("1"));
@@ -175,11 +228,11 @@ fn no_mark_is_durable_while_a_suspect_waits_for_the_rate() {
     let first = bench.attempt().id;
     bench.outcome(first, done("1"));
     let unit = bench.unit();
-    assert_eq!(unit.alone, None, "the next one has no token");
+    assert_eq!(unit.marked, [], "the next one has no token");
     bench.committed(&unit);
     assert!(bench.poll().is_none());
     bench.pass(Duration::from_secs(1));
-    assert_eq!(mark(&mut bench).alone, Some(record(1)));
+    assert_eq!(mark(&mut bench).marked, [record(1)]);
     assert_eq!(bench.attempt().id.item, record(1));
 }
 
@@ -189,7 +242,7 @@ fn no_mark_is_durable_while_the_component_is_crowded() {
     bench.gate.crowded.own = true;
     assert!(bench.poll().is_none());
     bench.gate.crowded.own = false;
-    assert_eq!(mark(&mut bench).alone, Some(record(0)));
+    assert_eq!(mark(&mut bench).marked, [record(0)]);
 }
 
 #[test]
@@ -201,18 +254,18 @@ fn a_suspect_is_marked_only_when_nothing_else_runs() {
     mark(&mut bench);
     mark(&mut bench);
     bench.run(failed(FailureKind::Transient));
-    assert_eq!(mark(&mut bench).alone, None);
+    assert_eq!(mark(&mut bench).marked, []);
     let beside = bench.attempt().id;
     assert_eq!(beside.item, record(2));
     bench.pass(Duration::from_secs(1));
     bench.run(done("1"));
     let unit = bench.unit();
     assert_eq!(fates(&unit), [(record(0), Fate::Handled)]);
-    assert_eq!(unit.alone, None, "another attempt is running");
+    assert_eq!(unit.marked, [], "another attempt is running");
     bench.committed(&unit);
     assert!(bench.poll().is_none());
     bench.outcome(beside, done("1"));
-    assert_eq!(bench.unit().alone, Some(record(1)));
+    assert_eq!(bench.unit().marked, [record(1)]);
 }
 
 #[test]
@@ -223,7 +276,7 @@ fn nothing_starts_while_the_mark_of_another_is_durable() {
     let suspect = bench.attempt().id;
     bench.outcome(suspect, done("1"));
     let unit = bench.unit();
-    assert_eq!(unit.alone, None);
+    assert_eq!(unit.marked, []);
     assert!(bench.poll().is_none(), "its mark stands until this commits");
     bench.committed(&unit);
     assert_eq!(bench.attempt().id.item, record(1));
@@ -233,12 +286,12 @@ fn nothing_starts_while_the_mark_of_another_is_durable() {
 fn a_suspect_that_is_given_up_before_it_starts_gives_its_permit_back() {
     let mut bench = suspects(1);
     let marking = bench.unit();
-    assert_eq!(marking.alone, Some(record(0)));
+    assert_eq!(marking.marked, [record(0)]);
     bench.machine.handle_revoke();
     bench.machine.abandon_running(bench.now, &mut bench.gate);
     bench.committed(&marking);
     let last = bench.unit();
-    assert_eq!((last.alone, last.lease.len()), (None, 0));
+    assert_eq!((&last.marked[..], last.lease.len()), (&[][..], 0));
 }
 
 #[test]
@@ -291,7 +344,7 @@ fn two_partitions(alone: Option<ItemId>) -> [Bench; 2] {
         for (offset, key) in [(0, "k"), (1, "l")] {
             bench.feed(offset, Some(key), key);
         }
-        assert_eq!(mark(&mut bench).alone, None, "first the lease");
+        assert_eq!(mark(&mut bench).marked, [], "first the lease");
         bench
     })
 }
@@ -299,16 +352,12 @@ fn two_partitions(alone: Option<ItemId>) -> [Bench; 2] {
 #[test]
 fn partitions_run_their_suspects_beside_one_another() {
     let [mut a, mut b] = two_partitions(None);
-    assert_eq!(mark(&mut a).alone, Some(record(0)));
-    let first = a.attempt().id;
-    assert_eq!(mark(&mut b).alone, Some(record(0)));
-    b.attempt();
-    assert!(b.poll().is_none(), "one at a time in a partition");
-    a.outcome(first, done("1"));
-    let unit = a.unit();
-    assert_eq!(unit.alone, Some(record(1)), "the next one of the partition");
-    a.committed(&unit);
+    assert_eq!(mark(&mut a).marked, [record(0), record(1)]);
     a.attempt();
+    assert_eq!(mark(&mut b).marked, [record(0), record(1)]);
+    b.attempt();
+    a.attempt();
+    b.attempt();
 }
 
 #[test]
@@ -339,16 +388,16 @@ fn a_suspect_that_was_found_marked_before_runs_while_nothing_else_runs_on_the_ho
     assert!(a.poll().is_none(), "no mark while another attempt runs");
     assert!(clean.poll().is_none(), "and none starts meanwhile");
     clean.outcome(beside, done("1"));
-    assert_eq!(mark(&mut a).alone, Some(record(0)));
+    assert_eq!(mark(&mut a).marked, [record(0)]);
     let suspect = a.attempt().id;
     a.outcome(suspect, done("1"));
     let unit = a.unit();
-    assert_eq!(unit.alone, None, "silence is for one");
+    assert_eq!(unit.marked, [], "silence is for one");
     let waiting = clean.unit();
     clean.committed(&waiting);
     assert!(clean.poll().is_none(), "its mark stands");
     a.committed(&unit);
-    assert_eq!(mark(&mut a).alone, Some(record(1)));
+    assert_eq!(mark(&mut a).marked, [record(1)]);
     assert_eq!(clean.attempt().id.item, record(1));
 }
 
@@ -381,7 +430,7 @@ fn silence_ends_with_the_partition_that_wanted_it() {
     a.machine.abandon_running(a.now, &mut a.gate);
     assert!(clean.poll().is_none(), "its mark stands");
     let last = a.unit();
-    assert_eq!((last.alone, last.lease.len()), (None, 0));
+    assert_eq!((&last.marked[..], last.lease.len()), (&[][..], 0));
     a.committed(&last);
     assert!(a.poll().is_none());
     assert!(a.machine.is_drained());
@@ -400,7 +449,7 @@ fn the_host_does_not_stand_still_while_the_ledger_does_not_take_a_mark_or_a_fate
         message: "away".into(),
     };
     let unit = a.unit();
-    assert_eq!(unit.alone, Some(record(0)));
+    assert_eq!(unit.marked, [record(0)]);
     assert!(clean.poll().is_none());
     a.answer(unit.number, away());
     assert!(a.poll().is_none());
@@ -410,7 +459,7 @@ fn the_host_does_not_stand_still_while_the_ledger_does_not_take_a_mark_or_a_fate
     clean.feed(2, Some("m"), "m");
 
     a.pass(Duration::from_secs(1));
-    assert_eq!(mark(&mut a).alone, Some(record(0)));
+    assert_eq!(mark(&mut a).marked, [record(0)]);
     let suspect = a.attempt().id;
     a.outcome(suspect, done("1"));
     assert!(clean.poll().is_none());
@@ -425,7 +474,7 @@ fn a_suspect_whose_gate_is_shut_keeps_nobody_from_running_alone() {
     let [mut a, mut b] = two_partitions(None);
     a.gate.pause(true);
     assert!(a.poll().is_none());
-    assert_eq!(mark(&mut b).alone, Some(record(0)));
+    assert_eq!(mark(&mut b).marked, [record(0), record(1)]);
     a.gate.pause(false);
-    assert_eq!(mark(&mut a).alone, Some(record(0)));
+    assert_eq!(mark(&mut a).marked, [record(0), record(1)]);
 }

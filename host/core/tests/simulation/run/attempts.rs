@@ -96,18 +96,26 @@ impl Simulation {
         )
     }
 
-    /// As many start in any time as the rate and its burst allow, whatever they are. One that runs alone had its token
-    /// before its mark, and nothing else started between.
+    /// As many start in any time as the rate and its burst allow, whatever they are. Those that run apart had their tokens
+    /// before their marks, at one moment, and nothing else started between.
     fn judge_rate(&mut self, attempt: &Attempt) -> Judged {
         if self.plan.rate.is_none() || attempt.fallback {
             return Ok(());
         }
-        let marked = self.ledger.alone == Some(attempt.id.item);
+        let marks = &self.ledger.marked;
+        let marked = if marks.contains(&attempt.id.item) {
+            marks.len()
+        } else {
+            0
+        };
+        check("I10", marked <= BURST as usize, || {
+            format!("{marked} hold tokens")
+        })?;
         self.starts.push_front((self.now, marked));
         self.starts.truncate(20);
         for (at, (since, marked)) in self.starts.iter().enumerate() {
             let passed = u64::try_from(self.now.since(*since).as_millis()).unwrap_or(0);
-            let burst = u64::from(BURST) + u64::from(*marked);
+            let burst = u64::from(BURST) + *marked as u64;
             let allowed = burst + u64::from(RATE) * passed / 1_000;
             check("I10", (at as u64) < allowed, || {
                 format!("{} attempts start within {passed} ms", at + 1)
@@ -174,8 +182,15 @@ impl Simulation {
             format!("{item:?} runs after {crashes} crashes")
         })?;
         let suspect = self.told.suspects.contains(&item);
-        check("I7", !suspect || self.ledger.alone == Some(item), || {
+        let marked = &self.ledger.marked;
+        check("I7", !suspect || marked.contains(&item), || {
             format!("{item:?} may have ended the host and runs without a mark")
+        })?;
+        let narrowed = crashes > 0 || self.told.narrowed.contains(&item);
+        check("I7", !(suspect && narrowed) || marked.len() == 1, || {
+            format!(
+                "{item:?} was marked when the host ended, and is marked with others: {marked:?}"
+            )
         })?;
         for flight in self.flights.iter().filter(|flight| self.is_live(flight)) {
             let other = flight.attempt.id.item;
@@ -183,11 +198,11 @@ impl Simulation {
             check("I3", lanes[0] != lanes[1], || {
                 format!("{item:?} starts while {other:?} runs")
             })?;
-            check(
-                "I7",
-                !suspect && !self.told.suspects.contains(&other),
-                || format!("{item:?} starts beside {other:?}, one of them may have ended the host"),
-            )?;
+            let together = marked.contains(&item) && marked.contains(&other);
+            let clear = !suspect && !self.told.suspects.contains(&other);
+            check("I7", clear || together, || {
+                format!("{item:?} starts beside {other:?}, one of them may have ended the host")
+            })?;
         }
         Ok(())
     }

@@ -178,7 +178,7 @@ pub(crate) fn tally(trace: &[String]) -> BTreeMap<&'static str, usize> {
         "restored at",
         "Letter(",
         "Mark(",
-        "alone Some",
+        "marked [Record",
         "beside",
         "redeploy",
         "that was replaced",

@@ -140,6 +140,7 @@ impl Simulation {
         let script = Script::new(self.plan.habits, &attempt.event);
         let lane = self.plan.lane(&attempt.sequence);
         self.told.suspects.remove(&item);
+        self.told.narrowed.remove(&item);
         let before = self.told.counted.get(&item).copied().unwrap_or(0);
         match outcome {
             Outcome::Done(_) if script.temper == Temper::Invalid && !attempt.fallback => {

@@ -85,7 +85,7 @@ impl Simulation {
             let outcome = self.outcome(flight);
             self.stale.push((flight.attempt.id, outcome));
         }
-        self.ledger.find_mark();
+        let narrowed = self.ledger.find_marks();
         self.deployed.take_over(self.bug);
         let running = flights
             .iter()
@@ -93,6 +93,7 @@ impl Simulation {
             .collect();
         self.restore(&running);
         self.told.suspects = suspects;
+        self.told.narrowed = narrowed;
         if !orderly {
             self.gate = host_gate(&self.plan, self.bug, self.now);
             self.starts.clear();
@@ -120,8 +121,12 @@ impl Simulation {
         let mut restore = self.ledger.restore(&self.plan, self.ends.clone(), kept);
         match self.bug {
             Bug::ForgottenAttempts => restore.open.clear(),
-            Bug::CountedCrash => restore.alone = restore.alone.or(running.first().copied()),
-            Bug::ForgottenMark => restore.alone = None,
+            Bug::CountedCrash if restore.marked.is_empty() => {
+                restore.marked = running.first().copied().into_iter().collect();
+            }
+            Bug::CountedGroup => restore.marked.truncate(1),
+            Bug::ForgottenMark => restore.marked.clear(),
+            Bug::ForgottenGroup if restore.marked.len() > 1 => restore.marked.clear(),
             Bug::ForgottenLease => restore.lease.clear(),
             Bug::ForgottenPark => drop(restore.parked.pop()),
             Bug::ForgottenHold => {
@@ -183,11 +188,11 @@ impl Simulation {
             "drained, and a unit is out".into()
         })?;
         let ran = self.ledger.number_of_epoch() == self.told.epoch;
-        let clean = self.ledger.lease.is_empty() && self.ledger.alone.is_none();
+        let clean = self.ledger.lease.is_empty() && self.ledger.marked.is_empty();
         check("I7", clean || !ran, || {
             format!(
                 "drained, and the ledger says {:?} may run",
-                self.ledger.alone
+                self.ledger.marked
             )
         })?;
         self.note(|| "drained".into());

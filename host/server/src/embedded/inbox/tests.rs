@@ -23,7 +23,7 @@ fn unit(stream_time: u64, staged_at: u64, marks: &[Option<[u8; 16]>]) -> Unit {
         open: Vec::new(),
         heads: Vec::new(),
         lease: Vec::new(),
-        alone: None,
+        marked: Vec::new(),
         active: Active(0),
         next_parked: 0,
         stream_time: Millis(stream_time),

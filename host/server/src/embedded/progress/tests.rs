@@ -1,5 +1,4 @@
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
 use weir_core::unit::{Attempts, Position};
 
@@ -26,20 +25,16 @@ fn any_open() -> impl Strategy<Value = OpenAttempts> {
 }
 
 fn any_progress() -> impl Strategy<Value = Progress> {
-    let leases = (
-        vec(any::<u64>(), 0..4),
-        option::of(any_item()),
-        any::<u64>(),
-    );
+    let leases = (vec(any::<u64>(), 0..4), vec(any_item(), 0..4), any::<u64>());
     let lists = (vec(any_cursor(), 0..4), vec(any_open(), 0..4));
     (any::<[u64; 3]>(), lists, leases).prop_map(
-        |([unit, time, next_parked], (cursors, open), (lease, alone, active))| Progress {
+        |([unit, time, next_parked], (cursors, open), (lease, marked, active))| Progress {
             unit,
             stream_time: Millis(time),
             cursors,
             open,
             lease,
-            alone,
+            marked,
             active: Active(active),
             next_parked,
         },
@@ -57,7 +52,7 @@ fn encode(progress: &Progress) -> Vec<u8> {
         open: progress.open,
         heads: Vec::new(),
         lease: progress.lease,
-        alone: progress.alone,
+        marked: progress.marked,
         active: progress.active,
         next_parked: progress.next_parked,
         stream_time: progress.stream_time,
@@ -109,7 +104,7 @@ fn version_1_is_what_is_on_disks_already() {
             },
         }],
         lease: vec![310],
-        alone: Some(ItemId::Parked(4)),
+        marked: vec![ItemId::Parked(4)],
         active: Active(6),
         next_parked: 8,
     };
@@ -117,7 +112,7 @@ fn version_1_is_what_is_on_disks_already() {
         1, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, // version, unit, stream time
         1, 0xac, 2, 1, 2, 3, // one cursor at 300: one range, 2 on, 3 long
         1, 0, 1, 0xad, 2, 2, 1, 3, 0, 1, 5, 0, // one open record and its attempts
-        1, 0xb6, 2, 1, 1, 4, 6, 8, // lease, alone, active, next parked
+        1, 0xb6, 2, 1, 1, 4, 6, 8, // lease, marked, active, next parked
     ];
     assert_eq!(encode(&progress), expected);
 }

@@ -231,7 +231,7 @@ async fn all_that_a_unit_sets_aside_is_there_after_a_restart() {
         .map(|(key, parked)| (key.clone(), Some(*parked)))
         .collect();
     unit.lease = vec![9];
-    unit.alone = Some(ItemId::Timer(hash(7)));
+    unit.marked = vec![ItemId::Timer(hash(7)), ItemId::Parked(3)];
     unit.active = Active(11);
     unit.next_parked = 6;
     let committed = fixture.bus.commit(&fixture.scope, 0, unit).await;
@@ -253,7 +253,7 @@ async fn all_that_a_unit_sets_aside_is_there_after_a_restart() {
     };
     assert_eq!(restored.timers, timers);
     assert_eq!((restored.lease, restored.ends), (vec![9], vec![2]));
-    assert_eq!(restored.alone, Some(ItemId::Timer(hash(7))));
+    assert_eq!(restored.marked, [ItemId::Timer(hash(7)), ItemId::Parked(3)]);
     assert_eq!((restored.active, restored.next_parked), (Active(11), 6));
     assert_eq!(bus.parked_head(scope, 0, &keyed("k")).unwrap(), Some(event));
     let found = bus.timer(scope, 0, &timer_key("remind")).unwrap();
