@@ -108,7 +108,7 @@ impl Fleet {
                 let status = host.client().status()?;
                 for entry in status["handlers"].as_array().context("no handlers")? {
                     let idle = entry["lag"] == 0 && entry["open"] == 0 && entry["state"] == "ready";
-                    anyhow::ensure!(idle, "{entry}");
+                    anyhow::ensure!(idle, "{entry}, alarms {}", status["alarms"]);
                     *served.entry(entry["name"].to_string()).or_default() +=
                         entry["partitions"].as_u64().unwrap_or_default();
                 }

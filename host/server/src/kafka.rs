@@ -13,12 +13,12 @@ mod extents;
 mod headers;
 mod ledger;
 mod membership;
+mod native;
 mod origin;
 mod publisher;
 mod reader;
 mod records;
 mod restore;
-mod topic_ids;
 mod transaction;
 
 use std::collections::HashMap;
@@ -67,10 +67,9 @@ struct Inner {
 }
 
 /// A subscription on this host.
-#[derive(Clone)]
 struct Group {
     share: Arc<Share>,
-    committers: Arc<Committers>,
+    committers: Committers,
 }
 
 impl Kafka {
@@ -106,8 +105,9 @@ impl Inner {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn group(&self, name: &str) -> Option<Group> {
-        self.groups().get(name).cloned()
+    fn share(&self, group: &str) -> Option<Arc<Share>> {
+        let groups = self.groups();
+        groups.get(group).map(|group| Arc::clone(&group.share))
     }
 
     fn count(&self, topic: &str) -> Result<u32, SubscribeError> {
@@ -188,6 +188,9 @@ impl Bus for Kafka {
             group: group.into(),
             topics: topics.into(),
         };
+        // Its committers end before their successors begin, and while nobody waits for the lock.
+        let before = inner.groups().remove(group);
+        drop(before);
         inner.cluster.ensure_ledger(&scope)?;
         let origin = inner.origin(&scope)?;
         let refused = |message: String| SubscribeError::Refused {
@@ -200,13 +203,8 @@ impl Bus for Kafka {
         let share = membership.share();
         let committers = Committers::spawn(&inner.clients, &inner.cluster, &inner.copy, &share)
             .map_err(|error| refused(format!("its committer could not be started: {error}")))?;
-        inner.groups().insert(
-            Arc::clone(&scope.group),
-            Group {
-                share,
-                committers: Arc::new(committers),
-            },
-        );
+        let group = Group { share, committers };
+        inner.groups().insert(scope.group, group);
         Ok(Box::new(membership))
     }
 
@@ -247,9 +245,9 @@ impl Bus for Kafka {
     }
 
     fn renew(&self, group: &str) {
-        if let Some(group) = self.inner.group(group) {
+        if let Some(share) = self.inner.share(group) {
             let why = "records wait, and none comes";
-            group.share.leave(Leave::Renew(why.to_owned()));
+            share.leave(Leave::Renew(why.to_owned()));
         }
     }
 }

@@ -123,7 +123,9 @@ pub(crate) async fn serve_membership(
                 let config = &serving.config;
                 let machine = deployment.machine(config, &digest, partition, memory, solitude);
                 let stop = serving.stop.child_token();
-                owned.insert(partition, stop.clone());
+                if let Some(before) = owned.insert(partition, stop.clone()) {
+                    before.cancel();
+                }
                 let served = Served {
                     subscription: Arc::clone(subscription),
                     partition,

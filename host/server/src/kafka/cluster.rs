@@ -12,8 +12,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::clients::{Clients, Logged, RECORD_BYTES_MAX};
 use super::extents::Extents;
+use super::native::{self, Description};
 use super::records::number;
-use super::topic_ids::{self, Description};
 use crate::bus::{EnsureTopicError, SubscribeError, Topic};
 use crate::config::{self, CreateTopics};
 use crate::ledger::Scope;
@@ -146,7 +146,7 @@ impl Cluster {
 
     /// What topics these names stand for.
     pub(super) fn describe(&self, topics: &[Arc<str>]) -> Result<Vec<Description>, KafkaError> {
-        topic_ids::describe(self.asking.client(), topics, ANSWER)
+        native::describe(self.asking.client(), topics, ANSWER)
     }
 
     /// The first offset and the high watermark, open transactions included.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture};
 use weir_core::inbox;
 use weir_core::unit::{CommitResult, Cursor, Restore, Unit};
 
@@ -62,15 +62,10 @@ impl Ledger for Kafka {
         partition: u32,
         unit: Unit,
     ) -> BoxFuture<'static, CommitResult> {
-        let group = self.inner.group(&scope.group);
-        Box::pin(async move {
-            match group {
-                Some(group) => group.committers.commit(partition, unit).await,
-                None => CommitResult::Unavailable {
-                    message: "the host is not a member of the group".to_owned(),
-                },
-            }
-        })
+        match self.inner.groups().get(&scope.group) {
+            Some(group) => group.committers.commit(partition, unit),
+            None => Box::pin(future::ready(CommitResult::Moved)),
+        }
     }
 
     fn committed(&self) -> &dyn Committed {
@@ -92,22 +87,24 @@ impl Inner {
         partition: u32,
         work: impl Fn(&Self, &Share, u32) -> Result<T, RestoreError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let Some(group) = self.group(&scope.group) else {
-            return std::future::pending().await;
+        let Some(share) = self.share(&scope.group) else {
+            return future::pending().await;
         };
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError {
             what: "the ledger",
             group: Arc::clone(&scope.group),
             source,
         };
-        let _turn = self.loads.acquire().await;
-        let (inner, share) = (Arc::clone(self), group.share);
+        let turn = self.loads.acquire().await;
+        let inner = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || {
             restore::patiently(&share, partition, || work(&inner, &share, partition))
         });
-        match done.await {
+        let done = done.await;
+        drop(turn);
+        match done {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(RestoreError::NoMember)) => std::future::pending().await,
+            Ok(Err(RestoreError::NoMember)) => future::pending().await,
             Ok(Err(error)) => Err(failed(error.into())),
             Err(panicked) => Err(failed(panicked.into())),
         }

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use super::clients::{self, Clients};
 use super::cluster::{ANSWER, Cluster};
+use super::native::member_id;
 use super::origin::Origin;
 use super::reader::GroupReader;
 use super::records::{number, offset};
@@ -58,6 +59,8 @@ pub(super) struct Share {
     /// Why the membership is to end.
     leaving: Mutex<Option<Leave>>,
     consumer: OnceLock<Weak<GroupConsumer>>,
+    /// Under which name the group gave this host what it has.
+    member: Mutex<String>,
     owned: Mutex<Owned>,
     /// Told when a reader is gone.
     released: Condvar,
@@ -100,11 +103,32 @@ impl Share {
     /// Who this host is to the group at this moment, for the offsets of a transaction; none when it is nobody.
     ///
     /// Invariant: asked before the epochs are looked at. librdkafka forgets who it is and says that its assignment is
-    /// lost in one step, so that an identity taken after that step never meets an epoch that is still good.
+    /// lost in one step, so that an identity taken after that step never meets an epoch that is still good. Where the
+    /// group learns in the middle of a rebalance that it does not know this host, librdkafka takes another name and says
+    /// nothing of a loss: only the name tells.
     pub(super) fn identity(&self) -> Option<ConsumerGroupMetadata> {
         let consumer = self.consumer()?;
         let metadata = consumer.group_metadata()?;
-        (!consumer.assignment_lost()).then_some(metadata)
+        let named = member_id(&consumer);
+        let is_same = !named.is_empty() && named == *self.lock_member();
+        (is_same && !consumer.assignment_lost()).then_some(metadata)
+    }
+
+    /// The group has given something to this host under the name that it has now; false when what it had before was
+    /// given to another name, and may be anyone's.
+    fn rename(&self, consumer: &BaseConsumer<Context>) -> bool {
+        let named = member_id(consumer);
+        let mut member = self.lock_member();
+        if *member == named {
+            return true;
+        }
+        let was_nobody = self.owned().epochs.is_empty();
+        *member = named;
+        was_nobody
+    }
+
+    fn lock_member(&self) -> MutexGuard<'_, String> {
+        self.member.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the membership soon; what is said first counts.
@@ -239,6 +263,11 @@ impl Share {
         }
     }
 
+    /// From here on nothing is committed.
+    fn end_all(&self) {
+        self.owned().epochs.clear();
+    }
+
     /// Waits until nothing of these partitions runs; false at the deadline.
     fn wait_released(&self, partitions: &[u32], deadline: Duration) -> bool {
         let busy = |owned: &mut Owned| {
@@ -276,6 +305,13 @@ impl Share {
         if let Err(error) = thread.spawn(check) {
             tracing::error!(%error, "cannot look at the topics");
         }
+    }
+
+    /// Waits until nothing runs; it drains within its deadline.
+    fn wait_idle(&self) {
+        let busy = |owned: &mut Owned| !owned.readers.is_empty();
+        let idle = self.released.wait_while(self.owned(), busy);
+        drop(idle.unwrap_or_else(PoisonError::into_inner));
     }
 
     fn is_idle(&self) -> bool {
@@ -329,6 +365,11 @@ impl ConsumerContext for Context {
             .collect();
         let nothing = TopicPartitionList::new();
         let told = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            if !self.share.rename(consumer) {
+                self.share.end_all();
+                let why = "the group had forgotten this host".to_owned();
+                self.share.leave(Leave::Renew(why));
+            }
             self.assigned(&partitions);
             consumer.incremental_assign(&nothing)
         } else {
@@ -336,7 +377,8 @@ impl ConsumerContext for Context {
             self.share.unfetch(consumer, &partitions)
         };
         if let Err(error) = told {
-            tracing::error!(%error, group = &*self.share.scope.group, "cannot answer a rebalance");
+            let why = format!("cannot answer a rebalance: {error}");
+            self.share.leave(Leave::Renew(why));
         }
     }
 }
@@ -406,6 +448,7 @@ impl GroupMembership {
             origin,
             leaving: Mutex::default(),
             consumer: OnceLock::new(),
+            member: Mutex::default(),
             owned: Mutex::default(),
             released: Condvar::new(),
             cluster: Arc::clone(cluster),
@@ -473,6 +516,19 @@ struct Poller {
     closing: Arc<AtomicBool>,
 }
 
+impl Drop for Poller {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                group = &*self.share.scope.group,
+                "a fault of the host, report it: a member's thread panicked"
+            );
+            self.share.end_all();
+            drop(self.assignments.send(Assignment::Ended(None)));
+        }
+    }
+}
+
 impl Poller {
     fn run(self) {
         let mut checked = Instant::now();
@@ -531,9 +587,9 @@ impl Poller {
 
     /// Nothing is committed from here on; says why.
     fn stop(&self, error: Option<SubscribeError>) {
-        let owned: Vec<u32> = self.share.owned().epochs.keys().copied().collect();
-        self.share.end(&owned);
+        self.share.end_all();
         drop(self.assignments.send(Assignment::Ended(error)));
-        self.share.wait_released(&owned, REVOKE);
+        // Whoever holds the consumer last closes it: that is this thread, and not one that others need.
+        self.share.wait_idle();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use weir_core::partition::Ordering;
 
-use super::topic_ids::Description;
+use super::native::Description;
 use crate::bus::SubscribeError;
 use crate::ledger::{Fixed, Scope};
 

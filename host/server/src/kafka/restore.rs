@@ -30,6 +30,9 @@ use crate::names;
 const STABLE: Duration = Duration::from_secs(120);
 /// Between two records of a changelog that is not at its end.
 const SILENCE: Duration = Duration::from_secs(30);
+/// A ledger topic that lacks what the positions tell of is read again for so long: its records do not come back, but a
+/// broker that has just started may not show all of them.
+const GAP: Duration = Duration::from_secs(30);
 /// Between two looks at what the cluster has still to write.
 const AGAIN: Duration = Duration::from_millis(20);
 /// After a restore that failed.
@@ -49,9 +52,15 @@ pub(super) enum RestoreError {
     #[error("{topic} has an entry that this version does not know")]
     Unknown { topic: String },
     #[error(
-        "the last unit is {offsets} by the positions and {ledger} by the ledger topic; was it made anew?"
+        "the last unit is {offsets} by the positions and {ledger} by the {entries} entries of the ledger topic up to \
+         offset {end}; was it made anew?"
     )]
-    Gap { offsets: u64, ledger: u64 },
+    Gap {
+        offsets: u64,
+        ledger: u64,
+        entries: u64,
+        end: u64,
+    },
     #[error(transparent)]
     Changed(SubscribeError),
     #[error("the local copy: {0}")]
@@ -62,12 +71,9 @@ impl RestoreError {
     /// Whether nothing but a person changes it.
     fn is_final(&self) -> bool {
         match self {
-            Self::NoMember
-            | Self::Unknown { .. }
-            | Self::Gap { .. }
-            | Self::Changed(_)
-            | Self::Copy(_) => true,
-            Self::Offsets(_) | Self::Bounds { .. } | Self::Read { .. } => false,
+            Self::NoMember | Self::Unknown { .. } | Self::Changed(_) | Self::Copy(_) => true,
+            // Tried again for a while, before it is believed.
+            Self::Offsets(_) | Self::Bounds { .. } | Self::Read { .. } | Self::Gap { .. } => false,
         }
     }
 }
@@ -79,11 +85,15 @@ pub(super) fn patiently<T>(
     work: impl Fn() -> Result<T, RestoreError>,
 ) -> Result<T, RestoreError> {
     let epoch = share.epoch(partition);
+    let believed = Instant::now() + GAP;
     loop {
         if epoch.is_none() || share.epoch(partition) != epoch {
             return Err(RestoreError::NoMember);
         }
         match work() {
+            Err(error @ RestoreError::Gap { .. }) if Instant::now() > believed => {
+                return Err(error);
+            }
             Err(RestoreError::Changed(error)) => {
                 share.leave(Leave::Refuse(error));
                 return Err(RestoreError::NoMember);
@@ -133,7 +143,7 @@ fn load_once(
         .replace_copy(partition, || copy.copy_clear(&share.scope, partition))
         .ok_or(RestoreError::NoMember)?
         .map_err(|error| RestoreError::Copy(error.into()))?;
-    let mut entries = 0;
+    let (mut entries, mut end) = (0, 0);
     for topic in [names::ledger_topic(group), names::park_topic(group)] {
         let bounds = |error| RestoreError::Bounds {
             topic: topic.clone(),
@@ -146,15 +156,22 @@ fn load_once(
         let consumer =
             BaseConsumer::from_config_and_context(&clients.reading(), Logged).map_err(bounds)?;
         wait_until_stable(&consumer, &topic, partition, high, STABLE).map_err(bounds)?;
-        entries += read(&consumer, &topic, partition, |key, value| {
+        let found = read(&consumer, &topic, partition, |key, value| {
             loader.push(key, value)
         })?;
+        entries += found;
+        end = end.max(high);
     }
     loader.finish().map_err(RestoreError::Copy)?;
     let (ledger, _) = copied(copy, share, partition)?;
     // The number in the committed offsets is what fences trust: the ledger must not be behind it.
     if offsets > ledger {
-        return Err(RestoreError::Gap { offsets, ledger });
+        return Err(RestoreError::Gap {
+            offsets,
+            ledger,
+            entries,
+            end,
+        });
     }
     if let Some(kept) = origin(copy, share, partition)? {
         let checked = share.origin.check(&kept, &share.scope);
@@ -261,8 +278,12 @@ fn copied(
 /// offsets; zero where it has committed none.
 fn committed_unit(share: &Share, partition: u32) -> Result<u64, RestoreError> {
     let consumer = share.consumer().ok_or(RestoreError::NoMember)?;
+    let epoch = share.epoch(partition);
     let deadline = Instant::now() + STABLE;
     loop {
+        if epoch.is_none() || share.epoch(partition) != epoch {
+            return Err(RestoreError::NoMember);
+        }
         let mut list = TopicPartitionList::new();
         for (_, topic) in share.topics_of(partition) {
             list.add_partition(topic, number(partition));

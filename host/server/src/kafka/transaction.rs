@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
+use futures_util::future::{self, BoxFuture};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::Consumer as _;
@@ -25,7 +27,7 @@ use weir_core::unit::{CommitResult, ItemId, OutRecord, TimerSlot, Unit};
 
 use super::clients::{self, Clients, TRANSACTION_TIMEOUT};
 use super::cluster::{ANSWER, Cluster};
-use super::membership::Share;
+use super::membership::{Leave, Share};
 use super::records::{number, offset, to_message};
 use crate::embedded::{Changes, Embedded};
 use crate::names;
@@ -36,9 +38,10 @@ const PRODUCERS: u32 = 2;
 const EVENTS_MAX: usize = 20_000;
 /// Between two looks at delivery reports; librdkafka's own waits do so every 100 ms.
 const SERVE: Duration = Duration::from_millis(1);
+/// What was sent before a transaction is aborted is answered within this time, or the producer is replaced.
+const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 /// After a producer could not be made.
 const RETRY: Duration = Duration::from_millis(500);
-const MOVED: &str = "the partition has moved to another host";
 
 /// The producers of one subscription.
 pub(super) struct Committers {
@@ -101,14 +104,14 @@ impl Committers {
     }
 
     /// Commits the unit; once this was called it is, whether or not the answer is awaited.
-    pub(super) async fn commit(&self, partition: u32, unit: Unit) -> CommitResult {
+    pub(super) fn commit(&self, partition: u32, unit: Unit) -> BoxFuture<'static, CommitResult> {
         // Where a partition starts is committed before there is a machine with an epoch.
         let epoch = match unit.epoch {
             0 => self.share.epoch(partition),
             epoch => Some(epoch),
         };
         let Some(epoch) = epoch else {
-            return unavailable(MOVED);
+            return Box::pin(future::ready(CommitResult::Moved));
         };
         let (reply, answer) = oneshot::channel();
         let queue = &self.queues[(partition % PRODUCERS) as usize];
@@ -119,8 +122,8 @@ impl Committers {
             reply,
         });
         queue.wake.notify_one();
-        let closed = |_dropped| unavailable("the subscription is over");
-        answer.await.unwrap_or_else(closed)
+        // Unanswered, the membership is over.
+        Box::pin(answer.map(|answer| answer.unwrap_or(CommitResult::Moved)))
     }
 }
 
@@ -223,6 +226,15 @@ struct Committer {
     producer: Option<TransactionalProducer>,
 }
 
+impl Drop for Committer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "a fault of the host, report it: a committer panicked".to_owned();
+            self.share.leave(Leave::Renew(why));
+        }
+    }
+}
+
 impl Committer {
     fn run(&mut self, queue: &Queue) {
         while let Some(requests) = queue.take() {
@@ -260,7 +272,7 @@ impl Committer {
         let mut staged = Vec::with_capacity(requests.len());
         for request in requests {
             if !self.is_owned(&request) {
-                request.answer(unavailable(MOVED));
+                request.answer(CommitResult::Moved);
                 continue;
             }
             // A start stands on the topics as they are.
@@ -324,7 +336,7 @@ impl Committer {
         for (index, one) in staged.iter().enumerate() {
             self.produce(producer, index, one, &mut sent)?;
         }
-        serve(producer)?;
+        serve(producer, 2 * TRANSACTION_TIMEOUT)?;
         if let Some((send, code)) = producer.context().failed().first().copied() {
             return Err(blame(sent.get(send).copied(), code));
         }
@@ -462,7 +474,7 @@ impl Committer {
                 // Their next owners read it.
                 return staged
                     .into_iter()
-                    .for_each(|one| one.request.answer(unavailable(MOVED)));
+                    .for_each(|one| one.request.answer(CommitResult::Moved));
             }
             if self.producer.is_none() {
                 match self.make() {
@@ -478,8 +490,11 @@ impl Committer {
                 Ok(numbers) => {
                     for one in staged {
                         let found = numbers.get(&one.request.partition).copied();
-                        let mine = self.is_owned(&one.request);
-                        if mine && found >= Some(one.request.unit.number) {
+                        let number = Some(one.request.unit.number);
+                        // A greater one is another owner's.
+                        if !self.is_owned(&one.request) || found > number {
+                            one.request.answer(CommitResult::Moved);
+                        } else if found == number {
                             self.committed(one);
                         } else {
                             one.request.answer(unavailable(message));
@@ -547,8 +562,8 @@ fn send(
 }
 
 /// Takes reports until nothing is on its way. librdkafka gives up what takes longer than a transaction may.
-fn serve(producer: &TransactionalProducer) -> Result<(), Failure> {
-    let deadline = Instant::now() + 2 * TRANSACTION_TIMEOUT;
+fn serve(producer: &TransactionalProducer, patience: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + patience;
     while producer.in_flight_count() > 0 {
         producer.poll(SERVE);
         if Instant::now() > deadline {
@@ -560,10 +575,14 @@ fn serve(producer: &TransactionalProducer) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is still on its way is given up first, and its reports are taken: librdkafka waits for them while it aborts.
+/// What was not sent is given up first, and all reports are taken: librdkafka waits for them while it aborts.
+///
+/// Invariant: nothing is on its way to a broker when a transaction ends that another of the same producer follows. What
+/// came late would be taken for a part of that one; of a producer that is replaced, brokers take nothing any more.
 fn abort(producer: &TransactionalProducer) -> bool {
-    producer.purge(PurgeConfig::default().queue().inflight());
-    serve(producer).is_ok() && producer.abort_transaction(TRANSACTION_TIMEOUT).is_ok()
+    producer.purge(PurgeConfig::default().queue());
+    let is_quiet = serve(producer, ABORT_PATIENCE).is_ok();
+    is_quiet && producer.abort_transaction(TRANSACTION_TIMEOUT).is_ok()
 }
 
 /// Whose fault a failed record is.

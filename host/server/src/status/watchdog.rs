@@ -17,7 +17,7 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Remembers how far each partition had come.
 pub struct Watchdog {
     host: Arc<HostStatus>,
-    /// By subscription and partition: its progress, and since when it is that.
+    /// By subscription and partition, of those that serve: its progress, and since when it is that.
     seen: HashMap<(usize, u32), (u64, Instant)>,
     /// By subscription: since when its breaker is not closed.
     tripped: HashMap<usize, Instant>,
@@ -42,6 +42,7 @@ impl Watchdog {
             Site::Host,
             host.store.check_intake().err(),
         );
+        let mut before = std::mem::take(&mut self.seen);
         for (index, subscription) in host.subscriptions.iter().enumerate() {
             if subscription.is_tripped() {
                 self.tripped.entry(index).or_insert(now);
@@ -51,17 +52,17 @@ impl Watchdog {
             let tripped = self.tripped.get(&index);
             subscription.watch(tripped.map(|since| now.saturating_duration_since(*since)));
             for (partition, progress) in subscription.progress(&*host.bus) {
-                let seen = self.seen.entry((index, partition));
-                let (done, since) = seen.or_insert((progress.done, now));
-                if *done != progress.done || !progress.waiting {
-                    (*done, *since) = (progress.done, now);
-                }
-                let still = now.saturating_duration_since(*since);
+                let mut since = match before.remove(&(index, partition)) {
+                    Some((done, since)) if done == progress.done && progress.waiting => since,
+                    Some(_) | None => now,
+                };
+                let still = now.saturating_duration_since(since);
                 subscription.set_stalled(partition, (still >= STALL).then_some(still));
                 if still >= STALL && progress.starved {
                     host.bus.renew(subscription.group());
-                    *since = now;
+                    since = now;
                 }
+                self.seen.insert((index, partition), (progress.done, since));
             }
         }
     }

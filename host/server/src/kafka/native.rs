@@ -1,6 +1,7 @@
-//! Which topic a name stands for: one that was deleted and made anew under its name has another id.
+//! What librdkafka tells and its crate does not wrap: of the little that is unsafe about Kafka most stands here.
 //!
-//! librdkafka has the call, and its crate does not wrap it: of the little that is unsafe about Kafka most stands here.
+//! Which topic a name stands for: one that was deleted and made anew under its name has another id. And under which name
+//! the group knows a member.
 
 use std::ffi::{CStr, CString, c_char};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use rdkafka::bindings as rd;
 use rdkafka::client::{Client, ClientContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// A topic as it is.
@@ -91,6 +93,26 @@ pub(super) fn describe(
             Err(failed(RDKafkaErrorCode::UnknownTopicOrPartition))
         };
         names.iter().map(described).collect()
+    }
+}
+
+/// The name that the group gave to this member; empty when it has none.
+#[expect(
+    unsafe_code,
+    reason = "the crate does not wrap it, and nothing else tells that the group took this host for a new one"
+)]
+pub(super) fn member_id<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> String {
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client lives as long as the borrow of it. The text ends with a zero, is copied, and is given back once
+    // to the client that made it.
+    unsafe {
+        let named = rd::rd_kafka_memberid(client);
+        if named.is_null() {
+            return String::new();
+        }
+        let copy = CStr::from_ptr(named).to_string_lossy().into_owned();
+        rd::rd_kafka_mem_free(client, named.cast());
+        copy
     }
 }
 
