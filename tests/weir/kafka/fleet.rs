@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use weir_tests::host::Host;
 use weir_tests::publisher::Publisher;
-use weir_tests::purchases;
+use weir_tests::purchases::{self, Totals};
 use weir_tests::scripted::{Deed, deeds_in, order};
 use weir_tests::wait;
 
 use super::{Fleet, SETTLE, assert_totals, broker};
-use crate::fixture::root;
+use crate::fixture::{cdnow, root};
 
 const HANDLERS: [&str; 2] = ["billing", "notification"];
 /// So many that each partition has some.
@@ -25,22 +25,45 @@ fn purchases_published_twice_come_to_the_right_totals_when_one_of_two_hosts_is_k
     let Some(broker) = broker("the kill of one of two hosts") else {
         return;
     };
-    let fleet = Fleet::new(&broker, "killed");
-    let mut lines = purchases::lines(&purchases::sample(root())).unwrap();
+    let lines = purchases::lines(&purchases::sample(root())).unwrap();
     let right = purchases::totals(&lines).unwrap();
+    survive(&Fleet::new(&broker, "killed"), lines, &right, 64);
+}
+
+/// The public CDNOW purchase log; see the embedded log's test of it for where its figures come from.
+#[test]
+fn cdnow_log_published_twice_comes_to_the_right_totals_when_one_of_two_hosts_is_killed() {
+    let Some(file) = cdnow("the full CDNOW log over Kafka") else {
+        return;
+    };
+    let Some(broker) = broker("the full CDNOW log over Kafka") else {
+        return;
+    };
+    let lines = purchases::lines(&file).unwrap();
+    let right = purchases::totals(&lines).unwrap();
+    assert_eq!(purchases::dollars(right.cents()), "2,500,315.63");
+    survive(&Fleet::new(&broker, "cdnow"), lines, &right, 256);
+}
+
+/// Publishes `lines` twice to two hosts, kills one in the middle, and compares what both handlers emitted.
+fn survive(fleet: &Fleet, mut lines: Vec<String>, right: &Totals, batch: usize) {
     lines.extend_from_within(..);
     let half = lines.len() / 2;
-
     let (first, second) = (fleet.place("a", &HANDLERS), fleet.place("b", &HANDLERS));
     let stays = first.start().unwrap();
     let dies = second.start().unwrap();
     let invoices = fleet.topic("public.invoices.v1");
-    let publisher = Publisher::spawn(first.client(), invoices, Arc::new(lines), 64);
+    let publisher = Publisher::spawn(first.client(), invoices, Arc::new(lines), batch);
     publisher.wait_for(half).unwrap();
     dies.kill().unwrap();
     publisher.finish().unwrap();
+    let started = Instant::now();
     fleet.settle(&[&stays]);
-    assert_totals(&stays, &fleet, &right);
+    eprintln!(
+        "settled {:.1} s after the last event was published",
+        started.elapsed().as_secs_f64()
+    );
+    assert_totals(&stays, fleet, right);
     let ended = stays.drain().unwrap();
     assert!(ended.success(), "{ended}: {}", first.end_of_log());
 }
