@@ -1,5 +1,6 @@
 //! Hosts that share the work of their handlers on a real Kafka cluster.
 
+mod at_least_once;
 mod fleet;
 mod kcat;
 mod letters;

@@ -40,6 +40,18 @@ pub(crate) fn prepare() -> anyhow::Result<()> {
     install(&packages).context(advice)
 }
 
+/// Installs what some tests try Kafka's records with, where that is possible; without it they say what did not run.
+pub(crate) fn prepare_tests() {
+    let installed = if !on_path("kcat") && on_path("apt-get") && is_root() {
+        install(&["kcat"])
+    } else {
+        Ok(())
+    };
+    if let Err(error) = installed {
+        eprintln!("{error:#}");
+    }
+}
+
 /// A compiler that root runs with `-o /dev/null` may put a file in place of the device. From then on each program reads what
 /// others threw away: cargo's questions to rustc fail with errors in code that nobody wrote.
 #[cfg(unix)]

@@ -159,6 +159,7 @@ const PARTS: &[Part] = &[
 /// Runs all parts; true when nothing failed.
 pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     machine::prepare()?;
+    machine::prepare_tests();
     let mut tally = Tally::default();
     let mut spent = Vec::new();
     for part in PARTS {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use self::document::{Document, Section};
 pub use self::faults::{Fault, Faults};
 pub use self::http::{Http, HttpLimits, Secret, Tls, Token};
-pub use self::kafka::{CreateTopics, Kafka};
+pub use self::kafka::{CreateTopics, Delivery, Kafka};
 pub use self::tls::TlsFault;
 use crate::names::{self, LABEL_RULE};
 
@@ -230,6 +230,13 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether the host keeps nothing of a subscription but its positions.
+    #[must_use]
+    pub fn is_at_least_once(&self) -> bool {
+        let kafka = self.kafka.as_ref();
+        kafka.is_some_and(|kafka| kafka.delivery == Delivery::AtLeastOnce)
+    }
+
     /// Reads a file.
     ///
     /// # Errors

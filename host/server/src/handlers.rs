@@ -71,8 +71,9 @@ impl Deployment {
             .topics
             .iter()
             .map(|topic| Arc::from(topic.as_str()));
-        let commands = Arc::from(names::commands_topic(&group));
-        let topics: Arc<[Arc<str>]> = own.chain([commands]).collect();
+        // A command changes what the ledger keeps of a letter.
+        let commands = (!config.is_at_least_once()).then(|| names::commands_topic(&group).into());
+        let topics: Arc<[Arc<str>]> = own.chain(commands).collect();
         let dead_letter_topics = manifest
             .topics
             .iter()
@@ -90,6 +91,12 @@ impl Deployment {
     #[must_use]
     pub fn command_topic(&self) -> u16 {
         u16::try_from(self.manifest.topics.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Whether operators' commands come to it: without a ledger there is nothing that they could change.
+    #[must_use]
+    pub fn takes_commands(&self) -> bool {
+        self.scope.topics.len() > self.manifest.topics.len()
     }
 
     /// The topics that it reads for its handler.
@@ -161,12 +168,12 @@ impl Deployment {
             partition,
             topics: Arc::clone(&self.scope.topics),
             dead_letter_topics: Arc::clone(&self.dead_letter_topics),
-            commands: Some(self.command_topic()),
+            commands: self.takes_commands().then(|| self.command_topic()),
             on_dead: manifest.on_dead,
             ordering: manifest.ordering,
             emit: self.emit(),
             fallback: self.fallback.as_ref().map(|fallback| fallback.emit.clone()),
-            parks: true,
+            parks: !config.is_at_least_once(),
             keyed_only: manifest.grants.state || manifest.grants.timers,
             retry: manifest.retry.clone(),
             inbox: manifest.inbox.then(|| inbox::Config {

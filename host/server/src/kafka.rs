@@ -2,11 +2,14 @@
 //!
 //! A subscription is a consumer group. The group divides the partitions of the subscription's command topic, which has
 //! as many as its largest source topic; who owns one owns that partition number of all topics, which is what the
-//! subscription's machine is made for. So all groups rebalance cooperatively, whatever topics they read.
+//! subscription's machine is made for. So all groups rebalance cooperatively, whatever topics they read. At least once
+//! there is no command topic, and the group divides the largest of its topics.
 //!
 //! [`membership`] holds a place in a group, [`reader`] reads what it was given, [`transaction`] commits units,
-//! [`restore`] brings the local copy of a ledger up to date. [`clients`] says how librdkafka is set up.
+//! [`restore`] brings the local copy of a ledger up to date. At least once [`acknowledged`] commits units, and
+//! [`offsets`] is what is kept of them. [`clients`] says how librdkafka is set up.
 
+mod acknowledged;
 mod clients;
 mod cluster;
 mod extents;
@@ -14,6 +17,7 @@ mod headers;
 mod ledger;
 mod membership;
 mod native;
+mod offsets;
 mod origin;
 mod publisher;
 mod reader;
@@ -38,7 +42,7 @@ use self::transaction::Committers;
 use crate::bus::{
     Bus, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError, Topic,
 };
-use crate::config;
+use crate::config::{self, Delivery};
 use crate::embedded::Embedded;
 use crate::ledger::{Fixed, Scope};
 use crate::names;
@@ -53,6 +57,7 @@ pub struct Kafka {
 }
 
 struct Inner {
+    delivery: Delivery,
     clients: Arc<Clients>,
     cluster: Arc<Cluster>,
     publisher: Publisher,
@@ -88,6 +93,7 @@ impl Kafka {
         let publisher = Publisher::new(&clients)?;
         Ok(Self {
             inner: Arc::new(Inner {
+                delivery: config.delivery,
                 clients,
                 cluster,
                 publisher,
@@ -121,6 +127,10 @@ impl Inner {
         let topics = self.cluster.describe(&scope.topics);
         let topics =
             topics.map_err(|error| cluster::unjoined(scope, "look at its topics", &error))?;
+        let fixed = self.fixed(&scope.group);
+        if self.delivery == Delivery::AtLeastOnce {
+            return Ok(Origin { fixed, topics });
+        }
         let stored = self.count(&names::ledger_topic(&scope.group))?;
         let sizes = scope.topics.iter().zip(&topics);
         match sizes.max_by_key(|(_, topic)| topic.partitions) {
@@ -132,10 +142,7 @@ impl Inner {
                     found: largest.partitions,
                 })
             }
-            Some(_) | None => Ok(Origin {
-                fixed: self.fixed(&scope.group),
-                topics,
-            }),
+            Some(_) | None => Ok(Origin { fixed, topics }),
         }
     }
 
@@ -192,6 +199,10 @@ impl Bus for Kafka {
         let before = inner.groups().remove(group);
         drop(before);
         inner.cluster.ensure_ledger(&scope)?;
+        match inner.delivery {
+            Delivery::ExactlyOnce => inner.cluster.ensure_ledger(&scope)?,
+            Delivery::AtLeastOnce => inner.cluster.check_letters(&scope)?,
+        }
         let origin = inner.origin(&scope)?;
         let refused = |message: String| SubscribeError::Refused {
             group: group.to_owned(),
@@ -201,7 +212,13 @@ impl Bus for Kafka {
             GroupMembership::join(&inner.clients, &inner.cluster, scope.clone(), origin)
                 .map_err(|error| refused(error.to_string()))?;
         let share = membership.share();
-        let committers = Committers::spawn(&inner.clients, &inner.cluster, &inner.copy, &share)
+        let committers = match inner.delivery {
+            Delivery::ExactlyOnce => {
+                Committers::spawn(&inner.clients, &inner.cluster, &inner.copy, &share)
+            }
+            Delivery::AtLeastOnce => acknowledged::spawn(&inner.clients, &inner.cluster, &share),
+        };
+        let committers = committers
             .map_err(|error| refused(format!("its committer could not be started: {error}")))?;
         let group = Group { share, committers };
         inner.groups().insert(scope.group, group);

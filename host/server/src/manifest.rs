@@ -228,7 +228,7 @@ impl Manifest {
         let (breaker, fallback) = failures::read_breaker(root.section("breaker"));
         let (limits, rate) = read_limits(root.section("limits"));
         let (ordering, across_topics) = failures::read_ordering(&mut root);
-        let (inbox, inbox_key) = inbox::read(root.section("inbox"));
+        let (inbox, inbox_key) = inbox::read(root.section("inbox"), !config.is_at_least_once());
         let manifest = Self {
             file: PathBuf::new(),
             name: name.to_owned(),
@@ -259,12 +259,36 @@ impl Manifest {
             inbox_key,
         };
         manifest.check_ordering(&mut root);
+        if config.is_at_least_once() {
+            manifest.check_kept(&root);
+        }
         root.close();
         manifest
     }
 }
 
 impl Manifest {
+    /// What needs a ledger, where there is none.
+    fn check_kept(&self, root: &Section<'_>) {
+        let wanted = [
+            ("grants.state", self.grants.state),
+            ("grants.timers", self.grants.timers),
+            ("inbox", self.inbox || self.inbox_key.is_some()),
+            (
+                "breaker.while_open",
+                self.breaker.while_open == WhileOpen::Park,
+            ),
+            ("dead_letter.on_dead", self.on_dead == OnDead::Hold),
+        ];
+        for (key, _) in wanted.iter().filter(|(_, wanted)| *wanted) {
+            root.fault(
+                key,
+                "needs a ledger, and with kafka.delivery = \"at-least-once\" the host keeps nothing but positions: \
+                 remove it, or deploy the handler on hosts with \"exactly-once\"",
+            );
+        }
+    }
+
     /// What an order cannot give: a manifest that wants it must not run as if it had got it.
     fn check_ordering(&self, root: &mut Section<'_>) {
         let remedy = "remove it there, or write ordering = \"key\"";

@@ -62,7 +62,7 @@ pub fn plan(
                 plan.make(letters, partitions);
             }
         }
-        if let Some(partitions) = partitions_max {
+        if let Some(partitions) = partitions_max.filter(|_| deployment.takes_commands()) {
             // A command goes to the owner of the partition that it is about.
             plan.make(&names::commands_topic(&deployment.scope.group), partitions);
         }

@@ -1,14 +1,16 @@
 //! Topics that change under a handler, and positions that are gone: nothing is passed over in silence.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_tests::host::{Host, Place};
 use weir_tests::purchases::{self, Totals};
 use weir_tests::wait;
 
+use super::kcat::kcat;
 use super::{Fleet, SETTLE, alarm, assert_payments, broker};
 use crate::fixture::root;
 
 const COMMANDS: &str = "org.apache.kafka.tools.TopicCommand";
+const RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 /// Events that a handler has before the change, and after it.
 const BEFORE: usize = 200;
@@ -132,4 +134,58 @@ fn offsets_that_a_quiet_topic_has_lost_are_known_and_those_of_a_whole_group_are_
     })
     .unwrap();
     assert_payments(&host, &fleet, &right(BEFORE + AFTER));
+}
+
+/// As retention does while nobody reads: a consumer that goes on at the first record that is left passes over the others
+/// in silence.
+#[test]
+fn records_that_were_deleted_before_they_were_read_are_counted_and_an_operator_chooses() {
+    let Some(broker) = broker("an offset out of range") else {
+        return;
+    };
+    let Some(kcat) = kcat("an offset out of range", &broker) else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "deleted");
+    let place = fleet.place("a", &["billing"]);
+    let invoices = fleet.topic("public.invoices.v1");
+    let host = place.start().unwrap();
+    fleet.settle(&[&host]);
+    assert!(host.drain().unwrap().success());
+
+    let (headers, data) = (
+        [
+            "ce_specversion=1.0",
+            "ce_source=/tests",
+            "ce_type=InvoiceCreated",
+        ],
+        json!({ "invoiceId": "i", "customerId": "c", "quantity": 1, "amount": "7.50", "currency": "USD" }),
+    );
+    for number in 0..5 {
+        let id = format!("ce_id={number}");
+        let headers = [headers.as_slice(), &[&id]].concat();
+        kcat.write(invoices, "c", &headers, Some(data.to_string().as_bytes()));
+    }
+    let partition = kcat.read(invoices, 5)[0]["partition"].clone();
+    let file = fleet.folder.path().join("offsets.json");
+    let until = json!({
+        "version": 1,
+        "partitions": [{ "topic": invoices, "partition": partition, "offset": 3 }],
+    });
+    std::fs::write(&file, until.to_string()).unwrap();
+    fleet.tool(RECORDS, &["--offset-json-file", file.to_str().unwrap()]);
+
+    let host = place.spawn().unwrap();
+    let said = alarm(&host, "position-lost");
+    assert!(
+        said.contains("the position is 0") && said.contains("3 records are lost"),
+        "{said}"
+    );
+    resume_all(&place, &host);
+    let payments = kcat.read(fleet.topic("public.payments.v1"), 2);
+    let causes = payments.iter().map(|payment| {
+        let cause = super::kcat::header(payment, "ce_causationid");
+        cause.unwrap_or_default().to_owned()
+    });
+    assert_eq!(causes.collect::<Vec<_>>(), ["3", "4"]);
 }

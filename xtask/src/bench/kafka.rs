@@ -14,12 +14,15 @@ use weir_tests::kafka::{self, Cluster, Missing};
 use weir_tests::purchases::{INVOICES, PAYMENTS};
 
 use super::{Budget, Figure, figures_of, host::copies, limits};
-use crate::cargo;
+use crate::{cargo, guests};
 
 /// Some seconds of work for the fastest.
 const EVENTS: u64 = 300_000;
 /// Of `billing` under its name in a benchmark.
 const GROUP: &str = "weir.dev.default.billing-0";
+/// Of the handler without state, which a host that keeps positions alone can have.
+const STATELESS: &str = "weir.least.default.stateless";
+const STATELESS_OUTPUT: &str = "least.local.public.deeds.v1";
 const POM: &str = include_str!("kafka/pom.xml");
 
 /// A broker with its input, and the program that measures on it.
@@ -64,6 +67,7 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
         "bare-transactions",
         "bare",
         "streams",
+        STATELESS_OUTPUT,
     ]))?;
 
     let (weir, cpu_us) = bench.weir(&folder.join("host"))?;
@@ -71,6 +75,7 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     let transaction = size.to_string();
     let transactions = bench.bare("bare-transactions", &["--transaction", &transaction])?;
     let bare = bench.bare("bare", &[])?;
+    let at_least_once = bench.at_least_once(&folder.join("least"))?;
     let java = compiled(&streams, &streams_libraries)?;
     let streams = bench.streams(java)?;
     bench.cluster.stop()?;
@@ -85,6 +90,14 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![
         ratio("kafka_eos_ratio", transactions, 0.8),
         ratio("kafka_streams_ratio", streams, 1.2),
+        Figure::new(
+            "kafka_alo_ratio",
+            at_least_once / bare,
+            "ratio",
+            &Budget::AtLeast(0.8),
+            None,
+        ),
+        rate("kafka_alo_events_per_s", at_least_once),
         rate("kafka_events_per_s", ours),
         Figure::limit("kafka_cpu_us", cpu_us, "us"),
         Figure::limit("kafka_transaction", f64::from(size), "events"),
@@ -117,6 +130,33 @@ impl Bench<'_> {
         let cpu = limits::cpu_time(running.pid()).unwrap_or_default();
         running.drain()?;
         Ok((figures, cpu.as_secs_f64() * 1e6 / EVENTS as f64))
+    }
+
+    /// Events a second of a host that keeps positions alone.
+    fn at_least_once(&self, folder: &Path) -> anyhow::Result<f64> {
+        guests::build_fixtures(self.root)?;
+        let built = self.root.join("target/fixtures/stateless");
+        let handler = folder.join("handler");
+        fs::create_dir_all(&handler)?;
+        fs::copy(built.join("stateless.wasm"), handler.join("stateless.wasm"))
+            .context("copy the handler")?;
+        // It reads what is there under the name of another environment.
+        let manifest = fs::read_to_string(built.join("handler.toml")).context("read a manifest")?;
+        let manifest = manifest.replace("public.scripts.v1", INVOICES);
+        fs::write(handler.join("handler.toml"), manifest)?;
+        let config = format!(
+            "[kafka]\nbootstrap = \"{}\"\ndelivery = \"at-least-once\"\n",
+            self.cluster.bootstrap()
+        );
+        let home = folder.join("host");
+        let place = Place::in_environment(&host::binary()?, &home, &[handler], "least", &config)?;
+        let watch = self.command(&["watch", STATELESS, INVOICES, STATELESS_OUTPUT]);
+        let watched = std::thread::spawn(move || figures_of(watch));
+        let running = place.start()?;
+        let figures = watched.join().expect("it does not panic");
+        let figures = figures.with_context(|| place.end_of_log())?;
+        running.drain()?;
+        events_per_s(&figures)
     }
 
     fn bare(&self, output: &str, more: &[&str]) -> anyhow::Result<f64> {

@@ -34,6 +34,7 @@ pub(super) async fn command(
     selection: Selection,
 ) -> AdminResult {
     check(&selection)?;
+    check_commanded(subscription)?;
     let selection = match kind {
         // Others hold nothing.
         Kind::Release => Selection {
@@ -73,6 +74,7 @@ pub(super) async fn replay(
     per_second: NonZeroU32,
 ) -> AdminResult {
     check(&selection)?;
+    check_commanded(subscription)?;
     let job = jobs.make(subscription, selection, per_second).await;
     Ok(job.map_err(refused)?.to_json())
 }
@@ -253,6 +255,18 @@ fn check(selection: &Selection) -> Result<(), AdminError> {
     } else {
         Ok(())
     }
+}
+
+/// Without a ledger nobody would know which letters were obeyed.
+fn check_commanded(subscription: &Subscription) -> Result<(), AdminError> {
+    if subscription.deployment.takes_commands() {
+        return Ok(());
+    }
+    Err(AdminError::Conflict(
+        "with kafka.delivery = \"at-least-once\" the host keeps nothing of dead letters: publish their records again, or \
+         deploy the handler on hosts with \"exactly-once\""
+            .to_owned(),
+    ))
 }
 
 fn refused(error: JobError) -> AdminError {

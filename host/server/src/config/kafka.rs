@@ -68,6 +68,18 @@ pub enum CreateTopics {
     Auto,
     /// Somebody else: the host looks at its start that they are there.
     Check,
+    /// Somebody else: what is missing is told by whoever needs it.
+    Off,
+}
+
+/// What is promised of emissions and positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// They are committed together, in a transaction.
+    #[default]
+    ExactlyOnce,
+    /// Positions follow emissions that were acknowledged; the host keeps nothing else.
+    AtLeastOnce,
 }
 
 /// A cluster.
@@ -75,6 +87,8 @@ pub enum CreateTopics {
 pub struct Kafka {
     /// Addresses of brokers, `host:port`, with commas.
     pub bootstrap: String,
+    /// What is promised.
+    pub delivery: Delivery,
     /// Who makes missing topics.
     pub create_topics: CreateTopics,
     /// Replicas of the topics that the host makes; none: the cluster's default.
@@ -89,20 +103,19 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
         return None;
     }
     let bootstrap = section.required("bootstrap", "\"127.0.0.1:9092\"");
-    match section.text("delivery") {
-        None | Some("exactly-once") => {}
-        Some("at-least-once") => section.fault(
-            "delivery",
-            "is \"at-least-once\": this release has only \"exactly-once\"",
-        ),
-        Some(other) => section.fault(
-            "delivery",
-            format!("is {other:?}: must be \"exactly-once\""),
-        ),
-    }
+    let delivery = match section.text("delivery") {
+        None | Some("exactly-once") => Delivery::ExactlyOnce,
+        Some("at-least-once") => Delivery::AtLeastOnce,
+        Some(other) => {
+            let message = format!("is {other:?}: must be \"exactly-once\" or \"at-least-once\"");
+            section.fault("delivery", message);
+            Delivery::ExactlyOnce
+        }
+    };
     let create_topics = match section.text("create_topics") {
         None | Some("auto") => CreateTopics::Auto,
         Some("check") => CreateTopics::Check,
+        Some("off") if delivery == Delivery::AtLeastOnce => CreateTopics::Off,
         Some("off") => {
             let message = "is \"off\": exactly-once needs its internal topics; write \"check\" and make them \
                 before the start, or \"auto\"";
@@ -112,7 +125,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
         Some(other) => {
             section.fault(
                 "create_topics",
-                format!("is {other:?}: must be \"auto\" or \"check\""),
+                format!("is {other:?}: must be \"auto\", \"check\" or \"off\""),
             );
             CreateTopics::Auto
         }
@@ -124,6 +137,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
     section.close();
     Some(Kafka {
         bootstrap: bootstrap.unwrap_or_default().to_owned(),
+        delivery,
         create_topics,
         replication,
         settings,

@@ -92,6 +92,19 @@ impl Clients {
         config
     }
 
+    /// Emits what units of work do, at least once.
+    pub(super) fn delivering(&self) -> ClientConfig {
+        let mut config = self.base.clone();
+        producing(&mut config);
+        config
+            .set(
+                "message.timeout.ms",
+                TRANSACTION_TIMEOUT.as_millis().to_string(),
+            )
+            .set("linger.ms", "1");
+        config
+    }
+
     /// Commits units of work.
     pub(super) fn committing(&self, group: &str, number: u32) -> ClientConfig {
         let mut config = self.base.clone();

@@ -205,6 +205,11 @@ impl Cluster {
                 Err(error) => return Err(refused(scope, error.to_string())),
             }
         }
+        self.check_letters(scope)
+    }
+
+    /// Whether the topics for dead letters that are there take all of them.
+    pub(super) fn check_letters(&self, scope: &Scope) -> Result<(), SubscribeError> {
         for topic in scope.topics.iter() {
             let letters = names::dlq_topic(&scope.group, topic);
             if self.partitions(&letters).is_some() {
@@ -237,6 +242,13 @@ impl Cluster {
             name: name.to_owned(),
             source: error.into(),
         };
+        if self.create == CreateTopics::Off {
+            tracing::warn!(
+                topic = name,
+                "there is no such topic, and kafka.create_topics is \"off\""
+            );
+            return Ok(());
+        }
         if self.create == CreateTopics::Check {
             let message = format!(
                 "there is no topic {name:?}: make it with {partitions} partitions and {settings:?}, or write \

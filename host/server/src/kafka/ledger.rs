@@ -1,4 +1,5 @@
-//! The ledger's side: units go to the committers, all reads are answered by the local copy.
+//! The ledger's side: units go to the committers, all reads are answered by the local copy. At least once that copy is
+//! empty.
 
 use std::sync::{Arc, PoisonError};
 
@@ -7,8 +8,10 @@ use weir_core::inbox;
 use weir_core::unit::{CommitResult, Cursor, Restore, Unit};
 
 use super::membership::Share;
+use super::offsets;
 use super::restore::{self, RestoreError};
 use super::{Inner, Kafka};
+use crate::config::Delivery;
 use crate::ledger::{Committed, Fixed, Ledger, LedgerError, LostPosition, Scope};
 
 impl Ledger for Kafka {
@@ -28,8 +31,17 @@ impl Ledger for Kafka {
     ) -> BoxFuture<'static, Result<Restore, LedgerError>> {
         let (inner, scope) = (Arc::clone(&self.inner), scope.clone());
         Box::pin(async move {
-            inner.owning(&scope, partition, Inner::load).await?;
-            let mut restored = inner.copy.restore(&scope, partition, window).await?;
+            let mut restored = match inner.delivery {
+                Delivery::ExactlyOnce => {
+                    inner.owning(&scope, partition, Inner::load).await?;
+                    inner.copy.restore(&scope, partition, window).await?
+                }
+                Delivery::AtLeastOnce => {
+                    let restore =
+                        |_: &Inner, share: &Share, partition| offsets::restore(share, partition);
+                    inner.owning(&scope, partition, restore).await?
+                }
+            };
             let bounds = |inner: &Inner, share: &Share, partition| {
                 restore::bounds(&inner.cluster, share, partition)
             };
@@ -48,9 +60,12 @@ impl Ledger for Kafka {
     ) -> BoxFuture<'static, Result<Vec<LostPosition>, LedgerError>> {
         let (inner, scope) = (Arc::clone(&self.inner), scope.clone());
         Box::pin(async move {
-            let look = |inner: &Inner, share: &Share, partition| {
-                inner.load(share, partition)?;
-                restore::lost(&inner.cluster, &inner.copy, share, partition)
+            let look = |inner: &Inner, share: &Share, partition| match inner.delivery {
+                Delivery::ExactlyOnce => {
+                    inner.load(share, partition)?;
+                    restore::lost(&inner.cluster, &inner.copy, share, partition)
+                }
+                Delivery::AtLeastOnce => offsets::lost(&inner.cluster, share, partition),
             };
             inner.owning(&scope, partition, look).await
         })

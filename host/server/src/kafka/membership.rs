@@ -1,6 +1,6 @@
 //! A place in a consumer group: a thread that polls whatever else happens, and what the group gave to this host.
 //!
-//! The group divides the partitions of the command topic. What is read is assigned by [`super::reader`] once the
+//! The group divides the partitions of the command topic, or of its largest topic where there is none. What is read is assigned by [`super::reader`] once the
 //! partition's ledger is restored, so the rebalance callback itself assigns nothing and only says who owns what.
 
 use std::collections::HashMap;
@@ -247,6 +247,14 @@ impl Share {
             .map(|(topic, _)| topic)
     }
 
+    /// The topic whose partitions the group divides: the first of the largest, seen from the commands, which are last and as
+    /// many as the largest has.
+    fn divided_topic(&self) -> &str {
+        let topics = self.scope.topics.iter().zip(&self.origin.topics);
+        let largest = topics.max_by_key(|(_, topic)| topic.partitions);
+        largest.map_or("", |(name, _)| name)
+    }
+
     fn assign(&self, partition: u32) -> u64 {
         let epoch = EPOCH.fetch_add(1, Ordering::Relaxed);
         let mut owned = self.owned();
@@ -469,8 +477,7 @@ impl GroupMembership {
             .consumer
             .set(Arc::downgrade(&consumer))
             .map_err(|_again| "a share has one consumer")?;
-        let commands = share.scope.topics.last().map_or("", |topic| topic);
-        consumer.subscribe(&[commands])?;
+        consumer.subscribe(&[share.divided_topic()])?;
         let closing = Arc::new(AtomicBool::new(false));
         let poller = Poller {
             share: Arc::clone(&share),

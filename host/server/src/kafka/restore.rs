@@ -292,7 +292,10 @@ fn committed_unit(share: &Share, partition: u32) -> Result<u64, RestoreError> {
             let mut unit = 0;
             for element in list.elements() {
                 element.error()?;
-                unit = unit.max(element.metadata().parse().unwrap_or_default());
+                // At least once another word follows.
+                let number = element.metadata().split(' ').next();
+                let number = number.and_then(|number| number.parse().ok());
+                unit = unit.max(number.unwrap_or_default());
             }
             Ok(unit)
         });

@@ -42,6 +42,7 @@ const SERVE: Duration = Duration::from_millis(1);
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 /// After a producer could not be made.
 const RETRY: Duration = Duration::from_millis(500);
+pub(super) const MOVED: &str = "the partition has moved to another host";
 
 /// The producers of one subscription.
 pub(super) struct Committers {
@@ -51,7 +52,7 @@ pub(super) struct Committers {
 }
 
 #[derive(Default)]
-struct Queue {
+pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     wake: Condvar,
 }
@@ -63,11 +64,11 @@ struct Waiting {
 }
 
 /// A unit of a partition that waits for its transaction.
-struct Request {
-    partition: u32,
+pub(super) struct Request {
+    pub(super) partition: u32,
     /// Of the assignment in which the unit was staged.
-    epoch: u64,
-    unit: Unit,
+    pub(super) epoch: u64,
+    pub(super) unit: Unit,
     reply: oneshot::Sender<CommitResult>,
 }
 
@@ -78,13 +79,7 @@ impl Committers {
         copy: &Embedded,
         share: &Arc<Share>,
     ) -> std::io::Result<Self> {
-        let mut committers = Self {
-            share: Arc::clone(share),
-            queues: Vec::new(),
-            threads: Vec::new(),
-        };
-        for number in 0..PRODUCERS {
-            let queue = Arc::<Queue>::default();
+        Self::spawn_each(share, |number| {
             let mut committer = Committer {
                 clients: Arc::clone(clients),
                 cluster: Arc::clone(cluster),
@@ -93,10 +88,27 @@ impl Committers {
                 number,
                 producer: None,
             };
+            move |queue: &Queue| committer.run(queue)
+        })
+    }
+
+    /// One thread for each producer, which `make` makes by its number.
+    pub(super) fn spawn_each<C: FnOnce(&Queue) + Send + 'static>(
+        share: &Arc<Share>,
+        make: impl Fn(u32) -> C,
+    ) -> std::io::Result<Self> {
+        let mut committers = Self {
+            share: Arc::clone(share),
+            queues: Vec::new(),
+            threads: Vec::new(),
+        };
+        for number in 0..PRODUCERS {
+            let queue = Arc::<Queue>::default();
+            let committer = make(number);
             let shared = Arc::clone(&queue);
             let thread = std::thread::Builder::new()
                 .name("weir-committer".to_owned())
-                .spawn(move || committer.run(&shared))?;
+                .spawn(move || committer(&shared))?;
             committers.queues.push(queue);
             committers.threads.push(thread);
         }
@@ -147,7 +159,7 @@ impl Queue {
     }
 
     /// All that waits, within the bound and at least one; none when closed and empty.
-    fn take(&self) -> Option<Vec<Request>> {
+    pub(super) fn take(&self) -> Option<Vec<Request>> {
         let mut waiting = self.lock();
         while waiting.requests.is_empty() {
             if waiting.closed {
@@ -170,7 +182,8 @@ impl Queue {
 }
 
 /// Reports of what became of produced records.
-struct Reports {
+#[derive(Default)]
+pub(super) struct Reports {
     /// By the number that each send was given.
     failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
 }
@@ -198,7 +211,7 @@ impl ProducerContext for Reports {
     }
 }
 
-type TransactionalProducer = BaseProducer<Reports>;
+pub(super) type TransactionalProducer = BaseProducer<Reports>;
 
 /// A request with what it writes.
 struct Staged {
@@ -207,7 +220,7 @@ struct Staged {
 }
 
 /// Why a transaction is not committed.
-enum Failure {
+pub(super) enum Failure {
     /// Because of one request: surely absent.
     Refused(usize, ItemId, &'static str, String),
     /// Surely absent, all of it.
@@ -393,7 +406,7 @@ impl Committer {
         for completion in &request.unit.completions {
             let refuse = |(code, message)| Failure::Refused(index, completion.item, code, message);
             for out in &completion.output.records {
-                let partition = self.destination(out).map_err(refuse)?;
+                let partition = destination(&self.cluster, out).map_err(refuse)?;
                 sent.push((index, Some(completion.item)));
                 let message =
                     to_message(&out.topic, number(partition), &out.record, sent.len() - 1);
@@ -401,7 +414,7 @@ impl Committer {
             }
             for change in &completion.output.timers {
                 if let (TimerSlot::Emission(_), Some(timer)) = (&change.key.slot, &change.timer) {
-                    self.destination(&timer.out).map_err(refuse)?;
+                    destination(&self.cluster, &timer.out).map_err(refuse)?;
                 }
             }
         }
@@ -426,25 +439,6 @@ impl Committer {
             None => Ok(()),
             Some(code) => Err(blame(None, code)),
         }
-    }
-
-    /// The partition that a record goes to.
-    fn destination(&self, out: &OutRecord) -> Result<u32, (&'static str, String)> {
-        let Some(count) = self.cluster.partitions(&out.topic) else {
-            return Err((
-                "unknown-topic",
-                format!("there is no topic {:?}", out.topic),
-            ));
-        };
-        let partition = out.partition.unwrap_or(out.partition_hash % count.max(1));
-        if partition < count {
-            return Ok(partition);
-        }
-        let message = format!(
-            "topic {:?} has {count} partitions, {partition} is beyond them",
-            out.topic
-        );
-        Err(("unknown-partition", message))
     }
 
     /// A producer that has fenced all before it of its name: what they left open is aborted or was committed.
@@ -530,20 +524,42 @@ impl Committer {
 }
 
 impl Reports {
-    fn failed(&self) -> MutexGuard<'_, Vec<(usize, RDKafkaErrorCode)>> {
+    pub(super) fn failed(&self) -> MutexGuard<'_, Vec<(usize, RDKafkaErrorCode)>> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Request {
     /// The receiver may be gone: what it asked for is as it is all the same.
-    fn answer(self, result: CommitResult) {
+    pub(super) fn answer(self, result: CommitResult) {
         drop(self.reply.send(result));
     }
 }
 
+/// The partition that a record goes to.
+pub(super) fn destination(
+    cluster: &Cluster,
+    out: &OutRecord,
+) -> Result<u32, (&'static str, String)> {
+    let Some(count) = cluster.partitions(&out.topic) else {
+        return Err((
+            "unknown-topic",
+            format!("there is no topic {:?}", out.topic),
+        ));
+    };
+    let partition = out.partition.unwrap_or(out.partition_hash % count.max(1));
+    if partition < count {
+        return Ok(partition);
+    }
+    let message = format!(
+        "topic {:?} has {count} partitions, {partition} is beyond them",
+        out.topic
+    );
+    Err(("unknown-partition", message))
+}
+
 /// Queues a record, and makes room while there is none.
-fn send(
+pub(super) fn send(
     producer: &TransactionalProducer,
     mut message: BaseRecord<'_, [u8], [u8], usize>,
 ) -> Result<(), RDKafkaErrorCode> {
@@ -562,7 +578,7 @@ fn send(
 }
 
 /// Takes reports until nothing is on its way. librdkafka gives up what takes longer than a transaction may.
-fn serve(producer: &TransactionalProducer, patience: Duration) -> Result<(), Failure> {
+pub(super) fn serve(producer: &TransactionalProducer, patience: Duration) -> Result<(), Failure> {
     let deadline = Instant::now() + patience;
     while producer.in_flight_count() > 0 {
         producer.poll(SERVE);
@@ -590,7 +606,7 @@ fn abort(producer: &TransactionalProducer) -> bool {
     clippy::wildcard_enum_match_arm,
     reason = "of some 150 codes these few are said of one record; all others are the cluster's own"
 )]
-fn blame(sent: Option<(usize, Option<ItemId>)>, code: RDKafkaErrorCode) -> Failure {
+pub(super) fn blame(sent: Option<(usize, Option<ItemId>)>, code: RDKafkaErrorCode) -> Failure {
     let refused = match code {
         RDKafkaErrorCode::MessageSizeTooLarge => Some("record-too-large"),
         RDKafkaErrorCode::TopicAuthorizationFailed => Some("not-authorised"),
@@ -613,7 +629,7 @@ fn blame(sent: Option<(usize, Option<ItemId>)>, code: RDKafkaErrorCode) -> Failu
     }
 }
 
-fn unavailable(message: &str) -> CommitResult {
+pub(super) fn unavailable(message: &str) -> CommitResult {
     CommitResult::Unavailable {
         message: message.to_owned(),
     }
@@ -623,6 +639,6 @@ fn unavailable(message: &str) -> CommitResult {
     clippy::disallowed_methods,
     reason = "this thread has nothing else to do while the cluster does not answer"
 )]
-fn pause(time: Duration) {
+pub(super) fn pause(time: Duration) {
     std::thread::sleep(time);
 }

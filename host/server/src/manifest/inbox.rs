@@ -3,9 +3,9 @@
 use super::Field;
 use crate::config::document::Section;
 
-/// Whether there is an inbox, and the field that has the key which a producer gives to what must happen once.
-pub(super) fn read(mut section: Section<'_>) -> (bool, Option<Field>) {
-    let enabled = section.boolean("enabled").unwrap_or(true);
+/// Whether there is an inbox, which is the default where one can be `kept`, and the field that has the key which a producer gives to what must happen once.
+pub(super) fn read(mut section: Section<'_>, kept: bool) -> (bool, Option<Field>) {
+    let enabled = section.boolean("enabled").unwrap_or(kept);
     let written = section.text("key");
     let key = written.and_then(Field::parse);
     match (written, &key) {

@@ -302,3 +302,29 @@ fn versions_are_three_numbers_with_an_optional_suffix() {
         assert_eq!(is_version(version), is, "{version:?}");
     }
 }
+
+#[test]
+fn what_needs_a_ledger_is_refused_where_hosts_keep_positions_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("billing.wasm"), "").unwrap();
+    let config = "[kafka]\nbootstrap = \"b:9092\"\ndelivery = \"at-least-once\"\ncreate_topics = \"off\"\n\
+                  [policy]\nstate = true\ntimers = true\n";
+    let config = Config::parse(Path::new("weir.toml"), config).unwrap();
+    let load = |text: &str| Manifest::parse(&folder.path().join(FILE), text, &config);
+    let manifest = load(SMALL).unwrap();
+    assert!(!manifest.inbox, "there is nothing to keep it in");
+    let wanting = format!(
+        "{SMALL}[grants]\nstate = true\ntimers = true\n[inbox]\nenabled = true\n[breaker]\nwhile_open = \"park\"\n\
+         [dead_letter]\non_dead = \"hold\"\n"
+    );
+    let faults = load(&wanting).unwrap_err();
+    let keys: Vec<_> = faults.0.iter().map(|fault| fault.key.as_str()).collect();
+    let wanted = [
+        "grants.state",
+        "grants.timers",
+        "inbox",
+        "breaker.while_open",
+        "dead_letter.on_dead",
+    ];
+    assert_eq!(keys, wanted);
+}

@@ -1,0 +1,226 @@
+//! Commits units at least once: what they emit is acknowledged first, and then their positions are committed.
+//!
+//! Who ends between the two has emitted what is emitted again when the events run again, under the same ids. Units that
+//! wait go together, as in a transaction, and the partitions of a subscription are divided among as many threads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, Producer as _, PurgeConfig};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use weir_core::unit::{CommitResult, ItemId};
+
+use super::clients::{Clients, TRANSACTION_TIMEOUT};
+use super::cluster::Cluster;
+use super::membership::Share;
+use super::offsets::Metadata;
+use super::records::{number, offset, to_message};
+use super::transaction::{
+    Committers, Failure, MOVED, Queue, Reports, Request, blame, destination, pause, send, serve,
+    unavailable,
+};
+
+/// A group that rebalances takes no positions for a moment. To give them up means to emit again.
+const POSITIONS: Duration = Duration::from_secs(30);
+/// Between two tries.
+const RETRY: Duration = Duration::from_millis(50);
+
+type Producer = BaseProducer<Reports>;
+
+/// The thread's own.
+struct Committer {
+    clients: Arc<Clients>,
+    cluster: Arc<Cluster>,
+    share: Arc<Share>,
+    producer: Option<Producer>,
+}
+
+pub(super) fn spawn(
+    clients: &Arc<Clients>,
+    cluster: &Arc<Cluster>,
+    share: &Arc<Share>,
+) -> std::io::Result<Committers> {
+    Committers::spawn_each(share, |_number| {
+        let mut committer = Committer {
+            clients: Arc::clone(clients),
+            cluster: Arc::clone(cluster),
+            share: Arc::clone(share),
+            producer: None,
+        };
+        move |queue: &Queue| committer.run(queue)
+    })
+}
+
+impl Committer {
+    fn run(&mut self, queue: &Queue) {
+        while let Some(requests) = queue.take() {
+            let results = match self.deliver(&requests) {
+                Ok(results) => results,
+                Err(message) => {
+                    for request in requests {
+                        request.answer(unavailable(&message));
+                    }
+                    continue;
+                }
+            };
+            let mut delivered = Vec::with_capacity(requests.len());
+            for (index, request) in requests.into_iter().enumerate() {
+                match results.get(&index) {
+                    Some(result) => request.answer(result.clone()),
+                    None => delivered.push(request),
+                }
+            }
+            self.commit(delivered);
+        }
+    }
+
+    /// Produces what all units emit and waits for the acknowledgements; answers what hindered which of them.
+    fn deliver(&mut self, requests: &[Request]) -> Result<HashMap<usize, CommitResult>, String> {
+        let producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => self
+                .make()
+                .map_err(|error| format!("start a producer: {error}"))?,
+        };
+        producer.context().failed().clear();
+        let mut results = HashMap::new();
+        let mut sent = Vec::new();
+        for (index, request) in requests.iter().enumerate() {
+            if let Err(failure) = self.produce(&producer, index, request, &mut sent) {
+                results.insert(index, result(failure));
+            }
+        }
+        if let Err(failure) = serve(&producer, 2 * TRANSACTION_TIMEOUT) {
+            producer.purge(PurgeConfig::default().queue().inflight());
+            let CommitResult::Unavailable { message } = result(failure) else {
+                return Err("records were not acknowledged".to_owned());
+            };
+            return Err(message);
+        }
+        for (send, code) in producer.context().failed().iter().copied() {
+            let of = sent.get(send).copied();
+            if let Some((index, _)) = of {
+                results
+                    .entry(index)
+                    .or_insert_with(|| result(blame(of, code)));
+            }
+        }
+        if producer.client().fatal_error().is_none() {
+            self.producer = Some(producer);
+        }
+        Ok(results)
+    }
+
+    fn produce(
+        &self,
+        producer: &Producer,
+        index: usize,
+        request: &Request,
+        sent: &mut Vec<(usize, Option<ItemId>)>,
+    ) -> Result<(), Failure> {
+        if !self.is_owned(request) {
+            return Err(Failure::Absent(MOVED.to_owned()));
+        }
+        for completion in &request.unit.completions {
+            for out in &completion.output.records {
+                let partition = destination(&self.cluster, out).map_err(|(code, message)| {
+                    Failure::Refused(index, completion.item, code, message)
+                })?;
+                sent.push((index, Some(completion.item)));
+                let message =
+                    to_message(&out.topic, number(partition), &out.record, sent.len() - 1);
+                send(producer, message).map_err(|code| blame(sent.last().copied(), code))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits the positions of units whose emissions are there. The group refuses those of a host that it has put out.
+    fn commit(&self, mut requests: Vec<Request>) {
+        let deadline = Instant::now() + POSITIONS;
+        loop {
+            let (owned, moved) = requests.into_iter().partition(|one| self.is_owned(one));
+            requests = owned;
+            let moved: Vec<Request> = moved;
+            for request in moved {
+                request.answer(unavailable(MOVED));
+            }
+            if requests.is_empty() {
+                return;
+            }
+            // Positions of a host that was put out and does not know it are those of what it has emitted: nothing is lost by
+            // them, and others may begin again where it began.
+            let member = self
+                .share
+                .consumer()
+                .filter(|_| self.share.identity().is_some());
+            let committed = match member {
+                Some(consumer) => consumer.commit(&self.offsets(&requests), CommitMode::Sync),
+                None => Err(KafkaError::Canceled),
+            };
+            let result = match committed {
+                Ok(()) => CommitResult::Committed,
+                Err(error) if Instant::now() > deadline => {
+                    unavailable(&format!("commit positions: {error}"))
+                }
+                Err(error) => {
+                    tracing::debug!(%error, group = &*self.share.scope.group, "cannot commit positions yet");
+                    pause(RETRY);
+                    continue;
+                }
+            };
+            for request in requests {
+                request.answer(result.clone());
+            }
+            return;
+        }
+    }
+
+    fn offsets(&self, requests: &[Request]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for Request {
+            partition, unit, ..
+        } in requests
+        {
+            for (index, topic) in self.share.topics_of(*partition) {
+                let index = usize::from(index);
+                let Some(cursor) = unit.cursors.get(index) else {
+                    continue;
+                };
+                let metadata = Metadata {
+                    unit: unit.number,
+                    topic: Some(self.share.origin.topics[index]),
+                };
+                let mut element = list.add_partition(topic, number(*partition));
+                element.set_metadata(metadata.encode());
+                element
+                    .set_offset(Offset::Offset(offset(cursor.frontier)))
+                    .expect("an absolute offset is always taken");
+            }
+        }
+        list
+    }
+
+    fn is_owned(&self, request: &Request) -> bool {
+        self.share.owns(request.partition, request.epoch)
+    }
+
+    fn make(&self) -> Result<Producer, KafkaError> {
+        Producer::from_config_and_context(&self.clients.delivering(), Reports::default())
+    }
+}
+
+fn result(failure: Failure) -> CommitResult {
+    match failure {
+        Failure::Refused(_, item, code, message) => CommitResult::Refused {
+            item,
+            code: code.to_owned(),
+            message,
+        },
+        Failure::Absent(message) | Failure::Unknown(message) => unavailable(&message),
+    }
+}

@@ -1,0 +1,154 @@
+//! What is kept of a subscription at least once: committed offsets, and beside each the number of the last unit and the
+//! topic that it stands on.
+//!
+//! `unit`, or `unit topic-id partitions`, with the id in hexadecimal digits, is the metadata of an offset. The first is what
+//! a transaction writes, so that a group which changes from one delivery to the other finds what it had.
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use weir_core::unit::{Cursor, Restore};
+
+use super::cluster::{ANSWER, Cluster};
+use super::membership::Share;
+use super::native::Description;
+use super::records::number;
+use super::restore::{self, RestoreError};
+use crate::bus::SubscribeError;
+use crate::ledger::{Loss, LostPosition};
+
+/// The metadata of one topic's offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Metadata {
+    pub(super) unit: u64,
+    pub(super) topic: Option<Description>,
+}
+
+impl Metadata {
+    pub(super) fn encode(&self) -> String {
+        match &self.topic {
+            None => self.unit.to_string(),
+            Some(Description { id, partitions }) => {
+                format!("{} {id:032x} {partitions}", self.unit)
+            }
+        }
+    }
+
+    /// What stands in an offset that others have set is no unit: it counts as the first.
+    pub(super) fn decode(text: &str) -> Self {
+        let mut parts = text.split(' ');
+        let unit = parts.next().and_then(|unit| unit.parse().ok());
+        let topic = match (parts.next(), parts.next()) {
+            (Some(id), Some(partitions)) => u128::from_str_radix(id, 16)
+                .ok()
+                .zip(partitions.parse().ok())
+                .map(|(id, partitions)| Description { id, partitions }),
+            _ => None,
+        };
+        Self {
+            unit: unit.unwrap_or(1),
+            topic,
+        }
+    }
+}
+
+/// An offset with its metadata; none where none is committed.
+type Kept = Option<(u64, Metadata)>;
+
+/// The committed offset of each topic of a partition, by index in the subscription's order.
+fn committed(share: &Share, partition: u32) -> Result<Vec<(u16, Kept)>, RestoreError> {
+    let consumer = share.consumer().ok_or(RestoreError::NoMember)?;
+    let mut list = TopicPartitionList::new();
+    for (_, topic) in share.topics_of(partition) {
+        list.add_partition(topic, number(partition));
+    }
+    let found = consumer
+        .committed_offsets(list, ANSWER)
+        .map_err(RestoreError::Offsets)?;
+    let mut committed = Vec::new();
+    for (index, topic) in share.topics_of(partition) {
+        let element = found.find_partition(topic, number(partition));
+        let kept: Kept = match element {
+            None => None,
+            Some(element) => {
+                element.error().map_err(RestoreError::Offsets)?;
+                match element.offset() {
+                    Offset::Offset(offset) => u64::try_from(offset)
+                        .ok()
+                        .map(|offset| (offset, Metadata::decode(element.metadata()))),
+                    Offset::Beginning
+                    | Offset::End
+                    | Offset::Stored
+                    | Offset::Invalid
+                    | Offset::OffsetTail(_) => None,
+                }
+            }
+        };
+        committed.push((index, kept));
+    }
+    Ok(committed)
+}
+
+/// Where a partition goes on; unit zero of one that nothing was committed of.
+pub(super) fn restore(share: &Share, partition: u32) -> Result<Restore, RestoreError> {
+    let mut restored = Restore {
+        cursors: vec![Cursor::default(); share.scope.topics.len()],
+        ..Restore::default()
+    };
+    for (index, kept) in committed(share, partition)? {
+        if let Some((offset, metadata)) = kept {
+            restored.unit = restored.unit.max(metadata.unit);
+            restored.cursors[usize::from(index)].frontier = offset;
+        }
+    }
+    Ok(restored)
+}
+
+/// The positions from which a partition cannot go on.
+pub(super) fn lost(
+    cluster: &Cluster,
+    share: &Share,
+    partition: u32,
+) -> Result<Vec<LostPosition>, RestoreError> {
+    let committed = committed(share, partition)?;
+    if committed.iter().all(|(_, kept)| kept.is_none()) {
+        return Ok(Vec::new());
+    }
+    let bounds = restore::bounds(cluster, share, partition)?;
+    let mut lost = Vec::new();
+    for (topic, kept) in committed {
+        let index = usize::from(topic);
+        let (first, end) = bounds[index];
+        let Some((offset, metadata)) = kept else {
+            let cause = Loss::Missing;
+            lost.push(LostPosition {
+                topic,
+                cause,
+                first,
+                end,
+            });
+            continue;
+        };
+        let found = share.origin.topics[index];
+        match metadata.topic {
+            Some(stood_on) if stood_on.id != found.id => lost.push(LostPosition {
+                topic,
+                cause: Loss::Remade(offset),
+                first,
+                end,
+            }),
+            Some(stood_on) if stood_on.partitions != found.partitions => {
+                return Err(RestoreError::Changed(SubscribeError::PartitionCount {
+                    group: share.scope.group.to_string(),
+                    topic: share.scope.topics[index].to_string(),
+                    stored: stood_on.partitions,
+                    found: found.partitions,
+                }));
+            }
+            Some(_) | None => lost.extend(LostPosition::of(topic, offset, (first, end))),
+        }
+    }
+    Ok(lost)
+}
+
+#[cfg(test)]
+mod tests;
