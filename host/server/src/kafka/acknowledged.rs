@@ -20,7 +20,7 @@ use super::membership::Share;
 use super::offsets::Metadata;
 use super::records::{number, offset, to_message};
 use super::transaction::{
-    Committers, Failure, MOVED, Queue, Reports, Request, blame, destination, pause, send, serve,
+    Committers, Failure, Queue, Reports, Request, blame, destination, pause, send, serve,
     unavailable,
 };
 
@@ -90,6 +90,10 @@ impl Committer {
         let mut results = HashMap::new();
         let mut sent = Vec::new();
         for (index, request) in requests.iter().enumerate() {
+            if !self.is_owned(request) {
+                results.insert(index, CommitResult::Moved);
+                continue;
+            }
             if let Err(failure) = self.produce(&producer, index, request, &mut sent) {
                 results.insert(index, result(failure));
             }
@@ -122,9 +126,6 @@ impl Committer {
         request: &Request,
         sent: &mut Vec<(usize, Option<ItemId>)>,
     ) -> Result<(), Failure> {
-        if !self.is_owned(request) {
-            return Err(Failure::Absent(MOVED.to_owned()));
-        }
         for completion in &request.unit.completions {
             for out in &completion.output.records {
                 let partition = destination(&self.cluster, out).map_err(|(code, message)| {
@@ -147,7 +148,7 @@ impl Committer {
             requests = owned;
             let moved: Vec<Request> = moved;
             for request in moved {
-                request.answer(unavailable(MOVED));
+                request.answer(CommitResult::Moved);
             }
             if requests.is_empty() {
                 return;

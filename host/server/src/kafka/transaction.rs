@@ -42,7 +42,6 @@ const SERVE: Duration = Duration::from_millis(1);
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 /// After a producer could not be made.
 const RETRY: Duration = Duration::from_millis(500);
-pub(super) const MOVED: &str = "the partition has moved to another host";
 
 /// The producers of one subscription.
 pub(super) struct Committers {
@@ -105,10 +104,14 @@ impl Committers {
         for number in 0..PRODUCERS {
             let queue = Arc::<Queue>::default();
             let committer = make(number);
+            let membership = Arc::clone(share);
             let shared = Arc::clone(&queue);
             let thread = std::thread::Builder::new()
                 .name("weir-committer".to_owned())
-                .spawn(move || committer(&shared))?;
+                .spawn(move || {
+                    let _membership = Renewed(membership);
+                    committer(&shared);
+                })?;
             committers.queues.push(queue);
             committers.threads.push(thread);
         }
@@ -136,6 +139,18 @@ impl Committers {
         queue.wake.notify_one();
         // Unanswered, the membership is over.
         Box::pin(answer.map(|answer| answer.unwrap_or(CommitResult::Moved)))
+    }
+}
+
+/// The membership of a thread that panics ends with it.
+struct Renewed(Arc<Share>);
+
+impl Drop for Renewed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "a fault of the host, report it: a committer panicked".to_owned();
+            self.0.leave(Leave::Renew(why));
+        }
     }
 }
 
@@ -237,15 +252,6 @@ struct Committer {
     share: Arc<Share>,
     number: u32,
     producer: Option<TransactionalProducer>,
-}
-
-impl Drop for Committer {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let why = "a fault of the host, report it: a committer panicked".to_owned();
-            self.share.leave(Leave::Renew(why));
-        }
-    }
 }
 
 impl Committer {
