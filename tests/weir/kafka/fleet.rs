@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weir_tests::host::Host;
+use weir_tests::host::{Host, Place};
 use weir_tests::publisher::Publisher;
 use weir_tests::purchases::{self, Totals};
 use weir_tests::scripted::{Deed, deeds_in, order};
@@ -114,6 +114,46 @@ fn a_host_that_was_frozen_past_its_session_commits_nothing_that_others_have_done
         let deeds: Vec<_> = deeds.iter().map(|deed| (&*deed.ty, deed.count)).collect();
         assert_eq!(deeds, [("Done", 1), ("Fired", 2)], "{key}");
     }
+}
+
+/// Members are known by their ids, so that an update of all hosts, one after the other, restores nothing anew elsewhere.
+#[test]
+fn a_restart_within_the_session_moves_no_partition() {
+    let Some(broker) = broker("a restart within the session") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "restarted");
+    let places = [
+        fleet.place("a", &["billing"]),
+        fleet.place("b", &["billing"]),
+    ];
+    let [stays, restarts] = places.each_ref().map(|place| place.start().unwrap());
+    fleet.settle(&[&stays, &restarts]);
+    let before = moves(&places[0]);
+    let ended = restarts.drain().unwrap();
+    assert!(ended.success(), "{ended}: {}", places[1].end_of_log());
+    let back = places[1].start().unwrap();
+    fleet.settle(&[&stays, &back]);
+    assert_eq!(moves(&places[0]), before, "{}", places[0].end_of_log());
+    // And the other way round: who leads the group makes no difference.
+    let before = moves(&places[1]);
+    let ended = stays.drain().unwrap();
+    assert!(ended.success(), "{ended}: {}", places[0].end_of_log());
+    let again = places[0].start().unwrap();
+    fleet.settle(&[&again, &back]);
+    assert_eq!(moves(&places[1]), before, "{}", places[1].end_of_log());
+}
+
+/// What the group has given to this host or taken from it so far.
+fn moves(place: &Place) -> Vec<String> {
+    let log = std::fs::read_to_string(place.log()).unwrap();
+    let moved =
+        |line: &&str| line.contains("partitions assigned") || line.contains("partitions revoked");
+    let some = log
+        .lines()
+        .filter(moved)
+        .filter(|line| !line.contains("partitions=[]"));
+    some.map(ToOwned::to_owned).collect()
 }
 
 /// Waits until all has been told, and gives it.
