@@ -1,11 +1,13 @@
 //! A host that is killed again and again under load, and whether it did what it accepted: each event has exactly one
-//! effect, in the order of its key, and what was refused has none.
+//! effect, in the order of its key, and what was refused has none. Timers fire once, what is delayed is emitted once, what is
+//! parked is released in order, and letters whose replay is commanded before a kill run once.
 //!
 //! Every other kill falls at a fail point (`host/server/src/fail.rs`), at a passage that the seed draws; the others fall
 //! at a moment. The model is plain arithmetic over what was accepted and never saw the host.
 
 mod load;
 mod report;
+mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use anyhow::Context as _;
 
 use self::load::{Load, Purchase, Sent};
 pub use self::report::Report;
+use self::scripts::Scripts;
 use crate::host::{Host, Place, Start};
 use crate::http::Client;
 use crate::purchases::{self, INVOICES, NOTIFICATIONS, PAYMENTS, Totals};
@@ -35,6 +38,8 @@ pub const PLACES: [&str; 10] = [
 ];
 /// How a kill at no place is named.
 pub const MOMENT: &str = "any moment";
+/// The handlers of a place whose host is killed.
+pub const HANDLERS: [&str; 3] = ["billing", "notification", "scripted"];
 /// A fail point acts at one of its first passages; under load each is passed many times a second. Few enough that a kill
 /// often hits what the last one left open, enough that most events are not hit three times.
 const PASSAGES: u64 = 100;
@@ -61,6 +66,7 @@ pub fn run(
     // Handlers are compiled once, which is no recovery.
     place.start()?.kill()?;
     let load = Load::spawn(&place.client(), &mut random);
+    let scripts = Scripts::spawn(&place.client(), &mut random);
     let mut report = Report::new(seed);
     for kill in 0..kills {
         let name = if kill % 2 == 0 {
@@ -75,18 +81,20 @@ pub fn run(
     }
     let host = place.start()?;
     let sent = load.finish()?;
-    let client = host.client();
-    client.settle(SETTLE)?;
-    wait_for_parked(client)?;
-    check(client, &sent).with_context(|| {
+    let named = || {
         format!(
             "after {kills} kills of seed {seed}; the data are in {}",
             place.data().display()
         )
-    })?;
+    };
+    let fulfilled = scripts.finish(place).with_context(named)?;
+    let client = host.client();
+    client.settle(SETTLE)?;
+    wait_for_parked(client)?;
+    check(client, &sent).with_context(named)?;
     let ended = host.drain()?;
     anyhow::ensure!(ended.success(), "{ended}: {}", place.end_of_log());
-    report.finish(&sent, began.elapsed());
+    report.finish(&sent, fulfilled, began.elapsed());
     Ok(report)
 }
 
@@ -96,8 +104,11 @@ fn kill_at(place: &Place, name: &str, random: &mut Random) -> anyhow::Result<Opt
     if name == MOMENT {
         let host = place.start()?;
         let recovery = started.elapsed();
+        let mut replay = scripts::replay(place)?;
         wait::pause(Duration::from_micros(random.below(MOMENT_MICROS_MAX)));
         host.kill()?;
+        // It may have come too late, or found no letter.
+        replay.wait()?;
         return Ok(Some(recovery));
     }
     let passage = if name == "store-opened" {
@@ -108,7 +119,9 @@ fn kill_at(place: &Place, name: &str, random: &mut Random) -> anyhow::Result<Opt
     match place.start_to_fail(&format!("{name}:{passage}"))? {
         Start::Ready(host) => {
             let recovery = started.elapsed();
+            let mut replay = scripts::replay(place)?;
             died(host)?;
+            replay.wait()?;
             Ok(Some(recovery))
         }
         Start::Ended(status) => {

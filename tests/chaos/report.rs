@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::load::Sent;
+use super::scripts::Fulfilled;
 use crate::purchases::grouped;
 
 /// What a run of kills came to; that there is one says that every effect was right.
@@ -20,6 +21,7 @@ pub struct Report {
     refused: u64,
     again: u64,
     unanswered: u64,
+    fulfilled: Fulfilled,
     time: Duration,
 }
 
@@ -34,6 +36,7 @@ impl Report {
             refused: 0,
             again: 0,
             unanswered: 0,
+            fulfilled: Fulfilled::default(),
             time: Duration::ZERO,
         }
     }
@@ -43,10 +46,11 @@ impl Report {
         self.recoveries.extend(recovery);
     }
 
-    pub(super) fn finish(&mut self, sent: &Sent, time: Duration) {
+    pub(super) fn finish(&mut self, sent: &Sent, fulfilled: Fulfilled, time: Duration) {
         self.recoveries.sort_unstable();
         (self.accepted, self.dead) = (sent.accepted(), sent.dead().count() as u64);
         (self.refused, self.again, self.unanswered) = (sent.refused, sent.again, sent.unanswered);
+        self.fulfilled = fulfilled;
         self.time = time;
     }
 
@@ -62,6 +66,23 @@ impl Report {
         self.accepted
     }
 
+    /// What took longer than a moment, by name: how often it happened, each time once.
+    #[must_use]
+    pub fn fulfilled(&self) -> [(&'static str, u64); 4] {
+        let Fulfilled {
+            timers,
+            delays,
+            parked,
+            replayed,
+        } = self.fulfilled;
+        [
+            ("timers fired", timers),
+            ("emissions delayed", delays),
+            ("events parked and released", parked),
+            ("letters replayed", replayed),
+        ]
+    }
+
     /// The same for programs.
     #[must_use]
     pub fn json(&self) -> Value {
@@ -72,6 +93,7 @@ impl Report {
             "accepted": self.accepted,
             "dead_letters": self.dead,
             "refused": self.refused,
+            "fulfilled": self.fulfilled().into_iter().collect::<BTreeMap<_, _>>(),
             "sent_again": { "on_purpose": self.again, "unanswered": self.unanswered },
             "recovery_ms": { "p50": ms(self.recovery(2)), "max": ms(self.recovery(1)) },
             "seconds": self.time.as_secs(),
@@ -100,7 +122,10 @@ impl fmt::Display for Report {
             ("of them dead letters", self.dead),
             ("events refused", self.refused),
             ("events sent more than once", sent),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.fulfilled())
+        {
             writeln!(out, "{what:<28} {:>9}", grouped(count))?;
         }
         for (what, share) in [("recovery, half of them", 2), ("recovery, longest", 1)] {

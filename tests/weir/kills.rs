@@ -49,7 +49,7 @@ fn cdnow_log_published_twice_through_five_kills_comes_to_the_right_totals() {
 /// The same that `cargo xtask chaos` does, with fewer kills: half of them at each place of a commit, half at any moment.
 #[test]
 fn twenty_kills_at_every_commit_boundary_leave_each_accepted_event_one_effect() {
-    let scratch = Scratch::new(&["billing", "notification"], "");
+    let scratch = Scratch::new(&chaos::HANDLERS, "");
     let seed = seed();
     eprintln!("{SEED}={seed}");
     let report = chaos::run(&scratch.place, 20, seed, |_, _, _| {}).unwrap();
@@ -58,6 +58,9 @@ fn twenty_kills_at_every_commit_boundary_leave_each_accepted_event_one_effect() 
         assert_eq!(report.kills().get(place), Some(&1), "{place}");
     }
     assert!(report.accepted() > 100, "{}", report.accepted());
+    for (what, count) in report.fulfilled() {
+        assert!(count > 0, "{what}");
+    }
 }
 
 /// Publishes `lines` twice, kills the host in between, and compares what both handlers emitted.

@@ -18,12 +18,13 @@ pub(crate) fn run(
 ) -> anyhow::Result<bool> {
     machine::prepare()?;
     guests::build(root)?;
+    guests::build_fixtures(root)?;
     cargo::build_host(root)?;
     let folder = root.join("target/chaos");
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
     }
-    let handlers = host::handlers(root, &["billing", "notification"])?;
+    let handlers = host::handlers(root, &chaos::HANDLERS)?;
     let place = Place::new(&host::binary()?, &folder, &handlers, "")?;
     let seed = seed.map_or_else(any_seed, Ok)?;
     eprintln!(
