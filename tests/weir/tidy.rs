@@ -209,6 +209,48 @@ fn has_heading(text: &str, anchor: &str) -> bool {
 }
 
 #[test]
+fn the_life_of_an_event_is_short_and_names_what_there_is() {
+    const LINES: usize = 40;
+    let files = files();
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, life) = page.split_once("## Life of an event\n").unwrap();
+    let (life, _) = life.split_once("\n## ").unwrap();
+    assert!(
+        life.trim().lines().count() < LINES,
+        "more than {LINES} lines"
+    );
+    let sources = files.iter().filter(|file| file.is("rs"));
+    let declared = |name: &str| {
+        let kinds = ["fn", "struct", "trait", "mod", "enum", "use"];
+        let mut declarations = kinds.map(|kind| format!("{kind} {name}")).to_vec();
+        // A variant.
+        declarations.extend([
+            format!("    {name}("),
+            format!("    {name} {{"),
+            format!("    {name},"),
+        ]);
+        sources
+            .clone()
+            .any(|file| declarations.iter().any(|one| file.text.contains(one)))
+    };
+    let is_name = |text: &&str| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_:".contains(c))
+    };
+    // `Type::function(argument)`; what is no path is a command, an address or a setting.
+    let named = life.split('`').skip(1).step_by(2);
+    let paths: Vec<_> = named
+        .map(|name| name.split_once('(').map_or(name, |(name, _)| name))
+        .filter(is_name)
+        .collect();
+    let unknown: Vec<_> = paths
+        .iter()
+        .filter(|path| !path.split("::").all(declared))
+        .collect();
+    assert!(paths.len() > 20 && unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
 fn copies_of_the_contract_are_equal_to_it() {
     let contract = |version: &str| root().join("wit").join(version).join("handler.wit");
     check(

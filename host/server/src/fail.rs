@@ -28,8 +28,6 @@ pub(crate) enum Point {
     AttemptEnded,
     /// A unit of work is committed, and its partition does not know.
     UnitCommitted,
-    /// The sync of the journal fails, once.
-    SyncFails,
     /// The disk does not answer, for ever.
     SyncHangs,
     /// A unit of work is committed, and its partition never hears of it.
@@ -44,7 +42,7 @@ mod armed {
     use super::Point;
 
     impl Point {
-        const ALL: [Self; 13] = [
+        const ALL: [Self; 12] = [
             Self::StoreOpened,
             Self::GroupTaken,
             Self::StoreWritten,
@@ -55,7 +53,6 @@ mod armed {
             Self::RequestDurable,
             Self::AttemptEnded,
             Self::UnitCommitted,
-            Self::SyncFails,
             Self::SyncHangs,
             Self::UnitUnanswered,
         ];
@@ -72,7 +69,6 @@ mod armed {
                 Self::RequestDurable => "request-durable",
                 Self::AttemptEnded => "attempt-ended",
                 Self::UnitCommitted => "unit-committed",
-                Self::SyncFails => "sync-fails",
                 Self::SyncHangs => "sync-hangs",
                 Self::UnitUnanswered => "unit-unanswered",
             }

@@ -4,7 +4,8 @@
 //! `cargo bench -p weir-wasm --bench overhead -- GUEST.wasm HOSTILE.wasm` prints one line of JSON. The bare
 //! call uses the same engine settings and the same typed function, without epochs' callback, limits, pool of instances
 //! or conversion of what comes back. Both take turns in short rounds, because the clock of a machine drifts; the
-//! medians of the rounds are compared.
+//! medians of the rounds are compared. Criterion measures one function after the other, so that the drift would be taken for
+//! a difference between them, and a difference of half a microsecond is what is asked for here.
 
 #![expect(clippy::print_stdout, reason = "its output is its result")]
 

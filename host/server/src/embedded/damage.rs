@@ -32,8 +32,17 @@ pub(super) enum Damaged {
     },
 }
 
-/// Looks at all that RocksDB trusts too much; answers what was acknowledged.
-pub(super) fn check_files(store: &Path) -> Result<Option<Acknowledged>, Damaged> {
+/// What is known of files that nothing speaks against.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    /// None: the store is new, or a restored copy.
+    pub(super) acknowledged: Option<Acknowledged>,
+    /// Damage, unless the store holds all that was acknowledged without it.
+    pub(super) suspect: Option<Damage>,
+}
+
+/// Looks at all that RocksDB trusts too much.
+pub(super) fn check_files(store: &Path) -> Result<Checked, Damaged> {
     let acknowledged = mark::read(store)?;
     let current = store.join("CURRENT");
     if !current.try_exists().map_err(Damaged::Look)? {
@@ -42,13 +51,16 @@ pub(super) fn check_files(store: &Path) -> Result<Option<Acknowledged>, Damaged>
         if acknowledged.is_some() || !tables.is_empty() {
             return Err(Damaged::NoCurrent(current));
         }
-        return Ok(None);
+        return Ok(Checked::default());
     }
     let manifest = journal::manifest(store).map_err(Damaged::Look)?;
     let journals = journal::journals(store).map_err(Damaged::Look)?;
     match manifest.or(journals.damage) {
         Some(damage) => Err(Damaged::File(damage)),
-        None => Ok(acknowledged),
+        None => Ok(Checked {
+            acknowledged,
+            suspect: journals.suspect,
+        }),
     }
 }
 
@@ -62,5 +74,22 @@ pub(super) fn check_sequence(
             missing: sequence - found,
         }),
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether the last record of a journal, which is not readable, was torn by a crash: a store that ends before it, with the write
+/// `found`, holds all that was acknowledged. Where nobody noted what that was, it is damage.
+pub(super) fn check_suspect(
+    acknowledged: Option<Acknowledged>,
+    found: u64,
+    suspect: Damage,
+) -> Result<(), Damaged> {
+    match acknowledged {
+        Some(Acknowledged { sequence, .. }) if sequence <= found => {
+            let Damage { file, at, what } = suspect;
+            tracing::warn!(file = %file.display(), at, what, "a write that nobody was told of was torn, left away");
+            Ok(())
+        }
+        Some(_) | None => Err(Damaged::File(suspect)),
     }
 }

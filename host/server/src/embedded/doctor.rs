@@ -91,15 +91,21 @@ pub fn examine(path: &Path, accept_loss: bool) -> Result<Examination, ExamineErr
         let path = path.to_owned();
         move |source| ExamineError { what, path, source }
     };
-    let (mut examination, acknowledged, cut) = files(path).map_err(error("read", path))?;
+    let mut examination = Examination {
+        findings: Vec::new(),
+        loss: None,
+        verdict: Verdict::Sound,
+        kept: None,
+    };
+    let seen = examination.look(path).map_err(error("read", path))?;
     if examination.verdict == Verdict::Restore {
         return Ok(examination);
     }
     let trial = path.with_file_name(TRIAL);
     remove(&trial).map_err(error("remove", &trial))?;
-    make_trial(path, &trial, cut.as_ref()).map_err(error("copy the store to", &trial))?;
+    make_trial(path, &trial, seen.end.as_ref()).map_err(error("copy the store to", &trial))?;
     match try_out(&trial) {
-        Ok(left) => examination.judge(path, acknowledged, &left),
+        Ok(left) => examination.judge(path, seen, &left),
         Err(what) => examination.give_up(path, what),
     }
     if accept_loss && examination.verdict == Verdict::CanGoOn {
@@ -108,6 +114,16 @@ pub fn examine(path: &Path, accept_loss: bool) -> Result<Examination, ExamineErr
     }
     remove(&trial).map_err(error("remove", &trial))?;
     Ok(examination)
+}
+
+/// What is seen of a store from outside.
+#[derive(Default)]
+struct Seen {
+    acknowledged: Option<Acknowledged>,
+    /// Where the journal is to end.
+    end: Option<Damage>,
+    /// It is damaged there only if anything that was acknowledged is missing then.
+    is_suspect: bool,
 }
 
 /// What is in a store that opens.
@@ -130,8 +146,40 @@ impl Examination {
         self.verdict = Verdict::Restore;
     }
 
-    fn judge(&mut self, store: &Path, acknowledged: Option<Acknowledged>, left: &Left) {
+    /// Looks at what can be seen without RocksDB.
+    fn look(&mut self, store: &Path) -> io::Result<Seen> {
+        let mut seen = Seen::default();
+        match mark::read(store) {
+            Ok(acknowledged) => seen.acknowledged = acknowledged,
+            Err(error) => self.find(&store.join(mark::NAME), None, chain(&error)),
+        }
+        let current = store.join("CURRENT");
+        if !current.try_exists()? {
+            self.find(&current, None, "it is gone".to_owned());
+            self.verdict = Verdict::Restore;
+            return Ok(seen);
+        }
+        if let Some(Damage { file, at, what }) = journal::manifest(store)? {
+            self.find(&file, Some(at), what);
+            self.verdict = Verdict::Restore;
+        }
+        let journals = journal::journals(store)?;
+        if let Some(Damage { file, at, what }) = &journals.damage {
+            self.find(file, Some(*at), what.clone());
+        }
+        seen.is_suspect = journals.damage.is_none();
+        seen.end = journals.damage.or(journals.suspect);
+        Ok(seen)
+    }
+
+    fn judge(&mut self, store: &Path, seen: Seen, left: &Left) {
+        let acknowledged = seen.acknowledged;
         let missing = acknowledged.map(|mark| mark.sequence.saturating_sub(left.sequence));
+        if let Some(Damage { file, at, what }) = seen.end.filter(|_| seen.is_suspect)
+            && missing != Some(0)
+        {
+            self.find(&file, Some(at), what);
+        }
         if let Some(missing @ 1..) = missing
             && self.findings.is_empty()
         {
@@ -149,35 +197,6 @@ impl Examination {
             acknowledged_until_ms: acknowledged.map(|mark| mark.at.0),
         });
     }
-}
-
-/// What can be seen without RocksDB: what is wrong, what was acknowledged, and where the journal is to end.
-fn files(store: &Path) -> io::Result<(Examination, Option<Acknowledged>, Option<Damage>)> {
-    let mut examination = Examination {
-        findings: Vec::new(),
-        loss: None,
-        verdict: Verdict::Sound,
-        kept: None,
-    };
-    let acknowledged = mark::read(store).unwrap_or_else(|error| {
-        examination.find(&store.join(mark::NAME), None, chain(&error));
-        None
-    });
-    let current = store.join("CURRENT");
-    if !current.try_exists()? {
-        examination.find(&current, None, "it is gone".to_owned());
-        examination.verdict = Verdict::Restore;
-        return Ok((examination, acknowledged, None));
-    }
-    if let Some(Damage { file, at, what }) = journal::manifest(store)? {
-        examination.find(&file, Some(at), what);
-        examination.verdict = Verdict::Restore;
-    }
-    let journals = journal::journals(store)?;
-    if let Some(Damage { file, at, what }) = &journals.damage {
-        examination.find(file, Some(*at), what.clone());
-    }
-    Ok((examination, acknowledged, journals.damage))
 }
 
 fn make_trial(store: &Path, trial: &Path, cut: Option<&Damage>) -> io::Result<()> {

@@ -6,6 +6,10 @@
 //! block, and a hole of zeros hides what was in it. Here a record whose checksum holds for another length is damaged and
 //! not torn, zeros are nothing only where nothing follows, and the sequence numbers of a journal leave no gap.
 //!
+//! The very last record may be anything: RocksDB writes one and syncs it before it writes the next, and a loss of power leaves
+//! some of its pages and not others. Whether it was torn or is damaged, only the mark of what was acknowledged can tell
+//! ([`Journals::suspect`]).
+//!
 //! The format is that of LevelDB's log (blocks of 32 KiB; checksum, length, kind, payload), unchanged since 2011.
 
 mod crc;
@@ -27,6 +31,8 @@ const FIRST: u8 = 2;
 const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
 
+const WRONG_LENGTH: &str = "the length of a record is wrong";
+
 /// How a file ends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -34,6 +40,8 @@ pub(super) enum End {
     Whole,
     /// With a part of a record, or with zeros: from here on nothing was ever acknowledged.
     Torn(u64),
+    /// With a record that is not readable, and none after it.
+    Suspect(u64, &'static str),
     /// Not readable from here on.
     Damaged(u64, &'static str),
 }
@@ -62,6 +70,8 @@ pub(super) struct Journals {
     pub(super) last: Option<u64>,
     /// The first.
     pub(super) damage: Option<Damage>,
+    /// The last record of all, which is not readable: damage if it was acknowledged, else torn.
+    pub(super) suspect: Option<Damage>,
 }
 
 /// Reads the journals of a store.
@@ -72,18 +82,27 @@ pub(super) fn journals(store: &Path) -> io::Result<Journals> {
     };
     let mut writes = Writes::default();
     for file in &found.files {
-        let end = scan(File::open(file)?, |record| writes.take(&record))?;
-        let damage = match (writes.broken.take(), end) {
-            (Some(broken), _) => Some(broken),
-            (None, End::Damaged(at, what)) => Some((at, what.to_owned())),
-            (None, End::Whole | End::Torn(_)) => None,
+        let mut count = 0;
+        let end = scan(File::open(file)?, |record| {
+            count += 1;
+            writes.take(&record);
+        })?;
+        if count > 0 && found.suspect.is_some() {
+            // It was not the last.
+            found.damage = found.suspect.take();
+            break;
+        }
+        let damage = |at, what: String| {
+            let file = file.clone();
+            Some(Damage { file, at, what })
         };
-        if let Some((at, what)) = damage {
-            found.damage = Some(Damage {
-                file: file.clone(),
-                at,
-                what,
-            });
+        match (writes.broken.take(), end) {
+            (Some((at, what)), _) => found.damage = damage(at, what),
+            (None, End::Damaged(at, what)) => found.damage = damage(at, what.to_owned()),
+            (None, End::Suspect(at, what)) => found.suspect = damage(at, what.to_owned()),
+            (None, End::Whole | End::Torn(_)) => {}
+        }
+        if found.damage.is_some() {
             break;
         }
     }
@@ -143,7 +162,7 @@ pub(super) fn manifest(store: &Path) -> io::Result<Option<Damage>> {
     };
     let mut records = 0;
     match scan(open, |_| records += 1)? {
-        End::Damaged(at, what) => damaged(&file, at, what),
+        End::Damaged(at, what) | End::Suspect(at, what) => damaged(&file, at, what),
         End::Whole | End::Torn(_) if records == 0 => damaged(&file, 0, "it is empty"),
         End::Whole | End::Torn(_) => Ok(None),
     }
@@ -197,22 +216,13 @@ pub(super) fn scan(mut file: impl Read, mut each: impl FnMut(Record)) -> io::Res
             let here = base + at as u64;
             let fragment = match Fragment::read(&block[at..]) {
                 Found::Fragment(fragment) => fragment,
-                Found::Zeros => {
-                    return Ok(if is_zero(&block[at..]) && rest_is_zero(&mut file)? {
-                        End::Torn(start(&open, here))
-                    } else {
-                        End::Damaged(start(&open, here), "a hole of zeros")
-                    });
-                }
                 Found::CutOff if is_last => return Ok(End::Torn(start(&open, here))),
-                Found::CutOff | Found::WrongLength => {
-                    return Ok(End::Damaged(
-                        start(&open, here),
-                        "the length of a record is wrong",
-                    ));
+                Found::WrongLength => {
+                    return Ok(End::Damaged(start(&open, here), WRONG_LENGTH));
                 }
-                Found::WrongChecksum => {
-                    return Ok(End::Damaged(start(&open, here), "a checksum is wrong"));
+                unreadable @ (Found::Zeros | Found::CutOff | Found::WrongChecksum) => {
+                    let rest = Rest::read(&block[at..], &mut file)?;
+                    return Ok(unreadable.end(start(&open, here), rest));
                 }
             };
             match (fragment.kind, open.take()) {
@@ -307,19 +317,65 @@ impl<'a> Fragment<'a> {
     }
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
-}
-
-fn rest_is_zero(file: &mut impl Read) -> io::Result<bool> {
-    let mut buffer = [0; 8192];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(true),
-            count if is_zero(&buffer[..count]) => {}
-            _ => return Ok(false),
+impl Found<'_> {
+    /// How a file ends in which this stands at the end of what can be read.
+    fn end(&self, at: u64, rest: Rest) -> End {
+        let what = match self {
+            Self::Zeros if rest == Rest::Zeros => return End::Torn(at),
+            Self::Zeros => "a hole of zeros",
+            Self::WrongChecksum => "a checksum is wrong",
+            Self::Fragment(_) | Self::CutOff | Self::WrongLength => WRONG_LENGTH,
+        };
+        match rest {
+            Rest::Records => End::Damaged(at, what),
+            Rest::Zeros | Rest::Noise => End::Suspect(at, what),
         }
     }
+}
+
+/// What a file holds from a place on that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Zeros,
+    /// Parts of one record at most.
+    Noise,
+    /// The beginning of a later record.
+    Records,
+}
+
+impl Rest {
+    /// Of the rest of a block, and of a file that goes on with the next.
+    fn read(rest: &[u8], file: &mut impl Read) -> io::Result<Self> {
+        let (_unreadable, after) = rest.split_at(1);
+        if begins_record(after) {
+            return Ok(Self::Records);
+        }
+        let mut only_zeros = is_zero(rest);
+        let mut block = Vec::with_capacity(BLOCK);
+        loop {
+            block.clear();
+            file.take(BLOCK as u64).read_to_end(&mut block)?;
+            if block.is_empty() {
+                return Ok(if only_zeros { Self::Zeros } else { Self::Noise });
+            }
+            if begins_record(&block) {
+                return Ok(Self::Records);
+            }
+            only_zeros &= is_zero(&block);
+        }
+    }
+}
+
+/// Whether a record begins anywhere in here.
+fn begins_record(bytes: &[u8]) -> bool {
+    let beginnings = bytes.windows(HEADER).enumerate();
+    let mut beginnings =
+        beginnings.filter(|(_, header)| matches!(header[HEADER - 1], FULL | FIRST));
+    beginnings.any(|(at, _)| matches!(Fragment::read(&bytes[at..]), Found::Fragment(_)))
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 #[cfg(test)]

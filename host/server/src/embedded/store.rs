@@ -75,9 +75,17 @@ impl Store {
     /// Opens a store, or makes one where there is none. One that lacks anything that was acknowledged is refused: what
     /// can be seen without RocksDB is looked at first, because RocksDB deletes the files that its manifest does not name.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let acknowledged = damage::check_files(path)?;
+        let damage::Checked {
+            acknowledged,
+            suspect,
+        } = damage::check_files(path)?;
         let mut options = db_options();
         options.create_if_missing(acknowledged.is_none());
+        if let Some(suspect) = suspect {
+            // It ends there; all before it was read and is whole.
+            options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+            damage::check_suspect(acknowledged, last_write(&options, path)?, suspect)?;
+        }
         let db = open_families(&options, path)?;
         damage::check_sequence(acknowledged, db.latest_sequence_number())?;
         Self::new(db, path)
@@ -199,12 +207,6 @@ impl Store {
         if let Err(error) = self.db.write_opt(batch, &self.synced) {
             die("write to the store", &error);
         }
-        if fail::fails(Point::SyncFails) {
-            die(
-                "write to the store",
-                &std::io::Error::from(rustix::io::Errno::IO),
-            );
-        }
         fail::pass(Point::StoreSynced);
         if let Err(error) = self.mark.advance(|| self.sequence()) {
             die("mark what is acknowledged", &error);
@@ -274,10 +276,19 @@ pub(super) fn die(what: &str, error: &(dyn std::error::Error + 'static)) -> ! {
 }
 
 fn open_families(options: &Options, path: &Path) -> Result<DB, rocksdb::Error> {
+    DB::open_cf_descriptors(options, path, families())
+}
+
+/// The number of the last write that a store holds, of which no file is changed.
+fn last_write(options: &Options, path: &Path) -> Result<u64, rocksdb::Error> {
+    let db = DB::open_cf_descriptors_read_only(options, path, families(), false)?;
+    Ok(db.latest_sequence_number())
+}
+
+fn families() -> [ColumnFamilyDescriptor; Family::ALL.len()] {
     let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-    let families = Family::ALL
-        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)));
-    DB::open_cf_descriptors(options, path, families)
+    Family::ALL
+        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)))
 }
 
 fn db_options() -> Options {

@@ -57,7 +57,9 @@ fn a_journal_cut_anywhere_is_torn_at_the_record_that_was_cut() {
         match end {
             End::Torn(at) => assert_eq!(Some(&at), all.get(kept.len()), "cut at {cut}"),
             End::Whole => assert!(all.get(kept.len()).is_none_or(|next| *next >= cut as u64)),
-            End::Damaged(at, what) => panic!("cut at {cut}: {what} at {at}"),
+            End::Damaged(at, what) | End::Suspect(at, what) => {
+                panic!("cut at {cut}: {what} at {at}")
+            }
         }
     }
     let mut preallocated = bytes.clone();
@@ -84,7 +86,9 @@ fn a_bit_changed_anywhere_is_damage_and_never_a_torn_end() {
             let (kept, end) = starts(&wrong);
             assert!(
                 // The zeros that fill a block belong to no record.
-                matches!(end, End::Damaged(..)) || kept == all,
+                matches!(end, End::Damaged(..))
+                    || matches!(end, End::Suspect(at, _) if Some(&at) == all.last())
+                    || kept == all,
                 "bit {bit} of {place}: {end:?} after {} of {}",
                 kept.len(),
                 all.len()
@@ -100,10 +104,11 @@ fn a_hole_of_zeros_is_damage_and_a_missing_journal_is_a_gap() {
     for place in (0..bytes.len() - 4096).step_by(4096) {
         let mut wrong = bytes.clone();
         wrong[place..place + 4096].fill(0);
-        assert!(
-            matches!(starts(&wrong), (_, End::Damaged(..))),
-            "hole at {place}"
-        );
+        match starts(&wrong) {
+            (_, End::Damaged(..)) => {}
+            (_, End::Suspect(at, _)) => assert_eq!(Some(&at), starts(&bytes).0.last()),
+            (_, other) => panic!("hole at {place}: {other:?}"),
+        }
     }
     // The second half of the journal as one of its own, without what stood between.
     let (all, _) = starts(&bytes);
@@ -122,4 +127,34 @@ fn a_hole_of_zeros_is_damage_and_a_missing_journal_is_a_gap() {
         (damage.at, damage.what.as_str()),
         (0, "write 13 follows write 10")
     );
+}
+
+#[test]
+fn a_fault_in_the_last_record_is_suspect_and_in_any_other_it_is_damage() {
+    let (scratch, file) = written();
+    let bytes = fs::read(&file).unwrap();
+    let (all, _) = starts(&bytes);
+    let found = |record: u64| {
+        let mut wrong = bytes.clone();
+        let payload = usize::try_from(record).unwrap() + HEADER + BATCH_HEADER;
+        wrong[payload] ^= 1;
+        fs::write(&file, &wrong).unwrap();
+        journals(scratch.path()).unwrap()
+    };
+    let [.., before, last] = all[..] else {
+        panic!("{all:?}")
+    };
+    let suspect = found(last);
+    assert_eq!((suspect.damage, suspect.last), (None, Some(118)));
+    assert_eq!(suspect.suspect.map(|damage| damage.at), Some(last));
+    let damaged = found(before);
+    assert_eq!(damaged.damage.map(|damage| damage.at), Some(before));
+    assert_eq!(damaged.suspect, None);
+    // What a later journal holds was written after it had been synced.
+    found(last);
+    let first = usize::try_from(all[1]).unwrap();
+    fs::write(file.with_file_name("900000.log"), &bytes[..first]).unwrap();
+    let damaged = journals(scratch.path()).unwrap();
+    assert_eq!(damaged.damage.map(|damage| damage.at), Some(last));
+    assert_eq!(damaged.suspect, None);
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::set_aside::{joins, parked, sequence, timer, timer_change};
 use super::*;
-use crate::embedded::{journal, mark};
+use crate::embedded::{doctor, journal, mark};
 
 const UNITS: u64 = 40;
 
@@ -243,4 +243,60 @@ async fn a_store_without_a_mark_opens_and_gets_one() {
     fs::remove_file(store.join("MARK")).unwrap();
     content(&store).await.unwrap();
     assert!(mark::read(&store).unwrap().unwrap().sequence > UNITS);
+}
+
+/// A store whose last record is not readable, with the mark from before or from after that record was acknowledged. Answers
+/// what it held before.
+async fn with_unreadable_end(store: &Path, was_acknowledged: bool) -> String {
+    written(store).await;
+    let before = store.with_file_name("before");
+    copy(store, &before);
+    let right = content(&before).await.unwrap();
+    let bus = open(store);
+    let mark = store.join(mark::NAME);
+    let earlier = fs::read(&mark).unwrap();
+    let last = unit(UNITS + 1, UNITS + 1, Vec::new());
+    let committed = bus.commit(&scope("g", &["in"]), 0, last).await;
+    assert_eq!(committed, CommitResult::Committed);
+    bus.close();
+    if !was_acknowledged {
+        rewrite(&mark, &earlier);
+    }
+    let journal = journal::files(store, "log").unwrap().pop().unwrap();
+    let mut wrong = fs::read(&journal).unwrap();
+    *wrong.last_mut().unwrap() ^= 0x10;
+    rewrite(&journal, &wrong);
+    right
+}
+
+#[tokio::test]
+async fn a_fault_in_the_last_record_is_damage_where_the_record_was_acknowledged() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = scratch.path().join("store");
+    with_unreadable_end(&store, true).await;
+    // What is refused is not touched.
+    for _ in 0..2 {
+        let error = content(&store).await.unwrap_err();
+        assert!(error.contains("a checksum is wrong"), "{error}");
+    }
+    let examined = doctor::examine(&store, false).unwrap();
+    assert_eq!(examined.verdict, doctor::Verdict::CanGoOn, "{examined:?}");
+    assert_eq!(examined.findings[0].what, "a checksum is wrong");
+}
+
+#[tokio::test]
+async fn a_fault_in_the_last_record_is_a_torn_end_where_nobody_was_told_of_the_record() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = scratch.path().join("store");
+    let right = with_unreadable_end(&store, false).await;
+    let examined = doctor::examine(&store, false).unwrap();
+    assert_eq!(examined.verdict, doctor::Verdict::Sound, "{examined:?}");
+    // It is left away for good, and what is written after it is found the next time.
+    for _ in 0..2 {
+        assert_eq!(content(&store).await.unwrap(), right);
+    }
+    let bus = open(&store);
+    bus.publish("out", publishes(["more"])).await.unwrap();
+    bus.close();
+    assert_eq!(open(&store).bounds("out", 0), Some((0, UNITS + 1)));
 }
