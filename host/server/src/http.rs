@@ -10,6 +10,7 @@
 
 mod access;
 mod admin;
+mod body;
 mod ingress;
 mod peers;
 mod problem;

@@ -18,6 +18,23 @@ mod timing;
 
 const NOW: Millis = Millis(1_790_000_000_000);
 
+/// An event that is the first of a parked sequence.
+fn parked_event() -> ParkedEvent {
+    ParkedEvent {
+        number: 0,
+        record: Record::default(),
+        origin: Origin {
+            topic: "in".into(),
+            partition: 0,
+            offset: 0,
+        },
+        parked_at: NOW,
+        parked_active: Active(0),
+        letter: None,
+        replays: 0,
+    }
+}
+
 fn config() -> Config {
     Config {
         source: dead_letter::Source {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use dashmap::DashMap;
 use rocksdb::WriteBatch;
 
-pub(super) use self::extent::{PartitionLog, TopicLog};
+pub(super) use self::extent::{PartitionLog, TopicLog, each_header};
 pub(super) use self::group::Group;
 pub use self::group::RegisterError;
 use super::key::{Family, Key};

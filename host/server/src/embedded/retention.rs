@@ -14,9 +14,9 @@ use weir_core::time::Millis;
 use weir_core::unit::LetterStatus;
 
 use super::EmbeddedConfig;
-use super::batch::{BatchHeader, Records};
-use super::catalog::{Catalog, Group, TopicLog};
-use super::key::{Family, Key, PARTITION_PREFIX};
+use super::batch::Records;
+use super::catalog::{Catalog, Group, TopicLog, each_header};
+use super::key::{Family, Key};
 use super::reads::PartitionReads;
 use super::store::{ReadError, Store};
 use crate::names::{self, is_dlq_topic};
@@ -95,34 +95,20 @@ fn sweep_partition(
     let oldest = (now - age).0;
     let (start, bytes) = (log.start(), log.bytes());
     let (mut cut, mut cut_bytes) = (start, 0);
-    let prefix = Key::BatchHeader {
-        topic: topic.id,
-        partition,
-        base: 0,
-    }
-    .encode();
-    store.scan(
-        Family::Meta,
-        &prefix[..PARTITION_PREFIX],
-        |key, value| -> Result<bool, ReadError> {
-            let Key::BatchHeader { base, .. } = key else {
-                return Ok(true);
-            };
-            let header = BatchHeader::decode(value)?;
-            let end = base + u64::from(header.count);
-            let unwanted = header.newest_ms < oldest || bytes - cut_bytes > bytes_max;
-            if end > floor || !unwanted {
-                return Ok(false);
-            }
-            if let Some(letters) = &mut letters
-                && !letters.take(topic.id, base)?
-            {
-                return Ok(false);
-            }
-            (cut, cut_bytes) = (end, cut_bytes + header.bytes);
-            Ok(true)
-        },
-    )?;
+    each_header(store, topic.id, partition, |base, header| {
+        let end = base + u64::from(header.count);
+        let unwanted = header.newest_ms < oldest || bytes - cut_bytes > bytes_max;
+        if end > floor || !unwanted {
+            return Ok(false);
+        }
+        if let Some(letters) = &mut letters
+            && !letters.take(topic.id, base)?
+        {
+            return Ok(false);
+        }
+        (cut, cut_bytes) = (end, cut_bytes + header.bytes);
+        Ok(true)
+    })?;
     if cut == start {
         return Ok(0);
     }

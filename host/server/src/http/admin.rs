@@ -28,7 +28,8 @@ use serde_json::Value;
 
 use super::AppState;
 use super::access::Tenant;
-use super::ingress::{TENANT_DEFAULT, read_body};
+use super::body::read_body;
+use super::ingress::TENANT_DEFAULT;
 use super::problem::{Problem, json_response};
 use super::signals::View;
 pub use handler::{Letters, Steer};

@@ -1,6 +1,7 @@
 //! What one subscription reports while it runs.
 
 mod levels;
+mod stops;
 mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,15 +12,15 @@ use std::time::{Duration, Instant};
 use weir_core::partition::{Counters, Gauges, Partition};
 use weir_core::unit::Fate;
 
+use self::stops::Stops;
 pub(super) use self::summary::Summary;
-use super::site_of;
-use crate::alarm::{Alarm, Alarms, Site};
-use crate::bus::{Bus, FetchError, SubscribeError};
+use crate::alarm::{Alarm, Alarms};
+use crate::bus::Bus;
 use crate::clock;
-use crate::handlers::{Deployment, chain};
+use crate::handlers::Deployment;
 use crate::http::SubscriptionReadiness;
 use crate::metrics::Histogram;
-use crate::pipeline::{PipelineError, SharedGate};
+use crate::pipeline::SharedGate;
 use crate::steering::Steering;
 
 /// What one partition last reported.
@@ -89,9 +90,6 @@ const PARTITION_ALARMS: [Alarm; 5] = [
     Alarm::ReadFailing,
     Alarm::Stalled,
 ];
-
-/// Why partitions stopped; none is the whole subscription.
-type Stops = BTreeMap<Option<u32>, String>;
 
 /// What one subscription reports while it runs.
 pub struct SubscriptionStatus {
@@ -285,110 +283,6 @@ impl SubscriptionStatus {
         }
     }
 
-    /// Raises an alarm of this handler, of one of the partitions that this host serves or of all.
-    pub fn raise(&self, alarm: Alarm, partition: Option<u32>, detail: impl Into<String>) {
-        let share = self.lock_share();
-        if partition.is_none_or(|partition| share.has(partition)) {
-            self.alarms.raise(alarm, self.site(partition), detail);
-        }
-    }
-
-    /// Says that the condition is over.
-    pub fn clear(&self, alarm: Alarm, partition: Option<u32>) {
-        self.alarms.clear(alarm, &self.site(partition));
-    }
-
-    fn site(&self, partition: Option<u32>) -> Site {
-        site_of(&self.tenant, &self.handler, partition)
-    }
-
-    /// The bus does not let it join; it stays so until an operator resumes it.
-    pub fn refuse(&self, error: &SubscribeError) {
-        let alarm = match error {
-            SubscribeError::PartitionCount { .. } => Alarm::TopicGrown,
-            SubscribeError::Fixed { .. } => Alarm::SettingChanged,
-            SubscribeError::UnknownTopic(_)
-            | SubscribeError::UnknownPartition { .. }
-            | SubscribeError::Refused { .. }
-            | SubscribeError::Unavailable { .. }
-            | SubscribeError::Ledger(_) => Alarm::HandlerStopped,
-        };
-        let (error, remedy) = (chain(error), alarm.remedy(&self.site(None)));
-        self.raise(alarm, None, error.clone());
-        self.stops().insert(None, format!("{error}: {remedy}"));
-    }
-
-    /// A partition cannot go on; it stays so until an operator resumes it.
-    pub fn stop(&self, partition: u32, reason: String) {
-        self.raise(Alarm::HandlerStopped, Some(partition), reason.clone());
-        self.note_stop(partition, &reason);
-    }
-
-    fn note_stop(&self, partition: u32, reason: &str) {
-        let share = self.lock_share();
-        if share.has(partition) {
-            self.stops()
-                .insert(Some(partition), format!("partition {partition}: {reason}"));
-        }
-    }
-
-    /// What had stopped, a partition or the whole, begins anew.
-    pub fn restart(&self, partition: Option<u32>) {
-        match partition {
-            Some(partition) => self.forget(partition),
-            None => drop(self.stops().remove(&None)),
-        }
-        for alarm in [
-            Alarm::PositionLost,
-            Alarm::HandlerStopped,
-            Alarm::TopicGrown,
-            Alarm::SettingChanged,
-        ] {
-            self.clear(alarm, partition);
-        }
-    }
-
-    /// The partitions that have stopped by themselves; none in their place: the whole of it.
-    #[must_use]
-    pub fn stopped(&self) -> Vec<Option<u32>> {
-        let partitions = self.partitions();
-        let halted = partitions
-            .iter()
-            .filter(|(_, status)| status.gauges.halted.is_some());
-        let halted = halted.map(|(partition, _)| Some(*partition));
-        let mut stopped: Vec<_> = self.stops().keys().copied().chain(halted).collect();
-        stopped.sort_unstable();
-        stopped.dedup();
-        stopped
-    }
-
-    /// A partition ended by this error; it stays so until an operator resumes it.
-    pub fn fail(&self, partition: u32, error: &PipelineError) {
-        let (alarm, detail) = match error {
-            PipelineError::Fetch(FetchError::OutOfRange { offset, first, .. })
-                if first > offset =>
-            {
-                let lost = first - offset;
-                (
-                    Alarm::PositionLost,
-                    format!("{error}: {lost} records are lost"),
-                )
-            }
-            PipelineError::Fetch(FetchError::OutOfRange { .. }) => (
-                Alarm::PositionLost,
-                format!(
-                    "{error}: the log ends before the position, as that of a topic that was made anew does"
-                ),
-            ),
-            PipelineError::PositionLost { message, .. } => (Alarm::PositionLost, message.clone()),
-            PipelineError::Ledger(_)
-            | PipelineError::Fetch(FetchError::Store { .. })
-            | PipelineError::Start { .. } => (Alarm::HandlerStopped, chain(error)),
-        };
-        self.raise(alarm, Some(partition), detail.clone());
-        self.note_stop(partition, &detail);
-    }
-
     /// Its name on the bus.
     pub(super) fn group(&self) -> &str {
         &self.deployment.scope.group
@@ -489,10 +383,6 @@ impl SubscriptionStatus {
         self.partitions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stops(&self) -> MutexGuard<'_, Stops> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -296,19 +296,7 @@ fn a_suspect_that_is_given_up_before_it_starts_gives_its_permit_back() {
 
 #[test]
 fn crashes_before_and_after_an_event_was_parked_add_up() {
-    let event = ParkedEvent {
-        number: 0,
-        record: Record::default(),
-        origin: Origin {
-            topic: "in".into(),
-            partition: 0,
-            offset: 0,
-        },
-        parked_at: NOW,
-        parked_active: Active(0),
-        letter: None,
-        replays: 0,
-    };
+    let event = parked_event();
     let head = crate::unit::Head {
         due: NOW,
         attempts: Attempts {

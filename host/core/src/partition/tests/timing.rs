@@ -377,19 +377,7 @@ fn more_timers_at_one_instant_than_fit_in_memory_are_all_read() {
 
 /// A machine whose sequence "k" is parked for a minute.
 fn parked() -> (Bench, crate::unit::ParkedSequence) {
-    let event = ParkedEvent {
-        number: 0,
-        record: Record::default(),
-        origin: Origin {
-            topic: "in".into(),
-            partition: 0,
-            offset: 0,
-        },
-        parked_at: NOW,
-        parked_active: Active(0),
-        letter: None,
-        replays: 0,
-    };
+    let event = parked_event();
     let sequence = crate::unit::ParkedSequence {
         count: 1,
         bytes: event.bytes(),

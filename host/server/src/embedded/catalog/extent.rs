@@ -70,27 +70,14 @@ impl PartitionLog {
             None => 0,
         };
         let (mut end, mut bytes) = (start, 0);
-        let prefix = Key::BatchHeader {
-            topic,
-            partition,
-            base: 0,
-        }
-        .encode();
-        store.scan(
-            Family::Meta,
-            &prefix[..PARTITION_PREFIX],
-            |key, value| -> Result<bool, ReadError> {
-                if let Key::BatchHeader { base, .. } = key {
-                    let header = BatchHeader::decode(value)?;
-                    if base != end {
-                        return Err(MISSING_BATCH.into());
-                    }
-                    end = base + u64::from(header.count);
-                    bytes += header.bytes;
-                }
-                Ok(true)
-            },
-        )?;
+        each_header(store, topic, partition, |base, header| {
+            if base != end {
+                return Err(MISSING_BATCH.into());
+            }
+            end = base + u64::from(header.count);
+            bytes += header.bytes;
+            Ok(true)
+        })?;
         Ok(Self {
             start: start.into(),
             end: watch::Sender::new(end),
@@ -128,6 +115,28 @@ impl PartitionLog {
         self.start.store(start, Ordering::Release);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
+}
+
+/// Calls `each` with the first offset and the header of each batch of a partition, in order, until it answers false.
+pub(in crate::embedded) fn each_header(
+    store: &Store,
+    topic: u32,
+    partition: u32,
+    mut each: impl FnMut(u64, BatchHeader) -> Result<bool, ReadError>,
+) -> Result<(), ReadError> {
+    let base = 0;
+    let first = Key::BatchHeader {
+        topic,
+        partition,
+        base,
+    };
+    let prefix = &first.encode()[..PARTITION_PREFIX];
+    store.scan(Family::Meta, prefix, |key, value| {
+        let Key::BatchHeader { base, .. } = key else {
+            return Ok(true);
+        };
+        each(base, BatchHeader::decode(value)?)
+    })
 }
 
 const MISSING_BATCH: DecodeError = DecodeError::Malformed("log: a batch is missing");
