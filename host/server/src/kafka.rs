@@ -198,7 +198,6 @@ impl Bus for Kafka {
         // Its committers end before their successors begin, and while nobody waits for the lock.
         let before = inner.groups().remove(group);
         drop(before);
-        inner.cluster.ensure_ledger(&scope)?;
         match inner.delivery {
             Delivery::ExactlyOnce => inner.cluster.ensure_ledger(&scope)?,
             Delivery::AtLeastOnce => inner.cluster.check_letters(&scope)?,

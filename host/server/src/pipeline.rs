@@ -217,6 +217,7 @@ impl Worker {
             }
             if self.machine.is_moved() {
                 // The bus is about to say so.
+                self.abandon();
                 stop.cancelled().await;
                 return Ok(End::Stopped);
             }
@@ -275,6 +276,9 @@ impl Worker {
         loop {
             self.work();
             self.report();
+            if self.machine.is_moved() {
+                self.abandon();
+            }
             if self.machine.is_drained() {
                 return;
             }
@@ -284,14 +288,17 @@ impl Worker {
                     self.committed(number, result, time);
                 }
                 Some(ended) = self.running.next() => self.ended(ended),
-                () = &mut deadline, if !self.running.is_empty() => {
-                    self.running.clear();
-                    let mut gate = self.subscription.gate.pass(Crowded::default());
-                    self.machine.abandon_running(clock::now(), &mut gate);
-                }
+                () = &mut deadline, if !self.running.is_empty() => self.abandon(),
                 () = sleep_until(self.machine.poll_timeout()) => {}
             }
         }
+    }
+
+    /// Gives up what runs.
+    fn abandon(&mut self) {
+        self.running.clear();
+        let mut gate = self.subscription.gate.pass(Crowded::default());
+        self.machine.abandon_running(clock::now(), &mut gate);
     }
 
     /// Whether to fetch, and tells the reader of what.

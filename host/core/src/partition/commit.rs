@@ -335,7 +335,10 @@ impl Partition {
     }
 
     pub(super) fn back_off(&mut self, now: Millis) {
-        self.quiet.end_silence();
+        // Whoever runs in silence keeps it: what ended the host beside it would be held against it.
+        if !self.suspects.run_apart() {
+            self.quiet.end_silence();
+        }
         self.commits.not_before = now + self.commits.back_off;
         self.commits.back_off = (self.commits.back_off * 2).min(BACK_OFF_MAX);
     }

@@ -122,9 +122,10 @@ impl Share {
         if *member == named {
             return true;
         }
-        let was_nobody = self.owned().epochs.is_empty();
+        // Ended before the new name is known: under that name nothing of theirs may be committed.
+        let before = std::mem::take(&mut self.owned().epochs);
         *member = named;
-        was_nobody
+        before.is_empty()
     }
 
     fn lock_member(&self) -> MutexGuard<'_, String> {
@@ -374,7 +375,6 @@ impl ConsumerContext for Context {
         let nothing = TopicPartitionList::new();
         let told = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             if !self.share.rename(consumer) {
-                self.share.end_all();
                 let why = "the group had forgotten this host".to_owned();
                 self.share.leave(Leave::Renew(why));
             }

@@ -491,7 +491,10 @@ impl Committer {
                     for one in staged {
                         let found = numbers.get(&one.request.partition).copied();
                         let number = Some(one.request.unit.number);
-                        // A greater one is another owner's.
+                        if found > number && self.is_owned(&one.request) {
+                            let why = "another has committed units of what is this host's";
+                            self.share.leave(Leave::Renew(why.to_owned()));
+                        }
                         if !self.is_owned(&one.request) || found > number {
                             one.request.answer(CommitResult::Moved);
                         } else if found == number {
