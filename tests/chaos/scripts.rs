@@ -55,6 +55,8 @@ struct Script {
     id: String,
     key: String,
     act: Act,
+    /// It may run again after those that follow it.
+    replayed: bool,
 }
 
 /// What became of them.
@@ -87,9 +89,15 @@ impl Scripts {
     pub(super) fn finish(self, place: &Place) -> anyhow::Result<Fulfilled> {
         self.stop.store(true, Ordering::Release);
         let sent = self.thread.join();
-        let sent = sent.map_err(|_panic| anyhow::anyhow!("the producer of scripts panicked"))??;
+        let mut sent =
+            sent.map_err(|_panic| anyhow::anyhow!("the producer of scripts panicked"))??;
         let client = place.client();
         client.settle(SETTLE)?;
+        // What the host was killed over too often is replayed like what died.
+        let suspects = super::suspects(&client, HANDLER, ORDERS, |event| &event["id"])?;
+        for script in &mut sent {
+            script.replayed = script.act == Act::Die || suspects.contains(&script.id);
+        }
         let replayed = replay_the_rest(place)?;
         let right = sent.iter().map(|script| deeds_of(script.act)).sum();
         wait::until("every timer, delay and replay to be done", SETTLE, || {
@@ -137,7 +145,13 @@ fn script(id: String, random: &mut Random) -> Script {
         _ => (Act::Plain, "soon", KEYS),
     };
     let key = format!("{keys}-{}", random.below(count));
-    Script { id, key, act }
+    let replayed = act == Act::Die;
+    Script {
+        id,
+        key,
+        act,
+        replayed,
+    }
 }
 
 impl Script {
@@ -227,12 +241,12 @@ fn check_key(scripts: &[&Script], deeds: &[Deed]) -> anyhow::Result<()> {
         let told = deeds.iter().filter(|deed| deed.ty == ty);
         told.map(|deed| deed.id.as_str()).collect()
     };
-    let sent = |is: fn(Act) -> bool| -> Vec<&str> {
-        let sent = scripts.iter().filter(|script| is(script.act));
+    let sent = |is: fn(&Script) -> bool| -> Vec<&str> {
+        let sent = scripts.iter().filter(|script| is(script));
         sent.map(|script| script.id.as_str()).collect()
     };
     // What died ran again after those that followed it; everything else is in its order, also what was parked.
-    let is_dead = |script: &&&Script| script.act == Act::Die;
+    let is_dead = |script: &&&Script| script.replayed;
     let dead: BTreeSet<_> = scripts
         .iter()
         .filter(is_dead)
@@ -250,15 +264,15 @@ fn check_key(scripts: &[&Script], deeds: &[Deed]) -> anyhow::Result<()> {
         "died and ran again: {dead:?}, {replayed:?}"
     );
     done.retain(|id| !dead.contains(id));
-    let right = sent(|act| act != Act::Die);
+    let right = sent(|script| !script.replayed);
     anyhow::ensure!(
         done == right,
         "sent in this order: {right:?}, done: {done:?}"
     );
 
     for (ty, act) in [
-        ("Fired", sent(|act| act == Act::Timer)),
-        ("Later", sent(|act| act == Act::Delay)),
+        ("Fired", sent(|script| script.act == Act::Timer)),
+        ("Later", sent(|script| script.act == Act::Delay)),
     ] {
         let (mut told, mut right) = (told(ty), act);
         told.sort_unstable();
