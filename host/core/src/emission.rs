@@ -184,10 +184,13 @@ fn to_record(
         extensions,
         data: emission.data,
         mapped_key: None,
+        is_named_by_place: false,
         id: id.clone(),
     };
     let key = key(rules, cause, emission.key, &event)?;
     let text = key.as_ref().and_then(|key| str::from_utf8(key).ok());
+    // Four bytes of a number are text too, and no attribute.
+    let text = text.filter(|text| !text.chars().any(char::is_control));
     if let Some(text) = text.filter(|_| event.extension("partitionkey").is_none()) {
         let text = text.to_owned();
         event.extensions.push(("partitionkey".to_owned(), text));

@@ -159,6 +159,7 @@ impl Attributes {
                 .collect(),
             data: None,
             mapped_key: None,
+            is_named_by_place: false,
         };
         // Both choose where an event goes: an empty one would be neither a choice nor its absence.
         for name in ["partitionkey", "tenantid"] {

@@ -123,6 +123,7 @@ pub fn mapping(bytes: &[u8]) {
         Ok(Some(mut event)) => {
             assert_eq!(event.data, record.value);
             event.mapped_key = None;
+            event.is_named_by_place = false;
             survives(&event);
         }
         Ok(None) => assert_eq!(record.value, None),

@@ -161,6 +161,7 @@ fn event() -> impl Strategy<Value = Event> {
                     extensions: extensions.into_iter().collect(),
                     data: data.map(Bytes::from),
                     mapped_key: None,
+                    is_named_by_place: false,
                 }
             },
         )

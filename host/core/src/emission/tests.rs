@@ -268,6 +268,17 @@ fn an_emission_inherits_the_key_that_its_input_was_mapped_to() {
 }
 
 #[test]
+fn a_key_that_is_no_attribute_stays_a_key_alone() {
+    let number = Event {
+        mapped_key: Some(Bytes::from_static(&[0, 0, 0, 7])),
+        ..input()
+    };
+    let out = run_with(&rules(), &number, emission()).expect("valid");
+    assert_eq!(out.record.key.as_deref(), Some(&[0, 0, 0, 7][..]));
+    assert_eq!(event_of(&out).extension("partitionkey"), None);
+}
+
+#[test]
 fn in_the_structured_mode_the_value_is_what_the_format_writes_and_its_refusal_is_invalid() {
     let write: WriteStructured = |event| match event.subject {
         None => Ok(Bytes::from(event.id.clone())),

@@ -96,7 +96,7 @@ impl Partition {
         let mark = event
             .as_ref()
             .filter(|_| self.config.inbox.is_some())
-            .map(|event| self.mark(&tenant, event));
+            .and_then(|event| self.mark(&tenant, event));
         let waits = event.is_some();
         let entry = Entry {
             sequence,
@@ -113,13 +113,14 @@ impl Partition {
         self.admit(item, entry, waits);
     }
 
-    /// What the inbox knows an event by.
-    fn mark(&self, tenant: &str, event: &Event) -> Hash128 {
+    /// What the inbox knows an event by; none of one that it cannot know again.
+    fn mark(&self, tenant: &str, event: &Event) -> Option<Hash128> {
         let group = &self.config.source.group;
         let own = self.config.inbox_key.as_ref();
         match own.and_then(|own| own.of(event)) {
-            Some(key) if !key.is_empty() => inbox_key_mark(group, tenant, &key),
-            Some(_) | None => inbox_mark(group, tenant, &event.source, &event.id),
+            Some(key) if !key.is_empty() => Some(inbox_key_mark(group, tenant, &key)),
+            Some(_) | None => (!event.is_named_by_place)
+                .then(|| inbox_mark(group, tenant, &event.source, &event.id)),
         }
     }
 

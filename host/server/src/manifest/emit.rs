@@ -2,8 +2,8 @@
 
 use weir_core::emission::ComposedKey;
 use weir_core::event::Event;
-use weir_core::inbox::IdempotencyKey as _;
 
+use super::field::Values;
 use super::{Field, choice, read_topics};
 use crate::config::Config;
 use crate::config::document::Section;
@@ -62,9 +62,9 @@ impl ComposedKey for KeyFields {
     /// `tenant:value:value`, with `%` and `:` of a value as `%25` and `%3A`: two keys are equal only when all their parts
     /// are.
     fn of(&self, tenant: &str, event: &Event) -> Result<String, String> {
-        let mut key = escaped(tenant);
+        let (mut key, values) = (escaped(tenant), Values::of(event));
         for field in &self.0 {
-            let value = field.of(event).filter(|value| !value.is_empty());
+            let value = values.get(field).filter(|value| !value.is_empty());
             let Some(value) = value else {
                 let name = field.text();
                 return Err(format!(

@@ -1,5 +1,6 @@
 //! One value of an event, by its name: an attribute, or what a pointer finds in its data.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -52,11 +53,30 @@ pub(super) fn is_pointer(text: &str) -> bool {
 
 impl IdempotencyKey for Field {
     fn of(&self, event: &Event) -> Option<String> {
-        match self {
-            Self::Attribute(name) => event.attribute(name).map(str::to_owned),
-            Self::Pointer(pointer) => {
-                let data: Value = serde_json::from_slice(event.data.as_ref()?).ok()?;
-                scalar(data.pointer(pointer)?)
+        Values::of(event).get(self)
+    }
+}
+
+/// The values of an event, whose data are parsed once, if at all.
+pub(super) struct Values<'a> {
+    event: &'a Event,
+    data: OnceCell<Option<Value>>,
+}
+
+impl<'a> Values<'a> {
+    pub(super) fn of(event: &'a Event) -> Self {
+        Self {
+            event,
+            data: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn get(&self, field: &Field) -> Option<String> {
+        match field {
+            Field::Attribute(name) => self.event.attribute(name).map(str::to_owned),
+            Field::Pointer(pointer) => {
+                let parse = || serde_json::from_slice(self.event.data.as_ref()?).ok();
+                scalar(self.data.get_or_init(parse).as_ref()?.pointer(pointer)?)
             }
         }
     }

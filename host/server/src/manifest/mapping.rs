@@ -117,7 +117,7 @@ impl Mapping {
 
     /// The event that a record becomes; none for one without a value that the manifest leaves out.
     ///
-    /// A record without an id has its place for one, and the topic for a source: no other record has the same.
+    /// A record without an id has its place for one, and the topic for a source: no other record of the topic has the same.
     ///
     /// # Errors
     /// It lacks a type or source, or something in it is not what the manifest says.
@@ -148,7 +148,8 @@ impl Mapping {
         let is_set =
             |found: &[(&str, String)], name: &str| found.iter().any(|(set, _)| *set == name);
         let topic = || format!("/kafka/{}", origin.topic);
-        if !is_set(&found, "id") {
+        let is_named_by_place = !is_set(&found, "id");
+        if is_named_by_place {
             found.retain(|(name, _)| *name != "source");
             found.push(("id", format!("{}-{}", origin.partition, origin.offset)));
         }
@@ -162,6 +163,7 @@ impl Mapping {
         }
         let mut event = cloudevents::from_attributes(found).map_err(MappingError::Invalid)?;
         event.data = record.value.clone();
+        event.is_named_by_place = is_named_by_place;
         if let Some(key) = &self.key {
             event.mapped_key = reading.text(&KEY.into(), key)?.map(Bytes::from);
         }

@@ -39,6 +39,32 @@ fn what_is_filtered_or_skipped_leaves_no_mark_and_every_other_first_fate_does() 
     assert_eq!(ids, 2, "a filter that refuses most takes no room");
 }
 
+/// A topic that was made anew gives the places of its records to others.
+#[test]
+fn what_is_named_by_its_place_leaves_no_mark_and_is_asked_for_none() {
+    let mut bench = bench();
+    for offset in [0, 1] {
+        let event = Event {
+            id: "0-7".into(),
+            source: "/kafka/orders".into(),
+            is_named_by_place: true,
+            ..Event::default()
+        };
+        let event = Decoded::Event(Arc::new(event));
+        let record = Arc::new(Record::default());
+        bench
+            .machine
+            .handle_record(bench.now, at(offset), record, event);
+        bench.run(done("1"));
+    }
+    let unit = bench.unit();
+    assert_eq!(
+        fates(&unit),
+        [(record(0), Fate::Handled), (record(1), Fate::Handled)]
+    );
+    assert!(unit.completions.iter().all(|one| one.mark.is_none()));
+}
+
 /// The subject is what an event is known by.
 #[derive(Debug)]
 struct Subject;

@@ -90,6 +90,7 @@ fn a_record_without_an_id_is_named_by_its_place_whatever_its_source() {
         let identity = (mapped.source.as_str(), mapped.id.as_str());
         assert_eq!(identity, ("/kafka/erp.orders", "3-41"), "{data}");
         assert_eq!(mapped.mapped_key, None, "the record's own key orders it");
+        assert!(mapped.is_named_by_place);
     }
 }
 
@@ -278,6 +279,7 @@ proptest! {
         prop_assert_eq!(&mapped, &orders.event(&record, &origin()));
         if let Ok(Some(mut event)) = mapped {
             event.mapped_key = None;
+            event.is_named_by_place = false;
             let binary = weir_core::binding::to_record(event.clone(), None, 0);
             prop_assert_eq!(&cloudevents::from_record(&binary).expect("binary"), &event);
             let json = cloudevents::to_structured(&event).expect("valid");
