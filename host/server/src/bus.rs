@@ -9,6 +9,7 @@
 //! | [`Bus::reader`] | reads the log | assigns the partition to a consumer outside of any group, `read_committed` |
 //! | [`Bus::bounds`] | the extent in memory | log start and high watermark, by `ListOffsets` |
 //! | [`Bus::extent`] | the extent in memory | what a thread asks for every second |
+//! | [`Bus::is_shared`] | no | yes |
 //! | [`Bus::renew`] | nothing | leaves with the consumer and joins with another |
 //! | [`Membership::next`] | never revokes | rebalance callbacks, answered within the drain deadline |
 //! | [`Reader::seek`] | moves the cursor | assigns the partition from there with the first fetch, once the restore is done |
@@ -95,6 +96,11 @@ pub trait Bus: Send + Sync + 'static {
     /// The same as it was a moment ago, for those who ask all the time; does not wait.
     fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
         self.bounds(topic, partition)
+    }
+
+    /// Whether others than this host use it: then most of its topics are theirs.
+    fn is_shared(&self) -> bool {
+        false
     }
 
     /// Records wait for this subscription and none comes: makes its membership anew.

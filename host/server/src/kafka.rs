@@ -260,6 +260,10 @@ impl Bus for Kafka {
         self.inner.cluster.extent(topic, partition)
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn renew(&self, group: &str) {
         if let Some(share) = self.inner.share(group) {
             let why = "records wait, and none comes";

@@ -4,6 +4,7 @@ mod page;
 mod subscription;
 mod watchdog;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -104,6 +105,18 @@ impl HostStatus {
         raised
     }
 
+    /// The topics of the bus; of one that others use too, those of this host's handlers: nobody waits here for what a
+    /// cluster says of thousands.
+    fn topics(&self) -> Vec<Topic> {
+        let mut topics = self.bus.topics();
+        if self.bus.is_shared() {
+            let own = self.subscriptions.iter().flat_map(|one| one.topics());
+            let own: BTreeSet<&str> = own.collect();
+            topics.retain(|topic| own.contains(&*topic.name));
+        }
+        topics
+    }
+
     /// Records kept, and offsets given out, of all partitions.
     fn records(&self, topic: &Topic) -> (u64, u64) {
         let bounds =
@@ -128,7 +141,7 @@ impl HostStatus {
                 "bytes": bytes,
             })
         };
-        self.bus.topics().into_iter().map(one).collect()
+        self.topics().into_iter().map(one).collect()
     }
 
     /// Bytes of the whole host; the inbox is a part of the ledger.

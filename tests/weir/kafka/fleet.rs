@@ -129,6 +129,11 @@ fn a_restart_within_the_session_moves_no_partition() {
     ];
     let [stays, restarts] = places.each_ref().map(|place| place.start().unwrap());
     fleet.settle(&[&stays, &restarts]);
+    // The cluster has topics of others, and a status of thousands would take minutes.
+    let status = stays.client().status().unwrap();
+    let shown = status["topics"].as_array().unwrap();
+    let own = |topic: &serde_json::Value| topic["name"].to_string().contains("restarted");
+    assert!(!shown.is_empty() && shown.iter().all(own), "{shown:?}");
     let before = moves(&places[0]);
     let ended = restarts.drain().unwrap();
     assert!(ended.success(), "{ended}: {}", places[1].end_of_log());

@@ -299,7 +299,7 @@ fn write_levels(handlers: &[Summary<'_>], page: &mut Page) {
 }
 
 fn write_topics(host: &HostStatus, page: &mut Page) {
-    let topics = host.bus.topics();
+    let topics = host.topics();
     let mut family = page.family("weir_topic_records", Gauge, "Records that the topic keeps.");
     for topic in &topics {
         family.sample(&[("topic", &topic.name)], host.records(topic).0);

@@ -288,6 +288,16 @@ impl SubscriptionStatus {
         &self.deployment.scope.group
     }
 
+    /// What it reads and writes.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
+        let deployment = &self.deployment;
+        let emitted = deployment.manifest.emit.topics.iter();
+        let read = deployment.scope.topics.iter();
+        let own = read.chain(deployment.dead_letter_topics.iter());
+        own.map(|topic| &**topic)
+            .chain(emitted.map(|topic| &**topic))
+    }
+
     /// Who owns the handler.
     pub(super) fn tenant(&self) -> &str {
         &self.tenant
