@@ -84,10 +84,10 @@ pub(super) fn patiently<T>(
     partition: u32,
     work: impl Fn() -> Result<T, RestoreError>,
 ) -> Result<T, RestoreError> {
-    let epoch = share.epoch(partition);
+    let epoch = share.epoch(partition).ok_or(RestoreError::NoMember)?;
     let believed = Instant::now() + GAP;
     loop {
-        if epoch.is_none() || share.epoch(partition) != epoch {
+        if !share.owns(partition, epoch) {
             return Err(RestoreError::NoMember);
         }
         match work() {
@@ -121,7 +121,7 @@ pub(super) fn load(
     let epoch = share.epoch(partition).ok_or(RestoreError::NoMember)?;
     if *loaded != Some(epoch) {
         load_once(clients, cluster, copy, share, partition)?;
-        if share.epoch(partition) != Some(epoch) {
+        if !share.owns(partition, epoch) {
             return Err(RestoreError::NoMember);
         }
         *loaded = Some(epoch);
@@ -278,10 +278,10 @@ fn copied(
 /// offsets; zero where it has committed none.
 fn committed_unit(share: &Share, partition: u32) -> Result<u64, RestoreError> {
     let consumer = share.consumer().ok_or(RestoreError::NoMember)?;
-    let epoch = share.epoch(partition);
+    let epoch = share.epoch(partition).ok_or(RestoreError::NoMember)?;
     let deadline = Instant::now() + STABLE;
     loop {
-        if epoch.is_none() || share.epoch(partition) != epoch {
+        if !share.owns(partition, epoch) {
             return Err(RestoreError::NoMember);
         }
         let mut list = TopicPartitionList::new();

@@ -7,7 +7,7 @@ use weir_core::event::Record;
 use weir_core::inbox;
 use weir_core::unit::{CommitResult, Position, Restore, Unit};
 
-use super::{Arc, Embedded, PARTITION, TOPIC};
+use super::{Arc, Duration, Embedded, Fixture, PARTITION, TOPIC, fixture};
 use crate::bus::{FetchError, Reader};
 use crate::ledger::{Committed, Ledger, LedgerError, Scope};
 
@@ -58,6 +58,19 @@ impl Ledger for Ailing {
     fn committed(&self) -> &dyn Committed {
         &self.store
     }
+}
+
+/// A host with one event to give a fate, and a ledger that takes none.
+pub(super) async fn backed_up() -> (Fixture, Arc<Ailing>) {
+    let host = fixture();
+    host.publish(1, Duration::ZERO).await;
+    host.commit_position(0).await;
+    let ledger = Ailing {
+        store: host.store.clone(),
+        restores: true,
+        well: Arc::default(),
+    };
+    (host, Arc::new(ledger))
 }
 
 /// The store's reader, which fails until it is well.

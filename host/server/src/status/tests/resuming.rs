@@ -1,6 +1,6 @@
 //! What has stopped by itself and goes on when an operator says so.
 
-use super::ailing::Ailing;
+use super::ailing::{Ailing, backed_up};
 use super::*;
 use crate::admin::steer;
 use crate::http::{AdminError, AdminResult, Steer};
@@ -221,14 +221,7 @@ async fn a_partition_that_stopped_goes_on_when_it_is_resumed_and_the_cause_is_me
 
 #[tokio::test]
 async fn a_drain_whose_commit_does_not_end_is_abandoned() {
-    let host = fixture();
-    host.publish(1, Duration::ZERO).await;
-    host.commit_position(0).await;
-    let ledger = Arc::new(Ailing {
-        store: host.store.clone(),
-        restores: true,
-        well: Arc::default(),
-    });
+    let (host, ledger) = backed_up().await;
     let stop = CancellationToken::new();
     let reader = host.store.reader(TOPIC, PARTITION, 0).unwrap();
     let served = host.serve(ledger, reader, stop.clone());
