@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::event::{Event, HeaderName, Record};
+use crate::event::{Event, Header, HeaderName, Record};
 
 /// The only version of CloudEvents that is spoken here.
 pub const SPEC_VERSION: &str = "1.0";
@@ -114,34 +114,53 @@ pub fn header_name(name: &str) -> HeaderName {
 /// The record that carries this event. The caller has validated it: a `datacontenttype` of CloudEvents itself
 /// ([`is_structured`]) would be read back as the structured mode.
 #[must_use]
-pub fn to_record(event: Event, key: Option<Bytes>, timestamp_ms: u64) -> Record {
-    // Four required attributes and the four optional ones.
-    let mut headers = Vec::with_capacity(8 + event.extensions.len());
-    headers.push((
-        "ce_specversion".into(),
-        Some(Bytes::from_static(SPEC_VERSION.as_bytes())),
-    ));
-    let mut push = |name: &'static str, value: Option<String>| {
+pub fn to_record(mut event: Event, key: Option<Bytes>, timestamp_ms: u64) -> Record {
+    let value = event.data.take();
+    let context = [
+        ("ce_specversion", Some(SPEC_VERSION)),
+        ("ce_id", Some(&*event.id)),
+        ("ce_source", Some(&*event.source)),
+        ("ce_type", Some(&*event.ty)),
+        ("ce_subject", event.subject.as_deref()),
+        ("ce_time", event.time.as_deref()),
+        ("ce_dataschema", event.dataschema.as_deref()),
+        (CONTENT_TYPE, event.datacontenttype.as_deref()),
+    ];
+    let mut all = Vec::with_capacity(context.len() + event.extensions.len());
+    for (name, value) in context {
         if let Some(value) = value {
-            headers.push((name.into(), Some(Bytes::from(value))));
+            all.push((name.into(), Some(value.as_bytes())));
         }
-    };
-    push("ce_id", Some(event.id));
-    push("ce_source", Some(event.source));
-    push("ce_type", Some(event.ty));
-    push("ce_subject", event.subject);
-    push("ce_time", event.time);
-    push("ce_dataschema", event.dataschema);
-    push(CONTENT_TYPE, event.datacontenttype);
-    for (name, value) in event.extensions {
-        let name = header_name(&[PREFIX, &name].concat());
-        headers.push((name, Some(Bytes::from(value))));
+    }
+    for (name, value) in &event.extensions {
+        all.push((attribute_header(name), Some(value.as_bytes())));
     }
     Record {
         key,
-        value: event.data,
-        headers,
+        value,
+        headers: headers(all),
         timestamp_ms,
+    }
+}
+
+/// These headers, with copies of all values in one buffer: a record has ten of them, and passes from thread to thread.
+#[must_use]
+pub fn headers(all: Vec<(HeaderName, Option<&[u8]>)>) -> Vec<Header> {
+    let given = || all.iter().filter_map(|(_, value)| *value);
+    let mut values = Vec::with_capacity(given().map(<[u8]>::len).sum());
+    given().for_each(|value| values.extend_from_slice(value));
+    let mut values = Bytes::from(values);
+    all.into_iter()
+        .map(|(name, value)| (name, value.map(|value| values.split_to(value.len()))))
+        .collect()
+}
+
+/// The header of an extension attribute.
+fn attribute_header(name: &str) -> HeaderName {
+    let is_it = |common: &&&str| common.strip_prefix(PREFIX) == Some(name);
+    match COMMON.iter().find(is_it) {
+        Some(common) => HeaderName::Borrowed(common),
+        None => HeaderName::Owned([PREFIX, name].concat()),
     }
 }
 

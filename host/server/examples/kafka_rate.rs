@@ -259,9 +259,8 @@ fn copy(
             positions.insert(message.partition(), message.offset() + 1);
             count += 1;
         }
-        // librdkafka's own waits look at the reports every 100 ms.
         while producer.in_flight_count() > 0 {
-            producer.poll(Duration::from_millis(1));
+            take_reports(&producer);
         }
         let mut list = TopicPartitionList::new();
         for (partition, position) in positions {
@@ -288,10 +287,19 @@ where
             Ok(()) => return Ok(()),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
                 record = again;
-                producer.poll(Duration::from_millis(1));
+                take_reports(producer);
             }
             Err((error, _)) => return Err(error.into()),
         }
+    }
+}
+
+/// As the host does: librdkafka's own waits look at the reports every 100 ms, and a poll with a timeout spins.
+fn take_reports(producer: &BaseProducer) {
+    let before = producer.in_flight_count();
+    producer.poll(Duration::ZERO);
+    if producer.in_flight_count() == before {
+        pause(Duration::from_millis(1));
     }
 }
 

@@ -40,11 +40,7 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     let libraries = kafka::libraries(root).map_err(missing)?;
     let streams = root.join("target/kafka/streams");
     let streams_libraries = kafka::libraries_of(&streams, POM).map_err(missing)?;
-    cargo::run(cargo::command(
-        root,
-        ["build", "--package", "weir", "--example", "kafka_rate"],
-    ))?;
-    let rate = host::binary()?.with_file_name("examples/kafka_rate");
+    let rate = host::released()?.with_file_name("examples/kafka_rate");
 
     let folder = root.join("target/bench-kafka");
     if folder.exists() {
@@ -64,12 +60,15 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
         &events,
         INVOICES,
         PAYMENTS,
+        "warm",
         "bare-transactions",
         "bare",
         "streams",
         STATELESS_OUTPUT,
     ]))?;
 
+    eprintln!("warming the broker, whose code is compiled while it runs");
+    bench.bare("warm", &["--transaction", "1000"])?;
     let (weir, cpu_us) = bench.weir(&folder.join("host"))?;
     let size = mean_transaction(&weir)?;
     let transaction = size.to_string();
@@ -121,7 +120,7 @@ impl Bench<'_> {
     /// The host's figures, and its CPU for an event.
     fn weir(&self, folder: &Path) -> anyhow::Result<(BTreeMap<String, f64>, f64)> {
         let config = format!("[kafka]\nbootstrap = \"{}\"\n", self.cluster.bootstrap());
-        let place = Place::new(&host::binary()?, folder, &copies(self.root, 1)?, &config)?;
+        let place = Place::new(&host::released()?, folder, &copies(self.root, 1)?, &config)?;
         let watch = self.command(&["watch", GROUP, INVOICES, PAYMENTS]);
         let watched = std::thread::spawn(move || figures_of(watch));
         let running = place.start()?;
@@ -149,7 +148,7 @@ impl Bench<'_> {
             self.cluster.bootstrap()
         );
         let home = folder.join("host");
-        let place = Place::in_environment(&host::binary()?, &home, &[handler], "least", &config)?;
+        let place = Place::in_environment(&host::released()?, &home, &[handler], "least", &config)?;
         let watch = self.command(&["watch", STATELESS, INVOICES, STATELESS_OUTPUT]);
         let watched = std::thread::spawn(move || figures_of(watch));
         let running = place.start()?;

@@ -6,10 +6,9 @@
 use std::ffi::CStr;
 use std::ptr;
 
-use bytes::Bytes;
 use rdkafka::bindings as rd;
 use rdkafka::message::BorrowedMessage;
-use weir_core::binding::header_name;
+use weir_core::binding::{self, header_name};
 use weir_core::event::Header;
 
 /// All headers in their order. What is no UTF-8 in a name, which Kafka does not allow, reads as U+FFFD.
@@ -40,11 +39,10 @@ pub(super) fn of(message: &BorrowedMessage<'_>) -> Vec<Header> {
                 return None;
             }
             let name = CStr::from_ptr(name).to_string_lossy();
-            let value = (!value.is_null()).then(|| {
-                Bytes::copy_from_slice(std::slice::from_raw_parts(value.cast::<u8>(), size))
-            });
+            let value =
+                (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
             Some((header_name(&name), value))
         };
-        (0..count).map_while(header).collect()
+        binding::headers((0..count).map_while(header).collect())
     }
 }

@@ -36,7 +36,8 @@ use crate::names;
 const PRODUCERS: u32 = 2;
 /// A transaction takes no more than this: what waits behind it should not wait long.
 const EVENTS_MAX: usize = 20_000;
-/// Between two looks at delivery reports; librdkafka's own waits do so every 100 ms.
+/// Between two looks at delivery reports; librdkafka's own waits do so every 100 ms, and a poll with a timeout, in this
+/// crate's clothes, spins through the last millisecond of it.
 const SERVE: Duration = Duration::from_millis(1);
 /// What was sent before a transaction is aborted is answered within this time, or the producer is replaced.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
@@ -577,7 +578,7 @@ pub(super) fn send(
             Ok(()) => return Ok(()),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
                 message = again;
-                producer.poll(SERVE);
+                take_reports(producer);
             }
             Err((error, _)) => {
                 return Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
@@ -590,14 +591,23 @@ pub(super) fn send(
 pub(super) fn serve(producer: &TransactionalProducer, patience: Duration) -> Result<(), Failure> {
     let deadline = Instant::now() + patience;
     while producer.in_flight_count() > 0 {
-        producer.poll(SERVE);
         if Instant::now() > deadline {
             return Err(Failure::Absent(
                 "records were not acknowledged in time".to_owned(),
             ));
         }
+        take_reports(producer);
     }
     Ok(())
+}
+
+/// Takes the reports that are there, or waits a little where there are none.
+fn take_reports(producer: &TransactionalProducer) {
+    let before = producer.in_flight_count();
+    producer.poll(Duration::ZERO);
+    if producer.in_flight_count() == before {
+        pause(SERVE);
+    }
 }
 
 /// What was not sent is given up first, and all reports are taken: librdkafka waits for them while it aborts.
