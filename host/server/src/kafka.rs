@@ -5,13 +5,16 @@
 //! subscription's machine is made for. So all groups rebalance cooperatively, whatever topics they read. At least once
 //! there is no command topic, and the group divides the largest of its topics.
 //!
-//! [`membership`] holds a place in a group, [`reader`] reads what it was given, [`transaction`] commits units,
-//! [`restore`] brings the local copy of a ledger up to date. At least once [`acknowledged`] commits units, and
-//! [`offsets`] is what is kept of them. [`clients`] says how librdkafka is set up.
+//! [`membership`] holds a place in a group, [`share`] is what the group gave to this host, [`reader`] reads it. Units wait
+//! for the [`committers`], [`transaction`] commits them, and [`delivery`] produces what they write; [`restore`] brings the
+//! local copy of a ledger up to date. At least once [`acknowledged`] commits units, and [`offsets`] is what is kept of
+//! them. [`clients`] says how librdkafka is set up.
 
 mod acknowledged;
 mod clients;
 mod cluster;
+mod committers;
+mod delivery;
 mod extents;
 mod headers;
 mod ledger;
@@ -23,6 +26,7 @@ mod publisher;
 mod reader;
 mod records;
 mod restore;
+mod share;
 mod transaction;
 
 use std::collections::HashMap;
@@ -34,11 +38,12 @@ use tokio::sync::Semaphore;
 use self::clients::Clients;
 use self::cluster::Cluster;
 pub use self::cluster::ConnectError;
-use self::membership::{GroupMembership, Leave, Share};
+use self::committers::Committers;
+use self::membership::GroupMembership;
 use self::origin::Origin;
 use self::publisher::Publisher;
 use self::reader::TopicReader;
-use self::transaction::Committers;
+use self::share::{Leave, Share};
 use crate::bus::{
     Bus, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError, Topic,
 };
@@ -213,7 +218,7 @@ impl Bus for Kafka {
         let share = membership.share();
         let committers = match inner.delivery {
             Delivery::ExactlyOnce => {
-                Committers::spawn(&inner.clients, &inner.cluster, &inner.copy, &share)
+                transaction::spawn(&inner.clients, &inner.cluster, &inner.copy, &share)
             }
             Delivery::AtLeastOnce => acknowledged::spawn(&inner.clients, &inner.cluster, &share),
         };

@@ -41,13 +41,16 @@ pub(crate) struct Changes(Writes);
 
 impl Changes {
     /// Calls `each` with every entry of the changelog: its key, its value (none: it is gone), and whether it is a parked
-    /// event, of which there are many and large ones.
-    pub(crate) fn each(&self, mut each: impl FnMut(&[u8], Option<&[u8]>, bool)) {
-        self.0.each(|key, value| {
-            if key[0] != Kind::Due as u8 {
-                each(&relative(key), value, key[0] == Kind::ParkedEvent as u8);
-            }
-        });
+    /// event, of which there are many and large ones; until one fails.
+    pub(crate) fn each<E>(
+        &self,
+        mut each: impl FnMut(&[u8], Option<&[u8]>, bool) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let entries = self.0.iter().filter(|(key, _)| key[0] != Kind::Due as u8);
+        for (key, value) in entries {
+            each(&relative(key), value, key[0] == Kind::ParkedEvent as u8)?;
+        }
+        Ok(())
     }
 }
 

@@ -57,14 +57,14 @@ impl Writes {
         }
     }
 
-    /// Calls `each` with every key and value in the order in which they were made; none is a removal.
-    pub(super) fn each(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
+    /// Every key and value in the order in which they were made; none is a removal.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let mut start = 0;
-        for &End { key, value, .. } in &self.ends {
-            let stored = (key != value).then(|| &self.buffer[key..value]);
-            each(&self.buffer[start..key], stored);
+        self.ends.iter().map(move |&End { key, value, .. }| {
+            let name = &self.buffer[start..key];
             start = value;
-        }
+            (name, (key != value).then(|| &self.buffer[key..value]))
+        })
     }
 
     fn put<T>(&mut self, key: &Key, value: impl FnOnce(&mut Vec<u8>) -> T) -> T {

@@ -10,26 +10,20 @@ use std::time::{Duration, Instant};
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, Producer as _, PurgeConfig};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use weir_core::unit::{CommitResult, ItemId};
+use rdkafka::producer::{Producer as _, PurgeConfig};
+use weir_core::unit::CommitResult;
 
 use super::clients::{Clients, TRANSACTION_TIMEOUT};
-use super::cluster::Cluster;
-use super::membership::Share;
-use super::offsets::Metadata;
-use super::records::{number, offset, to_message};
-use super::transaction::{
-    Committers, Failure, Queue, Reports, Request, blame, destination, pause, send, serve,
-    unavailable,
-};
+use super::cluster::{Cluster, pause};
+use super::committers::{Committers, Queue, Request, unavailable};
+use super::delivery::{Delivery, Failure, Producer, Reports, serve};
+use super::offsets;
+use super::share::Share;
 
 /// A group that rebalances takes no positions for a moment. To give them up means to emit again.
 const POSITIONS: Duration = Duration::from_secs(30);
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(50);
-
-type Producer = BaseProducer<Reports>;
 
 /// The thread's own.
 struct Committer {
@@ -44,7 +38,7 @@ pub(super) fn spawn(
     cluster: &Arc<Cluster>,
     share: &Arc<Share>,
 ) -> std::io::Result<Committers> {
-    Committers::spawn_each(share, |_number| {
+    Committers::spawn(share, |_number| {
         let mut committer = Committer {
             clients: Arc::clone(clients),
             cluster: Arc::clone(cluster),
@@ -86,15 +80,15 @@ impl Committer {
                 .make()
                 .map_err(|error| format!("start a producer: {error}"))?,
         };
-        producer.context().failed().clear();
+        let mut delivery = Delivery::new(&producer, &self.cluster);
         let mut results = HashMap::new();
-        let mut sent = Vec::new();
         for (index, request) in requests.iter().enumerate() {
             if !self.is_owned(request) {
                 results.insert(index, CommitResult::Moved);
                 continue;
             }
-            if let Err(failure) = self.produce(&producer, index, request, &mut sent) {
+            let mut completions = request.unit.completions.iter();
+            if let Err(failure) = completions.try_for_each(|one| delivery.emit(index, one)) {
                 results.insert(index, result(failure));
             }
         }
@@ -105,39 +99,15 @@ impl Committer {
             };
             return Err(message);
         }
-        for (send, code) in producer.context().failed().iter().copied() {
-            let of = sent.get(send).copied();
-            if let Some((index, _)) = of {
-                results
-                    .entry(index)
-                    .or_insert_with(|| result(blame(of, code)));
+        for (request, failure) in delivery.failures() {
+            if let Some(index) = request {
+                results.entry(index).or_insert_with(|| result(failure));
             }
         }
         if producer.client().fatal_error().is_none() {
             self.producer = Some(producer);
         }
         Ok(results)
-    }
-
-    fn produce(
-        &self,
-        producer: &Producer,
-        index: usize,
-        request: &Request,
-        sent: &mut Vec<(usize, Option<ItemId>)>,
-    ) -> Result<(), Failure> {
-        for completion in &request.unit.completions {
-            for out in &completion.output.records {
-                let partition = destination(&self.cluster, out).map_err(|(code, message)| {
-                    Failure::Refused(index, completion.item, code, message)
-                })?;
-                sent.push((index, Some(completion.item)));
-                let message =
-                    to_message(&out.topic, number(partition), &out.record, sent.len() - 1);
-                send(producer, message).map_err(|code| blame(sent.last().copied(), code))?;
-            }
-        }
-        Ok(())
     }
 
     /// Commits the positions of units whose emissions are there. The group refuses those of a host that it has put out.
@@ -160,7 +130,12 @@ impl Committer {
                 .consumer()
                 .filter(|_| self.share.identity().is_some());
             let committed = match member {
-                Some(consumer) => consumer.commit(&self.offsets(&requests), CommitMode::Sync),
+                Some(consumer) => {
+                    let topics = &self.share.origin.topics;
+                    let topic = |index: usize| Some(topics[index]);
+                    let positions = offsets::positions(&self.share, &requests, topic);
+                    consumer.commit(&positions, CommitMode::Sync)
+                }
                 None => Err(KafkaError::Canceled),
             };
             let result = match committed {
@@ -179,31 +154,6 @@ impl Committer {
             }
             return;
         }
-    }
-
-    fn offsets(&self, requests: &[Request]) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for Request {
-            partition, unit, ..
-        } in requests
-        {
-            for (index, topic) in self.share.topics_of(*partition) {
-                let index = usize::from(index);
-                let Some(cursor) = unit.cursors.get(index) else {
-                    continue;
-                };
-                let metadata = Metadata {
-                    unit: unit.number,
-                    topic: Some(self.share.origin.topics[index]),
-                };
-                let mut element = list.add_partition(topic, number(*partition));
-                element.set_metadata(metadata.encode());
-                element
-                    .set_offset(Offset::Offset(offset(cursor.frontier)))
-                    .expect("an absolute offset is always taken");
-            }
-        }
-        list
     }
 
     fn is_owned(&self, request: &Request) -> bool {

@@ -418,3 +418,11 @@ fn block_on<T>(future: impl Future<Output = T> + Unpin) -> T {
         }
     }
 }
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "who calls this has a thread and nothing else to do while the cluster does not answer"
+)]
+pub(super) fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -7,9 +7,9 @@ use futures_util::future::{self, BoxFuture};
 use weir_core::inbox;
 use weir_core::unit::{CommitResult, Cursor, Restore, Unit};
 
-use super::membership::Share;
 use super::offsets;
 use super::restore::{self, RestoreError};
+use super::share::Share;
 use super::{Inner, Kafka};
 use crate::config::Delivery;
 use crate::ledger::{Committed, Fixed, Ledger, LedgerError, LostPosition, Scope};

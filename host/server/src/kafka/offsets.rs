@@ -9,10 +9,11 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use weir_core::unit::{Cursor, Restore};
 
 use super::cluster::{ANSWER, Cluster};
-use super::membership::Share;
+use super::committers::Request;
 use super::native::Description;
-use super::records::number;
+use super::records::{number, offset};
 use super::restore::{self, RestoreError};
+use super::share::Share;
 use crate::bus::SubscribeError;
 use crate::ledger::{Loss, LostPosition};
 
@@ -51,18 +52,43 @@ impl Metadata {
     }
 }
 
+/// What units commit: of all topics of their partitions, of those too that have not moved. `topic` is what is said of a
+/// topic beside its position.
+pub(super) fn positions<'a>(
+    share: &Share,
+    requests: impl IntoIterator<Item = &'a Request>,
+    topic: impl Fn(usize) -> Option<Description>,
+) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for request in requests {
+        let (partition, unit) = (request.partition, &request.unit);
+        for (index, name) in share.topics_of(partition) {
+            let index = usize::from(index);
+            let Some(cursor) = unit.cursors.get(index) else {
+                continue;
+            };
+            let metadata = Metadata {
+                unit: unit.number,
+                topic: topic(index),
+            };
+            let mut element = list.add_partition(name, number(partition));
+            element.set_metadata(metadata.encode());
+            element
+                .set_offset(Offset::Offset(offset(cursor.frontier)))
+                .expect("an absolute offset is always taken");
+        }
+    }
+    list
+}
+
 /// An offset with its metadata; none where none is committed.
 type Kept = Option<(u64, Metadata)>;
 
 /// The committed offset of each topic of a partition, by index in the subscription's order.
 fn committed(share: &Share, partition: u32) -> Result<Vec<(u16, Kept)>, RestoreError> {
     let consumer = share.consumer().ok_or(RestoreError::NoMember)?;
-    let mut list = TopicPartitionList::new();
-    for (_, topic) in share.topics_of(partition) {
-        list.add_partition(topic, number(partition));
-    }
     let found = consumer
-        .committed_offsets(list, ANSWER)
+        .committed_offsets(share.partitions_of([partition]), ANSWER)
         .map_err(RestoreError::Offsets)?;
     let mut committed = Vec::new();
     for (index, topic) in share.topics_of(partition) {

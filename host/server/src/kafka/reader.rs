@@ -20,9 +20,10 @@ use weir_core::unit::Position;
 
 use super::clients::{Clients, Logged, TRANSACTION_TIMEOUT};
 use super::cluster::Cluster;
-use super::membership::{Context, GroupConsumer, Leave, Share};
+use super::membership::{Context, GroupConsumer};
 use super::records::{self, number};
 use super::restore::wait_until_stable;
+use super::share::{Leave, Share};
 use crate::bus::{FetchError, Reader};
 
 /// A queue that became full between two looks tells so; this is for the tell that got lost.

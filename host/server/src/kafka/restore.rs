@@ -17,10 +17,10 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use weir_core::unit::Cursor;
 
 use super::clients::{Clients, Logged};
-use super::cluster::{ANSWER, Cluster};
-use super::membership::{Leave, Share};
+use super::cluster::{ANSWER, Cluster, pause};
 use super::origin::Origin;
 use super::records::number;
+use super::share::{Leave, Share};
 use crate::bus::SubscribeError;
 use crate::embedded::Embedded;
 use crate::ledger::{Loss, LostPosition};
@@ -284,11 +284,8 @@ fn committed_unit(share: &Share, partition: u32) -> Result<u64, RestoreError> {
         if !share.owns(partition, epoch) {
             return Err(RestoreError::NoMember);
         }
-        let mut list = TopicPartitionList::new();
-        for (_, topic) in share.topics_of(partition) {
-            list.add_partition(topic, number(partition));
-        }
-        let committed = consumer.committed_offsets(list, ANSWER).and_then(|list| {
+        let asked = share.partitions_of([partition]);
+        let committed = consumer.committed_offsets(asked, ANSWER).and_then(|list| {
             let mut unit = 0;
             for element in list.elements() {
                 element.error()?;
@@ -372,12 +369,4 @@ fn read(
             Some(Err(_)) | None => {}
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this thread has nothing else to do while a transaction is open"
-)]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
 }

@@ -1,0 +1,168 @@
+//! Units that wait to be committed, and the threads that do it.
+//!
+//! The partitions of a subscription are divided among its producers by their number, so that no partition has two open
+//! transactions, and one producer's partitions work while another commits. Under load units gather while those before
+//! them commit; when little is to do a unit goes alone and at once.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{self, BoxFuture};
+use tokio::sync::oneshot;
+use weir_core::unit::{CommitResult, Unit};
+
+use super::share::{Leave, Share};
+
+/// Producers of a subscription: while one commits, the partitions of the other work.
+const PRODUCERS: u32 = 2;
+/// What is committed together is no more than this: what waits behind it should not wait long.
+const EVENTS_MAX: usize = 20_000;
+
+/// The producers of one subscription.
+pub(super) struct Committers {
+    share: Arc<Share>,
+    queues: Vec<Arc<Queue>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    closed: bool,
+}
+
+/// A unit of a partition that waits for its producer.
+pub(super) struct Request {
+    pub(super) partition: u32,
+    /// Of the assignment in which the unit was staged.
+    pub(super) epoch: u64,
+    pub(super) unit: Unit,
+    reply: oneshot::Sender<CommitResult>,
+}
+
+impl Committers {
+    /// One thread for each producer, which `make` makes by its number.
+    pub(super) fn spawn<C: FnOnce(&Queue) + Send + 'static>(
+        share: &Arc<Share>,
+        make: impl Fn(u32) -> C,
+    ) -> std::io::Result<Self> {
+        let mut committers = Self {
+            share: Arc::clone(share),
+            queues: Vec::new(),
+            threads: Vec::new(),
+        };
+        for number in 0..PRODUCERS {
+            let queue = Arc::<Queue>::default();
+            let committer = make(number);
+            let membership = Arc::clone(share);
+            let shared = Arc::clone(&queue);
+            let thread = std::thread::Builder::new()
+                .name("weir-committer".to_owned())
+                .spawn(move || {
+                    let _membership = Renewed(membership);
+                    committer(&shared);
+                })?;
+            committers.queues.push(queue);
+            committers.threads.push(thread);
+        }
+        Ok(committers)
+    }
+
+    /// Commits the unit; once this was called it is, whether or not the answer is awaited.
+    pub(super) fn commit(&self, partition: u32, unit: Unit) -> BoxFuture<'static, CommitResult> {
+        // Where a partition starts is committed before there is a machine with an epoch.
+        let epoch = match unit.epoch {
+            0 => self.share.epoch(partition),
+            epoch => Some(epoch),
+        };
+        let Some(epoch) = epoch else {
+            return Box::pin(future::ready(CommitResult::Moved));
+        };
+        let (reply, answer) = oneshot::channel();
+        let queue = &self.queues[(partition % PRODUCERS) as usize];
+        queue.lock().requests.push_back(Request {
+            partition,
+            epoch,
+            unit,
+            reply,
+        });
+        queue.wake.notify_one();
+        // Unanswered, the membership is over.
+        Box::pin(answer.map(|answer| answer.unwrap_or(CommitResult::Moved)))
+    }
+}
+
+impl Drop for Committers {
+    fn drop(&mut self) {
+        for queue in &self.queues {
+            queue.lock().closed = true;
+            queue.wake.notify_one();
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a committer panicked");
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that waits, within the bound and at least one; none when closed and empty.
+    pub(super) fn take(&self) -> Option<Vec<Request>> {
+        let mut waiting = self.lock();
+        while waiting.requests.is_empty() {
+            if waiting.closed {
+                return None;
+            }
+            waiting = self
+                .wake
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut events = 0;
+        let fits = |request: &&Request| {
+            let first = events == 0;
+            events += request.unit.completions.len().max(1);
+            first || events <= EVENTS_MAX
+        };
+        let count = waiting.requests.iter().take_while(fits).count();
+        Some(waiting.requests.drain(..count).collect())
+    }
+}
+
+impl Request {
+    /// The receiver may be gone: what it asked for is as it is all the same.
+    pub(super) fn answer(self, result: CommitResult) {
+        drop(self.reply.send(result));
+    }
+}
+
+/// The membership of a thread that panics ends with it.
+struct Renewed(Arc<Share>);
+
+impl Drop for Renewed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "a fault of the host, report it: a committer panicked".to_owned();
+            self.0.leave(Leave::Renew(why));
+        }
+    }
+}
+
+pub(super) fn unavailable(message: &str) -> CommitResult {
+    CommitResult::Unavailable {
+        message: message.to_owned(),
+    }
+}

@@ -1,0 +1,224 @@
+//! Produces what units write, waits for what the brokers say of it, and finds out whose fault it is when they refuse.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use weir_core::unit::{Completion, ItemId, OutRecord, TimerSlot};
+
+use super::clients;
+use super::cluster::{Cluster, pause};
+use super::records::{number, to_message};
+
+/// Between two looks at delivery reports; librdkafka's own waits do so every 100 ms, and a poll with a timeout, in this
+/// crate's clothes, spins through the last millisecond of it.
+const SERVE: Duration = Duration::from_millis(1);
+
+pub(super) type Producer = BaseProducer<Reports>;
+
+/// Reports of what became of produced records.
+#[derive(Default)]
+pub(super) struct Reports {
+    /// By the number that each send was given.
+    failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
+}
+
+impl Reports {
+    fn failed(&self) -> MutexGuard<'_, Vec<(usize, RDKafkaErrorCode)>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        clients::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: usize) {
+        if let Err((error, _)) = result
+            && let Some(code) = error.rdkafka_error_code()
+        {
+            self.failed().push((sent, code));
+        }
+    }
+}
+
+/// Why what requests write is not there.
+pub(super) enum Failure {
+    /// Because of one request: surely absent.
+    Refused(usize, ItemId, &'static str, String),
+    /// Surely absent, all of it.
+    Absent(String),
+    /// It may be committed.
+    Unknown(String),
+}
+
+/// What some requests write, on its way to the brokers.
+pub(super) struct Delivery<'a> {
+    producer: &'a Producer,
+    cluster: &'a Cluster,
+    /// Whose each record is, by the number of its send: which request's, and which event's.
+    sent: Vec<(usize, Option<ItemId>)>,
+}
+
+impl<'a> Delivery<'a> {
+    pub(super) fn new(producer: &'a Producer, cluster: &'a Cluster) -> Self {
+        producer.context().failed().clear();
+        Self {
+            producer,
+            cluster,
+            sent: Vec::new(),
+        }
+    }
+
+    /// Produces what an event of a request emits; what it will emit later has a place to go to.
+    pub(super) fn emit(&mut self, request: usize, completion: &Completion) -> Result<(), Failure> {
+        let item = completion.item;
+        let refused = |(code, message)| Failure::Refused(request, item, code, message);
+        for out in &completion.output.records {
+            let partition = destination(self.cluster, out).map_err(refused)?;
+            let send = self.note(request, Some(item));
+            let message = to_message(&out.topic, number(partition), &out.record, send);
+            self.send(message)
+                .map_err(|code| blame(Some((request, Some(item))), code))?;
+        }
+        for change in &completion.output.timers {
+            if let (TimerSlot::Emission(_), Some(timer)) = (&change.key.slot, &change.timer) {
+                destination(self.cluster, &timer.out).map_err(refused)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Produces an entry of a request's changelog.
+    pub(super) fn enter(
+        &mut self,
+        request: usize,
+        (topic, partition): (&str, u32),
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), Failure> {
+        let send = self.note(request, None);
+        let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, send)
+            .partition(number(partition))
+            .key(key);
+        if let Some(value) = value {
+            message = message.payload(value);
+        }
+        self.send(message).map_err(|code| blame(None, code))
+    }
+
+    /// The number of the next send.
+    fn note(&mut self, request: usize, item: Option<ItemId>) -> usize {
+        self.sent.push((request, item));
+        self.sent.len() - 1
+    }
+
+    /// Queues a record, and makes room while there is none.
+    fn send(&self, mut message: BaseRecord<'_, [u8], [u8], usize>) -> Result<(), RDKafkaErrorCode> {
+        loop {
+            match self.producer.send(message) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                    message = again;
+                    take_reports(self.producer);
+                }
+                Err((error, _)) => {
+                    return Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
+                }
+            }
+        }
+    }
+
+    /// What the brokers did not take, and whose it is; all is answered.
+    pub(super) fn failures(&self) -> Vec<(Option<usize>, Failure)> {
+        let failed = self.producer.context().failed();
+        let failures = failed.iter().map(|&(send, code)| {
+            let of = self.sent.get(send).copied();
+            (of.map(|(request, _)| request), blame(of, code))
+        });
+        failures.collect()
+    }
+}
+
+/// Takes reports until nothing is on its way. librdkafka gives up what takes longer than a transaction may.
+pub(super) fn serve(producer: &Producer, patience: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + patience;
+    while producer.in_flight_count() > 0 {
+        if Instant::now() > deadline {
+            return Err(Failure::Absent(
+                "records were not acknowledged in time".to_owned(),
+            ));
+        }
+        take_reports(producer);
+    }
+    Ok(())
+}
+
+/// Takes the reports that are there, or waits a little where there are none.
+fn take_reports(producer: &Producer) {
+    let before = producer.in_flight_count();
+    producer.poll(Duration::ZERO);
+    if producer.in_flight_count() == before {
+        pause(SERVE);
+    }
+}
+
+/// The partition that a record goes to.
+fn destination(cluster: &Cluster, out: &OutRecord) -> Result<u32, (&'static str, String)> {
+    let Some(count) = cluster.partitions(&out.topic) else {
+        return Err((
+            "unknown-topic",
+            format!("there is no topic {:?}", out.topic),
+        ));
+    };
+    let partition = out.partition.unwrap_or(out.partition_hash % count.max(1));
+    if partition < count {
+        return Ok(partition);
+    }
+    let message = format!(
+        "topic {:?} has {count} partitions, {partition} is beyond them",
+        out.topic
+    );
+    Err(("unknown-partition", message))
+}
+
+/// Whose fault a failed record is.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of some 150 codes these few are said of one record; all others are the cluster's own"
+)]
+fn blame(sent: Option<(usize, Option<ItemId>)>, code: RDKafkaErrorCode) -> Failure {
+    let refused = match code {
+        RDKafkaErrorCode::MessageSizeTooLarge => Some("record-too-large"),
+        RDKafkaErrorCode::TopicAuthorizationFailed => Some("not-authorised"),
+        RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownPartition => Some("unknown-topic"),
+        RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidMessage => {
+            Some("invalid-record")
+        }
+        _ => None,
+    };
+    match (sent, refused) {
+        (Some((index, Some(item))), Some(refused)) => Failure::Refused(
+            index,
+            item,
+            refused,
+            format!("the broker refuses a record: {code}"),
+        ),
+        _ => Failure::Absent(format!("produce a record: {code}")),
+    }
+}

@@ -1,0 +1,366 @@
+//! What this host has of a group: which partitions it owns and in which epoch, and who it is to the group.
+//!
+//! The membership, its readers and the committers share it. Only the polling thread gives and takes partitions.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
+use rdkafka::error::KafkaError;
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::cluster::{ANSWER, Cluster};
+use super::membership::{Context, GroupConsumer};
+use super::native::member_id;
+use super::origin::Origin;
+use super::records::{number, offset};
+use crate::bus::SubscribeError;
+use crate::ledger::Scope;
+
+/// Of the next assignment. Counted for all groups together and over their memberships, so that what is left of one
+/// is never taken for the work of the next.
+static EPOCH: AtomicU64 = AtomicU64::new(1);
+
+/// A topic, and the first offset that is read of it.
+pub(super) type Place = (Arc<str>, u64);
+
+/// Why a membership ends before its host does.
+pub(super) enum Leave {
+    /// Another in its place may do better.
+    Renew(String),
+    /// People have to mend something.
+    Refuse(SubscribeError),
+}
+
+/// What this host has of a group.
+pub(super) struct Share {
+    pub(super) scope: Scope,
+    /// The topics as they were when this host joined, and what is fixed for the subscription.
+    pub(super) origin: Origin,
+    /// Why the membership is to end.
+    leaving: Mutex<Option<Leave>>,
+    consumer: OnceLock<Weak<GroupConsumer>>,
+    /// Under which name the group gave this host what it has.
+    member: Mutex<String>,
+    owned: Mutex<Owned>,
+    /// Told when a reader is gone.
+    released: Condvar,
+    cluster: Arc<Cluster>,
+    loading: Mutex<HashMap<u32, Arc<Mutex<Option<u64>>>>>,
+    /// The epoch whose work a partition's local copy takes.
+    copies: Mutex<HashMap<u32, u64>>,
+    /// What is assigned to the consumer, by partition number.
+    ///
+    /// Invariant: only a rebalance takes anything away, all at once and last of all. librdkafka takes the first call
+    /// for its answer, and the group gives the partitions to others from then on.
+    assigned: Mutex<HashMap<u32, Vec<Place>>>,
+    /// One past the last record that was read, by topic and partition: librdkafka's own position counts markers.
+    read: Mutex<HashMap<(Arc<str>, u32), u64>>,
+}
+
+#[derive(Default)]
+struct Owned {
+    /// By partition number; what was revoked is not there.
+    epochs: HashMap<u32, u64>,
+    /// Readers that are not dropped yet, by partition number and epoch.
+    readers: HashMap<(u32, u64), ()>,
+}
+
+impl Share {
+    pub(super) fn new(scope: Scope, origin: Origin, cluster: Arc<Cluster>) -> Self {
+        Self {
+            scope,
+            origin,
+            leaving: Mutex::default(),
+            consumer: OnceLock::new(),
+            member: Mutex::default(),
+            owned: Mutex::default(),
+            released: Condvar::new(),
+            cluster,
+            loading: Mutex::default(),
+            copies: Mutex::default(),
+            assigned: Mutex::default(),
+            read: Mutex::default(),
+        }
+    }
+
+    /// The consumer of the membership, which is made after what is shared; given once.
+    pub(super) fn set_consumer(&self, consumer: Weak<GroupConsumer>) {
+        let given = self.consumer.set(consumer);
+        given.expect("a share has one consumer");
+    }
+
+    /// Whether work of this epoch may still be committed.
+    pub(super) fn owns(&self, partition: u32, epoch: u64) -> bool {
+        self.owned().epochs.get(&partition) == Some(&epoch)
+    }
+
+    /// The epoch in which this host owns the partition.
+    pub(super) fn epoch(&self, partition: u32) -> Option<u64> {
+        self.owned().epochs.get(&partition).copied()
+    }
+
+    pub(super) fn consumer(&self) -> Option<Arc<GroupConsumer>> {
+        self.consumer.get()?.upgrade()
+    }
+
+    /// Who this host is to the group at this moment, for the offsets of a transaction; none when it is nobody.
+    ///
+    /// Invariant: asked before the epochs are looked at. librdkafka forgets who it is and says that its assignment is
+    /// lost in one step, so that an identity taken after that step never meets an epoch that is still good. Where the
+    /// group learns in the middle of a rebalance that it does not know this host, librdkafka takes another name and says
+    /// nothing of a loss: only the name tells.
+    pub(super) fn identity(&self) -> Option<ConsumerGroupMetadata> {
+        let consumer = self.consumer()?;
+        let metadata = consumer.group_metadata()?;
+        let named = member_id(&consumer);
+        let is_same = !named.is_empty() && named == *self.lock_member();
+        (is_same && !consumer.assignment_lost()).then_some(metadata)
+    }
+
+    /// The group has given something to this host under the name that it has now; false when what it had before was
+    /// given to another name, and may be anyone's.
+    pub(super) fn rename(&self, consumer: &BaseConsumer<Context>) -> bool {
+        let named = member_id(consumer);
+        let mut member = self.lock_member();
+        if *member == named {
+            return true;
+        }
+        // Ended before the new name is known: under that name nothing of theirs may be committed.
+        let before = std::mem::take(&mut self.owned().epochs);
+        *member = named;
+        before.is_empty()
+    }
+
+    fn lock_member(&self) -> MutexGuard<'_, String> {
+        self.member.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the membership soon; what is said first counts.
+    pub(super) fn leave(&self, why: Leave) {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.get_or_insert(why);
+    }
+
+    pub(super) fn leaving(&self) -> Option<Leave> {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.take()
+    }
+
+    /// Has these partitions fetched from here on, unless another host owns them by now.
+    pub(super) fn fetch(
+        &self,
+        consumer: &GroupConsumer,
+        partition: u32,
+        epoch: u64,
+        places: Vec<Place>,
+    ) -> Result<(), KafkaError> {
+        let mut assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.owns(partition, epoch) {
+            return Err(KafkaError::Canceled);
+        }
+        let fetched = assigned.entry(partition).or_default();
+        let is_fetched = |(topic, _): &Place| fetched.iter().any(|(known, _)| known == topic);
+        let (again, new): (Vec<_>, Vec<_>) = places.into_iter().partition(is_fetched);
+        if !again.is_empty() {
+            let sought = consumer.seek_partitions(list(partition, &again)?, ANSWER)?;
+            for one in sought.elements() {
+                one.error()?;
+            }
+        }
+        if !new.is_empty() {
+            consumer.incremental_assign(&list(partition, &new)?)?;
+            fetched.extend(new);
+        }
+        Ok(())
+    }
+
+    /// Has nothing of these partitions fetched any more: the answer to a revocation.
+    pub(super) fn unfetch(
+        &self,
+        consumer: &GroupConsumer,
+        partitions: &[u32],
+    ) -> Result<(), KafkaError> {
+        let mut assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = TopicPartitionList::new();
+        for &partition in partitions {
+            for (topic, _) in assigned.remove(&partition).unwrap_or_default() {
+                all.add_partition(&topic, number(partition));
+            }
+        }
+        consumer.incremental_unassign(&all)
+    }
+
+    /// All records of the topic partition before this offset were read.
+    pub(super) fn note_read(&self, topic: &Arc<str>, partition: u32, offset: u64) {
+        self.lock_read()
+            .insert((Arc::clone(topic), partition), offset);
+    }
+
+    /// What librdkafka has fetched and handed over shows where a partition ends without records: a marker is passed over
+    /// and counts as nothing that waits.
+    pub(super) fn note_ends(&self, statistics: &Statistics) {
+        let read = self.lock_read();
+        for ((topic, partition), &read) in &*read {
+            let found = statistics.topics.get(&**topic);
+            let found = found.and_then(|topic| topic.partitions.get(&number(*partition)));
+            let Some(found) = found.filter(|found| found.fetchq_cnt == 0) else {
+                continue;
+            };
+            if let Ok(next) = u64::try_from(found.next_offset) {
+                self.cluster.extents.note_end(topic, *partition, read, next);
+            }
+        }
+    }
+
+    fn lock_read(&self) -> MutexGuard<'_, HashMap<(Arc<str>, u32), u64>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The reader of this partition and epoch is gone, and with it all that ran.
+    pub(super) fn release(&self, partition: u32, epoch: u64) {
+        self.owned().readers.remove(&(partition, epoch));
+        self.released.notify_all();
+    }
+
+    /// Held by whoever fills the local copy of this partition's ledger: the epoch for which it was filled.
+    pub(super) fn loading(&self, partition: u32) -> Arc<Mutex<Option<u64>>> {
+        let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(loading.entry(partition).or_default())
+    }
+
+    /// Begins the partition's local copy anew, for the epoch in which this host owns it; none when it does not.
+    ///
+    /// Invariant: from here on the copy takes no change of an earlier epoch. A host that was frozen between a commit and
+    /// its copy would else write it over what was loaded since.
+    pub(super) fn replace_copy<T>(&self, partition: u32, clear: impl FnOnce() -> T) -> Option<T> {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.epoch(partition)?;
+        copies.insert(partition, epoch);
+        Some(clear())
+    }
+
+    /// Changes the partition's local copy by what was committed in this epoch, unless it is another's by now.
+    pub(super) fn change_copy(&self, partition: u32, epoch: u64, change: impl FnOnce()) {
+        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        if copies.get(&partition) == Some(&epoch) {
+            change();
+        }
+    }
+
+    /// The partitions of all topics that have this number, by index of the topic.
+    pub(super) fn topics_of(&self, partition: u32) -> impl Iterator<Item = (u16, &Arc<str>)> {
+        let topics = (0..).zip(self.scope.topics.iter()).zip(&self.origin.topics);
+        topics
+            .filter(move |(_, topic)| partition < topic.partitions)
+            .map(|(topic, _)| topic)
+    }
+
+    /// The same of several numbers, as what librdkafka is asked for.
+    pub(super) fn partitions_of(
+        &self,
+        numbers: impl IntoIterator<Item = u32>,
+    ) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for partition in numbers {
+            for (_, topic) in self.topics_of(partition) {
+                list.add_partition(topic, number(partition));
+            }
+        }
+        list
+    }
+
+    /// The topic whose partitions the group divides: the first of the largest, seen from the commands, which are last and as
+    /// many as the largest has.
+    pub(super) fn divided_topic(&self) -> &str {
+        let topics = self.scope.topics.iter().zip(&self.origin.topics);
+        let largest = topics.max_by_key(|(_, topic)| topic.partitions);
+        largest.map_or("", |(name, _)| name)
+    }
+
+    pub(super) fn assign(&self, partition: u32) -> u64 {
+        let epoch = EPOCH.fetch_add(1, Ordering::Relaxed);
+        let mut owned = self.owned();
+        owned.epochs.insert(partition, epoch);
+        owned.readers.insert((partition, epoch), ());
+        epoch
+    }
+
+    /// From here on nothing of these partitions is committed.
+    pub(super) fn end(&self, partitions: &[u32]) {
+        let mut owned = self.owned();
+        for partition in partitions {
+            owned.epochs.remove(partition);
+        }
+    }
+
+    /// From here on nothing is committed.
+    pub(super) fn end_all(&self) {
+        self.owned().epochs.clear();
+    }
+
+    /// Waits until nothing of these partitions runs; false at the deadline.
+    pub(super) fn wait_released(&self, partitions: &[u32], deadline: Duration) -> bool {
+        let busy = |owned: &mut Owned| {
+            owned
+                .readers
+                .keys()
+                .any(|(partition, _)| partitions.contains(partition))
+        };
+        let (_owned, timeout) = self
+            .released
+            .wait_timeout_while(self.owned(), deadline, busy)
+            .unwrap_or_else(PoisonError::into_inner);
+        !timeout.timed_out()
+    }
+
+    /// Looks whether the topics are what they were, on a thread of its own: the poll does not wait for the answer.
+    pub(super) fn check_topics(self: Arc<Self>) {
+        let check = move || {
+            let Ok(topics) = self.cluster.describe(&self.scope.topics) else {
+                return;
+            };
+            let found = Origin {
+                topics,
+                ..self.origin.clone()
+            };
+            let mut indexes = 0..self.scope.topics.len();
+            if let Err(error) = found.check(&self.origin, &self.scope) {
+                self.leave(Leave::Refuse(error));
+            } else if let Some(index) = indexes.find(|at| found.is_remade(&self.origin, *at)) {
+                let topic = &self.scope.topics[index];
+                self.leave(Leave::Renew(format!("topic {topic} was made anew")));
+            }
+        };
+        let thread = std::thread::Builder::new().name("weir-topics".to_owned());
+        if let Err(error) = thread.spawn(check) {
+            tracing::error!(%error, "cannot look at the topics");
+        }
+    }
+
+    /// Waits until nothing runs; it drains within its deadline.
+    pub(super) fn wait_idle(&self) {
+        let busy = |owned: &mut Owned| !owned.readers.is_empty();
+        let idle = self.released.wait_while(self.owned(), busy);
+        drop(idle.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.owned().readers.is_empty()
+    }
+
+    fn owned(&self) -> MutexGuard<'_, Owned> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn list(partition: u32, places: &[Place]) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (topic, from) in places {
+        list.add_partition_offset(topic, number(partition), Offset::Offset(offset(*from)))?;
+    }
+    Ok(list)
+}
