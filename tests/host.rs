@@ -94,6 +94,12 @@ impl Place {
         Client::new(&self.address)
     }
 
+    /// The same for one that waits no longer than this for an answer.
+    #[must_use]
+    pub fn client_within(&self, answer: Duration) -> Client {
+        Client::within(&self.address, answer)
+    }
+
     /// The configuration file.
     #[must_use]
     pub fn config(&self) -> PathBuf {

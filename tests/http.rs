@@ -43,10 +43,16 @@ impl Client {
     /// A client of the host at `address` (`127.0.0.1:8080`).
     #[must_use]
     pub fn new(address: &str) -> Self {
+        Self::within(address, ANSWER)
+    }
+
+    /// The same for one that gives up sooner: the host may be frozen.
+    #[must_use]
+    pub fn within(address: &str, answer: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
-            .timeout_global(Some(ANSWER))
+            .timeout_global(Some(answer))
             .build();
         Self {
             agent: config.new_agent(),

@@ -2,6 +2,7 @@
 //!
 //! Used by the tests of the Kafka bus, and by xtask for `cargo xtask kafka`.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -42,7 +43,8 @@ pub struct Cluster {
     ports: Vec<u16>,
     /// Where the first broker listens for a proxy, and where that listens: clients that come through it stay with it.
     proxied: (u16, u16),
-    children: Vec<Child>,
+    /// By number of the broker.
+    children: BTreeMap<usize, Child>,
 }
 
 /// Kafka's libraries below `root`, fetched where they are not there.
@@ -120,7 +122,7 @@ impl Cluster {
             folder: folder.to_path_buf(),
             ports: ports.to_vec(),
             proxied: (0, 0),
-            children: Vec::new(),
+            children: BTreeMap::new(),
         };
         let controllers = free_ports(ports.len())?;
         for node in 1..=ports.len() {
@@ -191,8 +193,20 @@ impl Cluster {
     /// It ended, or was not ready in time; the end of its log is told.
     pub fn start(&mut self, node: usize) -> anyhow::Result<()> {
         let child = self.spawn(node)?;
-        self.children.push(child);
+        self.children.insert(node, child);
         self.wait_ready(node)
+    }
+
+    /// Starts all brokers: those of a quorum wait for one another.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_all(&mut self) -> anyhow::Result<()> {
+        for node in 1..=self.brokers() {
+            let child = self.spawn(node)?;
+            self.children.insert(node, child);
+        }
+        (1..=self.brokers()).try_for_each(|node| self.wait_ready(node))
     }
 
     /// Starts a broker that outlives this process; its process id is in `broker.pid`.
@@ -235,19 +249,44 @@ impl Cluster {
         TcpStream::connect(("127.0.0.1", self.ports[node - 1])).is_ok()
     }
 
-    /// Stops the broker that is alone: SIGTERM, then waits.
+    /// How many there are.
+    #[must_use]
+    pub fn brokers(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// Ends a broker that this process started: in order, or by SIGKILL.
     ///
     /// # Errors
-    /// It did not end in time.
-    pub fn stop(&mut self) -> anyhow::Result<()> {
-        for mut child in self.children.drain(..) {
-            rustix::process::kill_process(
-                rustix::process::Pid::from_child(&child),
-                rustix::process::Signal::TERM,
-            )?;
-            wait::until("the broker to stop", STOP, || Ok(child.try_wait()?))?;
-        }
+    /// It is not there, or did not end in time.
+    pub fn stop(&mut self, node: usize, in_order: bool) -> anyhow::Result<()> {
+        let child = self.children.get_mut(&node);
+        let child = child.with_context(|| format!("broker {node} does not run"))?;
+        let signal = if in_order {
+            rustix::process::Signal::TERM
+        } else {
+            rustix::process::Signal::KILL
+        };
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal)?;
+        wait::until("the broker to stop", STOP, || Ok(child.try_wait()?))?;
+        self.children.remove(&node);
         Ok(())
+    }
+
+    /// Waits until every broker has all that it is to have, so that another one may go.
+    ///
+    /// # Errors
+    /// They had not in time.
+    pub fn wait_in_sync(&self) -> anyhow::Result<()> {
+        let bootstrap = self.bootstrap();
+        wait::until("the brokers to be in sync", START, || {
+            let mut command = self.tool("org.apache.kafka.tools.TopicCommand");
+            command.args(["--bootstrap-server", &bootstrap, "--describe"]);
+            let output = command.arg("--under-replicated-partitions").output()?;
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            anyhow::ensure!(output.status.success(), "it does not say");
+            Ok(said.trim().is_empty().then_some(()))
+        })
     }
 
     /// SIGTERM to the brokers that [`Self::start_detached`] started here; answers how many there were.
@@ -298,6 +337,10 @@ impl Cluster {
     }
 
     fn spawn(&self, node: usize) -> anyhow::Result<Child> {
+        if self.log(node).exists() {
+            // Whether it is ready is read of this start alone.
+            fs::rename(self.log(node), self.home(node).join("broker.before.log"))?;
+        }
         let log = File::create(self.log(node)).context("make the broker's log")?;
         self.java_with(&[HEAP, "-Xms256m"], "kafka.Kafka")
             .arg(self.home(node).join("server.properties"))
@@ -384,7 +427,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for child in &mut self.children {
+        for child in self.children.values_mut() {
             // Either may fail because the process is gone, which is what is wanted.
             drop(child.kill());
             drop(child.wait());

@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use crate::http::Client;
 use crate::wait;
 
-/// How long one batch is tried: longer than a killed host needs to be ready again.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long one batch is tried: longer than a killed host, or a broker, needs to be ready again.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two tries.
 const BACK_OFF: Duration = Duration::from_millis(20);
 
@@ -87,10 +87,20 @@ fn publish(
 /// Sends one batch until it is taken, and answers how often it was sent in vain. What the host refuses for its content is
 /// refused for ever.
 pub(crate) fn stubbornly(client: &Client, topic: &str, batch: &[String]) -> anyhow::Result<u64> {
+    to_any(std::slice::from_ref(client), &mut 0, topic, batch)
+}
+
+/// The same to whichever of these hosts takes it, beginning with the one that took the last.
+pub(crate) fn to_any(
+    hosts: &[Client],
+    at: &mut usize,
+    topic: &str,
+    batch: &[String],
+) -> anyhow::Result<u64> {
     let started = Instant::now();
     let mut in_vain = 0;
     loop {
-        let failure = match client.publish(topic, batch) {
+        let failure = match hosts[*at].publish(topic, batch) {
             Ok(answer) if answer.status == 202 => return Ok(in_vain),
             Ok(answer) if answer.status == 429 || answer.status == 503 => {
                 anyhow::anyhow!("{}: {}", answer.status, answer.body)
@@ -103,5 +113,6 @@ pub(crate) fn stubbornly(client: &Client, topic: &str, batch: &[String]) -> anyh
         }
         wait::pause(BACK_OFF);
         in_vain += 1;
+        *at = (*at + 1) % hosts.len();
     }
 }

@@ -1,7 +1,9 @@
 //! Hosts that share the work of their handlers on a real Kafka cluster.
 
 mod at_least_once;
+mod backfill;
 mod fleet;
+mod handover;
 mod kcat;
 mod letters;
 mod mapping;

@@ -148,13 +148,15 @@ fn the_manual_mentions_every_key_of_the_configuration() {
 #[test]
 fn the_tests_that_the_table_of_rules_names_are_there() {
     let page = page("rules.md");
-    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let is_row = |line: &&str| line.starts_with("| ") && !line.ends_with("| Tests |");
+    let rows: Vec<_> = page.lines().filter(is_row).collect();
+    assert!(rows.len() > 30, "{} rows", rows.len());
     let sources = ["host/core", "host/wasm", "host/server", "tests/weir"];
     let mut text = String::new();
     for folder in sources {
         read_sources(&root().join(folder), &mut text);
     }
-    for row in &rows[1..] {
+    for row in &rows {
         let names: Vec<_> = row.split('`').skip(1).step_by(2).collect();
         let tests = names.iter().filter(|name| name.contains('_'));
         let tests: Vec<_> = tests.collect();

@@ -58,18 +58,9 @@ enum Command {
         #[arg(long)]
         format: bool,
     },
-    /// Kill a host under load again and again, at random moments and at every step of a commit, and check every effect.
-    Chaos {
-        /// How often.
-        #[arg(long, default_value_t = 200)]
-        kills: usize,
-        /// To repeat an earlier run: it says its seed.
-        #[arg(long)]
-        seed: Option<u64>,
-        /// Print the report as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Kill a host under load again and again, at random moments and at every step of a commit, and check every effect; or
+    /// disturb a fleet on Kafka in every way.
+    Chaos(chaos::Order),
     /// Say which seed of the simulator notices which planted bug, and run more seeds than every test run takes.
     Sim {
         /// How many.
@@ -110,7 +101,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
         }
         Command::Sample { format: false } => sample::write(&root).map(|()| true),
         Command::Sample { format: true } => sample::format::write(&root).map(|()| true),
-        Command::Chaos { kills, seed, json } => chaos::run(&root, *kills, *seed, *json),
+        Command::Chaos(order) => chaos::run(&root, order),
         Command::Kafka { command } => kafka::run(&root, command),
         Command::Sim { seeds, seed, json } => sim::run(&root, *seeds, *seed, *json),
     }

@@ -1,26 +1,28 @@
 //! Hosts that keep positions and nothing else, on a cluster where they make no topics.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use serde_json::{Value, json};
-use weir_tests::host::{self, Place};
+use weir_tests::host::{self, Host, Place};
 use weir_tests::scripted::order;
 use weir_tests::wait;
 
-use super::{Broker, Fleet, SETTLE, alarm, broker};
+use super::topics::resume_all;
+use super::{Fleet, SETTLE, alarm, broker};
 use crate::fixture::root;
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const EVENTS: usize = 3_000;
 const KILLS: usize = 3;
 
-fn place(fleet: &Fleet, broker: &Broker) -> Place {
-    let bootstrap = broker.cluster.bootstrap();
-    let config = format!(
-        "[kafka]\nbootstrap = \"{bootstrap}\"\ndelivery = \"at-least-once\"\ncreate_topics = \"off\"\n"
-    );
+const AT_LEAST_ONCE: &str = "delivery = \"at-least-once\"\ncreate_topics = \"off\"\n";
+
+fn place(fleet: &Fleet, name: &str, delivery: &str) -> Place {
+    let bootstrap = fleet.broker.cluster.bootstrap();
+    let config = format!("[kafka]\nbootstrap = \"{bootstrap}\"\n{delivery}");
     let handlers = host::handlers(root(), &["stateless"]).unwrap();
-    let home = fleet.folder.path().join("a");
+    let home = fleet.folder.path().join(name);
     let binary = host::binary().unwrap();
     Place::in_environment(&binary, &home, &handlers, fleet.environment, &config).unwrap()
 }
@@ -34,10 +36,38 @@ fn order_of(number: usize, what: &Value) -> String {
     order(&number.to_string(), &format!("key-{}", number % 50), what)
 }
 
-/// Repeats are the events that had emitted when the host was killed before their positions were committed: each emission is
+fn publish(host: &Host, topic: &str, numbers: Range<usize>) {
+    let orders: Vec<_> = numbers.map(|n| order_of(n, &json!({}))).collect();
+    wait::until("the events to be taken", SETTLE, || {
+        let answer = host.client().publish(topic, &orders)?;
+        anyhow::ensure!(answer.status == 202, "{}: {}", answer.status, answer.body);
+        Ok(Some(()))
+    })
+    .unwrap();
+}
+
+/// The ids of all emissions by the event that caused them, and how many emissions there are.
+fn emitted(host: &Host, deeds: &str) -> (BTreeMap<String, BTreeSet<String>>, usize) {
+    let mut by_event = BTreeMap::<String, BTreeSet<String>>::new();
+    let mut emitted = 0;
+    let told = host.client().each_event(deeds, |record| {
+        let event = &record["event"];
+        let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+        by_event
+            .entry(text("causationid"))
+            .or_default()
+            .insert(text("id"));
+        emitted += 1;
+        Ok(())
+    });
+    told.unwrap();
+    (by_event, emitted)
+}
+
+/// Repeats are the events that had emitted when their host was killed before their positions were committed: each emission is
 /// the same one again, by its id.
 #[test]
-fn nothing_is_lost_when_a_host_that_keeps_positions_alone_is_killed() {
+fn nothing_is_lost_when_one_of_two_hosts_that_keep_positions_alone_is_killed() {
     let Some(broker) = broker("at least once") else {
         return;
     };
@@ -48,43 +78,95 @@ fn nothing_is_lost_when_a_host_that_keeps_positions_alone_is_killed() {
     );
     create(&fleet, scripts);
     create(&fleet, deeds);
-    let place = place(&fleet, &broker);
-    let mut host = place.start().unwrap();
-    let orders: Vec<_> = (0..EVENTS).map(|n| order_of(n, &json!({}))).collect();
-    for batch in orders.chunks(EVENTS / KILLS) {
-        assert_eq!(host.client().publish(scripts, batch).unwrap().status, 202);
-        // What comes out shows that it is at work.
+    let places = ["a", "b"].map(|name| place(&fleet, name, AT_LEAST_ONCE));
+    let [stays, mut dies] = places.each_ref().map(|place| place.start().unwrap());
+    fleet.settle(&[&stays, &dies]);
+    for kill in 0..KILLS {
+        let before = stays.client().records(deeds).unwrap();
+        let batch = EVENTS / KILLS;
+        publish(&stays, scripts, kill * batch..(kill + 1) * batch);
+        // What comes out shows that they are at work.
         wait::until("an emission", SETTLE, || {
-            Ok((host.client().records(deeds)? > 0).then_some(()))
+            Ok((stays.client().records(deeds)? > before).then_some(()))
         })
         .unwrap();
-        host.kill().unwrap();
-        host = place.start().unwrap();
+        dies.kill().unwrap();
+        dies = places[1].spawn().unwrap();
     }
-    host.client().settle(SETTLE).unwrap();
-    let mut by_event = BTreeMap::<String, BTreeSet<String>>::new();
-    let mut emitted = 0;
-    host.client()
-        .each_event(deeds, |record| {
-            let event = &record["event"];
-            let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-            by_event
-                .entry(text("causationid"))
-                .or_default()
-                .insert(text("id"));
-            emitted += 1;
-            Ok(())
-        })
-        .unwrap();
+    // The last time the other has to take over what it had.
+    dies.kill().unwrap();
+    fleet.settle(&[&stays]);
+    let (by_event, emitted) = emitted(&stays, deeds);
     assert_eq!(by_event.len(), EVENTS, "of {emitted} emissions");
     for (event, ids) in by_event {
         assert_eq!(ids.len(), 1, "emissions of {event} have other ids");
     }
-    let status = host.client().status().unwrap();
+    let status = stays.client().status().unwrap();
     let topics = status["topics"].as_array().unwrap().iter();
     let names = topics.filter_map(|topic| topic["name"].as_str());
     let made: Vec<_> = names.filter(|name| name.contains("weir.least.")).collect();
     assert!(made.is_empty(), "the host has made {made:?}");
+}
+
+#[test]
+fn positions_alone_are_enough_to_stop_at_a_topic_that_was_made_anew_or_has_grown() {
+    let Some(broker) = broker("topics that change, at least once") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "leastchanged");
+    let (scripts, deeds) = (
+        fleet.topic("public.scripts.v1"),
+        fleet.topic("public.deeds.v1"),
+    );
+    create(&fleet, scripts);
+    create(&fleet, deeds);
+    let place = place(&fleet, "a", AT_LEAST_ONCE);
+    let host = place.start().unwrap();
+    publish(&host, scripts, 0..100);
+    fleet.settle(&[&host]);
+
+    fleet.tool(TOPICS, &["--delete", "--topic", scripts]);
+    create(&fleet, scripts);
+    let said = alarm(&host, "position-lost");
+    assert!(said.contains("made anew since"), "{said}");
+    resume_all(&place, &host, "stateless");
+    publish(&host, scripts, 100..200);
+    fleet.settle(&[&host]);
+    assert_eq!(emitted(&host, deeds).0.len(), 200);
+
+    fleet.tool(
+        TOPICS,
+        &["--alter", "--topic", scripts, "--partitions", "13"],
+    );
+    let said = alarm(&host, "topic-grown");
+    assert!(said.contains("has 13 partitions, and had 12"), "{said}");
+}
+
+/// There and back: the positions are the same, but the ledger knows nothing of what was done without it.
+#[test]
+fn a_group_goes_from_exactly_once_to_at_least_once_at_its_positions_and_is_refused_on_its_way_back()
+{
+    let Some(broker) = broker("a change of delivery") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "delivery");
+    let (scripts, deeds) = (
+        fleet.topic("public.scripts.v1"),
+        fleet.topic("public.deeds.v1"),
+    );
+    for (delivery, numbers) in [("", 0..100), (AT_LEAST_ONCE, 100..200)] {
+        let host = place(&fleet, "a", delivery).start().unwrap();
+        publish(&host, scripts, numbers.clone());
+        fleet.settle(&[&host]);
+        let (by_event, emitted) = emitted(&host, deeds);
+        assert_eq!((by_event.len(), emitted), (numbers.end, numbers.end));
+        let ended = host.drain().unwrap();
+        assert!(ended.success(), "{ended}");
+    }
+    let host = place(&fleet, "a", "").spawn().unwrap();
+    let said = alarm(&host, "handler-stopped");
+    assert!(said.contains("by the positions"), "{said}");
+    assert_eq!(host.client().fate("stateless", "handled").unwrap(), 0);
 }
 
 #[test]
@@ -96,7 +178,7 @@ fn an_event_that_dies_without_a_topic_for_its_letter_holds_its_partition_until_t
     let scripts = fleet.topic("public.scripts.v1");
     create(&fleet, scripts);
     create(&fleet, fleet.topic("public.deeds.v1"));
-    let place = place(&fleet, &broker);
+    let place = place(&fleet, "a", AT_LEAST_ONCE);
     let host = place.start().unwrap();
     // More than it is given.
     let failing = order_of(1, &json!({ "attempts": 1_000 }));

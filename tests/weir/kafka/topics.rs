@@ -41,13 +41,13 @@ impl Fleet {
 }
 
 /// All partitions are found at once or in two looks: each is resumed as it stops.
-fn resume_all(place: &Place, host: &Host) {
+pub(super) fn resume_all(place: &Place, host: &Host, handler: &str) {
     wait::until("all partitions to be resumed", SETTLE, || {
         if host.client().get("/readyz")?.status == 200 {
             return Ok(Some(()));
         }
         let url = host.client().url();
-        let arguments = ["resume", "billing", "--from", "earliest", "--url", &url];
+        let arguments = ["resume", handler, "--from", "earliest", "--url", &url];
         place.weir(&arguments).output()?;
         Ok(None)
     })
@@ -72,7 +72,7 @@ fn a_topic_that_was_made_anew_or_has_grown_stops_its_handler_until_an_operator_c
     fleet.tool(COMMANDS, &create);
     let said = alarm(&host, "position-lost");
     assert!(said.contains("made anew since"), "{said}");
-    resume_all(&place, &host);
+    resume_all(&place, &host, "billing");
     fleet.publish(&host, &lines[BEFORE..]);
     fleet.settle(&[&host]);
     assert_payments(&host, &fleet, &right(BEFORE + AFTER));
@@ -181,7 +181,7 @@ fn records_that_were_deleted_before_they_were_read_are_counted_and_an_operator_c
         said.contains("the position is 0") && said.contains("3 records are lost"),
         "{said}"
     );
-    resume_all(&place, &host);
+    resume_all(&place, &host, "billing");
     let payments = kcat.read(fleet.topic("public.payments.v1"), 2);
     let causes = payments.iter().map(|payment| {
         let cause = super::kcat::header(payment, "ce_causationid");

@@ -77,7 +77,7 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     let at_least_once = bench.at_least_once(&folder.join("least"))?;
     let java = compiled(&streams, &streams_libraries)?;
     let streams = bench.streams(java)?;
-    bench.cluster.stop()?;
+    bench.cluster.stop(1, true)?;
     fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
 
     let ours = events_per_s(&weir)?;

@@ -1,0 +1,138 @@
+//! What a run came to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Disturbance;
+use super::check::Checked;
+use super::load::Sent;
+use crate::purchases::grouped;
+
+/// What a run came to; that there is one says that every effect was right.
+#[derive(Debug)]
+pub struct Report {
+    seed: u64,
+    brokers: usize,
+    /// How often each was done, and the longest time until all hosts were ready again.
+    disturbances: BTreeMap<Disturbance, (u64, Duration)>,
+    keys: usize,
+    events: u64,
+    repeats: u64,
+    in_vain: u64,
+    records: u64,
+    checked: Checked,
+    settle: Duration,
+    time: Duration,
+}
+
+impl Report {
+    pub(super) fn new(seed: u64, brokers: usize) -> Self {
+        Self {
+            seed,
+            brokers,
+            disturbances: BTreeMap::new(),
+            keys: 0,
+            events: 0,
+            repeats: 0,
+            in_vain: 0,
+            records: 0,
+            checked: Checked::default(),
+            settle: Duration::ZERO,
+            time: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn disturbed(&mut self, what: Disturbance, took: Duration) {
+        let (count, longest) = self.disturbances.entry(what).or_default();
+        *count += 1;
+        *longest = took.max(*longest);
+    }
+
+    pub(super) fn settled(&mut self, took: Duration) {
+        self.settle = took;
+    }
+
+    pub(super) fn finish(&mut self, sent: &Sent, records: u64, checked: Checked, time: Duration) {
+        self.keys = sent.by_key.len();
+        (self.events, self.repeats, self.in_vain) = (sent.events, sent.repeats, sent.in_vain);
+        (self.records, self.checked, self.time) = (records, checked, time);
+    }
+
+    /// Different events.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Events by what they were told to do, each done once.
+    #[must_use]
+    pub fn done(&self) -> BTreeMap<&'static str, u64> {
+        let done = self.checked.done.iter();
+        done.map(|(what, count)| (what.name(), *count)).collect()
+    }
+
+    /// Records that an inbox dropped: what producers sent again, on purpose or because no answer came.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.records.saturating_sub(self.events)
+    }
+
+    /// The same for programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let disturbances = self.disturbances.iter().map(|(what, (count, longest))| {
+            let entry = json!({ "count": count, "ready_s_max": longest.as_secs_f64() });
+            (format!("{what:?}").to_lowercase(), entry)
+        });
+        json!({
+            "seed": self.seed,
+            "brokers": self.brokers,
+            "disturbances": disturbances.collect::<BTreeMap<_, _>>(),
+            "keys": self.keys,
+            "events": self.events,
+            "records": self.records,
+            "dropped_repeats": self.dropped(),
+            "repeats_on_purpose": self.repeats,
+            "requests_in_vain": self.in_vain,
+            "done": self.done(),
+            "killed_thrice": self.checked.suspects,
+            "settle_s": self.settle.as_secs_f64(),
+            "seconds": self.time.as_secs(),
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{:<28} {:>9} {:>14}", "what", "times", "ready again")?;
+        for (what, (count, longest)) in &self.disturbances {
+            let (what, longest) = (format!("{what:?}").to_lowercase(), longest.as_secs_f64());
+            writeln!(out, "{what:<28} {count:>9} {longest:>12.1} s")?;
+        }
+        writeln!(out)?;
+        let counts = [
+            ("events", self.events),
+            ("keys", self.keys as u64),
+            ("sent again on purpose", self.repeats),
+            ("requests not answered", self.in_vain),
+            ("records", self.records),
+            ("of them dropped as repeats", self.dropped()),
+        ];
+        let hit = ("hit by three kills", self.checked.suspects);
+        for (what, count) in counts.into_iter().chain(self.done()).chain([hit]) {
+            writeln!(out, "{what:<28} {:>9}", grouped(count))?;
+        }
+        let settle = self.settle.as_secs_f64();
+        writeln!(out, "{:<28} {settle:>7.1} s", "at rest after the load")?;
+        write!(
+            out,
+            "\nseed {}, {} brokers, {:.1} min: each event had exactly one effect in the order of its key, and fates add up",
+            self.seed,
+            self.brokers,
+            self.time.as_secs_f64() / 60.0
+        )
+    }
+}
