@@ -3,8 +3,9 @@
 //!
 //! Everybody is watched the same way, by the offsets that his group has committed, so that nobody's own clock counts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -13,10 +14,12 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
+/// Before an event's number, in its id.
+const ID: &str = "b-";
 /// Of each topic.
 const PARTITIONS: i32 = 12;
 /// Customers that take turns.
@@ -46,11 +49,23 @@ struct Cli {
 enum Command {
     /// Make all topics and write events into the first.
     Fill { events: u64, topics: Vec<String> },
+    /// Write events into a topic that is there.
+    Append { events: u64, topic: String },
     /// Wait until the group has committed all of a topic; print how fast, and in how many transactions it wrote to another.
     Watch {
         group: String,
         input: String,
         output: String,
+    },
+    /// Write events at a steady rate and print how long after each was due what came of it was read, in all and at most in
+    /// each partition.
+    Delay {
+        input: String,
+        output: String,
+        /// The number of the first event.
+        first: u64,
+        events_per_s: u64,
+        seconds: u64,
     },
     /// Copy from topic to topic until killed, in transactions of so many events, or without transactions.
     Loop {
@@ -76,11 +91,22 @@ async fn main() -> anyhow::Result<()> {
             make(&config, &topics).await?;
             fill(config, events, topics.first().context("name a topic")?)
         }
+        Command::Append { events, topic } => fill(config, events, &topic),
         Command::Watch {
             group,
             input,
             output,
         } => watch(config, &group, &input, &output),
+        Command::Delay {
+            input,
+            output,
+            first,
+            events_per_s,
+            seconds,
+        } => {
+            let numbers = first..first + events_per_s * seconds;
+            delay(&config, (&input, &output), numbers, events_per_s)
+        }
         Command::Loop {
             group,
             input,
@@ -103,46 +129,135 @@ async fn make(config: &ClientConfig, topics: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// CloudEvents in binary mode, which `billing` bills.
-fn fill(mut config: ClientConfig, events: u64, topic: &str) -> anyhow::Result<()> {
-    config
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "5");
-    let producer: BaseProducer = config.create()?;
-    let ce = |name: &'static str, value: &str| (name, value.to_owned());
+fn fill(config: ClientConfig, events: u64, topic: &str) -> anyhow::Result<()> {
+    let producer = producer(config, "5")?;
     for number in 0..events {
-        let key = format!("{:07}", number % KEYS);
-        let mut data = format!(
-            r#"{{"invoiceId":"i-{number:09}","customerId":"{key}","quantity":1,"amount":"11.77","currency":"USD","note":""#
-        );
-        data.extend(std::iter::repeat_n(
-            'n',
-            IN_BYTES.saturating_sub(data.len() + 2),
-        ));
-        data.push_str("\"}");
-        let headers = [
-            ce("ce_specversion", "1.0"),
-            ce("ce_id", &format!("b-{number:09}")),
-            ce("ce_source", "/bench"),
-            ce("ce_type", "InvoiceCreated"),
-            ce("content-type", "application/json"),
-        ];
-        let headers = headers
-            .iter()
-            .fold(OwnedHeaders::new(), |headers, (key, value)| {
-                headers.insert(Header {
-                    key,
-                    value: Some(value),
-                })
-            });
-        let record = BaseRecord::to(topic)
-            .key(&key)
-            .payload(&data)
-            .headers(headers);
-        send(&producer, record)?;
+        put(&producer, topic, number)?;
     }
     producer.flush(PATIENCE)?;
     Ok(())
+}
+
+fn producer(mut config: ClientConfig, linger_ms: &str) -> anyhow::Result<BaseProducer> {
+    config
+        .set("enable.idempotence", "true")
+        .set("linger.ms", linger_ms);
+    Ok(config.create()?)
+}
+
+/// Writes a CloudEvent in binary mode, which `billing` bills.
+fn put(producer: &BaseProducer, topic: &str, number: u64) -> anyhow::Result<()> {
+    let ce = |name: &'static str, value: &str| (name, value.to_owned());
+    let key = format!("{:07}", number % KEYS);
+    let mut data = format!(
+        r#"{{"invoiceId":"i-{number:09}","customerId":"{key}","quantity":1,"amount":"11.77","currency":"USD","note":""#
+    );
+    data.extend(std::iter::repeat_n(
+        'n',
+        IN_BYTES.saturating_sub(data.len() + 2),
+    ));
+    data.push_str("\"}");
+    let headers = [
+        ce("ce_specversion", "1.0"),
+        ce("ce_id", &format!("{ID}{number:09}")),
+        ce("ce_source", "/bench"),
+        ce("ce_type", "InvoiceCreated"),
+        ce("content-type", "application/json"),
+    ];
+    let headers = headers
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header {
+                key,
+                value: Some(value),
+            })
+        });
+    let record = BaseRecord::to(topic)
+        .key(&key)
+        .payload(&data)
+        .headers(headers);
+    send(producer, record)
+}
+
+/// From when an event was due, so that one which stands still is not asked less.
+fn delay(
+    config: &ClientConfig,
+    (input, output): (&str, &str),
+    numbers: Range<u64>,
+    events_per_s: u64,
+) -> anyhow::Result<()> {
+    let mut reading = config.clone();
+    reading
+        .set("group.id", "delay")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("fetch.wait.max.ms", "5");
+    let consumer: BaseConsumer = reading.create()?;
+    let mut list = TopicPartitionList::new();
+    for (partition, end) in ends(&consumer, output)? {
+        list.add_partition_offset(output, partition, Offset::Offset(i64::try_from(end)?))?;
+    }
+    consumer.assign(&list)?;
+    let producer = producer(config.clone(), "1")?;
+    let epoch = Instant::now();
+    let first = numbers.start;
+    let due = move |number: u64| (number - first) as f64 / events_per_s as f64;
+    let all = usize::try_from(numbers.end - first)?;
+    let reader = std::thread::spawn(move || read_delays(&consumer, all, epoch, due));
+    let mut next = first;
+    while next < numbers.end {
+        while next < numbers.end && due(next) <= epoch.elapsed().as_secs_f64() {
+            put(&producer, input, next)?;
+            next += 1;
+        }
+        producer.poll(Duration::from_millis(1));
+    }
+    producer.flush(PATIENCE)?;
+    let delays = reader.join().expect("the reader does not panic")?;
+    let mut sorted: Vec<f64> = delays.iter().map(|(_, delay)| *delay).collect();
+    sorted.sort_by(f64::total_cmp);
+    let percentile = |percent| sorted[(sorted.len() - 1) * percent / 100] * 1e3;
+    let mut most = BTreeMap::<i32, f64>::new();
+    for (partition, delay) in delays {
+        let most = most.entry(partition).or_default();
+        *most = most.max(delay * 1e3);
+    }
+    let most = most
+        .iter()
+        .map(|(partition, delay)| format!(",\"max_ms_{partition}\":{delay:.3}"));
+    writeln!(
+        std::io::stdout(),
+        "{{\"p50_ms\":{:.3},\"p99_ms\":{:.3}{}}}",
+        percentile(50),
+        percentile(99),
+        most.collect::<String>()
+    )?;
+    Ok(())
+}
+
+/// The partition and the delay in seconds of what came of each event.
+fn read_delays(
+    consumer: &BaseConsumer,
+    all: usize,
+    epoch: Instant,
+    due: impl Fn(u64) -> f64,
+) -> anyhow::Result<Vec<(i32, f64)>> {
+    let mut delays = Vec::with_capacity(all);
+    while delays.len() < all {
+        let found = delays.len();
+        anyhow::ensure!(epoch.elapsed() < PATIENCE, "{found} of {all} emissions");
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else {
+            continue;
+        };
+        let message = message?;
+        let headers = message.headers().context("emissions have headers")?;
+        let cause = headers.iter().find(|header| header.key == "ce_causationid");
+        let cause = cause.and_then(|header| std::str::from_utf8(header.value?).ok());
+        let number = cause.and_then(|cause| cause.strip_prefix(ID)?.parse().ok());
+        let delay = epoch.elapsed().as_secs_f64() - due(number.context("an event's number")?);
+        delays.push((message.partition(), delay));
+    }
+    Ok(delays)
 }
 
 fn watch(mut config: ClientConfig, group: &str, input: &str, output: &str) -> anyhow::Result<()> {

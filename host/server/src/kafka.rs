@@ -74,6 +74,8 @@ struct Inner {
     fixed: Mutex<HashMap<Arc<str>, Fixed>>,
     /// What this host has of each group.
     groups: Mutex<HashMap<Arc<str>, Group>>,
+    /// The topics of each group as they were when this process first joined it.
+    first: Mutex<HashMap<Arc<str>, Origin>>,
 }
 
 /// A subscription on this host.
@@ -106,6 +108,7 @@ impl Kafka {
                 loads: Semaphore::new(LOADS),
                 fixed: Mutex::default(),
                 groups: Mutex::default(),
+                first: Mutex::default(),
             }),
         })
     }
@@ -149,6 +152,13 @@ impl Inner {
             }
             Some(_) | None => Ok(Origin { fixed, topics }),
         }
+    }
+
+    /// The topics of the group as they were when this process first joined it, which is now if it has not.
+    fn first(&self, group: &Arc<str>, origin: &Origin) -> Origin {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = first.entry(Arc::clone(group));
+        known.or_insert_with(|| origin.clone()).clone()
     }
 
     /// What the handler's manifest says of what is fixed.
@@ -208,6 +218,7 @@ impl Bus for Kafka {
             Delivery::AtLeastOnce => inner.cluster.check_letters(&scope)?,
         }
         let origin = inner.origin(&scope)?;
+        inner.first(&scope.group, &origin);
         let refused = |message: String| SubscribeError::Refused {
             group: group.to_owned(),
             message,

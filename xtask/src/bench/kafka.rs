@@ -16,6 +16,9 @@ use weir_tests::purchases::{INVOICES, PAYMENTS};
 use super::{Budget, Figure, figures_of, host::copies, limits};
 use crate::{cargo, guests};
 
+mod delay;
+mod many;
+
 /// Some seconds of work for the fastest.
 const EVENTS: u64 = 300_000;
 /// Of `billing` under its name in a benchmark.
@@ -23,6 +26,7 @@ const GROUP: &str = "weir.dev.default.billing-0";
 /// Of the handler without state, which a host that keeps positions alone can have.
 const STATELESS: &str = "weir.least.default.stateless";
 const STATELESS_OUTPUT: &str = "least.local.public.deeds.v1";
+const AT_LEAST_ONCE: &str = "delivery = \"at-least-once\"\n";
 const POM: &str = include_str!("kafka/pom.xml");
 
 /// A broker with its input, and the program that measures on it.
@@ -32,61 +36,48 @@ struct Bench<'a> {
     rate: PathBuf,
 }
 
+/// What a host took for all events.
+struct Used {
+    /// For each of them.
+    cpu_us: f64,
+    /// What it had at the end.
+    memory_mib: f64,
+}
+
 /// A peer that is killed when it is dropped: it copies for ever.
 struct Peer(Child);
 
 pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
-    let missing = |Missing(why)| anyhow::anyhow!("there is no Kafka to measure on: {why}");
-    let libraries = kafka::libraries(root).map_err(missing)?;
     let streams = root.join("target/kafka/streams");
     let streams_libraries = kafka::libraries_of(&streams, POM).map_err(missing)?;
-    let rate = host::released()?.with_file_name("examples/kafka_rate");
-
     let folder = root.join("target/bench-kafka");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
     }
-    let mut cluster = Cluster::new(&libraries, &folder, &kafka::free_ports(1)?)?;
-    cluster.start(1)?;
-    let mut bench = Bench {
-        root,
-        cluster,
-        rate,
-    };
-    let events = EVENTS.to_string();
-    eprintln!("writing {events} events");
-    cargo::run(bench.command(&[
-        "fill",
-        &events,
-        INVOICES,
-        PAYMENTS,
-        "warm",
-        "bare-transactions",
-        "bare",
-        "streams",
-        STATELESS_OUTPUT,
-    ]))?;
-
+    let mut bench = Bench::start(root, &folder)?;
     eprintln!("warming the broker, whose code is compiled while it runs");
     bench.bare("warm", &["--transaction", "1000"])?;
-    let (weir, cpu_us) = bench.weir(&folder.join("host"))?;
+    let (weir, used) = bench.weir(&folder.join("host"))?;
     let size = mean_transaction(&weir)?;
     let transaction = size.to_string();
     let transactions = bench.bare("bare-transactions", &["--transaction", &transaction])?;
     let bare = bench.bare("bare", &[])?;
-    let at_least_once = bench.at_least_once(&folder.join("least"))?;
+    let (least, least_used) = bench.at_least_once(&folder.join("least"))?;
+    let at_least_once = events_per_s(&least)?;
     let java = compiled(&streams, &streams_libraries)?;
     let streams = bench.streams(java)?;
+    let ours = events_per_s(&weir)?;
+    let delays = delay::measure(&bench, &folder, ours, at_least_once)?;
+    let many = many::measure(&bench, &folder)?;
     bench.cluster.stop(1, true)?;
     fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
 
-    let ours = events_per_s(&weir)?;
     let ratio = |name, peer: f64, least| {
         let budget = Budget::AtLeast(least);
         Figure::new(name, ours / peer, "ratio", &budget, None)
     };
     let rate = |name, events_per_s| Figure::limit(name, events_per_s, "events/s");
-    Ok(vec![
+    let own = [
         ratio("kafka_eos_ratio", transactions, 0.8),
         ratio("kafka_streams_ratio", streams, 1.2),
         Figure::new(
@@ -98,15 +89,50 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
         ),
         rate("kafka_alo_events_per_s", at_least_once),
         rate("kafka_events_per_s", ours),
-        Figure::limit("kafka_cpu_us", cpu_us, "us"),
+        Figure::limit("kafka_cpu_us", used.cpu_us, "us"),
+        rate("kafka_core_events_per_s", 1e6 / used.cpu_us),
+        Figure::limit("kafka_memory_mib", used.memory_mib, "MiB"),
+        Figure::limit("kafka_alo_cpu_us", least_used.cpu_us, "us"),
+        Figure::limit("kafka_alo_memory_mib", least_used.memory_mib, "MiB"),
         Figure::limit("kafka_transaction", f64::from(size), "events"),
         rate("bare_transactions_per_s", transactions),
         rate("bare_loop_per_s", bare),
         rate("kafka_streams_per_s", streams),
-    ])
+    ];
+    Ok([own.to_vec(), delays, many].concat())
 }
 
-impl Bench<'_> {
+fn missing(Missing(why): Missing) -> anyhow::Error {
+    anyhow::anyhow!("there is no Kafka to measure on: {why}")
+}
+
+impl<'a> Bench<'a> {
+    /// A broker with its input.
+    fn start(root: &'a Path, folder: &Path) -> anyhow::Result<Self> {
+        let libraries = kafka::libraries(root).map_err(missing)?;
+        let mut cluster = Cluster::new(&libraries, folder, &kafka::free_ports(1)?)?;
+        cluster.start(1)?;
+        let bench = Self {
+            root,
+            cluster,
+            rate: host::released()?.with_file_name("examples/kafka_rate"),
+        };
+        let events = EVENTS.to_string();
+        eprintln!("writing {events} events");
+        cargo::run(bench.command(&[
+            "fill",
+            &events,
+            INVOICES,
+            PAYMENTS,
+            "warm",
+            "bare-transactions",
+            "bare",
+            "streams",
+            STATELESS_OUTPUT,
+        ]))?;
+        Ok(bench)
+    }
+
     /// The measuring program on this broker.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.rate);
@@ -117,22 +143,36 @@ impl Bench<'_> {
         command
     }
 
-    /// The host's figures, and its CPU for an event.
-    fn weir(&self, folder: &Path) -> anyhow::Result<(BTreeMap<String, f64>, f64)> {
-        let config = format!("[kafka]\nbootstrap = \"{}\"\n", self.cluster.bootstrap());
-        let place = Place::new(&host::released()?, folder, &copies(self.root, 1)?, &config)?;
-        let watch = self.command(&["watch", GROUP, INVOICES, PAYMENTS]);
+    /// The host's figures, and what it took.
+    fn weir(&self, folder: &Path) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
+        let handlers = copies(self.root, 1)?;
+        let place = Place::new(&host::released()?, folder, &handlers, &self.config())?;
+        self.copied(&place, &["watch", GROUP, INVOICES, PAYMENTS])
+    }
+
+    /// Starts a host, and waits until it has copied everything.
+    fn copied(
+        &self,
+        place: &Place,
+        watch: &[&str],
+    ) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
+        let watch = self.command(watch);
         let watched = std::thread::spawn(move || figures_of(watch));
         let running = place.start()?;
         let figures = watched.join().expect("it does not panic");
         let figures = figures.with_context(|| place.end_of_log())?;
         let cpu = limits::cpu_time(running.pid()).unwrap_or_default();
+        let memory = limits::resident_kib(running.pid())?;
         running.drain()?;
-        Ok((figures, cpu.as_secs_f64() * 1e6 / EVENTS as f64))
+        let used = Used {
+            cpu_us: cpu.as_secs_f64() * 1e6 / EVENTS as f64,
+            memory_mib: memory as f64 / 1024.0,
+        };
+        Ok((figures, used))
     }
 
-    /// Events a second of a host that keeps positions alone.
-    fn at_least_once(&self, folder: &Path) -> anyhow::Result<f64> {
+    /// The same of a host that keeps positions alone.
+    fn at_least_once(&self, folder: &Path) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
         guests::build_fixtures(self.root)?;
         let built = self.root.join("target/fixtures/stateless");
         let handler = folder.join("handler");
@@ -143,19 +183,15 @@ impl Bench<'_> {
         let manifest = fs::read_to_string(built.join("handler.toml")).context("read a manifest")?;
         let manifest = manifest.replace("public.scripts.v1", INVOICES);
         fs::write(handler.join("handler.toml"), manifest)?;
-        let config = format!(
-            "[kafka]\nbootstrap = \"{}\"\ndelivery = \"at-least-once\"\n",
-            self.cluster.bootstrap()
-        );
         let home = folder.join("host");
+        let config = self.config() + AT_LEAST_ONCE;
         let place = Place::in_environment(&host::released()?, &home, &[handler], "least", &config)?;
-        let watch = self.command(&["watch", STATELESS, INVOICES, STATELESS_OUTPUT]);
-        let watched = std::thread::spawn(move || figures_of(watch));
-        let running = place.start()?;
-        let figures = watched.join().expect("it does not panic");
-        let figures = figures.with_context(|| place.end_of_log())?;
-        running.drain()?;
-        events_per_s(&figures)
+        self.copied(&place, &["watch", STATELESS, INVOICES, STATELESS_OUTPUT])
+    }
+
+    /// Of a host on this broker.
+    fn config(&self) -> String {
+        format!("[kafka]\nbootstrap = \"{}\"\n", self.cluster.bootstrap())
     }
 
     fn bare(&self, output: &str, more: &[&str]) -> anyhow::Result<f64> {

@@ -65,7 +65,10 @@ impl Ledger for Kafka {
                     inner.load(share, partition)?;
                     restore::lost(&inner.cluster, &inner.copy, share, partition)
                 }
-                Delivery::AtLeastOnce => offsets::lost(&inner.cluster, share, partition),
+                Delivery::AtLeastOnce => {
+                    let first = inner.first(&share.scope.group, &share.origin);
+                    offsets::lost(&inner.cluster, share, &first, partition)
+                }
             };
             inner.owning(&scope, partition, look).await
         })

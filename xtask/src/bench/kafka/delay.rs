@@ -1,0 +1,157 @@
+//! How long an event takes from when it is due until what came of it is read by who reads what is committed; and how long it
+//! takes while another host joins.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use weir_tests::host::{self, Place};
+use weir_tests::wait;
+
+use super::super::host::copies;
+use super::super::{Figure, figures_of};
+use super::{AT_LEAST_ONCE, Bench};
+
+/// Before the clock starts, at half load, and while a host joins.
+const WARM_UP_S: u64 = 3;
+const HALF_LOAD_S: u64 = 10;
+const JOIN_S: u64 = 20;
+/// Another host is started so long after the load.
+const JOIN_AFTER: Duration = Duration::from_secs(5);
+
+/// A host with topics of its own.
+struct Subject<'a> {
+    bench: &'a Bench<'a>,
+    environment: &'static str,
+    config: String,
+    handlers: Vec<PathBuf>,
+    input: String,
+    output: String,
+}
+
+/// Figures of both deliveries at half of the rate that each reached.
+pub(super) fn measure(
+    bench: &Bench<'_>,
+    folder: &Path,
+    exactly: f64,
+    at_least: f64,
+) -> anyhow::Result<Vec<Figure>> {
+    let exactly_once = Subject {
+        bench,
+        environment: "delay",
+        config: bench.config(),
+        handlers: copies(bench.root, 1)?,
+        input: "delay.local.public.invoices.v1".to_owned(),
+        output: "delay.local.public.payments.v1".to_owned(),
+    };
+    let at_least_once = Subject {
+        bench,
+        environment: "leastdelay",
+        config: bench.config() + AT_LEAST_ONCE,
+        handlers: host::handlers(bench.root, &["stateless"])?,
+        input: "leastdelay.local.public.scripts.v1".to_owned(),
+        output: "leastdelay.local.public.deeds.v1".to_owned(),
+    };
+    let mut figures = exactly_once.half_load("kafka", folder, exactly / 2.0)?;
+    figures.extend(at_least_once.half_load("kafka_alo", folder, at_least / 2.0)?);
+    figures.extend(exactly_once.join(folder, exactly / 4.0)?);
+    Ok(figures)
+}
+
+impl Subject<'_> {
+    fn place(&self, folder: &Path, name: &str) -> anyhow::Result<Place> {
+        let home = folder.join(format!("{}-{name}", self.environment));
+        let binary = host::released()?;
+        Place::in_environment(
+            &binary,
+            &home,
+            &self.handlers,
+            self.environment,
+            &self.config,
+        )
+    }
+
+    /// Sends for so long, with events that nobody had yet.
+    fn delays(
+        &self,
+        first: u64,
+        events_per_s: u64,
+        seconds: u64,
+    ) -> anyhow::Result<BTreeMap<String, f64>> {
+        let [first, rate, seconds] = [first, events_per_s, seconds].map(|one| one.to_string());
+        let arguments = ["delay", &self.input, &self.output, &first, &rate, &seconds];
+        figures_of(self.bench.command(&arguments)).context(self.environment)
+    }
+
+    fn half_load(&self, name: &str, folder: &Path, rate: f64) -> anyhow::Result<Vec<Figure>> {
+        let topics = ["fill", "0", &self.input, &self.output];
+        crate::cargo::run(self.bench.command(&topics))?;
+        let running = self.place(folder, "a")?.start()?;
+        let rate = whole(rate);
+        self.delays(0, rate, WARM_UP_S)?;
+        let delays = self.delays(rate * WARM_UP_S, rate, HALF_LOAD_S)?;
+        running.drain()?;
+        ["p50_ms", "p99_ms"]
+            .map(|percentile| {
+                let value = delays.get(percentile).copied().context("no percentile")?;
+                let name = format!("{name}_{percentile}");
+                Ok(Figure::limit(&name, value, "ms"))
+            })
+            .into_iter()
+            .collect()
+    }
+
+    /// The longest that an event took while a second host joined: in partitions that stayed where they were, and in those
+    /// that it took over.
+    fn join(&self, folder: &Path, rate: f64) -> anyhow::Result<Vec<Figure>> {
+        let first = self.place(folder, "a")?;
+        let running = first.start()?;
+        // Its log is that of an earlier life too.
+        let before = std::fs::read_to_string(first.log())?.len();
+        // No number was in use: the first part of the day had some millions.
+        let (from, rate) = (u64::from(u32::MAX) / 8, whole(rate));
+        let delays = std::thread::scope(|scope| {
+            let delays = scope.spawn(|| self.delays(from, rate, JOIN_S));
+            wait::pause(JOIN_AFTER);
+            let joined = self.place(folder, "b")?.start()?;
+            let delays = delays.join().expect("it does not panic")?;
+            joined.drain()?;
+            anyhow::Ok(delays)
+        })?;
+        let log = std::fs::read_to_string(first.log())?;
+        let moved = revoked(&log[before..]);
+        running.drain()?;
+        anyhow::ensure!(!moved.is_empty(), "the second host was given nothing");
+        let longest = |of_moved: bool| {
+            let of = |(name, delay): (&String, &f64)| {
+                let partition: u32 = name.strip_prefix("max_ms_")?.parse().ok()?;
+                (moved.contains(&partition) == of_moved).then_some(*delay)
+            };
+            delays.iter().filter_map(of).fold(0.0, f64::max)
+        };
+        Ok(vec![
+            Figure::limit("kafka_join_kept_max_ms", longest(false), "ms"),
+            Figure::limit("kafka_join_moved_max_ms", longest(true), "ms"),
+        ])
+    }
+}
+
+/// The partitions that a host gave away, by its log.
+fn revoked(log: &str) -> Vec<u32> {
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("partitions revoked"));
+    let lists = lines.filter_map(|line| line.split_once("partitions=[")?.1.split_once(']'));
+    let numbers = lists.flat_map(|(list, _)| list.split(", "));
+    numbers.filter_map(|number| number.parse().ok()).collect()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is positive and far below 2^52"
+)]
+fn whole(rate: f64) -> u64 {
+    rate as u64
+}
