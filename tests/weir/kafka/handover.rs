@@ -1,9 +1,11 @@
 //! Partitions that change their owner while nothing new arrives in them, or while their handler is paused.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use weir_tests::host::{self, Place};
 use weir_tests::http::Client;
 use weir_tests::purchases;
 use weir_tests::scripted::{deeds_in, order};
@@ -15,11 +17,32 @@ use crate::fixture::root;
 const CONSOLE: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 /// After this long a timer is due, and what is parked: nobody owns their partitions then.
 const DUE_AFTER: Duration = Duration::from_secs(15);
+/// More attempts than there are before an event is set aside.
+const PARKS_AFTER: u32 = 5;
 const PURCHASES: usize = 300;
 /// An event waits so long for its next attempt: longer than all others take.
 const LONG: Duration = Duration::from_secs(40);
 /// So many that each partition has some.
 const KEYS: usize = 60;
+
+/// A place for `scripted` with a manifest by which what is parked is due as late as the timer.
+fn patient(fleet: &Fleet, name: &str) -> Place {
+    let built = host::handlers(root(), &["scripted"]).unwrap().remove(0);
+    let folder = fleet.folder.path().join("handler");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(built.join("scripted.wasm"), folder.join("scripted.wasm")).unwrap();
+    let manifest = fs::read_to_string(built.join("handler.toml")).unwrap();
+    let due = format!("long_ms = [{}]", DUE_AFTER.as_millis());
+    let manifest = manifest.replace("long_ms = [200]", &due);
+    fs::write(folder.join("handler.toml"), manifest).unwrap();
+    let config = format!(
+        "[kafka]\nbootstrap = \"{}\"\n",
+        fleet.broker.cluster.bootstrap()
+    );
+    let home = fleet.folder.path().join(name);
+    let binary = host::binary().unwrap();
+    Place::in_environment(&binary, &home, &[folder], fleet.environment, &config).unwrap()
+}
 
 fn count(client: &Client, what: &str) -> anyhow::Result<u64> {
     let status = client.status()?;
@@ -34,10 +57,7 @@ fn what_became_due_while_nobody_owned_it_is_done_once_by_the_next_owner_at_uncha
         return;
     };
     let fleet = Fleet::new(&broker, "due");
-    let (first, second) = (
-        fleet.place("a", &["scripted"]),
-        fleet.place("b", &["scripted"]),
-    );
+    let [first, second] = ["a", "b"].map(|name| patient(&fleet, name));
     let dies = first.start().unwrap();
     let due_ms = DUE_AFTER.as_millis();
     let orders = [
@@ -49,7 +69,7 @@ fn what_became_due_while_nobody_owned_it_is_done_once_by_the_next_owner_at_uncha
         order(
             "parked",
             "key-p",
-            &json!({ "fail": "transient", "attempts": 1, "retryAfterMs": due_ms }),
+            &json!({ "fail": "transient", "attempts": PARKS_AFTER }),
         ),
     ];
     let scripts = fleet.topic("public.scripts.v1");
@@ -114,8 +134,8 @@ fn units(fleet: &Fleet, topic: &str) -> BTreeMap<u64, (u64, u64)> {
     let output = command.args(["--formatter", formatter]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mut units = BTreeMap::new();
-    for line in text.lines() {
-        let entry: Value = serde_json::from_str(line).unwrap();
+    for entry in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
+        let entry = entry.unwrap();
         let (key, value) = (&entry["key"]["data"], &entry["value"]["data"]);
         if key["topic"] == topic
             && let Some(unit) = value["metadata"].as_str()

@@ -20,7 +20,7 @@ use super::progress;
 use super::store::{ReadError, Store};
 use crate::bus::EnsureTopicError;
 use crate::ledger::Fixed;
-use crate::names::{dlq_topic, is_dlq_topic};
+use crate::names::{commands_topic, dlq_topic, is_dlq_topic};
 
 /// As Kafka has it, so that a topic can move there.
 const TOPIC_NAME_BYTES_MAX: usize = 249;
@@ -171,7 +171,13 @@ impl Catalog {
     ) -> Result<Arc<Group>, RegisterError> {
         let found = self.groups.get(name).map(|entry| Arc::clone(&entry));
         let group = found.unwrap_or_else(|| self.make_group(store, name, topics));
-        if group.topics != *topics {
+        // A subscription at least once takes no commands: their topic comes and goes with the delivery.
+        let commands = commands_topic(name);
+        let own = |topics: &Arc<[Arc<str>]>| {
+            let own = topics.iter().filter(|topic| ***topic != *commands);
+            own.map(Arc::clone).collect::<Vec<_>>()
+        };
+        if group.topics != *topics && own(&group.topics) != own(topics) {
             return Err(RegisterError::Topics {
                 group: Arc::clone(name),
                 wanted: Arc::clone(topics),
