@@ -14,8 +14,11 @@
 mod action;
 mod admission;
 mod claims;
+mod clock;
 mod commit;
 mod config;
+mod counters;
+mod entry;
 mod gauges;
 mod lane;
 mod loading;
@@ -35,27 +38,23 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rustc_hash::FxBuildHasher;
 
-use crate::breaker::Ticket;
 use crate::budget::Share;
-use crate::command::Command;
-use crate::event::{Event, FailureKind, Record};
 use crate::gate::Pass;
 use crate::identity::Hash128;
 use crate::inbox::{AlreadyHashed, Inbox};
 use crate::retry::Instant;
 use crate::solitude::Quiet;
 use crate::time::Millis;
-use crate::unit::{
-    Active, Attempts, Completion, Fate, ItemId, Output, ParkedEvent, Position, Restore,
-    SequenceKey, TimerKey,
-};
+use crate::unit::{Attempts, Completion, Fate, ItemId, Output, Position, Restore, SequenceKey};
 
 pub use self::action::{Action, Attempt, AttemptId, Decoded, Load, Loaded};
 pub use self::admission::tenant;
+use self::clock::ActiveClock;
 pub use self::config::{Config, Limits, OnDead, Ordering};
+pub use self::counters::Counters;
+use self::entry::{Entry, Runner, Stage, Work};
 pub use self::gauges::{Counts, Gauges};
 pub use self::lane::StagedState;
 use self::lane::{Lane, Lanes};
@@ -67,131 +66,6 @@ pub use self::timers::{TIMER_NAME, TIMER_TYPE, TIMERS_RESIDENT_MAX};
 
 /// The tenant of an event that names none.
 pub const DEFAULT_TENANT: &str = "default";
-
-/// Counters since the start of the assignment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Records by fate, in the order of [`Fate::ALL`]; committed ones only.
-    pub fates: [u64; 6],
-    /// Parked events and timers by fate, likewise: they have a fate of their own after their record has one.
-    pub later: [u64; 6],
-    /// Handled ones whose effects are the fallback's.
-    pub fallback: u64,
-    /// Commands of the operator that were obeyed or found moot.
-    pub commands: u64,
-    /// Attempts started.
-    pub attempts: u64,
-    /// Attempts that failed, in the order of [`FailureKind::ALL`]; output that nobody takes is a permanent failure.
-    pub failures: [u64; 5],
-    /// Records that a bus delivered again.
-    pub redelivered: u64,
-}
-
-impl std::ops::AddAssign for Counters {
-    fn add_assign(&mut self, other: Self) {
-        let Self {
-            fates,
-            later,
-            fallback,
-            commands,
-            attempts,
-            failures,
-            redelivered,
-        } = self;
-        let add = |all: &mut [u64], more: &[u64]| {
-            for (one, more) in all.iter_mut().zip(more) {
-                *one += more;
-            }
-        };
-        add(fates, &other.fates);
-        add(later, &other.later);
-        add(failures, &other.failures);
-        *fallback += other.fallback;
-        *commands += other.commands;
-        *attempts += other.attempts;
-        *redelivered += other.redelivered;
-    }
-}
-
-/// Where an open item stands.
-#[derive(Debug)]
-enum Stage {
-    /// Behind the head of its lane.
-    Queued,
-    /// Head of its lane, about to start.
-    Ready,
-    /// Asked of the ledger.
-    Loading,
-    /// Head of its lane; another event with its id has no fate.
-    AwaitsId,
-    /// In an attempt.
-    Running(Runner),
-    /// Head of its lane until this instant.
-    RetryWait(Millis),
-    /// It has a fate that is not durable.
-    Staged(Arc<Completion>),
-}
-
-/// A running attempt.
-#[derive(Clone, Copy, Debug)]
-struct Runner {
-    serial: u64,
-    /// The breaker's permit; none for a fallback.
-    ticket: Option<Ticket>,
-}
-
-/// What an item is.
-#[derive(Debug)]
-enum Work {
-    /// A record of the bus.
-    Record,
-    /// The first event of a parked sequence. It stands in no lane.
-    Parked(Box<ParkedEvent>),
-    /// A timer of the handler that is due.
-    Timer(TimerKey),
-    /// A delayed emission that is due. It stands in no lane.
-    Emission(TimerKey),
-    /// A command of the operator, and what the letter's record carries.
-    Command(Box<Command>, Box<Decoded>),
-    /// The dead letter of this command, which runs in its place where nothing is set aside.
-    Replay(Box<Command>),
-}
-
-#[derive(Debug)]
-struct Entry {
-    sequence: SequenceKey,
-    tenant: Arc<str>,
-    record: Arc<Record>,
-    /// None for what no handler sees, and for what is not loaded.
-    event: Option<Arc<Event>>,
-    mark: Option<Hash128>,
-    /// Bytes of its record.
-    bytes: usize,
-    /// Bytes of what it is to write.
-    written: usize,
-    admitted: Millis,
-    work: Work,
-    stage: Stage,
-}
-
-impl Entry {
-    /// What orders it.
-    fn key(&self) -> Option<&Bytes> {
-        match &self.event {
-            Some(event) => event.key(&self.record),
-            None => self.record.key.as_ref(),
-        }
-    }
-
-    /// Whether its order is kept by a lane. What no handler sees has none.
-    fn has_lane(&self) -> bool {
-        match self.work {
-            Work::Record => self.event.is_some(),
-            Work::Timer(_) | Work::Command(..) | Work::Replay(_) => true,
-            Work::Parked(_) | Work::Emission(_) => false,
-        }
-    }
-}
 
 /// The machine; see the module.
 #[derive(Debug)]
@@ -233,44 +107,6 @@ pub struct Partition {
     /// Why nothing starts any more.
     halted: Option<String>,
     counters: Counters,
-}
-
-/// Time in which the partition was owned, its breaker closed and the machine awake.
-#[derive(Clone, Copy, Debug)]
-struct ActiveClock {
-    active: Active,
-    /// The last look, if the gate was closed then.
-    last: Option<Millis>,
-    /// How long the machine had slept by the last time that somebody said it.
-    slept: Option<Duration>,
-}
-
-impl ActiveClock {
-    /// Counts the time since the last call, unless the gate was open then or is open now: a gate that has closed since
-    /// may have done so this moment.
-    fn tick(&mut self, now: Millis, paused: bool) {
-        if let Some(last) = self.last.filter(|_| !paused) {
-            let passed = u64::try_from(now.since(last).as_millis()).unwrap_or(u64::MAX);
-            self.active = Active(self.active.0.saturating_add(passed));
-        }
-        self.last = (!paused).then_some(now);
-    }
-
-    /// The machine has slept for so long in all, which nobody serves a partition in.
-    fn sleep(&mut self, slept: Duration) {
-        // Who says it reads two clocks, one after the other, and may say too little.
-        let before = self.slept.unwrap_or(slept);
-        self.slept = Some(before.max(slept));
-        let more = slept.saturating_sub(before);
-        self.last = self.last.map(|last| last + more);
-    }
-}
-
-impl Counters {
-    /// Counts an attempt that failed.
-    fn fail(&mut self, kind: FailureKind) {
-        self.failures[kind as usize] += 1;
-    }
 }
 
 impl Partition {

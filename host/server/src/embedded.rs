@@ -7,6 +7,7 @@
 mod attempts;
 mod batch;
 mod begun;
+mod bus;
 mod catalog;
 mod codec;
 mod committer;
@@ -41,13 +42,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
-use weir_core::unit::Position;
 
-use crate::bus::{
-    Bus, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError, Topic,
-};
+use crate::bus::{Publish, PublishError, SubscribeError};
 use crate::clock::now;
 use crate::fail::{self, Point};
 use crate::ledger::Scope;
@@ -59,7 +56,6 @@ use disk::Disk;
 pub use disk::DiskSpace;
 use key::Family;
 pub use purge::{PurgeError, Purged};
-use reader::{EveryPartition, LogReader};
 pub use retention::SweepError;
 use staging::Appender;
 use store::Store;
@@ -359,111 +355,6 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl Bus for Embedded {
-    fn topics(&self) -> Vec<Topic> {
-        let topics = self.inner.catalog.topics();
-        topics
-            .iter()
-            .map(|log| Topic {
-                name: Arc::clone(&log.name),
-                partitions: log.count(),
-            })
-            .collect()
-    }
-
-    fn topic(&self, name: &str) -> Option<Topic> {
-        let log = self.inner.catalog.topic(name)?;
-        Some(Topic {
-            name: Arc::clone(&log.name),
-            partitions: log.count(),
-        })
-    }
-
-    fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        self.inner
-            .catalog
-            .ensure_topic(&self.inner.store, name, partitions)
-    }
-
-    fn publish(
-        &self,
-        topic: &str,
-        records: Vec<Publish>,
-    ) -> BoxFuture<'static, Result<(), PublishError>> {
-        let (inner, topic) = (Arc::clone(&self.inner), topic.to_owned());
-        Box::pin(async move { inner.publish(topic, records).await })
-    }
-
-    fn subscribe(
-        &self,
-        group: &str,
-        topics: &[Arc<str>],
-    ) -> Result<Box<dyn Membership>, SubscribeError> {
-        let logs = topics
-            .iter()
-            .map(|topic| self.log(topic))
-            .collect::<Result<_, _>>()?;
-        let scope = Scope {
-            group: group.into(),
-            topics: topics.into(),
-        };
-        match self.register_subscription(&scope) {
-            Ok(()) => {}
-            Err(RegisterError::Partitions {
-                topic,
-                stored,
-                found,
-            }) => {
-                return Err(SubscribeError::PartitionCount {
-                    group: group.to_owned(),
-                    topic: topic.as_ref().to_owned(),
-                    stored,
-                    found,
-                });
-            }
-            // The ledger says the same when the subscription's progress is restored; nothing runs before that.
-            Err(error @ RegisterError::Topics { .. }) => tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "cannot register a subscription"
-            ),
-        }
-        Ok(Box::new(EveryPartition::new(
-            Arc::clone(&self.inner.store),
-            logs,
-            self.inner.closed.clone(),
-        )))
-    }
-
-    fn reader(
-        &self,
-        topic: &str,
-        partition: u32,
-        from: u64,
-    ) -> Result<Box<dyn Reader>, SubscribeError> {
-        let log = self.log(topic)?;
-        if partition >= log.count() {
-            let (topic, partitions) = (topic.to_owned(), log.count());
-            return Err(SubscribeError::UnknownPartition {
-                topic,
-                partitions,
-                partition,
-            });
-        }
-        let mut reader = LogReader::new(Arc::clone(&self.inner.store), &[log], partition);
-        reader.seek(Position {
-            topic: 0,
-            offset: from,
-        });
-        Ok(Box::new(reader))
-    }
-
-    fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
-        let log = self.inner.catalog.topic(topic)?;
-        let extent = log.partition(partition)?;
-        Some((extent.start(), extent.end()))
     }
 }
 

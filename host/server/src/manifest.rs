@@ -7,11 +7,12 @@ mod emit;
 mod failures;
 mod field;
 mod filter;
+mod grants;
 mod inbox;
+mod limits;
 mod mapping;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use weir_core::breaker::{self, WhileOpen};
 use weir_core::partition::{OnDead, Ordering};
@@ -20,6 +21,8 @@ pub use self::emit::{Emit, KeyFields, Mode};
 pub use self::failures::RateLimit;
 pub use self::field::Field;
 pub use self::filter::Filter;
+pub use self::grants::Grants;
+pub use self::limits::{CPU, Limits, MEMORY_MIB, MEMORY_MIB_MAX, WALL};
 pub use self::mapping::{Mapping, MappingError};
 use crate::config::document::{Document, Section};
 use crate::config::{self, Config, Faults, Grant};
@@ -28,19 +31,6 @@ use crate::names::{self, LABEL_RULE};
 
 /// The name of the file.
 pub const FILE: &str = "handler.toml";
-/// Linear memory of an instance: what the runtimes of all languages start within.
-pub const MEMORY_MIB: u64 = 64;
-/// What all attempts of a handler may write to the log in a second, when they do so for long: as much as one attempt may at
-/// once. About 5 GiB a day, which the rotation of a disk's logs is made for.
-const LOG_KIB_PER_S: u64 = 64;
-/// A manifest may ask for this much: for a handler whose log is its purpose, and a disk that takes it.
-const LOG_KIB_PER_S_MAX: u64 = 16 << 10;
-/// A manifest may ask for this much: a bound of what one handler can take from the others.
-pub const MEMORY_MIB_MAX: u64 = 256;
-/// CPU time of an attempt: a hundred times what usual handlers need.
-pub const CPU: Duration = Duration::from_millis(250);
-/// Wall time of an attempt whose host calls wait.
-pub const WALL: Duration = Duration::from_secs(10);
 /// The owner of a handler that names none.
 pub const TENANT: &str = "default";
 
@@ -116,34 +106,6 @@ pub enum Isolation {
     Reuse,
     /// A fresh one for every event.
     Event,
-}
-
-/// What a handler may use beyond its event.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants {
-    /// State of its sequences.
-    pub state: bool,
-    /// Timers of its sequences.
-    pub timers: bool,
-    /// Origins that it may call, such as `https://psp.example.com`.
-    pub http: Vec<String>,
-    /// Names of configuration values.
-    pub config: Vec<String>,
-    /// Names of secrets.
-    pub secrets: Vec<String>,
-}
-
-/// Limits of an attempt and its instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Linear memory of an instance.
-    pub memory_bytes: usize,
-    /// Bytes of log a second of all attempts together, when they write for long.
-    pub log_bytes_per_s: usize,
-    /// CPU time of an attempt.
-    pub cpu: Duration,
-    /// Wall time of an attempt.
-    pub wall: Duration,
 }
 
 impl Manifest {
@@ -226,7 +188,7 @@ impl Manifest {
         let mapping = mapping::read(root.section("mapping"));
         let emit = emit::read(root.section("emit"), config, name);
         let (breaker, fallback) = failures::read_breaker(root.section("breaker"));
-        let (limits, rate) = read_limits(root.section("limits"));
+        let (limits, rate) = limits::read(root.section("limits"));
         let (ordering, across_topics) = failures::read_ordering(&mut root);
         let (inbox, inbox_key) = inbox::read(root.section("inbox"), !config.is_at_least_once());
         let manifest = Self {
@@ -240,7 +202,7 @@ impl Manifest {
             filter,
             mapping,
             emit,
-            grants: read_grants(root.section("grants"), config, name),
+            grants: grants::read(root.section("grants"), config, name),
             retry: config::retry::read(root.section("retry"), &config.retry),
             breaker,
             fallback,
@@ -393,95 +355,6 @@ fn read_topics(section: &mut Section<'_>, config: &Config) -> Option<Vec<String>
         }
     }
     Some(full)
-}
-
-fn read_grants(mut section: Section<'_>, config: &Config, handler: &str) -> Grants {
-    let mut grants = Grants {
-        state: section.boolean("state").unwrap_or(false),
-        timers: section.boolean("timers").unwrap_or(false),
-        ..Grants::default()
-    };
-    let mut list = |key, into: &mut Vec<String>| {
-        *into = section
-            .texts(key)
-            .unwrap_or_default()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-    };
-    list("http", &mut grants.http);
-    list("config", &mut grants.config);
-    list("secrets", &mut grants.secrets);
-    for (index, origin) in grants.http.iter().enumerate() {
-        let host = origin
-            .strip_prefix("https://")
-            .or_else(|| origin.strip_prefix("http://"));
-        if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', '*'])) {
-            let message = format!(
-                "is {origin:?}: must be an origin without a path, as in \"https://psp.example.com\""
-            );
-            section.fault(&format!("http[{index}]"), message);
-        }
-    }
-    for grant in Grant::ALL {
-        let name = grant.name();
-        if !grants.asks(grant) {
-            continue;
-        }
-        if !grant.is_offered() {
-            section.fault(name, "is not in this release: remove it");
-        } else if !config.policy.allows(handler, grant) {
-            let message = format!(
-                "is not allowed by the host's policy: set {name} = true under [policy] or \
-                 [policy.handlers.{handler}] in the host's config, or remove it here"
-            );
-            section.fault(name, message);
-        }
-    }
-    section.close();
-    grants
-}
-
-impl Grants {
-    /// Whether the manifest asks for this.
-    #[must_use]
-    pub fn asks(&self, grant: Grant) -> bool {
-        match grant {
-            Grant::State => self.state,
-            Grant::Timers => self.timers,
-            Grant::Http => !self.http.is_empty(),
-            Grant::Config => !self.config.is_empty(),
-            Grant::Secrets => !self.secrets.is_empty(),
-        }
-    }
-}
-
-fn read_limits(mut section: Section<'_>) -> (Limits, Option<RateLimit>) {
-    let memory_mib = section
-        .number("memory_mib", 1..=MEMORY_MIB_MAX)
-        .unwrap_or(MEMORY_MIB);
-    let log_kib = section
-        .number("log_kib_per_s", 1..=LOG_KIB_PER_S_MAX)
-        .unwrap_or(LOG_KIB_PER_S);
-    let limits = Limits {
-        memory_bytes: usize::try_from(memory_mib << 20).unwrap_or(usize::MAX),
-        log_bytes_per_s: usize::try_from(log_kib << 10).unwrap_or(usize::MAX),
-        cpu: section
-            .number("cpu_ms", 1..=60_000)
-            .map_or(CPU, Duration::from_millis),
-        wall: section
-            .number("wall_ms", 1..=600_000)
-            .map_or(WALL, Duration::from_millis),
-    };
-    if limits.wall < limits.cpu {
-        section.fault(
-            "wall_ms",
-            format!("must be at least cpu_ms, {}", limits.cpu.as_millis()),
-        );
-    }
-    let rate = failures::read_rate(&mut section);
-    section.close();
-    (limits, rate)
 }
 
 /// One of a few words; the default of the type when it is absent or wrong.

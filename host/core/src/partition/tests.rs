@@ -3,10 +3,11 @@ use std::time::Duration;
 use super::*;
 use crate::breaker::{self, Breaker};
 use crate::budget::Budget;
-use crate::event::{Effects, Emission, Failure, FailureKind, Outcome, StateWrite};
+use crate::event::{Effects, Emission, Event, Failure, FailureKind, Outcome, Record, StateWrite};
 use crate::gate::Gate;
 use crate::unit::{
-    CommitResult, LetterStatus, OpenAttempts, Origin, ParkedEvent, Timer, TimerPage, Unit,
+    Active, CommitResult, LetterStatus, OpenAttempts, Origin, ParkedEvent, Timer, TimerKey,
+    TimerPage, Unit,
 };
 use crate::{dead_letter, emission, inbox, retry};
 

@@ -17,11 +17,11 @@ use weir_core::partition::Ordering;
 use weir_core::time::Millis;
 use weir_core::unit::{
     Active, Attempts, CommitResult, Completion, Cursor, Fate, ItemId, OpenAttempts, OutRecord,
-    Output, SequenceKey, Unit,
+    Output, Position, SequenceKey, Unit,
 };
 
 use super::*;
-use crate::bus::{Assignment, FetchError};
+use crate::bus::{Assignment, Bus, EnsureTopicError, FetchError, Topic};
 use crate::ledger::{Committed, Fixed, Ledger};
 
 fn open(path: &Path) -> Embedded {

@@ -1,0 +1,119 @@
+//! The bus's side: topics, records, readers.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use weir_core::unit::Position;
+
+use super::Embedded;
+use super::catalog::RegisterError;
+use super::reader::{EveryPartition, LogReader};
+use crate::bus::{
+    Bus, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError, Topic,
+};
+use crate::ledger::Scope;
+
+impl Bus for Embedded {
+    fn topics(&self) -> Vec<Topic> {
+        let topics = self.inner.catalog.topics();
+        topics
+            .iter()
+            .map(|log| Topic {
+                name: Arc::clone(&log.name),
+                partitions: log.count(),
+            })
+            .collect()
+    }
+
+    fn topic(&self, name: &str) -> Option<Topic> {
+        let log = self.inner.catalog.topic(name)?;
+        Some(Topic {
+            name: Arc::clone(&log.name),
+            partitions: log.count(),
+        })
+    }
+
+    fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        self.inner
+            .catalog
+            .ensure_topic(&self.inner.store, name, partitions)
+    }
+
+    fn publish(
+        &self,
+        topic: &str,
+        records: Vec<Publish>,
+    ) -> BoxFuture<'static, Result<(), PublishError>> {
+        let (inner, topic) = (Arc::clone(&self.inner), topic.to_owned());
+        Box::pin(async move { inner.publish(topic, records).await })
+    }
+
+    fn subscribe(
+        &self,
+        group: &str,
+        topics: &[Arc<str>],
+    ) -> Result<Box<dyn Membership>, SubscribeError> {
+        let logs = topics
+            .iter()
+            .map(|topic| self.log(topic))
+            .collect::<Result<_, _>>()?;
+        let scope = Scope {
+            group: group.into(),
+            topics: topics.into(),
+        };
+        match self.register_subscription(&scope) {
+            Ok(()) => {}
+            Err(RegisterError::Partitions {
+                topic,
+                stored,
+                found,
+            }) => {
+                return Err(SubscribeError::PartitionCount {
+                    group: group.to_owned(),
+                    topic: topic.as_ref().to_owned(),
+                    stored,
+                    found,
+                });
+            }
+            // The ledger says the same when the subscription's progress is restored; nothing runs before that.
+            Err(error @ RegisterError::Topics { .. }) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot register a subscription"
+            ),
+        }
+        Ok(Box::new(EveryPartition::new(
+            Arc::clone(&self.inner.store),
+            logs,
+            self.inner.closed.clone(),
+        )))
+    }
+
+    fn reader(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: u64,
+    ) -> Result<Box<dyn Reader>, SubscribeError> {
+        let log = self.log(topic)?;
+        if partition >= log.count() {
+            let (topic, partitions) = (topic.to_owned(), log.count());
+            return Err(SubscribeError::UnknownPartition {
+                topic,
+                partitions,
+                partition,
+            });
+        }
+        let mut reader = LogReader::new(Arc::clone(&self.inner.store), &[log], partition);
+        reader.seek(Position {
+            topic: 0,
+            offset: from,
+        });
+        Ok(Box::new(reader))
+    }
+
+    fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
+        let log = self.inner.catalog.topic(topic)?;
+        let extent = log.partition(partition)?;
+        Some((extent.start(), extent.end()))
+    }
+}
