@@ -355,17 +355,6 @@ pub fn binary() -> anyhow::Result<PathBuf> {
         .with_extension(std::env::consts::EXE_EXTENSION))
 }
 
-/// The host as it is released, in the same target folder: what benchmarks measure.
-///
-/// # Errors
-/// This program cannot say where it is.
-pub fn released() -> anyhow::Result<PathBuf> {
-    let own = binary()?;
-    let (name, target) = (own.file_name(), own.ancestors().nth(2));
-    let (name, target) = name.zip(target).context("find the target folder")?;
-    Ok(target.join("release").join(name))
-}
-
 /// A free port of this moment. Another process could take it before the host does, which then fails by name.
 fn free_address() -> anyhow::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;

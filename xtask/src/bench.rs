@@ -97,7 +97,7 @@ impl Figure {
 pub(crate) fn run(root: &Path, parts: &[Part]) -> anyhow::Result<bool> {
     machine::prepare()?;
     let guests = guests::build(root)?;
-    cargo::build_released(root)?;
+    cargo::build_host(root)?;
     let parts = if parts.is_empty() { &USUAL } else { parts };
     let mut figures = Vec::new();
     for part in parts {
@@ -125,7 +125,7 @@ fn calls(root: &Path, guests: &[guests::Guest]) -> anyhow::Result<Vec<Figure>> {
     let arguments = [
         "bench",
         "--profile",
-        "release",
+        "dev",
         "--workspace",
         "--bench",
         "overhead",

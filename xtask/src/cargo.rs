@@ -134,16 +134,10 @@ pub(crate) fn build_tests(root: &Path) -> anyhow::Result<Vec<TestBinary>> {
     Ok(binaries)
 }
 
-/// Builds the host as tests and demo use it: always the whole workspace, because cargo chooses features by what is built
+/// Builds the host as tests, demo and bench use it: always the whole workspace, because cargo chooses features by what is built
 /// together, and another choice would compile the Wasm runtime again.
 pub(crate) fn build_host(root: &Path) -> anyhow::Result<()> {
     run(command(root, ["build", "--workspace"])).context("build the host")
-}
-
-/// The same as it is released, with the examples, which measure.
-pub(crate) fn build_released(root: &Path) -> anyhow::Result<()> {
-    let arguments = ["build", "--release", "--workspace", "--bins", "--examples"];
-    run(command(root, arguments)).context("build what is released")
 }
 
 fn show(command: &Command) -> String {

@@ -22,7 +22,7 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
     }
-    let place = Place::new(&host::released()?, &folder, &[], "")?;
+    let place = Place::new(&host::binary()?, &folder, &[], "")?;
     let billing = root.join("target/guests/billing");
     // The first one compiles the component; what follows finds it compiled, as a host does after its first start.
     let cold = first_event(&place, &billing, 0)?;

@@ -43,7 +43,7 @@ impl Bench {
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
         }
-        let place = Place::new(&host::released()?, &folder, &copies(root, handlers)?, "")?;
+        let place = Place::new(&host::binary()?, &folder, &copies(root, handlers)?, "")?;
         let running = place.start()?;
         Ok(Self {
             place,

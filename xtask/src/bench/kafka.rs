@@ -110,12 +110,14 @@ impl<'a> Bench<'a> {
     /// A broker with its input.
     fn start(root: &'a Path, folder: &Path) -> anyhow::Result<Self> {
         let libraries = kafka::libraries(root).map_err(missing)?;
+        let example = ["build", "--workspace", "--example", "kafka_rate"];
+        cargo::run(cargo::command(root, example))?;
         let mut cluster = Cluster::new(&libraries, folder, &kafka::free_ports(1)?)?;
         cluster.start(1)?;
         let bench = Self {
             root,
             cluster,
-            rate: host::released()?.with_file_name("examples/kafka_rate"),
+            rate: host::binary()?.with_file_name("examples/kafka_rate"),
         };
         let events = EVENTS.to_string();
         eprintln!("writing {events} events");
@@ -146,7 +148,7 @@ impl<'a> Bench<'a> {
     /// The host's figures, and what it took.
     fn weir(&self, folder: &Path) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
         let handlers = copies(self.root, 1)?;
-        let place = Place::new(&host::released()?, folder, &handlers, &self.config())?;
+        let place = Place::new(&host::binary()?, folder, &handlers, &self.config())?;
         self.copied(&place, &["watch", GROUP, INVOICES, PAYMENTS])
     }
 
@@ -185,7 +187,7 @@ impl<'a> Bench<'a> {
         fs::write(handler.join("handler.toml"), manifest)?;
         let home = folder.join("host");
         let config = self.config() + AT_LEAST_ONCE;
-        let place = Place::in_environment(&host::released()?, &home, &[handler], "least", &config)?;
+        let place = Place::in_environment(&host::binary()?, &home, &[handler], "least", &config)?;
         self.copied(&place, &["watch", STATELESS, INVOICES, STATELESS_OUTPUT])
     }
 

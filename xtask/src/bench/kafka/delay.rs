@@ -62,7 +62,7 @@ pub(super) fn measure(
 impl Subject<'_> {
     fn place(&self, folder: &Path, name: &str) -> anyhow::Result<Place> {
         let home = folder.join(format!("{}-{name}", self.environment));
-        let binary = host::released()?;
+        let binary = host::binary()?;
         Place::in_environment(
             &binary,
             &home,

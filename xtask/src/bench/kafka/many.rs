@@ -25,7 +25,7 @@ const PARTITIONS: u64 = 12;
 pub(super) fn measure(bench: &Bench<'_>, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     crate::cargo::run(bench.command(&["fill", "0", INPUT, OUTPUT]))?;
     let handlers = copies(bench.root, HANDLERS)?;
-    let (binary, home) = (host::released()?, folder.join("many"));
+    let (binary, home) = (host::binary()?, folder.join("many"));
     let place = Place::in_environment(&binary, &home, &handlers, "many", &bench.config())?;
     let running = place.spawn()?;
     let client = running.client();
