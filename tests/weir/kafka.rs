@@ -3,6 +3,7 @@
 mod at_least_once;
 mod backfill;
 mod fleet;
+mod fleet_admin;
 mod handover;
 mod kcat;
 mod letters;

@@ -3,11 +3,13 @@
 mod letters;
 mod replay;
 pub(crate) mod steer;
+mod wish;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -16,19 +18,26 @@ use crate::config::document::nearest;
 use crate::data_dir::DataDir;
 use crate::data_dir::backup::BackupError;
 use crate::embedded::{Embedded, PurgeError};
-use crate::handlers::Deployment;
+use crate::fleet::{Fleet, Request};
+use crate::handlers::{Deployment, chain};
 use crate::http::{Admin, AdminError, AdminResult, Letters, Steer, Subject};
 use crate::jobs::Jobs;
+use crate::lookup::{self, Asked};
 use crate::names;
+use crate::orders::Orders;
 use crate::pipeline::Subscription;
 use crate::versions::Versions;
 
-/// A host on the embedded store.
+/// A host, alone or in a fleet.
 pub struct HostAdmin {
     /// What is copied.
     pub data_dir: Arc<DataDir>,
-    /// Bus and ledger.
+    /// What is kept on this machine: without a cluster bus and ledger.
     pub store: Embedded,
+    /// Where what operators command is kept.
+    pub orders: Arc<dyn Orders>,
+    /// The other hosts.
+    pub fleet: Arc<Fleet>,
     /// First part of topic names and groups.
     pub environment: String,
     /// What is deployed.
@@ -46,6 +55,15 @@ pub struct HostAdmin {
 }
 
 impl HostAdmin {
+    /// What is used to answer for letters and jobs.
+    fn tools(&self) -> letters::Tools {
+        letters::Tools {
+            jobs: Arc::clone(&self.jobs),
+            versions: Arc::clone(&self.versions),
+            workers: self.workers.clone(),
+        }
+    }
+
     /// The subscription of a handler that is deployed and reads topics.
     fn subscription(&self, subject: &Subject) -> Result<Arc<Subscription>, AdminError> {
         let Subject { tenant, handler } = subject;
@@ -107,23 +125,60 @@ impl Admin for HostAdmin {
     }
 
     fn steer(&self, subject: Subject, steer: Steer) -> BoxFuture<'static, AdminResult> {
-        let (store, subscription) = (self.store.clone(), self.subscription(&subject));
-        let steering = Arc::clone(&self.steering);
+        let (orders, subscription) = (Arc::clone(&self.orders), self.subscription(&subject));
+        let (steering, fleet) = (Arc::clone(&self.steering), Arc::clone(&self.fleet));
         Box::pin(async move {
             let _one_at_a_time = steering.lock().await;
-            steer::steer(&store, &*subscription?, steer).await
+            let mut steered = steer::steer(&*orders, &*subscription?, steer).await?;
+            steered["alone"] = fleet.alone().into();
+            Ok(steered)
         })
     }
 
     fn letters(&self, subject: Subject, asked: Letters) -> BoxFuture<'static, AdminResult> {
-        let subscription = self.subscription(&subject);
-        let tools = letters::Tools {
-            jobs: Arc::clone(&self.jobs),
-            versions: Arc::clone(&self.versions),
-            workers: self.workers.clone(),
-        };
+        let (subscription, tools) = (self.subscription(&subject), self.tools());
         Box::pin(async move { letters::answer(&subscription?, &tools, asked).await })
     }
+
+    fn peer(&self, request: Bytes) -> BoxFuture<'static, AdminResult> {
+        let request = serde_json::from_slice(&request).map_err(|error| {
+            AdminError::Invalid(format!(
+                "a request that this version does not know: {error}"
+            ))
+        });
+        match request {
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+            Ok(Request::Lookups { group, asked }) => {
+                let mut all = self.subscriptions.iter();
+                let own = all.find(|one| *one.deployment.scope.group == *group);
+                let own = own.map(Arc::clone);
+                Box::pin(async move { look_up(own.as_deref(), &asked) })
+            }
+            Ok(Request::Wish {
+                tenant,
+                handler,
+                wish,
+            }) => {
+                let subject = Subject {
+                    tenant: tenant.into(),
+                    handler,
+                };
+                let (subscription, tools) = (self.subscription(&subject), self.tools());
+                Box::pin(async move { wish::here(&subscription?, &tools, wish).await })
+            }
+        }
+    }
+}
+
+/// What this host knows of what another one asks.
+fn look_up(own: Option<&Subscription>, asked: &[Asked]) -> AdminResult {
+    let answer = |asked| match own {
+        Some(own) => lookup::here(&*own.ledger, &own.deployment.scope, asked),
+        None => Ok(None),
+    };
+    let answers = asked.iter().map(answer).collect::<Result<Vec<_>, _>>();
+    let answers = answers.map_err(|error| AdminError::Failed(chain(&error)))?;
+    serde_json::to_value(answers).map_err(|error| AdminError::Failed(error.to_string()))
 }
 
 /// Copies the directory and says what was copied. Blocks.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_wasm::Component;
 
-use self::background::{beat, essential, sweep, watch};
+use self::background::{announce, beat, essential, obey, sweep, watch};
 use self::loading::{ensure_topics, load, sandbox, subscriptions, warn_of_no_handlers};
 use crate::admin::HostAdmin;
 use crate::alarm::Alarms;
@@ -26,11 +26,14 @@ use crate::config::{Config, Faults};
 use crate::data_dir::DataDir;
 use crate::dev::{Redeployment, Running, Watch};
 use crate::embedded::Embedded;
+use crate::fleet::Fleet;
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::HttpServer;
 use crate::jobs::Jobs;
 use crate::kafka::Kafka;
 use crate::ledger::Ledger;
+use crate::names;
+use crate::orders::Orders;
 use crate::pipeline::Subscription;
 use crate::serving::{self, Serving};
 use crate::status::HostStatus;
@@ -137,10 +140,12 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
     result
 }
 
-/// What events come from and go to, and where units are committed.
+/// What events come from and go to, where units are committed and operators' commands kept, and who else there is.
 struct Seams {
     bus: Arc<dyn Bus>,
     ledger: Arc<dyn Ledger>,
+    orders: Arc<dyn Orders>,
+    fleet: Arc<Fleet>,
 }
 
 impl Seams {
@@ -149,15 +154,31 @@ impl Seams {
             return Ok(Self {
                 bus: Arc::new(store.clone()),
                 ledger: Arc::new(store.clone()),
+                orders: Arc::new(store.clone()),
+                fleet: Arc::new(Fleet::Single),
             });
         };
         let host_id = config.host_id.as_deref().unwrap_or(data_dir.host_id());
         let copy = Embedded::open_empty(&data_dir.copy_path(), settings::store(config))?;
-        let kafka = Kafka::connect(cluster, host_id, copy)?;
+        let name = (&*config.environment, host_id);
+        let kafka = Kafka::connect(cluster, name, copy, settings::peers(config)?)?;
         tracing::info!(bootstrap = %cluster.bootstrap, host_id, "connected to Kafka");
+        let (orders, fleet): (Arc<dyn Orders>, _) = match kafka.control() {
+            Some(control) => (
+                Arc::new(Arc::clone(control)),
+                Fleet::Shared(Arc::clone(control)),
+            ),
+            None => {
+                let topic = names::control_topic(&config.environment);
+                let why = format!("the cluster has no topic {topic}");
+                (Arc::new(store.clone()), Fleet::Alone(why))
+            }
+        };
         Ok(Self {
             bus: Arc::new(kafka.clone()),
             ledger: Arc::new(kafka),
+            orders,
+            fleet: Arc::new(fleet),
         })
     }
 }
@@ -235,7 +256,8 @@ impl App {
             &handlers,
             &alarms,
         )?;
-        let jobs = Arc::new(Jobs::load(store, &subscriptions)?);
+        let jobs = Jobs::load(Arc::clone(&seams.orders), &subscriptions).await?;
+        let jobs = Arc::new(jobs);
         let admin = HostAdmin {
             jobs: Arc::clone(&jobs),
             workers: workers.clone(),
@@ -243,6 +265,8 @@ impl App {
             steering: Arc::default(),
             data_dir: Arc::clone(data_dir),
             store: store.clone(),
+            orders: Arc::clone(&seams.orders),
+            fleet: Arc::clone(&seams.fleet),
             environment: config.environment.clone(),
             deployments: all,
             subscriptions: subscriptions.clone(),
@@ -256,15 +280,20 @@ impl App {
             store,
             alarms,
             statuses.collect(),
+            Arc::clone(&seams.fleet),
         ));
         let server = HttpServer::bind(
-            settings::http(config)?,
+            settings::http(config, seams.fleet.secret())?,
             bus,
             Arc::clone(&status) as _,
             Arc::new(admin),
         )
         .await
         .map_err(|error| settings::refused_address(config, &error))?;
+        if let Some(url) = config.advertised(server.local_addr().port()) {
+            // It listens once.
+            status.url.get_or_init(|| url);
+        }
         Ok(Self {
             config: Arc::clone(config),
             handlers,
@@ -304,6 +333,7 @@ impl App {
         };
         tracing::info!(url = %format!("{scheme}://{}", self.server.local_addr()), "listening");
         let others = TaskTracker::new();
+        let known = self.join_fleet(&others, &intake);
         let serving = others.spawn(essential(self.server.run(intake.clone())));
         others.spawn(essential(sweep(Arc::clone(&self.status), intake.clone())));
         others.spawn(essential(watch(Arc::clone(&self.status), intake.clone())));
@@ -329,6 +359,9 @@ impl App {
             pipelines.close();
             pipelines.wait().await;
             others.wait().await;
+            let (stopped, told) = known;
+            stopped.cancel();
+            told.wait().await;
         };
         tokio::select! {
             () = drain => {}
@@ -340,6 +373,27 @@ impl App {
             () = signals.next() => std::process::exit(INTERRUPTED),
         }
         Ok(end)
+    }
+}
+
+impl App {
+    /// In a fleet: obeys what any of its hosts was commanded, and tells the others of this one. Answers by what it ends that,
+    /// last of all, and what to wait for then.
+    fn join_fleet(
+        &self,
+        others: &TaskTracker,
+        intake: &CancellationToken,
+    ) -> (CancellationToken, TaskTracker) {
+        let (stopped, told) = (CancellationToken::new(), TaskTracker::new());
+        if let Fleet::Shared(control) = &*self.status.fleet {
+            let subscriptions = self.subscriptions.clone();
+            let obeyed = obey(Arc::clone(control), subscriptions, intake.clone());
+            others.spawn(essential(obeyed));
+            let status = Arc::clone(&self.status);
+            told.spawn(announce(status, Arc::clone(control), stopped.clone()));
+        }
+        told.close();
+        (stopped, told)
     }
 }
 

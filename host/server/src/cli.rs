@@ -14,7 +14,7 @@ mod status;
 mod steer;
 mod table;
 mod tail;
-mod tls;
+pub(crate) mod tls;
 mod undeploy;
 
 use std::io::{self, Write};

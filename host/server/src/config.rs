@@ -205,6 +205,26 @@ impl Config {
         names::expand_topic(name, &self.environment, &self.domain)
     }
 
+    /// Where the other hosts of a fleet reach this one that listens on `port`; none where that is not known.
+    #[must_use]
+    pub fn advertised(&self, port: u16) -> Option<String> {
+        self.http.advertised(port)
+    }
+
+    /// The name by which they do, without port.
+    #[must_use]
+    pub fn advertised_name(&self) -> Option<String> {
+        let url = self.http.advertised(0)?;
+        let (_, authority) = url.split_once("://")?;
+        let authority = authority.trim_end_matches('/');
+        let name = match authority.rsplit_once(':') {
+            // The last part of an IPv6 address in brackets is none.
+            Some((name, port)) if !port.contains(']') => name,
+            Some(_) | None => authority,
+        };
+        Some(name.to_ascii_lowercase())
+    }
+
     /// What to warn of at each start, when the host listens to more than this machine without TLS and tokens.
     #[must_use]
     pub fn insecure_warning(&self) -> Option<String> {

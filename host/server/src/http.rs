@@ -12,6 +12,7 @@ mod access;
 mod admin;
 mod body;
 mod ingress;
+mod peer;
 mod peers;
 mod problem;
 mod signals;
@@ -50,6 +51,7 @@ use self::signals::Traffic;
 pub use self::signals::{Readiness, StatusSource, SubscriptionReadiness, View};
 use self::stall::Impatient;
 use crate::bus::Bus;
+use crate::fleet::PATH as PEER_PATH;
 
 /// A request's head: room for the attributes of a large event in binary mode.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -80,6 +82,8 @@ pub struct HttpConfig {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Who may call; empty: anybody who reaches the address.
     pub tokens: Vec<Token>,
+    /// What other hosts of the fleet send to be answered as such; none: there are none.
+    pub peer_secret: Option<String>,
     /// `/metrics` needs no token.
     pub open_metrics: bool,
     /// One event: its data and attributes.
@@ -159,7 +163,11 @@ impl HttpServer {
             status,
             admin,
         } = self;
-        let access = Arc::new(Access::new(&config.names, &config.tokens));
+        let access = Arc::new(Access::new(
+            &config.names,
+            &config.tokens,
+            config.peer_secret.as_deref(),
+        ));
         // A body that grows is there twice while it moves.
         let body_bytes = BODIES_BYTES_MAX.max(2 * config.body_bytes_max);
         let state = AppState {
@@ -242,6 +250,7 @@ fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(wrong_method);
     guarded
         .merge(open)
+        .route(PEER_PATH, post(peer::answer))
         .fallback(unknown_path)
         .layer(middleware::from_fn_with_state(
             state.clone(),

@@ -1,13 +1,17 @@
 //! Replay jobs: they send dead letters back to their sequences, and go on after a restart.
 //!
-//! What a job is to do and how far it is lie in the store, with the subscription: a copy of the store holds both as they
-//! were, and what deletes the subscription deletes its jobs. Which letter is next is decided by `weir_core::replay`.
+//! What a job is to do and how far it is are kept as all [`orders`](crate::orders) are. Which letter is next is decided by
+//! `weir_core::replay`. In a fleet the host that owns the first partition of a subscription runs its jobs, and whoever
+//! owns it next goes on with them: what was sent meanwhile is told by the letters' statuses, and the owner of a letter
+//! runs it once however often it is sent.
 
 mod plan;
 mod run;
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -19,14 +23,18 @@ use weir_core::time::Millis;
 pub use self::plan::{JobError, LETTERS_MAX, Plan, Planned};
 pub(crate) use self::plan::{find, find_sequences};
 use crate::clock;
-use crate::embedded::Embedded;
-use crate::ledger::LedgerError;
+use crate::handlers::chain;
 use crate::letters::Selection;
 use crate::names;
+use crate::orders::{KeptJob, Orders, OrdersError};
 use crate::pipeline::Subscription;
 
 /// Jobs of a handler that can be looked at: the oldest that are over make room.
 const KEPT: usize = 20;
+/// Who owns this partition of a subscription runs its jobs.
+pub(crate) const RUNNER: u32 = 0;
+/// Between two looks at whose jobs this host runs.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How far a job is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +47,25 @@ pub struct Progress {
     pub commands: Vec<u64>,
 }
 
-/// The jobs of a host.
+/// The jobs that this host runs.
 pub struct Jobs {
-    store: Embedded,
+    orders: Arc<dyn Orders>,
+    subscriptions: Vec<Arc<Subscription>>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    jobs: Mutex<Vec<Arc<Job>>>,
+    /// By subscription, those that are its own to run.
+    own: Mutex<HashMap<Arc<str>, Own>>,
+    /// Held while a job is made: two would else have one number.
+    making: tokio::sync::Mutex<()>,
+}
+
+/// The jobs of a subscription, for as long as this host runs them.
+struct Own {
+    tenure: u64,
+    stop: CancellationToken,
+    /// The highest number that was given.
+    last: u64,
+    jobs: Vec<Arc<Job>>,
 }
 
 /// One job.
@@ -52,14 +73,16 @@ pub struct Job {
     /// Counts from 1 in each subscription.
     id: u64,
     subscription: Arc<Subscription>,
+    /// In which this host runs it.
+    tenure: u64,
     created: Millis,
     per_second: NonZeroU32,
     selection: String,
-    /// In the order of the plan; none of a job that was over when the host started.
+    /// In the order of the plan; none of a job that was over when this host took it over.
     letters: Vec<Planned>,
     /// Letters of each sequence.
     lengths: Vec<usize>,
-    store: Embedded,
+    orders: Arc<dyn Orders>,
     now: Mutex<Now>,
     /// An operator said something.
     changed: Notify,
@@ -74,7 +97,9 @@ struct Now {
 }
 
 /// What an operator does to a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum JobCommand {
     /// Stop sending for now.
@@ -98,44 +123,112 @@ impl JobCommand {
 }
 
 impl Jobs {
-    /// The jobs that are kept of these subscriptions; none runs before [`Self::start`].
-    pub fn load(
-        store: &Embedded,
+    /// The jobs of those subscriptions that this host runs from its start on; none works before [`Self::start`].
+    ///
+    /// # Errors
+    /// They could not be read.
+    pub async fn load(
+        orders: Arc<dyn Orders>,
         subscriptions: &[Arc<Subscription>],
-    ) -> Result<Self, LedgerError> {
-        let mut jobs = Vec::new();
-        for subscription in subscriptions {
-            for (id, plan, progress) in store.jobs(&subscription.deployment.scope)? {
-                let job = Job::new(store, subscription, id, plan, progress);
-                jobs.push(Arc::new(job));
-            }
-        }
-        Ok(Self {
-            store: store.clone(),
+    ) -> Result<Self, OrdersError> {
+        let jobs = Self {
+            orders,
+            subscriptions: subscriptions.to_vec(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            jobs: Mutex::new(jobs),
-        })
-    }
-
-    /// Lets what was not over go on.
-    pub fn start(&self) {
-        let jobs: Vec<_> = self.lock().clone();
-        for job in jobs {
-            if !job.lock().replay.is_settled() {
-                self.tasks.spawn(run::resume(job, self.stop.clone()));
-            }
+            own: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
+        };
+        for subscription in subscriptions {
+            jobs.take_over(subscription).await?;
         }
+        Ok(jobs)
     }
 
-    /// Stops all jobs, which go on at the next start.
+    /// Lets what was not over go on, and from then on also what this host takes over.
+    pub fn start(self: &Arc<Self>) {
+        let own: Vec<_> = self.lock().keys().cloned().collect();
+        own.iter().for_each(|group| self.resume(group));
+        self.tasks.spawn(Arc::clone(self).follow());
+    }
+
+    /// Stops all jobs, which go on at the next start or on another host.
     pub async fn close(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
 
+    /// Looks from time to time whose jobs this host runs.
+    async fn follow(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            for subscription in &self.subscriptions {
+                match self.take_over(subscription).await {
+                    Ok(false) => {}
+                    Ok(true) => self.resume(&subscription.deployment.scope.group),
+                    Err(error) => {
+                        let handler = &subscription.deployment.manifest.name;
+                        tracing::warn!(%handler, error = chain(&error), "cannot take replay jobs over yet");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loads the jobs of a subscription that are this host's to run from now on, and gives up those that are no longer;
+    /// whether there are any new ones.
+    async fn take_over(&self, subscription: &Arc<Subscription>) -> Result<bool, OrdersError> {
+        let scope = &subscription.deployment.scope;
+        let tenure = subscription.ledger.tenure(scope, RUNNER);
+        {
+            let mut own = self.lock();
+            if own.get(&scope.group).map(|own| own.tenure) == tenure {
+                return Ok(false);
+            }
+            if let Some(before) = own.remove(&scope.group) {
+                before.stop.cancel();
+            }
+        }
+        let Some(tenure) = tenure else {
+            return Ok(false);
+        };
+        let kept = self.orders.jobs(scope).await?;
+        let jobs = kept.jobs.into_iter().map(|kept| {
+            let job = Job::new(&self.orders, subscription, tenure, kept);
+            Arc::new(job)
+        });
+        let own = Own {
+            tenure,
+            stop: self.stop.child_token(),
+            last: kept.last,
+            jobs: jobs.collect(),
+        };
+        self.lock().insert(Arc::clone(&scope.group), own);
+        Ok(true)
+    }
+
+    /// Lets those of a subscription work that are not over.
+    fn resume(&self, group: &str) {
+        let own = self.lock();
+        let Some(own) = own.get(group) else {
+            return;
+        };
+        for job in &own.jobs {
+            if !job.lock().replay.is_settled() {
+                self.tasks
+                    .spawn(run::resume(Arc::clone(job), own.stop.clone()));
+            }
+        }
+    }
+
     /// Makes a job of the dead letters that fit, and starts it.
+    ///
+    /// # Errors
+    /// Nothing fits, too much does, or the job could not be kept.
     pub async fn make(
         &self,
         subscription: &Arc<Subscription>,
@@ -151,36 +244,44 @@ impl Jobs {
             steps: vec![Step::Left; plan.lengths().iter().sum()],
             commands: command_ends(subscription),
         };
-        let mut jobs = self.lock();
-        let own = |job: &&Arc<Job>| job.is_of(subscription);
-        let last = jobs.iter().filter(own).map(|job| job.id).max();
-        let id = last.unwrap_or(0) + 1;
-        let over = |job: &&Arc<Job>| own(job) && job.lock().replay.is_settled();
-        let kept = jobs.iter().filter(own).count();
-        let oldest = jobs.iter().filter(over).map(|job| job.id).min();
+        let _one_at_a_time = self.making.lock().await;
         let scope = &subscription.deployment.scope;
-        let forget = oldest.filter(|_| kept >= KEPT);
-        self.store.keep_job(scope, id, &plan, &progress, forget)?;
-        jobs.retain(|job| !job.is_of(subscription) || Some(job.id) != forget);
-        let job = Arc::new(Job::new(&self.store, subscription, id, plan, progress));
-        jobs.push(Arc::clone(&job));
-        drop(jobs);
+        let (tenure, id, forget) = {
+            let own = self.lock();
+            let own = own.get(&scope.group).ok_or(OrdersError::Moved)?;
+            let over = own.jobs.iter().filter(|job| job.lock().replay.is_settled());
+            let oldest = over.map(|job| job.id).min();
+            let forget = oldest.filter(|_| own.jobs.len() >= KEPT);
+            (own.tenure, own.last.saturating_add(1), forget)
+        };
+        let kept = KeptJob { id, plan, progress };
+        self.orders.keep_job(scope, kept.clone(), forget).await?;
+        let job = Arc::new(Job::new(&self.orders, subscription, tenure, kept));
+        let mut own = self.lock();
+        // Another host that runs it by now has read it, or will.
+        let own = own
+            .get_mut(&scope.group)
+            .filter(|own| own.tenure == tenure)
+            .ok_or(OrdersError::Moved)?;
+        own.last = id;
+        own.jobs.retain(|job| Some(job.id) != forget);
+        own.jobs.push(Arc::clone(&job));
         tracing::info!(handler = %subscription.deployment.manifest.name, job = id, "replay begins");
         self.tasks
-            .spawn(run::run(Arc::clone(&job), self.stop.clone()));
+            .spawn(run::run(Arc::clone(&job), own.stop.clone()));
         Ok(job)
     }
 
-    /// The jobs of a subscription that are kept, the first one first.
+    /// The jobs of a subscription that are kept, the first one first; none where another host runs them.
     #[must_use]
-    pub fn of(&self, subscription: &Subscription) -> Vec<Arc<Job>> {
-        let jobs = self.lock();
-        let own = jobs.iter().filter(|job| job.is_of(subscription));
-        own.map(Arc::clone).collect()
+    pub fn of(&self, subscription: &Subscription) -> Option<Vec<Arc<Job>>> {
+        let own = self.lock();
+        let own = own.get(&subscription.deployment.scope.group)?;
+        Some(own.jobs.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Job>>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Own>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -199,11 +300,10 @@ fn command_ends(subscription: &Subscription) -> Vec<u64> {
 
 impl Job {
     fn new(
-        store: &Embedded,
+        orders: &Arc<dyn Orders>,
         subscription: &Arc<Subscription>,
-        id: u64,
-        plan: Plan,
-        progress: Progress,
+        tenure: u64,
+        KeptJob { id, plan, progress }: KeptJob,
     ) -> Self {
         let Progress {
             state,
@@ -220,12 +320,13 @@ impl Job {
         Self {
             id,
             subscription: Arc::clone(subscription),
+            tenure,
             created: plan.created,
             per_second: plan.per_second,
             selection: plan.selection,
             letters,
             lengths,
-            store: store.clone(),
+            orders: Arc::clone(orders),
             now: Mutex::new(Now { replay, commands }),
             changed: Notify::new(),
             writing: tokio::sync::Mutex::new(()),
@@ -238,12 +339,14 @@ impl Job {
         self.id
     }
 
-    fn is_of(&self, subscription: &Subscription) -> bool {
-        self.subscription.deployment.scope.group == subscription.deployment.scope.group
+    /// Whether this host still runs it.
+    fn is_own(&self) -> bool {
+        let scope = &self.subscription.deployment.scope;
+        self.subscription.ledger.tenure(scope, RUNNER) == Some(self.tenure)
     }
 
     /// Obeys an operator, durably; false when the job is over.
-    pub async fn command(&self, command: JobCommand) -> Result<bool, LedgerError> {
+    pub async fn command(&self, command: JobCommand) -> Result<bool, OrdersError> {
         let obeyed = {
             let replay = &mut self.lock().replay;
             match command {
@@ -259,8 +362,8 @@ impl Job {
         Ok(obeyed)
     }
 
-    /// Writes how far it is.
-    async fn keep(&self) -> Result<(), LedgerError> {
+    /// Writes how far it is, unless another host runs it by now.
+    async fn keep(&self) -> Result<(), OrdersError> {
         let _writing = self.writing.lock().await;
         let progress = {
             let now = self.lock();
@@ -270,12 +373,11 @@ impl Job {
                 commands: now.commands.clone(),
             }
         };
-        let (store, id) = (self.store.clone(), self.id);
-        let scope = self.subscription.deployment.scope.clone();
-        let write = move || store.keep_progress(&scope, id, &progress);
-        let written = tokio::task::spawn_blocking(write).await;
-        // A write that panicked has ended the process.
-        written.unwrap_or(Ok(()))
+        if !self.is_own() {
+            return Err(OrdersError::Moved);
+        }
+        let scope = &self.subscription.deployment.scope;
+        self.orders.keep_progress(scope, self.id, progress).await
     }
 
     /// For the command line and other programs.

@@ -8,12 +8,13 @@
 //! [`membership`] holds a place in a group, [`share`] is what the group gave to this host, [`reader`] reads it. Units wait
 //! for the [`committers`], [`transaction`] commits them, and [`delivery`] produces what they write; [`restore`] brings the
 //! local copy of a ledger up to date. At least once [`acknowledged`] commits units, and [`offsets`] is what is kept of
-//! them. [`clients`] says how librdkafka is set up.
+//! them. [`control`] is the topic on which hosts tell one another what they are. [`clients`] says how librdkafka is set up.
 
 mod acknowledged;
 mod clients;
 mod cluster;
 mod committers;
+mod control;
 mod delivery;
 mod extents;
 mod headers;
@@ -39,6 +40,7 @@ use self::clients::Clients;
 use self::cluster::Cluster;
 pub use self::cluster::ConnectError;
 use self::committers::Committers;
+pub use self::control::{Control, ControlError};
 use self::membership::GroupMembership;
 use self::origin::Origin;
 use self::publisher::Publisher;
@@ -47,8 +49,9 @@ use self::share::{Leave, Share};
 use crate::bus::{
     Bus, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError, Topic,
 };
-use crate::config::{self, Delivery};
+use crate::config::{self, CreateTopics, Delivery};
 use crate::embedded::Embedded;
+use crate::fleet::Peers;
 use crate::ledger::{Fixed, Scope};
 use crate::names;
 
@@ -65,7 +68,9 @@ struct Inner {
     delivery: Delivery,
     clients: Arc<Clients>,
     cluster: Arc<Cluster>,
-    publisher: Publisher,
+    publisher: Arc<Publisher>,
+    /// What the hosts say of themselves; none where the cluster has no topic for it.
+    control: Option<Arc<Control>>,
     /// Holds the copy of what the partitions of this host have in the ledger.
     copy: Embedded,
     /// Partitions that are loaded at a time: each waits on a thread, and others need threads too.
@@ -85,25 +90,46 @@ struct Group {
 }
 
 impl Kafka {
-    /// Connects to the cluster. Blocks until a broker answers.
+    /// Connects to the cluster, and reads what its hosts are told in this environment. Blocks until that is over.
     ///
     /// # Errors
-    /// A setting is wrong, or no broker answers.
+    /// A setting is wrong, no broker answers, or the topic on which hosts tell one another what they are is not there.
     pub fn connect(
         config: &config::Kafka,
-        host_id: &str,
+        (environment, host_id): (&str, &str),
         copy: Embedded,
+        peers: Peers,
     ) -> Result<Self, ConnectError> {
         let clients = Arc::new(Clients::new(config, host_id));
         let cluster = Arc::new(Cluster::connect(&clients, config)?);
         extents::spawn(&cluster).map_err(ConnectError::Thread)?;
-        let publisher = Publisher::new(&clients)?;
+        let publisher = Arc::new(Publisher::new(&clients)?);
+        let topic = names::control_topic(environment);
+        let control = match cluster.ensure_control(&topic) {
+            Ok(true) => {
+                let connection = (&clients, &cluster);
+                Some(Control::open(
+                    topic, host_id, connection, &publisher, peers,
+                )?)
+            }
+            Ok(false) => None,
+            // Who may make no topics has the positions alone, and needs no other hosts for it.
+            Err(error)
+                if config.create_topics == CreateTopics::Check
+                    && config.delivery == Delivery::AtLeastOnce =>
+            {
+                tracing::warn!(%error, "this host knows of no other");
+                None
+            }
+            Err(error) => return Err(ConnectError::Topic(error)),
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 delivery: config.delivery,
                 clients,
                 cluster,
                 publisher,
+                control,
                 copy,
                 loads: Semaphore::new(LOADS),
                 fixed: Mutex::default(),
@@ -111,6 +137,12 @@ impl Kafka {
                 first: Mutex::default(),
             }),
         })
+    }
+
+    /// What the hosts say of themselves; none where the cluster has no topic for it.
+    #[must_use]
+    pub fn control(&self) -> Option<&Arc<Control>> {
+        self.inner.control.as_ref()
     }
 }
 

@@ -7,6 +7,8 @@
 //! | [`Ledger::lost_positions`] | compares cursors with the logs, and the topics' numbers with those of [`Ledger::begin`] | the same of committed offsets and topic ids |
 //! | [`Ledger::commit`] | joins the next group: one batch, one sync | one transaction; an unknown outcome is resolved by unit number before it answers |
 //! | [`Committed::state`], [`Committed::timer`], [`Committed::letter`], [`Committed::last_death`], [`Committed::parked_sequence`] | a point read | a point read of the local copy of the changelog |
+//! | [`Ledger::tenure`] | always | from the end of a restore until the partition moves on |
+//! | [`Committed::frontier`] | a point read | the same of the local copy |
 //! | [`Committed::state_names`], [`Committed::timer_names`], [`Committed::timers_of`], [`Committed::state_bytes`] | a scan of the sequence's names | the same of the local copy |
 //! | [`Committed::marked`] | a scan of the inbox blocks of these units | the same of the local copy |
 //! | [`Committed::timers`] | a scan by due time | the same of the local copy |
@@ -195,7 +197,13 @@ pub trait Ledger: Send + Sync + 'static {
     fn commit(&self, scope: &Scope, partition: u32, unit: Unit)
     -> BoxFuture<'static, CommitResult>;
 
-    /// Reads of what is committed.
+    /// Since when [`Self::committed`] tells of this partition what is committed: a number that is another one with each
+    /// time that this host takes the partition over; none while another host owns it, or this one restores it.
+    fn tenure(&self, _scope: &Scope, _partition: u32) -> Option<u64> {
+        Some(0)
+    }
+
+    /// Reads of what is committed, in partitions of which this host has a [`Self::tenure`].
     fn committed(&self) -> &dyn Committed;
 }
 
@@ -300,6 +308,10 @@ pub trait Committed: Send + Sync + 'static {
         partition: u32,
         sequence: &SequenceKey,
     ) -> Result<Vec<String>, LedgerError>;
+
+    /// The first offset of a topic, by its index in the scope, that has no durable fate; zero where nothing was
+    /// committed.
+    fn frontier(&self, scope: &Scope, partition: u32, topic: u16) -> Result<u64, LedgerError>;
 
     /// What became of a dead letter; none for one that is not known.
     fn letter(

@@ -7,7 +7,7 @@ mod command;
 mod page;
 mod scan;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use clap::ValueEnum;
@@ -19,13 +19,16 @@ use weir_core::time::Millis;
 use weir_core::unit::{LetterStatus, Origin, Position, SequenceKey};
 
 pub use self::command::{command, wait_obeyed};
+pub(crate) use self::page::parked_to_json;
 pub use self::page::{page_of, parked};
 use self::scan::Scan;
 pub use self::scan::{Cursor, CursorError};
 use crate::bus::{FetchError, PublishError, Reader, SubscribeError};
-use crate::ledger::LedgerError;
+use crate::lookup::{Answer, Asked, Known, LookupError, OfLetter, Question, Sequence};
 use crate::pipeline::Subscription;
 
+/// Letters of which the owners of their partitions are asked at once.
+const ASKED_MAX: usize = 1_000;
 /// One fetch of a dead-letter topic.
 const FETCH_BYTES: usize = 256 << 10;
 
@@ -171,9 +174,9 @@ pub enum LettersError {
     /// A command was not taken.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// The ledger failed.
+    /// Nobody says what became of them.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Lookup(#[from] LookupError),
     /// A page begins nowhere.
     #[error(transparent)]
     Cursor(#[from] CursorError),
@@ -268,33 +271,36 @@ pub async fn find(
         let within = selection.within_s;
         within.is_some_and(|within| now.since(died).as_secs() > within)
     };
-    while letters.len() < page.letters_max && looked_at < page.records_max {
-        let admits = |letter: &Letter| selection.admits(now, letter);
-        let Some(read) = scan.next(&admits).await? else {
-            break;
-        };
-        looked_at += 1;
-        if is_over(read.dead_at) {
-            scan.finish();
-            break;
+    let mut is_last = false;
+    while !is_last && letters.len() < page.letters_max && looked_at < page.records_max {
+        // No more than there is room for: what is read and not shown would be missing on the next page.
+        let room = (page.letters_max - letters.len()).min(ASKED_MAX);
+        let mut candidates = Vec::new();
+        while candidates.len() < room && looked_at < page.records_max {
+            let admits = |letter: &Letter| selection.admits(now, letter);
+            let Some(read) = scan.next(&admits).await? else {
+                is_last = true;
+                break;
+            };
+            looked_at += 1;
+            if is_over(read.dead_at) {
+                scan.finish();
+                is_last = true;
+                break;
+            }
+            // The first of a letter's records that is met is its latest one, unless that was met by an earlier page.
+            let is_new = seen.insert(read.id);
+            candidates.extend(read.found.filter(|_| is_new));
         }
-        // The first of a letter's records that is met is its latest one, unless that was met by an earlier page.
-        let is_new = seen.insert(read.id);
-        let Some(found) = read.found.filter(|_| is_new) else {
-            continue;
-        };
-        let partition = found.place.partition;
-        let scope = &subscription.deployment.scope;
-        let died = subscription
-            .ledger
-            .committed()
-            .last_death(scope, partition, found.id)?;
-        if died.is_some_and(|died| died != found.dead_at) {
-            continue;
-        }
-        let found = with_status(subscription, found)?;
-        if selection.admits_status(found.status) {
-            letters.push(found);
+        let asked = candidates
+            .iter()
+            .map(|found| (found.place.partition, found.asked()));
+        let known = known(subscription, asked.collect()).await?;
+        for (found, (_, Known { status, died })) in candidates.into_iter().zip(known) {
+            let is_latest = died.is_none_or(|died| Millis(died) == found.dead_at);
+            if is_latest && selection.admits_status(status) {
+                letters.push(Found { status, ..found });
+            }
         }
     }
     letters.reverse();
@@ -358,27 +364,47 @@ pub(crate) async fn fetch(
     }
 }
 
-fn with_status(subscription: &Subscription, found: Found) -> Result<Found, LedgerError> {
-    let Subscription {
-        deployment, ledger, ..
-    } = subscription;
-    let (scope, partition) = (&deployment.scope, found.place.partition);
-    let ledger = ledger.committed();
-    let known = ledger.letter(scope, partition, found.id)?;
-    // It may have been released since.
-    let parked = match &found.held {
-        Some(sequence) => ledger.parked_sequence(scope, partition, sequence)?,
-        None => None,
-    };
-    let holds = parked.is_some_and(|it| it.head.held && it.head.letter == Some(found.id));
-    let status = match known.unwrap_or(LetterStatus::Dead) {
-        LetterStatus::Dead if holds => Status::Held,
-        LetterStatus::Dead => Status::Dead,
-        LetterStatus::Replaying => Status::Replaying,
-        LetterStatus::Done => Status::Done,
-        LetterStatus::Dropped => Status::Dropped,
-    };
-    Ok(Found { status, ..found })
+/// What became of letters, each of a partition, and how far its commands were obeyed before that was looked at; in the
+/// order of the letters.
+pub(crate) async fn known(
+    subscription: &Subscription,
+    letters: Vec<(u32, OfLetter)>,
+) -> Result<Vec<(u64, Known)>, LookupError> {
+    let mut by_partition = BTreeMap::<u32, (Vec<usize>, Vec<OfLetter>)>::new();
+    let mut found = vec![None; letters.len()];
+    for (index, (partition, letter)) in letters.into_iter().enumerate() {
+        let (indexes, asked) = by_partition.entry(partition).or_default();
+        indexes.push(index);
+        asked.push(letter);
+    }
+    let (mut places, mut asked) = (Vec::new(), Vec::new());
+    for (partition, (indexes, letters)) in by_partition {
+        let question = Question::Letters(letters);
+        places.push(indexes);
+        asked.push(Asked {
+            partition,
+            question,
+        });
+    }
+    let answers = subscription.look_up(asked).await?;
+    for (indexes, answer) in places.into_iter().zip(answers) {
+        if let Answer::Letters { obeyed, letters } = answer {
+            for (index, known) in indexes.into_iter().zip(letters) {
+                found[index] = Some((obeyed, known));
+            }
+        }
+    }
+    Ok(found.into_iter().flatten().collect())
+}
+
+impl Found {
+    /// What its owner is asked.
+    fn asked(&self) -> OfLetter {
+        OfLetter {
+            id: self.id.to_uuid(),
+            held: self.held.clone().map(Sequence),
+        }
+    }
 }
 
 #[cfg(test)]

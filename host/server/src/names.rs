@@ -87,6 +87,12 @@ pub fn park_topic(group: &str) -> String {
     bounded(format!("_weir.{group}.park"))
 }
 
+/// Where the hosts of an environment say what they are, and operators what all hosts are to do.
+#[must_use]
+pub fn control_topic(environment: &str) -> String {
+    bounded(format!("_weir.{environment}.control"))
+}
+
 /// Under which name the `number`th producer of a host commits for a group.
 #[must_use]
 pub fn transactional_id(group: &str, host_id: &str, number: u32) -> String {

@@ -36,6 +36,7 @@ pub use self::solitude::SharedSolitude;
 use crate::alarm::Alarm;
 use crate::bus::{Bus, FetchError, Reader};
 use crate::clock;
+use crate::fleet::Fleet;
 use crate::handlers::{Deployment, Handlers, chain};
 use crate::ledger::{Ledger, LedgerError};
 use crate::status::SubscriptionStatus;
@@ -62,6 +63,8 @@ pub struct Subscription {
     pub bus: Arc<dyn Bus>,
     /// Where units go.
     pub ledger: Arc<dyn Ledger>,
+    /// Who has the partitions that this host does not have.
+    pub fleet: Arc<Fleet>,
     /// What attempts must pass before they start.
     pub gate: Arc<SharedGate>,
     /// What its events may take, with those of all others.

@@ -1,19 +1,23 @@
 //! What the host knows of itself: `weir status`, `/livez`, `/readyz`, `/metrics`.
 
+mod fleet;
 mod page;
 mod subscription;
 mod watchdog;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
+use weir_core::time::Millis;
 
 use crate::alarm::{Alarm, Alarms, Raised, Site};
 use crate::bus::{Bus, Topic};
+use crate::clock;
 use crate::embedded::Embedded;
+use crate::fleet::Fleet;
 use crate::handlers::chain;
 use crate::http::{Readiness, StatusSource, View};
 use crate::metrics::Page;
@@ -47,6 +51,12 @@ pub struct HostStatus {
     pub beat: AtomicU64,
     /// One per handler, in the order of their names.
     pub subscriptions: Vec<Arc<SubscriptionStatus>>,
+    /// The other hosts.
+    pub fleet: Arc<Fleet>,
+    /// Where they reach this one, once it listens.
+    pub url: OnceLock<String>,
+    /// When the host started, by the clock.
+    pub since: Millis,
 }
 
 impl HostStatus {
@@ -59,6 +69,7 @@ impl HostStatus {
         store: &Embedded,
         alarms: Arc<Alarms>,
         subscriptions: Vec<Arc<SubscriptionStatus>>,
+        fleet: Arc<Fleet>,
     ) -> Self {
         Self {
             host_id,
@@ -70,6 +81,9 @@ impl HostStatus {
             ready: AtomicBool::new(false),
             beat: AtomicU64::new(0),
             subscriptions,
+            fleet,
+            url: OnceLock::new(),
+            since: clock::now(),
         }
     }
 
@@ -89,6 +103,14 @@ impl HostStatus {
         };
         self.alarms
             .set(Alarm::RetentionFailing, Site::Host, swept.err());
+    }
+
+    fn readiness_of_host(&self) -> Result<(), String> {
+        if self.ready.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err("the host starts or stops".to_owned())
+        }
     }
 
     /// The subscriptions that may be shown.
@@ -171,7 +193,12 @@ impl StatusSource for HostStatus {
         let store = usage
             .as_ref()
             .map(|usage| self.store_to_json(&usage.families));
-        let handlers = self.seen(view).map(|one| one.summary(&*self.bus).to_json());
+        let members = self.members();
+        let handlers = self.seen(view).map(|one| {
+            let mut json = one.summary(&*self.bus).to_json();
+            json["fleet"] = fleet::sums(&members, one.group());
+            json
+        });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "host_id": self.host_id,
@@ -179,6 +206,8 @@ impl StatusSource for HostStatus {
             "ready": self.ready.load(Ordering::Acquire),
             "alarms": self.raised(view).iter().map(alarm_to_json).collect::<Vec<_>>(),
             "handlers": handlers.collect::<Vec<_>>(),
+            "hosts": fleet::hosts_to_json(&members, &self.host_id, view),
+            "alone": self.fleet.alone(),
             "topics": self.topics_to_json(topics),
             "store": store,
         })
@@ -203,13 +232,8 @@ impl StatusSource for HostStatus {
     }
 
     fn readiness(&self) -> Readiness {
-        let ready = self.ready.load(Ordering::Acquire);
         Readiness {
-            host: if ready {
-                Ok(())
-            } else {
-                Err("the host starts or stops".to_owned())
-            },
+            host: self.readiness_of_host(),
             subscriptions: self
                 .subscriptions
                 .iter()

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_core::time::Millis;
 
 use crate::pipeline::SharedGate;
@@ -19,7 +19,7 @@ pub struct Steering {
 }
 
 /// Who decides whether the breaker is open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum BreakerCommand {
     /// The outcomes of attempts do.
@@ -29,6 +29,15 @@ pub enum BreakerCommand {
     Open,
     /// The operator: it is closed, whatever fails.
     Close,
+}
+
+/// One command: it leaves what another one has commanded as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Events wait, or go on.
+    Paused(bool),
+    /// Who decides whether the breaker is open.
+    Breaker(BreakerCommand),
 }
 
 /// Where a subscription goes on whose position is lost.
@@ -91,6 +100,15 @@ impl BreakerCommand {
 }
 
 impl Steering {
+    /// What holds after one more command.
+    #[must_use]
+    pub fn with(self, change: Change) -> Self {
+        match change {
+            Change::Paused(paused) => Self { paused, ..self },
+            Change::Breaker(breaker) => Self { breaker, ..self },
+        }
+    }
+
     /// Makes a gate obey.
     pub fn apply(self, now: Millis, gate: &SharedGate) {
         gate.with(|gate| {

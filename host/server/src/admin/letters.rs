@@ -5,12 +5,14 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use weir_core::command::Kind;
 
-use super::replay;
+use super::{replay, wish};
 use crate::clock;
+use crate::fleet::Wish;
 use crate::handlers::chain;
 use crate::http::{AdminError, AdminResult, Letters};
 use crate::jobs::Jobs;
 use crate::letters::{self, LettersError, Page, Selection};
+use crate::lookup::LookupError;
 use crate::pipeline::Subscription;
 use crate::versions::Versions;
 
@@ -29,11 +31,6 @@ pub(super) async fn answer(
     tools: &Tools,
     asked: Letters,
 ) -> AdminResult {
-    let Tools {
-        jobs,
-        versions,
-        workers,
-    } = tools;
     match asked {
         Letters::List(selection, limit, before) => {
             let page = Page {
@@ -46,30 +43,31 @@ pub(super) async fn answer(
         }
         Letters::Show(letter) => show(subscription, letter).await,
         Letters::Parked(max) => {
-            letters::parked(subscription, max).map_err(|error| failed(error.into()))
+            let parked = letters::parked(subscription, max).await;
+            parked.map_err(|error| failed(error.into()))
         }
         Letters::Drop(selection) => replay::command(subscription, Kind::Drop, selection).await,
         Letters::Release(selection) => {
             replay::command(subscription, Kind::Release, selection).await
         }
         Letters::Replay(selection, rate, version) => {
-            if let Some(version) = version {
-                replay::check_version(versions, subscription, &version)?;
-            }
-            replay::replay(jobs, subscription, selection, rate).await
+            let wish = Wish::Replay(selection, rate, version);
+            wish::by_runner(subscription, tools, wish).await
         }
         Letters::DryRun(selection, version) => {
-            let (subscription, versions) = (Arc::clone(subscription), Arc::clone(versions));
+            let (subscription, versions) = (Arc::clone(subscription), Arc::clone(&tools.versions));
             // A handler burns CPU where no request waits for it.
-            let run = workers.spawn(async move {
+            let run = tools.workers.spawn(async move {
                 let candidate = replay::candidate(&versions, &subscription, version).await?;
                 replay::dry_run(&subscription, &candidate, selection).await
             });
             run.await
                 .unwrap_or_else(|error| Err(AdminError::Failed(error.to_string())))
         }
-        Letters::Jobs => Ok(replay::list(jobs, subscription)),
-        Letters::Job(id, command) => replay::job(jobs, subscription, id, command).await,
+        Letters::Jobs => wish::by_runner(subscription, tools, Wish::Jobs).await,
+        Letters::Job(id, command) => {
+            wish::by_runner(subscription, tools, Wish::Job(id, command)).await
+        }
     }
 }
 
@@ -95,9 +93,10 @@ async fn show(subscription: &Subscription, letter: String) -> AdminResult {
 pub(super) fn failed(error: LettersError) -> AdminError {
     match error {
         LettersError::Cursor(error) => AdminError::Invalid(error.to_string()),
+        LettersError::Lookup(LookupError::Owner(why)) => AdminError::Unavailable(why),
         error @ (LettersError::Subscribe(_)
         | LettersError::Fetch(_)
         | LettersError::Publish(_)
-        | LettersError::Ledger(_)) => AdminError::Failed(chain(&error)),
+        | LettersError::Lookup(LookupError::Ledger(_))) => AdminError::Failed(chain(&error)),
     }
 }

@@ -16,6 +16,7 @@ use crate::handlers::chain;
 use crate::http::{AdminError, AdminResult};
 use crate::jobs::{self, Job, JobCommand, JobError, Jobs, Plan};
 use crate::letters::{self, Place, Selection, Status};
+use crate::orders::OrdersError;
 use crate::pipeline::Subscription;
 use crate::pipeline::dry_run::{self, Candidate, Rehearsed, Trial};
 use crate::versions::{VersionError, Versions};
@@ -80,28 +81,24 @@ pub(super) async fn replay(
 }
 
 /// The jobs of a handler.
-pub(super) fn list(jobs: &Jobs, subscription: &Subscription) -> Value {
-    let jobs = jobs.of(subscription);
+pub(super) fn list(jobs: &[Arc<Job>]) -> Value {
     json!({ "jobs": jobs.iter().map(|job| job.to_json()).collect::<Vec<_>>() })
 }
 
 /// Describes a job, after it has obeyed.
 pub(super) async fn job(
-    jobs: &Jobs,
-    subscription: &Subscription,
+    jobs: &[Arc<Job>],
+    handler: &str,
     id: u64,
     command: Option<JobCommand>,
 ) -> AdminResult {
-    let handler = &subscription.deployment.manifest.name;
-    let all = jobs.of(subscription);
-    let job: &Arc<Job> = all.iter().find(|job| job.id() == id).ok_or_else(|| {
+    let job = jobs.iter().find(|job| job.id() == id).ok_or_else(|| {
         AdminError::Unknown(format!(
             "handler {handler} has no job {id}: `weir dlq jobs {handler}` lists those that are kept"
         ))
     })?;
     if let Some(command) = command {
-        let obeyed = job.command(command).await;
-        let obeyed = obeyed.map_err(|error| AdminError::Failed(chain(&error)))?;
+        let obeyed = job.command(command).await.map_err(unkept)?;
         if !obeyed {
             let name = command.name();
             return Err(AdminError::Conflict(format!(
@@ -272,6 +269,15 @@ fn check_commanded(subscription: &Subscription) -> Result<(), AdminError> {
 fn refused(error: JobError) -> AdminError {
     match error {
         JobError::Nothing(_) | JobError::TooMany(_) => AdminError::Conflict(error.to_string()),
-        JobError::Letters(_) | JobError::Ledger(_) => AdminError::Failed(chain(&error)),
+        JobError::Letters(error) => failed(error),
+        JobError::Orders(error) => unkept(error),
+    }
+}
+
+/// An order that was not kept.
+pub(super) fn unkept(error: OrdersError) -> AdminError {
+    match error {
+        OrdersError::Moved | OrdersError::Stopping => AdminError::Unavailable(error.to_string()),
+        OrdersError::Store(_) | OrdersError::Control(_) => AdminError::Failed(chain(&error)),
     }
 }

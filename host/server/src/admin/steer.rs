@@ -1,51 +1,57 @@
 //! Pause, resume, and the breaker by hand.
 
+use std::time::Duration;
+
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::embedded::Embedded;
+use super::replay::unkept;
+use super::wish;
+use crate::fleet::{Member, Request, Wish};
 use crate::handlers::chain;
 use crate::http::{AdminError, AdminResult, Steer};
 use crate::ledger::LostPosition;
+use crate::orders::Orders;
 use crate::pipeline::Subscription;
 use crate::pipeline::position::{self, ChoiceError};
-use crate::steering::{Choice, Start, Steering};
+use crate::steering::{Change, Choice, Start};
 
-/// Keeps the command, then obeys it: what a host that is killed in between was asked, it does at its next start.
+/// For another host to let go on what has stopped there.
+const RESUME_WITHIN: Duration = Duration::from_secs(30);
+
+/// Keeps the command, then obeys it: what a host that is killed in between was asked, it does at its next start. What
+/// has stopped goes on on all hosts.
 pub(crate) async fn steer(
-    store: &Embedded,
+    orders: &dyn Orders,
     subscription: &Subscription,
     steer: Steer,
 ) -> AdminResult {
     let before = subscription.status.steering();
-    let stopped = match steer {
-        Steer::Resume(_) => subscription.status.stopped(),
-        Steer::Pause | Steer::Breaker(_) => Vec::new(),
-    };
-    let steering = match steer {
-        Steer::Pause => Steering {
-            paused: true,
-            ..before
-        },
+    let mut again = Vec::new();
+    let change = match steer {
+        Steer::Pause => Change::Paused(true),
         Steer::Resume(choice) => {
-            find_positions(subscription, &stopped, choice).await?;
-            Steering {
-                paused: false,
-                ..before
+            let others = stopped_elsewhere(subscription, choice);
+            again = subscription.status.stopped();
+            if !again.is_empty() || others.is_empty() {
+                find_positions(subscription, &again, choice, others.is_empty()).await?;
             }
+            for other in others {
+                again.extend(resume_on(&other, subscription, choice).await?);
+            }
+            Change::Paused(false)
         }
-        Steer::Breaker(breaker) => Steering { breaker, ..before },
+        Steer::Breaker(breaker) => Change::Breaker(breaker),
     };
-    let (kept, scope) = (store.clone(), subscription.deployment.scope.clone());
-    let keep = tokio::task::spawn_blocking(move || kept.keep_steering(&scope, steering)).await;
-    keep.map_err(|error| AdminError::Failed(error.to_string()))?
-        .map_err(|error| AdminError::Failed(error.to_string()))?;
+    let keep = orders.keep_steering(&subscription.deployment.scope, change);
+    let steering = keep.await.map_err(unkept)?;
     subscription.steer(steering);
-    if !stopped.is_empty() {
+    if !subscription.status.stopped().is_empty() && matches!(steer, Steer::Resume(_)) {
         subscription.resume();
     }
     let handler = &subscription.deployment.manifest.name;
     tracing::info!(
-        %handler, paused = steering.paused, breaker = steering.breaker.name(), again = stopped.len(),
+        %handler, paused = steering.paused, breaker = steering.breaker.name(), again = again.len(),
         "handler steered"
     );
     Ok(json!({
@@ -53,15 +59,72 @@ pub(crate) async fn steer(
         "paused": steering.paused,
         "was_paused": before.paused,
         "breaker": steering.breaker.name(),
-        "again": stopped,
+        "again": again,
     }))
 }
 
-/// Puts positions in the place of lost ones, as the operator chose; refuses to go on without a choice.
+/// Lets go on what has stopped on this host, for an operator who asked another one.
+pub(super) async fn resume_here(
+    subscription: &Subscription,
+    choice: Option<Choice>,
+) -> AdminResult {
+    let stopped = subscription.status.stopped();
+    find_positions(subscription, &stopped, choice, false).await?;
+    if !stopped.is_empty() {
+        subscription.resume();
+    }
+    Ok(json!({ "again": stopped }))
+}
+
+/// The other hosts on which something has stopped that is meant.
+fn stopped_elsewhere(subscription: &Subscription, choice: Option<Choice>) -> Vec<Member> {
+    let group = &*subscription.deployment.scope.group;
+    let partition = choice.and_then(|choice| choice.partition);
+    let own = subscription.fleet.own_id();
+    let mut members = subscription.fleet.members();
+    members.retain(|member| {
+        let mut handlers = member.record.handlers.iter();
+        let meant = |partitions: &[u32]| partition.is_none_or(|one| partitions.contains(&one));
+        let is_stopped =
+            handlers.any(|one| one.group == group && one.stopped && meant(&one.partitions));
+        is_stopped && !member.is_silent() && Some(&*member.id) != own
+    });
+    members
+}
+
+async fn resume_on(
+    member: &Member,
+    subscription: &Subscription,
+    choice: Option<Choice>,
+) -> Result<Vec<Option<u32>>, AdminError> {
+    #[derive(Deserialize)]
+    struct Resumed {
+        again: Vec<Option<u32>>,
+    }
+    let manifest = &subscription.deployment.manifest;
+    let request = Request::Wish {
+        tenant: manifest.tenant.clone(),
+        handler: manifest.name.clone(),
+        wish: Wish::Resume {
+            from: choice.map(|choice| choice.start.to_string()),
+            partition: choice.and_then(|choice| choice.partition),
+        },
+    };
+    let asked = subscription
+        .fleet
+        .ask(member, &request, RESUME_WITHIN)
+        .await;
+    let resumed: Resumed = asked.map_err(|error| wish::refused(member, &error))?;
+    Ok(resumed.again)
+}
+
+/// Puts positions in the place of lost ones, as the operator chose; refuses to go on without a choice, and refuses one
+/// where none is lost that could be meant: `only_here`, where no other host has stopped partitions.
 async fn find_positions(
     subscription: &Subscription,
     stopped: &[Option<u32>],
     choice: Option<Choice>,
+    only_here: bool,
 ) -> Result<(), AdminError> {
     let handler = &subscription.deployment.manifest.name;
     let scope = &subscription.deployment.scope;
@@ -90,6 +153,7 @@ async fn find_positions(
     let all = lost.iter().flat_map(|(_, positions)| positions);
     let topics = all.filter(|one| one.topic != commands).count();
     match (topics, start) {
+        _ if lost.is_empty() && !only_here => {}
         _ if lost.is_empty() => {
             let which = partition.map_or_else(
                 || format!("no partition of {handler}"),

@@ -8,8 +8,16 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::fleet::SAY_EVERY;
+use crate::handlers::chain;
+use crate::kafka::Control;
+use crate::pipeline::Subscription;
 use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, Watchdog};
 
+/// Between two looks whether a host has something new to say.
+const CHANGED_EVERY: Duration = Duration::from_millis(500);
+/// The rest of the time for a stop is the store's.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// Between sweeps by retention.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -40,6 +48,73 @@ pub(super) async fn watch(status: Arc<HostStatus>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Tells the other hosts what this one is, often enough that none takes it for dead, and soon when its partitions have
+/// changed; and at its end that it has stopped.
+pub(super) async fn announce(
+    status: Arc<HostStatus>,
+    control: Arc<Control>,
+    stop: CancellationToken,
+) {
+    let mut said: Option<(Instant, Vec<Vec<u32>>)> = None;
+    while !stop.is_cancelled() {
+        let given = status.given();
+        let is_said = said
+            .as_ref()
+            .is_some_and(|(at, before)| at.elapsed() < SAY_EVERY && *before == given);
+        if !is_said {
+            match control.say(&status.record(control.secret())).await {
+                Ok(()) => said = Some((Instant::now(), given)),
+                Err(error) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the other hosts are not told that this one is there"
+                    );
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(CHANGED_EVERY) => {}
+        }
+    }
+    match tokio::time::timeout(LEAVE_WITHIN, control.leave()).await {
+        Ok(Ok(())) => {}
+        // They see it by its silence.
+        Ok(Err(error)) => tracing::warn!(
+            error = chain(&error),
+            "the other hosts are not told that this one stops"
+        ),
+        Err(_elapsed) => tracing::warn!("the other hosts could not be told that this one stops"),
+    }
+}
+
+/// Has each handler do what operators have commanded on whichever host.
+pub(super) async fn obey(
+    control: Arc<Control>,
+    subscriptions: Vec<Arc<Subscription>>,
+    stop: CancellationToken,
+) {
+    let mut changes = control.changes();
+    loop {
+        for subscription in &subscriptions {
+            let wanted = control.wanted(&subscription.deployment.scope.group);
+            if wanted != subscription.status.steering() {
+                subscription.steer(wanted);
+                let handler = &subscription.deployment.manifest.name;
+                tracing::info!(
+                    %handler, paused = wanted.paused, breaker = wanted.breaker.name(),
+                    "handler steered, as an operator has commanded the fleet"
+                );
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // The sender lives in what is held here.
+            changed = changes.changed() => drop(changed),
         }
     }
 }

@@ -84,7 +84,12 @@ pub(super) fn ensure_topics(
 pub(super) fn subscriptions(
     config: &Config,
     store: &Embedded,
-    Seams { bus, ledger }: &Seams,
+    Seams {
+        bus,
+        ledger,
+        orders,
+        fleet,
+    }: &Seams,
     deployments: Vec<Deployment>,
     components: Vec<Component>,
     handlers: &Arc<Handlers>,
@@ -120,6 +125,7 @@ pub(super) fn subscriptions(
             handlers: Arc::clone(handlers),
             bus: Arc::clone(bus),
             ledger: Arc::clone(ledger),
+            fleet: Arc::clone(fleet),
             gate,
             memory: Arc::clone(&memory),
             solitude: Arc::clone(&solitude),
@@ -127,7 +133,7 @@ pub(super) fn subscriptions(
             deployment,
             resumed: watch::Sender::new(0),
         });
-        subscription.steer(store.steering(&subscription.deployment.scope)?);
+        subscription.steer(orders.steering(&subscription.deployment.scope)?);
         subscriptions.push(subscription);
     }
     Ok(subscriptions)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Faults, Tls, TlsFault};
 use crate::embedded::EmbeddedConfig;
+use crate::fleet::Peers;
 use crate::http::{BindError, HttpConfig, Token};
 
 /// A client that takes longer for the head of a request is not one.
@@ -19,11 +20,22 @@ pub(super) fn store(config: &Config) -> EmbeddedConfig {
     }
 }
 
-pub(super) fn http(config: &Config) -> Result<HttpConfig, Faults> {
+/// Whom this host asks, and whom it trusts to be them.
+pub(super) fn peers(config: &Config) -> Result<Peers, Faults> {
+    let fault = |message: String| Faults(vec![config.fault("http.peer_ca", message)]);
+    Peers::new(config.http.peer_ca.as_deref()).map_err(|error| fault(error.to_string()))
+}
+
+/// `peer_secret`: what other hosts of the fleet send.
+pub(super) fn http(config: &Config, peer_secret: Option<&str>) -> Result<HttpConfig, Faults> {
     let http = &config.http;
+    let mut names = http.names.clone();
+    // The others write into `Host` what they were told.
+    names.extend(config.advertised_name().filter(|_| peer_secret.is_some()));
     Ok(HttpConfig {
         listen: http.listen,
-        names: http.names.clone(),
+        names,
+        peer_secret: peer_secret.map(str::to_owned),
         environment: config.environment.clone(),
         domain: config.domain.clone(),
         tls: http

@@ -1,11 +1,14 @@
 //! `weir status`: alarms, handlers, topics and disk of a host.
 
+mod fleet;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Args;
 use serde::Deserialize;
 
+use self::fleet::Host;
 use super::client::{Client, ClientError};
 use super::{CliError, HostArgs, table};
 use crate::names::printable;
@@ -44,6 +47,10 @@ struct Status {
     uptime_s: u64,
     alarms: Vec<Alarm>,
     handlers: Vec<Handler>,
+    /// All of the fleet; none without one.
+    hosts: Vec<Host>,
+    /// Why no others are shown, where there may be some.
+    alone: Option<String>,
     topics: Vec<Topic>,
     store: Option<Store>,
 }
@@ -75,6 +82,7 @@ struct Handler {
     breaker: String,
     failures: u64,
     fates: BTreeMap<String, u64>,
+    fleet: Option<fleet::Sums>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -138,6 +146,7 @@ fn write(status: &Status, url: &str, out: &mut dyn Write) -> Result<(), CliError
     writeln!(out)?;
     write_handlers(&status.handlers, out)?;
     writeln!(out)?;
+    fleet::write(status, out)?;
     write_topics(&status.topics, out)?;
     if let Some(store) = &status.store {
         writeln!(out)?;

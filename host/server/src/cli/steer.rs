@@ -109,6 +109,9 @@ struct Steered {
     breaker: String,
     /// Partitions that had stopped; none in the place of one: the whole.
     again: Vec<Option<u32>>,
+    /// Why no other host obeys, where there may be some.
+    #[serde(default)]
+    alone: Option<String>,
 }
 
 pub(super) fn pause(args: &PauseArgs, out: &mut dyn Write) -> Result<(), CliError> {
@@ -184,6 +187,15 @@ fn steer(
     if handler.json {
         return Ok(writeln!(out, "{answer}")?);
     }
-    let steered = handler.read(answer)?;
-    Ok(writeln!(out, "{}", say(steered))?)
+    let steered: Steered = handler.read(answer)?;
+    let alone = steered.alone.clone();
+    writeln!(out, "{}", say(steered))?;
+    if let Some(why) = alone {
+        let why = printable(&why);
+        writeln!(
+            out,
+            "this host alone has obeyed, tell each of the others: {why}"
+        )?;
+    }
+    Ok(())
 }

@@ -39,7 +39,7 @@ pub enum TlsError {
 }
 
 /// Trusts what the certificates in `ca` vouch for, or those of this machine.
-pub(super) fn config(ca: Option<&Path>) -> Result<TlsConfig, TlsError> {
+pub(crate) fn config(ca: Option<&Path>) -> Result<TlsConfig, TlsError> {
     let system = || SYSTEM.iter().map(Path::new).find(|file| file.is_file());
     let file = ca.or_else(system).ok_or(TlsError::System)?;
     let refused = |reason: String| TlsError::File {

@@ -42,6 +42,10 @@ pub struct Http {
     pub tokens: Vec<Token>,
     /// `/metrics` needs no token.
     pub open_metrics: bool,
+    /// Where the other hosts of a fleet reach this one; none: where it listens, or by the name of this machine.
+    pub advertise: Option<String>,
+    /// Who vouches for other hosts that speak TLS, in PEM; none: whom this machine trusts.
+    pub peer_ca: Option<PathBuf>,
     /// Bounds of requests.
     pub limits: HttpLimits,
 }
@@ -123,6 +127,8 @@ impl Default for Http {
             tls: None,
             tokens: Vec::new(),
             open_metrics: false,
+            advertise: None,
+            peer_ca: None,
             limits: HttpLimits::default(),
         }
     }
@@ -141,6 +147,24 @@ impl Http {
             (false, false, false) => Some("TLS"),
             (false, true, true) => Some("tokens"),
         }
+    }
+}
+
+impl Http {
+    /// Where the other hosts of a fleet reach this one that listens on `port`; none where this machine has no name.
+    pub(super) fn advertised(&self, port: u16) -> Option<String> {
+        if let Some(url) = &self.advertise {
+            return Some(url.clone());
+        }
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let address = SocketAddr::new(self.listen.ip(), port);
+        if !address.ip().is_unspecified() {
+            return Some(format!("{scheme}://{address}"));
+        }
+        // Where Linux keeps it; elsewhere it has to be written.
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+        let name = name.trim();
+        (!name.is_empty()).then(|| format!("{scheme}://{name}:{port}"))
     }
 }
 
@@ -176,6 +200,8 @@ pub(super) fn read(mut section: Section<'_>) -> Http {
     }
     http.insecure = section.boolean("insecure").unwrap_or(false);
     http.open_metrics = section.boolean("open_metrics").unwrap_or(false);
+    http.advertise = read_advertise(&mut section);
+    http.peer_ca = read_peer_ca(&mut section);
     http.tls = read_tls(section.section("tls"));
     http.tokens = section
         .sections("tokens")
@@ -193,6 +219,34 @@ pub(super) fn read(mut section: Section<'_>) -> Http {
     }
     section.close();
     http
+}
+
+fn read_advertise(section: &mut Section<'_>) -> Option<String> {
+    let url = section.text("advertise")?;
+    let authority = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))
+        .map(|rest| rest.trim_end_matches('/'));
+    let is_authority = |text: &str| !text.is_empty() && !text.contains(['/', '?', '#', '@', ' ']);
+    if !authority.is_some_and(is_authority) {
+        let message = format!(
+            "is {url:?}: must be where other hosts reach this one, as in \"https://weir-1.example.com:8443\""
+        );
+        section.fault("advertise", message);
+        return None;
+    }
+    Some(url.to_owned())
+}
+
+fn read_peer_ca(section: &mut Section<'_>) -> Option<PathBuf> {
+    let path = section.text("peer_ca").map(|path| section.resolve(path))?;
+    if !path.is_file() {
+        section.fault(
+            "peer_ca",
+            format!("there is no file {}: name a PEM file", path.display()),
+        );
+    }
+    Some(path)
 }
 
 fn read_tls(mut section: Section<'_>) -> Option<Tls> {

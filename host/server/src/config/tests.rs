@@ -286,3 +286,52 @@ fn a_cluster_takes_the_place_of_the_embedded_store() {
         Some("u")
     );
 }
+
+#[test]
+fn a_host_is_reached_where_it_says_or_listens_or_by_the_name_of_its_machine() {
+    let folder = folder();
+    let check = |http: &str, url: &str, name: &str| {
+        let config = parse(&folder, &format!("[http]\n{http}")).unwrap();
+        assert_eq!(config.advertised(81).as_deref(), Some(url), "{http}");
+        assert_eq!(config.advertised_name().as_deref(), Some(name), "{http}");
+    };
+    check(
+        "listen = \"127.0.0.1:80\"",
+        "http://127.0.0.1:81",
+        "127.0.0.1",
+    );
+    check("listen = \"[::1]:80\"", "http://[::1]:81", "[::1]");
+    let own = "advertise = \"https://Weir-1.example.com:8443/\"";
+    check(
+        own,
+        "https://Weir-1.example.com:8443/",
+        "weir-1.example.com",
+    );
+    check("advertise = \"http://weir\"", "http://weir", "weir");
+    check(
+        "advertise = \"http://[fd00::1]\"",
+        "http://[fd00::1]",
+        "[fd00::1]",
+    );
+
+    let anywhere = "[http]\nlisten = \"0.0.0.0:80\"\ninsecure = true";
+    let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let url = parse(&folder, anywhere).unwrap().advertised(80);
+    assert_eq!(url, Some(format!("http://{}:80", machine.trim())));
+}
+
+#[test]
+fn an_address_at_which_no_host_is_reached_is_refused() {
+    for url in [
+        "weir:80",
+        "ftp://weir",
+        "http://",
+        "http://a/b",
+        "http://me@a",
+    ] {
+        let wanted = [("http.advertise", "where other hosts reach this one")];
+        check(&format!("[http]\nadvertise = \"{url}\""), &wanted);
+    }
+    let wanted = [("http.peer_ca", "there is no file")];
+    check("[http]\npeer_ca = \"missing.pem\"", &wanted);
+}

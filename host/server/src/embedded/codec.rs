@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// A stored value that this program cannot read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(super) enum DecodeError {
+pub(crate) enum DecodeError {
     /// Written by another version.
     #[error("{what} of version {found}; this program reads {supported}")]
     Version {

@@ -20,7 +20,7 @@ const VERSION: u8 = 1;
 /// Three varints and an identity.
 const PLANNED_BYTES_MIN: usize = 3 + 16;
 
-pub(super) fn encode_plan(plan: &Plan) -> Vec<u8> {
+pub(crate) fn encode_plan(plan: &Plan) -> Vec<u8> {
     let mut out = vec![VERSION];
     out.extend_from_slice(&plan.created.0.to_le_bytes());
     out.extend_from_slice(&plan.per_second.get().to_le_bytes());
@@ -38,7 +38,7 @@ pub(super) fn encode_plan(plan: &Plan) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_plan(bytes: &[u8]) -> Result<Plan, DecodeError> {
+pub(crate) fn decode_plan(bytes: &[u8]) -> Result<Plan, DecodeError> {
     let mut input = Input::versioned("job", Bytes::copy_from_slice(bytes), VERSION)?;
     let created = Millis(input.u64()?);
     let per_second = NonZeroU32::new(input.u32()?).ok_or_else(|| input.malformed())?;
@@ -67,7 +67,7 @@ pub(super) fn decode_plan(bytes: &[u8]) -> Result<Plan, DecodeError> {
     })
 }
 
-pub(super) fn encode_progress(progress: &Progress) -> Vec<u8> {
+pub(crate) fn encode_progress(progress: &Progress) -> Vec<u8> {
     let state = match progress.state {
         State::Running => 0,
         State::Paused => 1,
@@ -92,7 +92,7 @@ pub(super) fn encode_progress(progress: &Progress) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_progress(bytes: &[u8]) -> Result<Progress, DecodeError> {
+pub(crate) fn decode_progress(bytes: &[u8]) -> Result<Progress, DecodeError> {
     let bytes = Bytes::copy_from_slice(bytes);
     let mut input = Input::versioned("progress of a job", bytes, VERSION)?;
     let state = match input.u8()? {

@@ -8,11 +8,25 @@ mod parts;
 
 use weir_core::identity::Hash128;
 use weir_core::time::Millis;
+use weir_core::unit::SequenceKey;
 
 use super::codec::DecodeError;
 pub(super) use kind::{Family, GroupKind, Kind, OF_GROUP};
 pub(super) use parts::{Sequence, Slot};
 use parts::{array_off, field_off, put_field, u32_off, u64_off};
+
+/// A sequence as it stands in keys of every store and changelog, for those who ask another host about it.
+pub(crate) fn sequence_to_bytes(sequence: &SequenceKey) -> Vec<u8> {
+    let mut out = Vec::new();
+    Sequence::from(sequence).put(&mut out);
+    out
+}
+
+/// The sequence that [`sequence_to_bytes`] has written.
+pub(crate) fn sequence_from_bytes(mut bytes: &[u8]) -> Option<SequenceKey> {
+    let sequence = Sequence::take(&mut bytes)?;
+    bytes.is_empty().then(|| sequence.into())
+}
 
 /// Every kind of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -262,6 +262,12 @@ impl Committed for Embedded {
         })
     }
 
+    fn frontier(&self, scope: &Scope, partition: u32, topic: u16) -> Result<u64, LedgerError> {
+        let (_unit, cursors) = self.copy_progress(scope, partition)?;
+        let cursor = cursors.get(usize::from(topic));
+        Ok(cursor.map_or(0, |cursor| cursor.frontier))
+    }
+
     fn letter(
         &self,
         scope: &Scope,

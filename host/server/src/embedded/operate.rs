@@ -8,8 +8,9 @@ use super::key::{Key, Kind};
 use super::ledger::failed;
 use super::store::ReadError;
 use super::{Embedded, job, steering};
-use crate::jobs::{Plan, Progress};
+use crate::jobs::Progress;
 use crate::ledger::{LedgerError, Scope};
+use crate::orders::KeptJob;
 use crate::steering::Steering;
 
 impl Embedded {
@@ -39,7 +40,7 @@ impl Embedded {
     }
 
     /// The replay jobs that are kept of the subscription, by number.
-    pub fn jobs(&self, scope: &Scope) -> Result<Vec<(u64, Plan, Progress)>, LedgerError> {
+    pub fn jobs(&self, scope: &Scope) -> Result<Vec<KeptJob>, LedgerError> {
         let group = self.group_of("jobs", scope)?;
         let store = &self.inner.store;
         let read = || -> Result<_, ReadError> {
@@ -51,7 +52,11 @@ impl Embedded {
                     let plan = job::decode_plan(value)?;
                     // Both are written together, and go together.
                     if let Some(progress) = progress {
-                        jobs.push((id, plan, job::decode_progress(&progress)?));
+                        jobs.push(KeptJob {
+                            id,
+                            plan,
+                            progress: job::decode_progress(&progress)?,
+                        });
                     }
                 }
                 Ok::<_, ReadError>(true)
@@ -65,24 +70,19 @@ impl Embedded {
     pub fn keep_job(
         &self,
         scope: &Scope,
-        id: u64,
-        plan: &Plan,
-        progress: &Progress,
+        job: &KeptJob,
         forget: Option<u64>,
     ) -> Result<(), LedgerError> {
         let group = self.group_of("jobs", scope)?;
         let store = &self.inner.store;
         let mut batch = WriteBatch::default();
-        store.put(
-            &mut batch,
-            &Key::Job { group, job: id },
-            &job::encode_plan(plan),
+        let KeptJob { id, plan, progress } = job;
+        let (plan_key, progress_key) = (
+            Key::Job { group, job: *id },
+            Key::JobProgress { group, job: *id },
         );
-        store.put(
-            &mut batch,
-            &Key::JobProgress { group, job: id },
-            &job::encode_progress(progress),
-        );
+        store.put(&mut batch, &plan_key, &job::encode_plan(plan));
+        store.put(&mut batch, &progress_key, &job::encode_progress(progress));
         if let Some(job) = forget {
             store.delete(&mut batch, &Key::Job { group, job });
             store.delete(&mut batch, &Key::JobProgress { group, job });

@@ -41,10 +41,12 @@ pub(super) struct Access {
     names: Vec<String>,
     /// Hashes, because comparing them takes the same time wherever they differ and whatever the token's length.
     tokens: Vec<(blake3::Hash, Token)>,
+    /// The same of what other hosts send.
+    peer: Option<blake3::Hash>,
 }
 
 impl Access {
-    pub(super) fn new(names: &[String], tokens: &[Token]) -> Self {
+    pub(super) fn new(names: &[String], tokens: &[Token], peer: Option<&str>) -> Self {
         Self {
             names: names
                 .iter()
@@ -54,6 +56,7 @@ impl Access {
                 .iter()
                 .map(|token| (blake3::hash(token.secret.as_bytes()), token.clone()))
                 .collect(),
+            peer: peer.map(|secret| blake3::hash(secret.as_bytes())),
         }
     }
 
@@ -62,16 +65,7 @@ impl Access {
         if self.tokens.is_empty() {
             return Ok(None);
         }
-        let given = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let Some((scheme, token)) = given.and_then(|value| value.split_once(' ')) else {
-            return Err(Problem::unauthorized("send `Authorization: Bearer TOKEN`"));
-        };
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Problem::unauthorized("send `Authorization: Bearer TOKEN`"));
-        }
-        let given = blake3::hash(token.trim().as_bytes());
+        let given = bearer(headers)?;
         // All are compared, so that the time does not tell which one came close.
         let found = self.tokens.iter().fold(
             None,
@@ -80,6 +74,18 @@ impl Access {
         match found {
             Some(token) => Ok(Some(token)),
             None => Err(Problem::unauthorized("the token is not known")),
+        }
+    }
+
+    /// Whether another host of the fleet asks.
+    pub(super) fn check_peer(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(secret) = &self.peer else {
+            return Err(Problem::unknown_path());
+        };
+        if *secret == bearer(headers)? {
+            Ok(())
+        } else {
+            Err(Problem::unauthorized("this is for hosts of the fleet"))
         }
     }
 
@@ -110,6 +116,19 @@ impl Access {
             }
         }
         Ok(())
+    }
+}
+
+/// The hash of what a request has sent to show whose it is.
+fn bearer(headers: &HeaderMap) -> Result<blake3::Hash, Problem> {
+    let given = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    match given.and_then(|value| value.split_once(' ')) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Ok(blake3::hash(token.trim().as_bytes()))
+        }
+        Some(_) | None => Err(Problem::unauthorized("send `Authorization: Bearer TOKEN`")),
     }
 }
 

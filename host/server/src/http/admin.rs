@@ -21,6 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -46,6 +47,8 @@ pub trait Admin: Send + Sync + 'static {
     fn steer(&self, handler: Subject, steer: Steer) -> BoxFuture<'static, AdminResult>;
     /// Shows the letters and parked events of a deployed handler.
     fn letters(&self, handler: Subject, asked: Letters) -> BoxFuture<'static, AdminResult>;
+    /// Does or tells what another host of the fleet asks, in the fleet's own words.
+    fn peer(&self, request: Bytes) -> BoxFuture<'static, AdminResult>;
 }
 
 /// What is answered, as JSON.
@@ -66,6 +69,9 @@ pub enum AdminError {
     /// The host tried and failed.
     #[error("{0}")]
     Failed(String),
+    /// Another host would have to, and does not; says which, and what to do.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 impl From<AdminError> for Problem {
@@ -75,6 +81,7 @@ impl From<AdminError> for Problem {
             AdminError::Unknown(detail) => Self::unknown(detail),
             AdminError::Conflict(detail) => Self::conflict(detail),
             AdminError::Failed(detail) => Self::failed(detail),
+            AdminError::Unavailable(detail) => Self::unavailable("owner", detail),
         }
     }
 }

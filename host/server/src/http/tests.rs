@@ -81,6 +81,7 @@ fn config() -> HttpConfig {
         domain: "shop".to_owned(),
         tls: None,
         tokens: Vec::new(),
+        peer_secret: None,
         open_metrics: false,
         event_bytes_max: 1_000,
         body_bytes_max: 4_000,

@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use weir_core::identity::Hash128;
 use weir_core::time::Millis;
 
-use crate::ledger::LedgerError;
 use crate::letters::{self, Found, LettersError, Page, Place, Selection};
+use crate::orders::OrdersError;
 use crate::pipeline::Subscription;
 
 /// Letters of one job: what is kept of them in memory while it runs is some megabytes.
@@ -53,7 +53,7 @@ pub enum JobError {
     Letters(#[from] LettersError),
     /// The job could not be kept.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Orders(#[from] OrdersError),
 }
 
 impl Plan {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use weir_core::command::{self, Kind};
 use weir_core::replay::{Fate, Next, Replay, Step};
-use weir_core::unit::LetterStatus;
 
 use super::{Job, Now, Planned, command_ends};
 use crate::clock;
 use crate::handlers::chain;
-use crate::letters::{self, LettersError};
+use crate::letters::{self, LettersError, Status};
+use crate::lookup::{Known, OfLetter};
 use crate::names;
 
 /// Between two looks at what became of letters.
@@ -48,7 +48,8 @@ pub(super) async fn run(job: Arc<Job>, stop: CancellationToken) {
         kept: Instant::now(),
         is_kept: true,
     };
-    loop {
+    // Whoever runs it by now goes on with what was written.
+    while job.is_own() {
         let wait = worker.work(&job).await.unwrap_or_else(|error| {
             job.tell(&error);
             BACK_OFF
@@ -87,7 +88,7 @@ struct Worker {
 impl Worker {
     /// Does what can be done; answers when to look again.
     async fn work(&mut self, job: &Job) -> Result<Duration, LettersError> {
-        self.hear(job)?;
+        self.hear(job).await?;
         loop {
             let now = clock::now();
             let next = job.lock().replay.poll(now);
@@ -106,10 +107,16 @@ impl Worker {
     }
 
     /// Takes the fates of letters that were sent.
-    fn hear(&mut self, job: &Job) -> Result<(), LettersError> {
+    async fn hear(&mut self, job: &Job) -> Result<(), LettersError> {
         let waiting: Vec<_> = job.lock().replay.waiting().collect();
-        for letter in waiting {
-            if let Some(fate) = job.fate(letter, self.sent_before[letter])? {
+        let asked = waiting.iter().map(|letter| job.letters[*letter].asked());
+        let known = letters::known(&job.subscription, asked.collect()).await?;
+        for (letter, (obeyed, Known { status, .. })) in waiting.into_iter().zip(known) {
+            // A letter that is dead and whose command was not obeyed has not died again.
+            if obeyed < self.sent_before[letter] {
+                continue;
+            }
+            if let Some(fate) = fate(status) {
                 job.lock().replay.handle_fate(letter, fate);
                 self.is_kept = false;
             }
@@ -121,19 +128,19 @@ impl Worker {
     async fn send(&mut self, job: &Job, letter: usize) -> Result<(), LettersError> {
         let planned = job.letters[letter];
         self.is_kept = false;
-        let fate = match job.status(planned)? {
-            LetterStatus::Dead => None,
-            LetterStatus::Done => Some(Fate::Done),
-            LetterStatus::Dropped => Some(Fate::Dropped),
-            LetterStatus::Replaying => {
-                // Somebody else has sent it: its fate is the same.
+        let known = letters::known(&job.subscription, vec![planned.asked()]).await?;
+        let status = known.first().map(|(_, known)| known.status);
+        match status.and_then(fate) {
+            // Somebody else has sent it: its fate is the same.
+            None => {
                 job.lock().replay.handle_sent(letter);
                 return Ok(());
             }
-        };
-        if let Some(fate) = fate {
-            job.lock().replay.handle_fate(letter, fate);
-            return Ok(());
+            Some(Fate::Dead) => {}
+            Some(fate) => {
+                job.lock().replay.handle_fate(letter, fate);
+                return Ok(());
+            }
         }
         let opened = letters::open(&job.subscription, planned.place).await?;
         let Some((found, record)) = opened.filter(|(found, _)| found.id == planned.id) else {
@@ -194,33 +201,6 @@ impl Job {
         Ok(())
     }
 
-    /// What became of a letter whose command stands before `end`; none while it has no fate.
-    fn fate(&self, letter: usize, end: u64) -> Result<Option<Fate>, LettersError> {
-        let planned = self.letters[letter];
-        let obeyed = self.subscription.status.obeyed(planned.place.partition);
-        // Asked before the status: a letter that is dead after its command was obeyed has died again.
-        if obeyed.is_none_or(|obeyed| obeyed < end) {
-            return Ok(None);
-        }
-        Ok(match self.status(planned)? {
-            LetterStatus::Replaying => None,
-            LetterStatus::Done => Some(Fate::Done),
-            LetterStatus::Dropped => Some(Fate::Dropped),
-            LetterStatus::Dead => Some(Fate::Dead),
-        })
-    }
-
-    fn status(&self, planned: Planned) -> Result<LetterStatus, LettersError> {
-        let scope = &self.subscription.deployment.scope;
-        let partition = planned.place.partition;
-        let status = self
-            .subscription
-            .ledger
-            .committed()
-            .letter(scope, partition, planned.id)?;
-        Ok(status.unwrap_or(LetterStatus::Dead))
-    }
-
     fn is_settled(&self) -> bool {
         self.lock().replay.is_settled()
     }
@@ -228,5 +208,26 @@ impl Job {
     fn tell(&self, error: &(dyn std::error::Error + 'static)) {
         let handler = &self.subscription.deployment.manifest.name;
         tracing::warn!(%handler, job = self.id, error = chain(error), "replay is held up, trying again");
+    }
+}
+
+/// What a status says of a letter; none while it has no fate.
+fn fate(status: Status) -> Option<Fate> {
+    match status {
+        Status::Replaying => None,
+        Status::Done => Some(Fate::Done),
+        Status::Dropped => Some(Fate::Dropped),
+        Status::Dead | Status::Held => Some(Fate::Dead),
+    }
+}
+
+impl Planned {
+    /// What its owner is asked.
+    fn asked(&self) -> (u32, OfLetter) {
+        let letter = OfLetter {
+            id: self.id.to_uuid(),
+            held: None,
+        };
+        (self.place.partition, letter)
     }
 }

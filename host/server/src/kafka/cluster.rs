@@ -47,6 +47,17 @@ pub enum ConnectError {
     /// The machine has no room for another thread.
     #[error("start a thread of the Kafka client: {0}")]
     Thread(std::io::Error),
+    /// The topic on which hosts tell one another what they are is not what it has to be.
+    #[error(transparent)]
+    Topic(EnsureTopicError),
+    /// It cannot be read to its end, and nothing starts before.
+    #[error("read topic {topic}, where operators' commands stand: {source}")]
+    Control {
+        /// Which one.
+        topic: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
     /// Nobody answers.
     #[error(
         "no broker answers at {bootstrap}: {source}; start it, or correct kafka.bootstrap and the settings of TLS and SASL"
@@ -177,13 +188,6 @@ impl Cluster {
         let partitions = self
             .partitions(commands)
             .ok_or_else(|| SubscribeError::UnknownTopic(commands.to_owned()))?;
-        let tombstones = TOMBSTONE_RETENTION.as_millis().to_string();
-        let bytes = RECORD_BYTES_MAX.to_string();
-        let settings = [
-            (CLEANUP, COMPACT),
-            ("delete.retention.ms", tombstones.as_str()),
-            (RECORD_BYTES, bytes.as_str()),
-        ];
         for name in [
             names::ledger_topic(&scope.group),
             names::park_topic(&scope.group),
@@ -193,7 +197,7 @@ impl Cluster {
                     .map_err(|message| refused(scope, message))?;
                 continue;
             }
-            match self.make(&name, partitions, &settings) {
+            match self.make_compacted(&name, partitions) {
                 Ok(()) => {}
                 Err(EnsureTopicError::Store { name, source }) => {
                     let what = format!("make topic {name:?}");
@@ -206,6 +210,29 @@ impl Cluster {
             }
         }
         self.check_letters(scope)
+    }
+
+    /// The topic on which hosts tell one another what they are, with one partition; false where there is none and none
+    /// may be made.
+    pub(super) fn ensure_control(&self, name: &str) -> Result<bool, EnsureTopicError> {
+        self.make_compacted(name, 1)?;
+        if self.partitions(name).is_none() {
+            return Ok(false);
+        }
+        let checked = self.check_settings(name, true);
+        checked.map(|()| true).map_err(EnsureTopicError::Invalid)
+    }
+
+    /// Makes a topic that keeps the last record of each key.
+    fn make_compacted(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        let tombstones = TOMBSTONE_RETENTION.as_millis().to_string();
+        let bytes = RECORD_BYTES_MAX.to_string();
+        let settings = [
+            (CLEANUP, COMPACT),
+            ("delete.retention.ms", tombstones.as_str()),
+            (RECORD_BYTES, bytes.as_str()),
+        ];
+        self.make(name, partitions, &settings)
     }
 
     /// Whether the topics for dead letters that are there take all of them.

@@ -86,6 +86,16 @@ impl Ledger for Kafka {
         }
     }
 
+    /// At least once there is nothing in the copy that another host could know better.
+    fn tenure(&self, scope: &Scope, partition: u32) -> Option<u64> {
+        if self.inner.delivery == Delivery::AtLeastOnce {
+            return Some(0);
+        }
+        let share = self.inner.share(&scope.group)?;
+        let epoch = share.epoch(partition)?;
+        share.is_loaded(partition, epoch).then_some(epoch)
+    }
+
     fn committed(&self) -> &dyn Committed {
         &self.inner.copy
     }

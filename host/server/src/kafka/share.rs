@@ -232,6 +232,15 @@ impl Share {
         Arc::clone(loading.entry(partition).or_default())
     }
 
+    /// Whether the local copy of this partition's ledger is filled for the epoch in which this host owns it.
+    pub(super) fn is_loaded(&self, partition: u32, epoch: u64) -> bool {
+        // Whoever fills it holds the lock for as long.
+        match self.loading(partition).try_lock() {
+            Ok(loaded) => *loaded == Some(epoch),
+            Err(_filling) => false,
+        }
+    }
+
     /// Begins the partition's local copy anew, for the epoch in which this host owns it; none when it does not.
     ///
     /// Invariant: from here on the copy takes no change of an earlier epoch. A host that was frozen between a commit and

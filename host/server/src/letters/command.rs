@@ -9,11 +9,12 @@ use weir_core::event::Record;
 use super::LettersError;
 use crate::bus::Publish;
 use crate::clock;
+use crate::lookup::{Answer, Asked, LookupError, Question};
 use crate::names;
 use crate::pipeline::Subscription;
 
 /// Between two looks at whether a command was obeyed.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Publishes commands, each about a letter of a partition with the record that died; all of them or none.
 pub async fn command(
@@ -41,22 +42,31 @@ pub async fn command(
 }
 
 /// Waits until the owners of these partitions have obeyed all that was published before; false when they have not in
-/// this time.
+/// this time, or cannot be asked.
 pub async fn wait_obeyed(subscription: &Subscription, partitions: &[u32], time: Duration) -> bool {
     let topic = names::commands_topic(&subscription.deployment.scope.group);
     let end = |partition: &u32| {
         let bounds = subscription.bus.bounds(&topic, *partition);
         (*partition, bounds.map_or(0, |(_, end)| end))
     };
-    let ends: Vec<_> = partitions.iter().map(end).collect();
-    let is_obeyed = |(partition, end): &(u32, u64)| {
-        let obeyed = subscription.status.obeyed(*partition);
-        obeyed.is_some_and(|obeyed| obeyed >= *end)
-    };
+    let mut left: Vec<_> = partitions.iter().map(end).collect();
     let all = async {
-        while !ends.iter().all(is_obeyed) {
+        loop {
+            let asked = left.iter().map(|&(partition, _)| Asked {
+                partition,
+                question: Question::Letters(Vec::new()),
+            });
+            let answers = subscription.look_up(asked.collect()).await?;
+            let mut answers = answers.into_iter();
+            left.retain(|(_, end)| match answers.next() {
+                Some(Answer::Letters { obeyed, .. }) => obeyed < *end,
+                Some(Answer::Parked(_) | Answer::Sequence(_)) | None => true,
+            });
+            if left.is_empty() {
+                return Ok::<_, LookupError>(());
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    tokio::time::timeout(time, all).await.is_ok()
+    matches!(tokio::time::timeout(time, all).await, Ok(Ok(())))
 }

@@ -6,12 +6,14 @@ use serde_json::{Map, Value, json};
 use weir_core::dead_letter::{Letter, sequence_id};
 use weir_core::event::{Header, Record};
 use weir_core::identity::Hash128;
-use weir_core::unit::SequenceKey;
+use weir_core::unit::{ParkedSequence, SequenceKey};
 
 use super::{Found, Listing};
-use crate::ledger::LedgerError;
+use crate::lookup::{Answer, Asked, LookupError, Question};
 use crate::pipeline::Subscription;
 
+/// Partitions whose parked sequences are asked for at once: each answers as many as there is room for.
+const PARTITIONS_ASKED: usize = 16;
 /// Data beyond this are cut: the answer is for people, and `weir tail` shows the topic.
 const DATA_BYTES_MAX: usize = 64 << 10;
 
@@ -75,42 +77,51 @@ pub fn page_of(found: &Found, letter: &Letter, original: &Record) -> Value {
 }
 
 /// Parked sequences of all partitions, at most `max`.
-pub fn parked(subscription: &Subscription, max: usize) -> Result<Value, LedgerError> {
-    let deployment = &subscription.deployment;
+pub async fn parked(subscription: &Subscription, max: usize) -> Result<Value, LookupError> {
+    let partitions = subscription.deployment.partitions(&*subscription.bus);
+    let partitions: Vec<_> = (0..partitions).collect();
     let mut sequences = Vec::new();
-    let mut more = false;
-    for partition in 0..deployment.partitions(&*subscription.bus) {
+    for some in partitions.chunks(PARTITIONS_ASKED) {
         // One more than there is room for, to know whether there are more.
-        let room = max - sequences.len();
-        let mut parked =
-            subscription
-                .ledger
-                .committed()
-                .parked(&deployment.scope, partition, room + 1)?;
-        more |= parked.len() > room;
-        parked.truncate(room);
-        for (key, sequence) in parked {
-            let head = &sequence.head;
-            let mut json = json!({
-                "partition": partition,
-                "sequence": sequence_id(&key),
-                "events": sequence.count,
-                "bytes": sequence.bytes,
-                "attempts": head.attempts.counted,
-                "failures": head.attempts.failures,
-                "held": head.held,
-                "letter": head.letter.map(Hash128::to_uuid),
-                "next": (!head.held).then(|| head.due.to_rfc3339()),
-            });
-            if let (Some(fields), SequenceKey::Keyed { tenant, key }) = (json.as_object_mut(), &key)
-            {
-                fields.insert("tenant".to_owned(), (&**tenant).into());
-                put(fields, "key", key);
+        let room = max + 1 - sequences.len();
+        let asked = some.iter().map(|&partition| Asked {
+            partition,
+            question: Question::Parked(room),
+        });
+        for answer in subscription.look_up(asked.collect()).await? {
+            if let Answer::Parked(parked) = answer {
+                sequences.extend(parked);
             }
-            sequences.push(json);
+        }
+        sequences.truncate(max + 1);
+        if sequences.len() > max {
+            break;
         }
     }
+    let more = sequences.len() > max;
+    sequences.truncate(max);
     Ok(json!({ "sequences": sequences, "more": more }))
+}
+
+/// A parked sequence of a partition.
+pub(crate) fn parked_to_json(partition: u32, key: &SequenceKey, parked: &ParkedSequence) -> Value {
+    let head = &parked.head;
+    let mut json = json!({
+        "partition": partition,
+        "sequence": sequence_id(key),
+        "events": parked.count,
+        "bytes": parked.bytes,
+        "attempts": head.attempts.counted,
+        "failures": head.attempts.failures,
+        "held": head.held,
+        "letter": head.letter.map(Hash128::to_uuid),
+        "next": (!head.held).then(|| head.due.to_rfc3339()),
+    });
+    if let (Some(fields), SequenceKey::Keyed { tenant, key }) = (json.as_object_mut(), key) {
+        fields.insert("tenant".to_owned(), (&**tenant).into());
+        put(fields, "key", key);
+    }
+    json
 }
 
 fn headers(headers: &[Header]) -> Value {

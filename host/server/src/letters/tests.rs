@@ -15,6 +15,7 @@ use crate::alarm::Alarms;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::embedded::{Embedded, EmbeddedConfig};
+use crate::fleet::Fleet;
 use crate::handlers::{Deployment, Handlers};
 use crate::ledger::Scope;
 use crate::manifest::{self, Manifest};
@@ -95,6 +96,7 @@ impl Fixture {
             handlers: Arc::new(Handlers::default()),
             bus: Arc::new(store.clone()),
             ledger: Arc::new(store),
+            fleet: Arc::new(Fleet::Single),
             gate,
             status: Arc::new(status),
             resumed: tokio::sync::watch::Sender::new(0),

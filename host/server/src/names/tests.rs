@@ -55,6 +55,7 @@ fn groups_and_dead_letter_topics_keep_their_wire_format() {
         dlq_topic(&group, "prod.shop.public.invoices.v1"),
         "dlq.weir.prod.acme.billing.prod.shop.public.invoices.v1"
     );
+    assert_eq!(control_topic("prod"), "_weir.prod.control");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use weir_wasm::{Component, StateUnavailable, StateView, TimersView};
 use super::{Subscription, decode};
 use crate::clock;
 use crate::handlers::Deployment;
-use crate::ledger::LedgerError;
+use crate::lookup::{Answer, Asked, LookupError, Question, Sequence};
 
 /// An event that is tried.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ pub async fn sequence(
     subscription: &Subscription,
     candidate: &Candidate,
     trials: Vec<Trial>,
-) -> Result<Vec<Rehearsed>, LedgerError> {
+) -> Result<Vec<Rehearsed>, LookupError> {
     let mut stage: Option<Stage> = None;
     let mut rehearsed = Vec::new();
     for Trial { record, origin } in trials {
@@ -78,7 +78,7 @@ pub async fn sequence(
         };
         let staged = match stage.take() {
             Some(stage) => stage,
-            None => Stage::begin(subscription, &origin, &record, &event)?,
+            None => Stage::begin(subscription, &origin, &record, &event).await?,
         };
         let outcome = attempt(candidate, &staged, origin, &record, &event).await;
         let one = conclude(candidate, &staged, &record, &event, outcome);
@@ -212,12 +212,12 @@ struct Held {
 
 impl Stage {
     /// What the sequence holds at this moment. One key's state and timers are bounded.
-    fn begin(
+    async fn begin(
         subscription: &Subscription,
         origin: &Origin,
         record: &Record,
         event: &Event,
-    ) -> Result<Self, LedgerError> {
+    ) -> Result<Self, LookupError> {
         let Some(key) = event.key(record).cloned() else {
             return Ok(Self::default());
         };
@@ -225,18 +225,17 @@ impl Stage {
             tenant: tenant(event).into(),
             key,
         };
-        let ledger = subscription.ledger.committed();
-        let (scope, partition) = (&subscription.deployment.scope, origin.partition);
+        let asked = Asked {
+            partition: origin.partition,
+            question: Question::Sequence(Sequence(sequence)),
+        };
         let mut held = Held::default();
-        for name in ledger.state_names(scope, partition, &sequence)? {
-            if let Some(value) = ledger.state(scope, partition, &sequence, &name)? {
-                held.state.insert(name, value);
+        for answer in subscription.look_up(vec![asked]).await? {
+            if let Answer::Sequence(found) = answer {
+                held.state = found.values()?.into_iter().collect();
+                held.timers = found.timers.into_iter().collect();
             }
         }
-        held.timers = ledger
-            .timer_names(scope, partition, &sequence)?
-            .into_iter()
-            .collect();
         Ok(Self(Arc::new(Mutex::new(held))))
     }
 

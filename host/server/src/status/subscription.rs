@@ -239,12 +239,9 @@ impl SubscriptionStatus {
         self.steering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first position of the command topic in a partition that was not obeyed; none before it serves.
-    #[must_use]
-    pub fn obeyed(&self, partition: u32) -> Option<u64> {
-        let topic = usize::from(self.deployment.command_topic());
-        let partitions = self.partitions();
-        partitions.get(&partition)?.frontiers.get(topic).copied()
+    /// The partitions that the bus has given to this host so far.
+    pub(super) fn given(&self) -> Vec<u32> {
+        self.lock_share().owned.iter().copied().collect()
     }
 
     /// Takes over what a partition's machine says.

@@ -25,6 +25,7 @@ use crate::bus::{Publish, Reader};
 use crate::clock;
 use crate::config::Config;
 use crate::embedded::EmbeddedConfig;
+use crate::fleet::Fleet;
 use crate::handlers::{Deployment, Handlers};
 use crate::ledger::Ledger;
 use crate::manifest::{self, Manifest};
@@ -84,6 +85,9 @@ fn fixture_with(store: EmbeddedConfig) -> Fixture {
         ready: AtomicBool::new(true),
         beat: AtomicU64::new(0),
         subscriptions: vec![Arc::new(status)],
+        fleet: Arc::new(Fleet::Single),
+        url: OnceLock::new(),
+        since: clock::now(),
     };
     Fixture {
         scratch,
@@ -153,6 +157,7 @@ impl Fixture {
             handlers: Arc::new(Handlers::default()),
             bus: Arc::new(self.store.clone()),
             ledger,
+            fleet: Arc::new(Fleet::Single),
             gate: Arc::clone(&self.gate),
             memory: Arc::new(self.memory()),
             solitude: Arc::default(),
@@ -476,6 +481,9 @@ async fn a_host_whose_handlers_runtime_is_stuck_is_not_alive() {
         alarms: Arc::default(),
         ready: AtomicBool::new(true),
         subscriptions: Vec::new(),
+        fleet: Arc::new(Fleet::Single),
+        url: OnceLock::new(),
+        since: clock::now(),
     };
     assert!(
         host.live()

@@ -100,3 +100,38 @@ async fn a_tenant_brings_and_sees_its_own_events_only() {
     );
     assert!(!answer.body.contains("\"tenantid\":\"b\""), "{answer:?}");
 }
+
+#[tokio::test]
+async fn another_host_of_the_fleet_is_known_by_the_secret_alone_and_a_token_is_none() {
+    let config = HttpConfig {
+        peer_secret: Some("secret-of-this-start".to_owned()),
+        ..with_tokens()
+    };
+    let host = start_with(config).await;
+    let ask = async |token: &str| {
+        let headers = format!("authorization: Bearer {token}\r\n");
+        host.request("POST /v1/peer", &headers, "{}").await
+    };
+    let answer = ask("secret-of-this-start").await;
+    assert_eq!(
+        (answer.status, answer.json()["done"].as_str()),
+        (200, Some("peer {}"))
+    );
+    for wrong in ["secret-of-a", "secret-of-this-star", ""] {
+        assert_eq!(ask(wrong).await.status, 401, "{wrong:?}");
+    }
+    let headers = "authorization: Bearer secret-of-this-start\r\n";
+    assert_eq!(
+        host.request("GET /v1/status", headers, "").await.status,
+        401
+    );
+    assert_eq!(host.request("GET /v1/peer", headers, "").await.status, 405);
+}
+
+#[tokio::test]
+async fn a_host_without_a_fleet_answers_no_other() {
+    let host = start().await;
+    let headers = "authorization: Bearer anything\r\n";
+    let answer = host.request("POST /v1/peer", headers, "{}").await;
+    assert_eq!(answer.status, 404, "{answer:?}");
+}

@@ -49,6 +49,10 @@ impl Admin for Asked {
         let Subject { tenant, handler } = subject;
         self.note(format!("{asked:?} {tenant}/{handler}"))
     }
+
+    fn peer(&self, request: Bytes) -> BoxFuture<'static, AdminResult> {
+        self.note(format!("peer {}", String::from_utf8_lossy(&request)))
+    }
 }
 
 fn with_an_admin() -> HttpConfig {

@@ -14,6 +14,7 @@ use weir_core::unit::Fate;
 use super::{State, SubscriptionStatus, levels};
 use crate::bus::Bus;
 use crate::clock;
+use crate::fleet::HandlerRecord;
 use crate::metrics::Histogram;
 use crate::pipeline::GateStatus;
 
@@ -121,6 +122,27 @@ impl Summary<'_> {
     /// What its ids take in the ledger, before compression.
     pub(in crate::status) fn inbox_bytes(&self) -> u64 {
         self.inbox_ids * size_of::<Hash128>() as u64
+    }
+
+    /// For the other hosts.
+    pub(in crate::status) fn to_record(&self) -> HandlerRecord {
+        // A guard within the expression would live as long as all of it.
+        let of = self.status.lock_share().of;
+        HandlerRecord {
+            group: self.status.group().to_owned(),
+            tenant: self.tenant().to_owned(),
+            name: self.handler().to_owned(),
+            version: self.version().to_owned(),
+            digest: self.digest(),
+            state: self.state.name().to_owned(),
+            of,
+            partitions: self.status.given(),
+            stopped: !self.status.stopped().is_empty(),
+            lag: self.lag.iter().map(|(_, lag)| lag).sum(),
+            open: self.open,
+            parked_events: self.parked.events,
+            held_sequences: self.parked.held,
+        }
     }
 
     pub(in crate::status) fn to_json(&self) -> Value {

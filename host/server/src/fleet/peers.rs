@@ -1,0 +1,160 @@
+//! Requests to other hosts of the fleet, over their HTTP interfaces.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use ureq::Agent;
+use ureq::tls::TlsConfig;
+
+use super::{Member, Request};
+use crate::cli::tls::{self, TlsError};
+
+/// Where hosts answer one another.
+pub(crate) const PATH: &str = "/v1/peer";
+/// A host of the fleet that does not answer in this time is not there.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Each takes a thread while it waits, and the host has a few for all that waits.
+const LOOKUPS: usize = 6;
+/// What waits for lookups has turns of its own: two hosts that have each other do something could else wait for each
+/// other for ever.
+const WISHES: usize = 3;
+/// The longest answer: ten thousand parked sequences with long keys are less.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// Asks other hosts.
+pub struct Peers {
+    agent: Agent,
+    lookups: Semaphore,
+    wishes: Semaphore,
+}
+
+/// Why another host did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// This host knows of no other.
+    #[error("this host knows of no other")]
+    Unknown,
+    /// There is no way to it.
+    #[error(
+        "it does not say where other hosts reach it: write http.advertise in its configuration"
+    )]
+    NoUrl,
+    /// The connection failed, or took too long.
+    #[error("ask it at {url}")]
+    Connection {
+        /// Where.
+        url: String,
+        /// Cause.
+        source: Box<ureq::Error>,
+    },
+    /// It refused.
+    #[error("{detail}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// In its words.
+        detail: String,
+    },
+    /// It answered something else.
+    #[error("it answers what this host does not understand: {0}")]
+    Answer(String),
+    /// The host stops.
+    #[error("the host stops")]
+    Stopping,
+}
+
+impl Peers {
+    /// `ca`: who vouches for hosts at https; none: whom this machine trusts.
+    ///
+    /// # Errors
+    /// The file does not say who.
+    pub fn new(ca: Option<&Path>) -> Result<Self, TlsError> {
+        let tls = match tls::config(ca) {
+            // Without TLS nobody has to vouch.
+            Err(TlsError::System) => TlsConfig::default(),
+            configured => configured?,
+        };
+        let agent = Agent::config_builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT))
+            .proxy(None)
+            .max_redirects(0)
+            .build()
+            .new_agent();
+        Ok(Self {
+            agent,
+            lookups: Semaphore::new(LOOKUPS),
+            wishes: Semaphore::new(WISHES),
+        })
+    }
+
+    /// Sends a request; the answer has to come within `time`.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        member: &Member,
+        request: &Request,
+        time: Duration,
+    ) -> Result<T, PeerError> {
+        let url = member.record.url.as_ref().ok_or(PeerError::NoUrl)?;
+        let call = Call {
+            agent: self.agent.clone(),
+            url: format!("{}{PATH}", url.trim_end_matches('/')),
+            authorization: format!("Bearer {}", member.record.secret),
+            body: serde_json::to_vec(request)
+                .map_err(|error| PeerError::Answer(error.to_string()))?,
+            time,
+        };
+        let turns = match request {
+            Request::Lookups { .. } => &self.lookups,
+            Request::Wish { .. } => &self.wishes,
+        };
+        let turn = turns.acquire().await;
+        let answer = tokio::task::spawn_blocking(move || call.send()).await;
+        drop(turn);
+        let text = answer.unwrap_or(Err(PeerError::Stopping))?;
+        serde_json::from_slice(&text).map_err(|error| PeerError::Answer(error.to_string()))
+    }
+}
+
+/// One request on its way.
+struct Call {
+    agent: Agent,
+    url: String,
+    authorization: String,
+    body: Vec<u8>,
+    time: Duration,
+}
+
+impl Call {
+    fn send(self) -> Result<Vec<u8>, PeerError> {
+        let failed = |error: ureq::Error| PeerError::Connection {
+            url: self.url.clone(),
+            source: Box::new(error),
+        };
+        let request = self
+            .agent
+            .post(&self.url)
+            .header("authorization", &self.authorization)
+            .content_type("application/json");
+        let request = request.config().timeout_global(Some(self.time)).build();
+        let mut answer = request.send(&self.body[..]).map_err(failed)?;
+        let body = answer
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_vec()
+            .map_err(failed)?;
+        if answer.status().is_success() {
+            return Ok(body);
+        }
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let detail = problem["detail"].as_str().unwrap_or("it does not say why");
+        Err(PeerError::Refused {
+            status: answer.status().as_u16(),
+            detail: detail.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,352 @@
+//! The control topic of an environment: what the hosts say of themselves, and what operators have commanded of all of
+//! them. Compacted, one partition, so that all records have one order.
+//!
+//! A host reads it to its end before it joins any group, and follows it from then on. What every host wants to know is
+//! in memory ([`table`]); replay jobs are read by the one that runs them ([`jobs`]). Without the topic each host is on
+//! its own.
+
+mod entry;
+mod jobs;
+mod table;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::watch;
+use weir_core::event::Record;
+use weir_core::time::Millis;
+
+use self::entry::Key;
+use self::table::Table;
+use super::clients::{Clients, Logged};
+use super::cluster::{Cluster, ConnectError};
+use super::publisher::Publisher;
+use super::records;
+use crate::bus::{Publish, PublishError};
+use crate::clock;
+use crate::fleet::{HostRecord, Member, Peers};
+use crate::steering::{Change, Steering};
+
+/// The topic has one.
+const PARTITION: u32 = 0;
+/// Between two looks whether the host is still there; a record wakes the thread.
+const POLL: Duration = Duration::from_millis(100);
+/// For the next record of a topic that is not at its end.
+const SILENCE: Duration = Duration::from_secs(30);
+/// A record of one's own is read back within milliseconds.
+const READ_BACK: Duration = Duration::from_secs(10);
+/// After an error that ends the reading, before it begins anew.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a record was not written, or not read back.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The cluster did not take it.
+    #[error("write to topic {topic}")]
+    Write {
+        /// Which one.
+        topic: String,
+        /// Cause.
+        source: PublishError,
+    },
+    /// It does not come back.
+    #[error(
+        "topic {topic} was not read to its end in {} s: look at the connection to the brokers, and see with \
+         `weir status` what holds",
+        READ_BACK.as_secs()
+    )]
+    Late {
+        /// Which one.
+        topic: String,
+    },
+    /// The topic cannot be read.
+    #[error("read topic {topic}")]
+    Read {
+        /// Which one.
+        topic: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// What stands there is not what a host has written.
+    #[error("topic {topic} holds {what} that is none")]
+    Malformed {
+        /// Which one.
+        topic: String,
+        /// What it would be.
+        what: String,
+    },
+    /// It is larger than the topic takes.
+    #[error("{what} is larger than topic {topic} takes")]
+    TooLarge {
+        /// Which topic.
+        topic: String,
+        /// What.
+        what: &'static str,
+    },
+}
+
+/// The control topic, followed.
+pub struct Control {
+    topic: String,
+    host_id: Arc<str>,
+    secret: String,
+    clients: Arc<Clients>,
+    cluster: Arc<Cluster>,
+    publisher: Arc<Publisher>,
+    peers: Peers,
+    table: Mutex<Table>,
+    /// One past the last record that was read.
+    read: watch::Sender<u64>,
+    skipped: AtomicU64,
+}
+
+impl Control {
+    /// Reads the topic to its end and follows it from then on; blocks. The topic is there.
+    pub(super) fn open(
+        topic: String,
+        host_id: &str,
+        (clients, cluster): (&Arc<Clients>, &Arc<Cluster>),
+        publisher: &Arc<Publisher>,
+        peers: Peers,
+    ) -> Result<Arc<Self>, ConnectError> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)
+            .map_err(|error| ConnectError::Thread(std::io::Error::other(error.to_string())))?;
+        let control = Arc::new(Self {
+            topic,
+            host_id: host_id.into(),
+            secret: blake3::Hash::from(secret).to_hex().to_string(),
+            clients: Arc::clone(clients),
+            cluster: Arc::clone(cluster),
+            publisher: Arc::clone(publisher),
+            peers,
+            table: Mutex::default(),
+            read: watch::Sender::new(0),
+            skipped: AtomicU64::new(0),
+        });
+        let consumer = control.reader().map_err(ConnectError::Settings)?;
+        control
+            .read_all(&consumer, |message| control.take(message))
+            .map_err(|source| ConnectError::Control {
+                topic: control.topic.clone(),
+                source,
+            })?;
+        let followed = Arc::downgrade(&control);
+        std::thread::Builder::new()
+            .name("weir-control".to_owned())
+            .spawn(move || follow(&followed, &consumer))
+            .map_err(ConnectError::Thread)?;
+        Ok(control)
+    }
+
+    /// What this host has to be sent by those that it answers as hosts of the fleet.
+    pub(crate) fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// This host.
+    pub(crate) fn host_id(&self) -> &str {
+        &self.host_id
+    }
+
+    /// The way to the others.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// The hosts that are there, or were a moment ago, by name.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        self.table().members()
+    }
+
+    /// Tells each time that something was read.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.read.subscribe()
+    }
+
+    /// Tells the others what this host is, and forgets hosts that are long gone, which every host does: their records
+    /// would stay for ever.
+    pub(crate) async fn say(&self, record: &HostRecord) -> Result<(), ControlError> {
+        let gone = self
+            .table()
+            .gone()
+            .into_iter()
+            .filter(|id| *id != *self.host_id);
+        let mut records: Vec<_> = gone.map(|id| (Key::Host(id), None)).collect();
+        let own = Key::Host(self.host_id.to_string());
+        records.push((own, Some(entry::host_to_bytes(record))));
+        self.write(records).await
+    }
+
+    /// Tells the others that this host has stopped.
+    pub(crate) async fn leave(&self) -> Result<(), ControlError> {
+        let own = Key::Host(self.host_id.to_string());
+        self.write(vec![(own, None)]).await
+    }
+
+    /// What operators have commanded of a group.
+    pub(crate) fn wanted(&self, group: &str) -> Steering {
+        self.table().steering(group)
+    }
+
+    /// Has all hosts obey; answers what holds from then on, which is another operator's command where that came later.
+    pub(crate) async fn steer(
+        &self,
+        group: &str,
+        change: Change,
+    ) -> Result<Steering, ControlError> {
+        let (key, value) = entry::change(group, change);
+        self.write(vec![(key, Some(value))]).await?;
+        self.catch_up().await?;
+        Ok(self.wanted(group))
+    }
+
+    /// Writes records, none for what is taken back; answers when they are durable.
+    async fn write(&self, records: Vec<(Key, Option<Vec<u8>>)>) -> Result<(), ControlError> {
+        let now = clock::now();
+        let records = records.into_iter().map(|(key, value)| Publish {
+            partition_hash: PARTITION,
+            record: Record {
+                key: Some(key.encode().into()),
+                value: value.map(Bytes::from),
+                timestamp_ms: now.0,
+                ..Record::default()
+            },
+        });
+        let written = self.publisher.publish(&self.topic, 1, records.collect());
+        written.await.map_err(|source| ControlError::Write {
+            topic: self.topic.clone(),
+            source,
+        })
+    }
+
+    /// Waits until everything is read that was there when this was asked.
+    async fn catch_up(&self) -> Result<(), ControlError> {
+        let (cluster, topic) = (Arc::clone(&self.cluster), self.topic.clone());
+        let bounds = tokio::task::spawn_blocking(move || cluster.watermarks(&topic, PARTITION));
+        let topic = || self.topic.clone();
+        let bounds = bounds
+            .await
+            .unwrap_or(Err(KafkaError::Canceled))
+            .map_err(|source| ControlError::Read {
+                topic: topic(),
+                source,
+            });
+        let (_, end) = bounds?;
+        let mut read = self.changes();
+        let there = tokio::time::timeout(READ_BACK, read.wait_for(|read| *read >= end)).await;
+        match there {
+            Ok(_read) => Ok(()),
+            Err(_elapsed) => Err(ControlError::Late { topic: topic() }),
+        }
+    }
+
+    /// A consumer of the topic from its beginning. Nothing is written there in transactions, so none holds it up.
+    fn reader(&self) -> Result<BaseConsumer<Logged>, KafkaError> {
+        let mut config = self.clients.reading();
+        config.set("isolation.level", "read_uncommitted");
+        let consumer = BaseConsumer::from_config_and_context(&config, Logged)?;
+        self.begin(&consumer)?;
+        Ok(consumer)
+    }
+
+    fn begin(&self, consumer: &BaseConsumer<Logged>) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, records::number(PARTITION), Offset::Beginning)?;
+        consumer.assign(&list)
+    }
+
+    /// Hands over everything up to the end.
+    fn read_all(
+        &self,
+        consumer: &BaseConsumer<Logged>,
+        mut each: impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), KafkaError> {
+        let mut heard = Instant::now();
+        loop {
+            match consumer.poll(POLL) {
+                Some(Ok(message)) => {
+                    each(&message);
+                    heard = Instant::now();
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+                Some(Err(error)) if heard.elapsed() > SILENCE || is_lost(&error) => {
+                    return Err(error);
+                }
+                None if heard.elapsed() > SILENCE => {
+                    return Err(KafkaError::MessageConsumption(
+                        RDKafkaErrorCode::OperationTimedOut,
+                    ));
+                }
+                Some(Err(_)) | None => {}
+            }
+        }
+    }
+
+    fn take(&self, message: &BorrowedMessage<'_>) {
+        let written = message.timestamp().to_millis().unwrap_or_default();
+        let age = clock::now().since(Millis(u64::try_from(written).unwrap_or_default()));
+        let key = message.key().unwrap_or_default();
+        let value = message.payload().filter(|value| !value.is_empty());
+        let applied = self.table().apply(key, value, age);
+        if let Err(why) = applied {
+            let count = self.skipped.fetch_add(1, Ordering::Relaxed) + 1;
+            // Each of them would be a line for every record that somebody writes by mistake.
+            if count.is_power_of_two() {
+                let (topic, offset) = (&self.topic, message.offset());
+                tracing::warn!(%topic, offset, %why, count, "a record of the control topic is passed over");
+            }
+        }
+        let next = u64::try_from(message.offset()).unwrap_or_default() + 1;
+        self.read.send_replace(next);
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads for as long as the host is there.
+fn follow(control: &Weak<Control>, consumer: &BaseConsumer<Logged>) {
+    while let Some(control) = control.upgrade() {
+        match consumer.poll(POLL) {
+            None | Some(Err(KafkaError::PartitionEOF(_))) => {}
+            Some(Ok(message)) => control.take(&message),
+            Some(Err(error)) if is_lost(&error) => {
+                tracing::warn!(%error, topic = %control.topic, "the control topic is read anew");
+                pause(AGAIN);
+                if let Err(error) = control.begin(consumer) {
+                    tracing::error!(%error, topic = %control.topic, "cannot follow the control topic");
+                }
+            }
+            Some(Err(error)) => tracing::debug!(%error, "the control topic"),
+        }
+    }
+}
+
+/// Whether nothing is read any more where it was read.
+fn is_lost(error: &KafkaError) -> bool {
+    let gone = [
+        RDKafkaErrorCode::AutoOffsetReset,
+        RDKafkaErrorCode::LogTruncation,
+        RDKafkaErrorCode::OffsetOutOfRange,
+        RDKafkaErrorCode::UnknownTopicOrPartition,
+        RDKafkaErrorCode::TopicAuthorizationFailed,
+    ];
+    matches!(error, KafkaError::MessageConsumption(code) if gone.contains(code))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this thread has nothing else to do"
+)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

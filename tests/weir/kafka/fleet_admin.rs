@@ -1,0 +1,339 @@
+//! What an operator asks of one host holds for all of them.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use weir_tests::host::{Host, Place};
+use weir_tests::http::{Answer, Client};
+use weir_tests::scripted::order;
+use weir_tests::wait;
+
+use super::{Fleet, PARTITIONS, SETTLE, broker};
+
+const HANDLER: &str = "scripted";
+/// So many that each host has some.
+const KEYS: u64 = 48;
+/// Long enough for all of them to have died before, on a machine that is busy.
+const FAILS_FOR: Duration = Duration::from_secs(30);
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// Pauses and breakers are no matter of the host that was asked, nor of its life.
+#[test]
+fn a_handler_that_is_steered_on_one_host_obeys_on_all_and_after_their_restart() {
+    let Some(broker) = broker("steering a fleet") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "steered");
+    let (places, [a, b]) = two_hosts(&fleet);
+
+    let paused = steer(a.client(), "pause", &json!({}));
+    assert_eq!(
+        (&paused["paused"], &paused["alone"]),
+        (&json!(true), &Value::Null)
+    );
+    wait_for(&b, |handler| handler["paused"] == true);
+    publish(&fleet, &b, "early", &json!({}));
+    // All of it is there and waits, on whichever host.
+    wait::until("events to wait", SETTLE, || {
+        Ok((handler(a.client())?["fleet"]["lag"] == KEYS).then_some(()))
+    })
+    .unwrap();
+    assert!(b.drain().unwrap().success(), "{}", places[1].end_of_log());
+    let b = places[1].start().unwrap();
+    // What was commanded counts before the first event.
+    assert_eq!(handler(b.client()).unwrap()["paused"], true);
+    settle_partitions(&[&a, &b]);
+    assert_eq!(handled(&[&a, &b]), 0);
+
+    steer(b.client(), "breaker", &json!({ "command": "open" }));
+    wait_for(&a, |handler| handler["breaker_command"] == "open");
+    steer(b.client(), "breaker", &json!({ "command": "auto" }));
+    steer(b.client(), "resume", &json!({}));
+    wait_for(&a, |handler| {
+        handler["paused"] == false && handler["breaker_command"] == "auto"
+    });
+    fleet.settle(&[&a, &b]);
+    assert_eq!(handled(&[&a, &b]), KEYS);
+}
+
+/// The owner of a letter's partition alone knows what became of it; whoever is asked tells it, or that he cannot.
+#[test]
+fn letters_jobs_and_parked_sequences_of_all_hosts_are_seen_and_steered_on_each() {
+    let Some(broker) = broker("the letters of a fleet") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "letters");
+    let (places, [a, b]) = two_hosts(&fleet);
+    let [of_a, of_b] = served(&a, &b);
+    steer(b.client(), "breaker", &json!({ "command": "close" }));
+    wait_for(&a, |handler| handler["breaker_command"] == "close");
+
+    let until = unix_ms() + FAILS_FOR.as_secs() * 1_000;
+    let failing = json!({ "fail": "permanent", "untilMs": until });
+    publish(&fleet, &a, "letter", &failing);
+    for host in [&a, &b] {
+        let found = statuses(host, "dead");
+        assert_eq!(found.len() as u64, KEYS);
+        let partitions: BTreeSet<_> = found.iter().map(|(_, partition)| *partition).collect();
+        assert!(!partitions.is_disjoint(&of_a) && !partitions.is_disjoint(&of_b));
+    }
+    see_letter_of(&a, &of_b);
+    let tried = post(
+        a.client(),
+        "dry-run",
+        &json!({ "selection": { "all": true } }),
+    );
+    assert_eq!(tried["letters"].as_array().unwrap().len() as u64, KEYS);
+
+    replay(&a, &b, &of_b, until);
+    let waiting = json!({ "fail": "unavailable" });
+    publish(&fleet, &a, "parked", &waiting);
+    for host in [&a, &b] {
+        wait::until("all keys to be parked", SETTLE, || {
+            let parked = get(host.client(), "parked").json()?;
+            let parked = parked["sequences"].as_array().map_or(0, Vec::len);
+            anyhow::ensure!(parked as u64 == KEYS, "{parked} are parked");
+            Ok(Some(()))
+        })
+        .unwrap();
+    }
+    lose(&places, a, b);
+}
+
+/// One letter is given up on the host that does not have it, the others are replayed, and both hosts tell so.
+fn replay(a: &Host, b: &Host, of_b: &BTreeSet<u64>, until: u64) {
+    let dead = statuses(a, "dead");
+    let (given_up, _) = dead
+        .iter()
+        .find(|(_, partition)| of_b.contains(partition))
+        .unwrap();
+    let dropped = post(
+        a.client(),
+        "letters/drop",
+        &json!({ "selection": { "letters": [given_up] } }),
+    );
+    assert_eq!(dropped["obeyed"], true, "{dropped}");
+    wait::until("the handler to be well", SETTLE, || {
+        Ok((unix_ms() > until).then_some(()))
+    })
+    .unwrap();
+    let job = post(
+        a.client(),
+        "jobs",
+        &json!({ "selection": { "all": true }, "rate": 100 }),
+    );
+    assert_eq!(job["letters"], KEYS - 1, "{job}");
+    for host in [a, b] {
+        wait::until("the job to be done", SETTLE, || {
+            let jobs = get(host.client(), "jobs").json()?;
+            let all = &jobs["jobs"][0];
+            anyhow::ensure!(all["state"] == "done" && all["done"] == KEYS - 1, "{jobs}");
+            Ok(Some(()))
+        })
+        .unwrap();
+        assert_eq!(statuses(host, "done").len() as u64, KEYS - 1);
+        assert_eq!(statuses(host, "dropped").len(), 1);
+        let over = host.client().post(
+            &path("jobs/1"),
+            &[JSON],
+            json!({ "command": "cancel" }).to_string().as_bytes(),
+        );
+        assert_eq!(over.unwrap().status, 409);
+    }
+}
+
+/// Kills the second host: nobody guesses what it had, until another has taken it over.
+fn lose(places: &[Place; 2], a: Host, b: Host) {
+    let started = Instant::now();
+    b.kill().unwrap();
+    let answer = get(a.client(), "letters");
+    // A machine that stands still may have taken the partitions over in between.
+    if started.elapsed() < Duration::from_secs(25) {
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        let said = answer.json().unwrap()["detail"].to_string();
+        assert!(
+            said.contains("partition ") && said.contains("host "),
+            "{said}"
+        );
+    }
+    wait::until("the host that is gone to be silent", SETTLE, || {
+        let hosts = a.client().status()?["hosts"].clone();
+        let silent = |host: &Value| host["own"] == false && host["silent"] == true;
+        let all = hosts.as_array().into_iter().flatten();
+        Ok((all.filter(|host| silent(host)).count() == 1).then_some(()))
+    })
+    .unwrap();
+    wait::until("its partitions to move", SETTLE, || {
+        let sums = handler(a.client())?["fleet"].clone();
+        anyhow::ensure!(
+            sums["hosts"] == 1 && sums["partitions"] == PARTITIONS,
+            "{sums}"
+        );
+        Ok(Some(()))
+    })
+    .unwrap();
+    assert_eq!(statuses(&a, "done").len() as u64, KEYS - 1);
+    let jobs = wait::until("the jobs to have moved", SETTLE, || {
+        Ok(Some(get(a.client(), "jobs").json()?["jobs"].clone()))
+    });
+    assert_eq!(jobs.unwrap()[0]["state"], "done");
+    let ended = a.drain().unwrap();
+    assert!(ended.success(), "{ended}: {}", places[0].end_of_log());
+}
+
+/// Two hosts that serve all partitions, and tell each other so.
+fn two_hosts(fleet: &Fleet) -> ([Place; 2], [Host; 2]) {
+    let places = [fleet.place("a", &[HANDLER]), fleet.place("b", &[HANDLER])];
+    let hosts = places.each_ref().map(|place| place.start().unwrap());
+    let [a, b] = &hosts;
+    settle_partitions(&[a, b]);
+    for (place, host) in places.iter().zip(&hosts) {
+        let shown = place
+            .weir(&["status", "--url", &host.client().url()])
+            .output();
+        let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+        assert!(
+            shown.contains("12 of 12") && shown.contains("this one"),
+            "{shown}"
+        );
+    }
+    (places, hosts)
+}
+
+/// Waits until each host sees all of them, and that they serve all partitions.
+fn settle_partitions(hosts: &[&Host]) {
+    for host in hosts {
+        wait::until("the fleet to be seen", SETTLE, || {
+            let status = host.client().status()?;
+            let sums = handler_of(&status)["fleet"].clone();
+            let seen = status["hosts"].as_array().map_or(0, Vec::len);
+            let whole = sums["hosts"] == hosts.len() && sums["partitions"] == PARTITIONS;
+            anyhow::ensure!(whole && seen == hosts.len(), "{sums}, {}", status["hosts"]);
+            Ok(Some(()))
+        })
+        .unwrap();
+    }
+}
+
+/// The partitions of each of two hosts, as the first one tells.
+fn served(a: &Host, b: &Host) -> [BTreeSet<u64>; 2] {
+    let hosts = a.client().status().unwrap()["hosts"].clone();
+    let ids = [a, b].map(|host| host.client().status().unwrap()["host_id"].clone());
+    let served = ids.map(|id| {
+        let mut hosts = hosts.as_array().unwrap().iter();
+        let host = hosts.find(|host| host["host_id"] == id).unwrap();
+        let partitions = host["handlers"][0]["partitions"].as_array().unwrap();
+        partitions.iter().filter_map(Value::as_u64).collect()
+    });
+    let [of_a, of_b]: &[BTreeSet<u64>; 2] = &served;
+    assert!(!of_a.is_empty() && !of_b.is_empty() && of_a.is_disjoint(of_b));
+    served
+}
+
+/// A letter of a partition that this host does not have is shown by it.
+fn see_letter_of(host: &Host, partitions: &BTreeSet<u64>) {
+    let dead = statuses(host, "dead");
+    let foreign = dead
+        .iter()
+        .find(|(_, partition)| partitions.contains(partition));
+    let (id, _) = foreign.unwrap();
+    let shown = get(host.client(), &format!("letters/{id}"));
+    assert_eq!(
+        (shown.status, &shown.json().unwrap()["status"]),
+        (200, &json!("dead"))
+    );
+}
+
+/// Waits until the list has as many letters of this status as it is to have, and gives their ids and partitions.
+fn statuses(host: &Host, status: &str) -> Vec<(String, u64)> {
+    let wanted = match status {
+        "dropped" => 1,
+        "done" => KEYS - 1,
+        _ => KEYS,
+    };
+    wait::until(&format!("{wanted} letters to be {status}"), SETTLE, || {
+        let answer = get(
+            host.client(),
+            &format!("letters?limit=1000&status={status}"),
+        );
+        let listed = answer.json()?;
+        let letters = listed["letters"].as_array().into_iter().flatten();
+        let found: Vec<_> = letters
+            .filter_map(|letter| {
+                let id = letter["id"].as_str()?.to_owned();
+                Some((id, letter["partition"].as_u64()?))
+            })
+            .collect();
+        anyhow::ensure!(
+            found.len() as u64 == wanted,
+            "{} are: {listed}",
+            found.len()
+        );
+        Ok(Some(found))
+    })
+    .unwrap()
+}
+
+/// An event for each key that says what to do.
+fn publish(fleet: &Fleet, host: &Host, prefix: &str, what: &Value) {
+    let orders: Vec<_> = (0..KEYS)
+        .map(|key| order(&format!("{prefix}-{key}"), &format!("{prefix}-{key}"), what))
+        .collect();
+    let taken = host
+        .client()
+        .publish(fleet.topic("public.scripts.v1"), &orders);
+    assert_eq!(taken.unwrap().status, 202);
+}
+
+fn wait_for(host: &Host, is: impl Fn(&Value) -> bool) {
+    wait::until("the other host to obey", SETTLE, || {
+        let handler = handler(host.client())?;
+        anyhow::ensure!(is(&handler), "{handler}");
+        Ok(Some(()))
+    })
+    .unwrap();
+}
+
+fn handled(hosts: &[&Host]) -> u64 {
+    let fate = |host: &&Host| host.client().fate(HANDLER, "handled").unwrap();
+    hosts.iter().map(fate).sum()
+}
+
+fn handler(client: &Client) -> anyhow::Result<Value> {
+    Ok(handler_of(&client.status()?))
+}
+
+fn handler_of(status: &Value) -> Value {
+    let mut all = status["handlers"].as_array().into_iter().flatten();
+    let found = all.find(|one| one["name"] == HANDLER);
+    found.cloned().unwrap_or_default()
+}
+
+fn path(rest: &str) -> String {
+    format!("/v1/admin/handlers/{HANDLER}/{rest}")
+}
+
+fn get(client: &Client, rest: &str) -> Answer {
+    client.get(&path(rest)).unwrap()
+}
+
+fn steer(client: &Client, what: &str, body: &Value) -> Value {
+    post(client, what, body)
+}
+
+fn post(client: &Client, rest: &str, body: &Value) -> Value {
+    let answer = client.post(&path(rest), &[JSON], body.to_string().as_bytes());
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 200, "{rest}: {}", answer.body);
+    answer.json().unwrap()
+}
+
+fn unix_ms() -> u64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the handler under test fails until a time of the wall clock"
+    )]
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap().as_millis()).unwrap()
+}
