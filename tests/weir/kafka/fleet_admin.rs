@@ -14,6 +14,8 @@ use super::{Fleet, PARTITIONS, SETTLE, broker};
 const HANDLER: &str = "scripted";
 /// So many that each host has some.
 const KEYS: u64 = 48;
+/// Letters that die again: fewer than the sequences of a job that go first.
+const DOOMED: u64 = 10;
 /// Long enough for all of them to have died before, on a machine that is busy.
 const FAILS_FOR: Duration = Duration::from_secs(30);
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -66,6 +68,7 @@ fn letters_jobs_and_parked_sequences_of_all_hosts_are_seen_and_steered_on_each()
     let fleet = Fleet::new(&broker, "letters");
     let (places, [a, b]) = two_hosts(&fleet);
     let [of_a, of_b] = served(&a, &b);
+    let first_is_of_a = of_a.contains(&0);
     steer(b.client(), "breaker", &json!({ "command": "close" }));
     wait_for(&a, |handler| handler["breaker_command"] == "close");
 
@@ -98,7 +101,14 @@ fn letters_jobs_and_parked_sequences_of_all_hosts_are_seen_and_steered_on_each()
         })
         .unwrap();
     }
-    lose(&places, a, b);
+    // Who owns the first partition runs the jobs.
+    let [of_a, of_b] = &places;
+    let (stays, dies, place) = if first_is_of_a {
+        (b, a, of_b)
+    } else {
+        (a, b, of_a)
+    };
+    lose(&fleet, place, stays, dies);
 }
 
 /// One letter is given up on the host that does not have it, the others are replayed, and both hosts tell so.
@@ -143,10 +153,28 @@ fn replay(a: &Host, b: &Host, of_b: &BTreeSet<u64>, until: u64) {
     }
 }
 
-/// Kills the second host: nobody guesses what it had, until another has taken it over.
-fn lose(places: &[Place; 2], a: Host, b: Host) {
+/// Kills the host that runs a job: nobody guesses what it had, until another has taken it over and goes on with the job.
+fn lose(fleet: &Fleet, place: &Place, a: Host, dies: Host) {
+    let doomed: Vec<_> = (0..DOOMED)
+        .map(|key| format!("doomed-{key}"))
+        .map(|key| order(&key, &key, &json!({ "fail": "permanent" })))
+        .collect();
+    let taken = a
+        .client()
+        .publish(fleet.topic("public.scripts.v1"), &doomed);
+    assert_eq!(taken.unwrap().status, 202);
+    wait::until("the doomed to be dead", SETTLE, || {
+        let listed = get(a.client(), "letters?status=dead").json()?;
+        let dead = listed["letters"].as_array().map_or(0, Vec::len);
+        Ok((dead as u64 == DOOMED).then_some(()))
+    })
+    .unwrap();
+    let all = json!({ "selection": { "all": true }, "rate": 1 });
+    assert_eq!(post(a.client(), "jobs", &all)["id"], 2);
+    wait_for_job(&a, |job| job["sent"] != 0);
+
     let started = Instant::now();
-    b.kill().unwrap();
+    dies.kill().unwrap();
     let answer = get(a.client(), "letters");
     // A machine that stands still may have taken the partitions over in between.
     if started.elapsed() < Duration::from_secs(25) {
@@ -174,12 +202,24 @@ fn lose(places: &[Place; 2], a: Host, b: Host) {
     })
     .unwrap();
     assert_eq!(statuses(&a, "done").len() as u64, KEYS - 1);
-    let jobs = wait::until("the jobs to have moved", SETTLE, || {
-        Ok(Some(get(a.client(), "jobs").json()?["jobs"].clone()))
-    });
-    assert_eq!(jobs.unwrap()[0]["state"], "done");
+    wait_for_job(&a, |job| job["state"] == "done" && job["dead"] == DOOMED);
+    let jobs = get(a.client(), "jobs").json().unwrap()["jobs"].clone();
+    assert_eq!(
+        (&jobs[0]["state"], &jobs[0]["done"]),
+        (&json!("done"), &json!(KEYS - 1))
+    );
     let ended = a.drain().unwrap();
-    assert!(ended.success(), "{ended}: {}", places[0].end_of_log());
+    assert!(ended.success(), "{ended}: {}", place.end_of_log());
+}
+
+/// Waits until the second job says this of itself.
+fn wait_for_job(host: &Host, is: impl Fn(&Value) -> bool) {
+    wait::until("the second job", SETTLE, || {
+        let job = get(host.client(), "jobs/2").json()?;
+        anyhow::ensure!(is(&job), "{job}");
+        Ok(Some(()))
+    })
+    .unwrap();
 }
 
 /// Two hosts that serve all partitions, and tell each other so.
