@@ -330,6 +330,29 @@ impl Cluster {
         last_lines(&fs::read_to_string(self.log(node)).unwrap_or_default(), 20)
     }
 
+    /// What a topic takes on the disk of the first broker: its records in all of their batches, without what finds them.
+    ///
+    /// # Errors
+    /// The broker's folder cannot be read.
+    pub fn topic_bytes(&self, topic: &str) -> anyhow::Result<u64> {
+        let mut bytes = 0;
+        for partition in fs::read_dir(self.home(1).join("data"))? {
+            let partition = partition?;
+            let name = partition.file_name();
+            let name = name.to_str().and_then(|name| name.rsplit_once('-'));
+            if name.is_none_or(|(name, _number)| name != topic) {
+                continue;
+            }
+            for segment in fs::read_dir(partition.path())? {
+                let segment = segment?;
+                if segment.path().extension().is_some_and(|end| end == "log") {
+                    bytes += segment.metadata()?.len();
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
     /// What a broker writes.
     #[must_use]
     pub fn log(&self, node: usize) -> PathBuf {

@@ -2,6 +2,7 @@
 
 mod at_least_once;
 mod backfill;
+mod checkpoints;
 mod fleet;
 mod fleet_admin;
 mod handover;

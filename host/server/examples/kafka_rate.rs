@@ -47,8 +47,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make all topics and write events into the first.
-    Fill { events: u64, topics: Vec<String> },
+    /// Make all topics and write events into the first; all into one partition, and small, where one is given.
+    Fill {
+        events: u64,
+        topics: Vec<String>,
+        #[arg(long)]
+        partition: Option<i32>,
+    },
     /// Write events into a topic that is there.
     Append { events: u64, topic: String },
     /// Wait until the group has committed all of a topic; print how fast, and in how many transactions it wrote to another.
@@ -87,11 +92,16 @@ async fn main() -> anyhow::Result<()> {
         .set("partitioner", "murmur2_random")
         .set("socket.nagle.disable", "true");
     match command {
-        Command::Fill { events, topics } => {
+        Command::Fill {
+            events,
+            topics,
+            partition,
+        } => {
             make(&config, &topics).await?;
-            fill(config, events, topics.first().context("name a topic")?)
+            let topic = topics.first().context("name a topic")?;
+            fill(config, events, topic, partition)
         }
-        Command::Append { events, topic } => fill(config, events, &topic),
+        Command::Append { events, topic } => fill(config, events, &topic, None),
         Command::Watch {
             group,
             input,
@@ -129,10 +139,15 @@ async fn make(config: &ClientConfig, topics: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fill(config: ClientConfig, events: u64, topic: &str) -> anyhow::Result<()> {
+fn fill(
+    config: ClientConfig,
+    events: u64,
+    topic: &str,
+    partition: Option<i32>,
+) -> anyhow::Result<()> {
     let producer = producer(config, "5")?;
     for number in 0..events {
-        put(&producer, topic, number)?;
+        put(&producer, (topic, partition), number)?;
     }
     producer.flush(PATIENCE)?;
     Ok(())
@@ -145,8 +160,13 @@ fn producer(mut config: ClientConfig, linger_ms: &str) -> anyhow::Result<BasePro
     Ok(config.create()?)
 }
 
-/// Writes a CloudEvent in binary mode, which `billing` bills.
-fn put(producer: &BaseProducer, topic: &str, number: u64) -> anyhow::Result<()> {
+/// Writes a CloudEvent in binary mode, which `billing` bills; a small one where a partition is given.
+fn put(
+    producer: &BaseProducer,
+    (topic, partition): (&str, Option<i32>),
+    number: u64,
+) -> anyhow::Result<()> {
+    let bytes = if partition.is_some() { 0 } else { IN_BYTES };
     let ce = |name: &'static str, value: &str| (name, value.to_owned());
     let key = format!("{:07}", number % KEYS);
     let mut data = format!(
@@ -154,7 +174,7 @@ fn put(producer: &BaseProducer, topic: &str, number: u64) -> anyhow::Result<()> 
     );
     data.extend(std::iter::repeat_n(
         'n',
-        IN_BYTES.saturating_sub(data.len() + 2),
+        bytes.saturating_sub(data.len() + 2),
     ));
     data.push_str("\"}");
     let headers = [
@@ -172,10 +192,13 @@ fn put(producer: &BaseProducer, topic: &str, number: u64) -> anyhow::Result<()> 
                 value: Some(value),
             })
         });
-    let record = BaseRecord::to(topic)
+    let mut record = BaseRecord::to(topic)
         .key(&key)
         .payload(&data)
         .headers(headers);
+    if let Some(partition) = partition {
+        record = record.partition(partition);
+    }
     send(producer, record)
 }
 
@@ -207,7 +230,7 @@ fn delay(
     let mut next = first;
     while next < numbers.end {
         while next < numbers.end && due(next) <= epoch.elapsed().as_secs_f64() {
-            put(&producer, input, next)?;
+            put(&producer, (input, None), next)?;
             next += 1;
         }
         producer.poll(Duration::from_millis(1));

@@ -92,7 +92,7 @@ fn host(config: Config, data: PathBuf, watching: bool) -> anyhow::Result<()> {
         let mut components = load(&sandbox, &deployments).await?;
         let store = Embedded::open(&data_dir.store_path(), settings::store(&config))?;
         data_dir.note_store()?;
-        let seams = Seams::new(&config, &data_dir, &store)?;
+        let seams = Seams::new(&config, &data_dir, &store, &deployments)?;
         let end = loop {
             let deployed = deployments.clone();
             for (deployment, component) in deployments.iter().zip(&components) {
@@ -149,7 +149,12 @@ struct Seams {
 }
 
 impl Seams {
-    fn new(config: &Config, data_dir: &DataDir, store: &Embedded) -> anyhow::Result<Self> {
+    fn new(
+        config: &Config,
+        data_dir: &DataDir,
+        store: &Embedded,
+        deployments: &[Deployment],
+    ) -> anyhow::Result<Self> {
         let Some(cluster) = &config.kafka else {
             return Ok(Self {
                 bus: Arc::new(store.clone()),
@@ -159,7 +164,9 @@ impl Seams {
             });
         };
         let host_id = config.host_id.as_deref().unwrap_or(data_dir.host_id());
-        let copy = Embedded::open_empty(&data_dir.copy_path(), settings::store(config))?;
+        let copy = Embedded::open_copy(&data_dir.copy_path(), settings::store(config))?;
+        let scopes: Vec<_> = deployments.iter().map(|one| one.scope.clone()).collect();
+        copy.copy_retain(&scopes)?;
         let name = (&*config.environment, host_id);
         let kafka = Kafka::connect(cluster, name, copy, settings::peers(config)?)?;
         tracing::info!(bootstrap = %cluster.bootstrap, host_id, "connected to Kafka");

@@ -1,8 +1,8 @@
 //! Places where tests end the process by SIGKILL, or make the store fail.
 //!
 //! The variable `WEIR_FAIL_POINT` names one place and at which passage of it to act: `store-synced:3`; `attempt:ID` is
-//! every attempt with the event of that id. Only programs with debug assertions look at it; in a release every function
-//! here is empty, so that no environment can make a host fail.
+//! every attempt with the event of that id; `checkpoints-old` is no place but how things are. Only programs with debug
+//! assertions look at it; in a release every function here is empty, so that no environment can make a host fail.
 //! That is why it is no feature of the crate: cargo would build the store and the Wasm runtime anew for it.
 
 /// A place in the way of an event where a crash differs from one at the place before.
@@ -32,6 +32,8 @@ pub(crate) enum Point {
     SyncHangs,
     /// A unit of work is committed, and its partition never hears of it.
     UnitUnanswered,
+    /// Every local copy of a ledger is too old to be read on.
+    CheckpointsOld,
 }
 
 #[cfg(debug_assertions)]
@@ -42,7 +44,7 @@ mod armed {
     use super::Point;
 
     impl Point {
-        const ALL: [Self; 12] = [
+        const ALL: [Self; 13] = [
             Self::StoreOpened,
             Self::GroupTaken,
             Self::StoreWritten,
@@ -55,6 +57,7 @@ mod armed {
             Self::UnitCommitted,
             Self::SyncHangs,
             Self::UnitUnanswered,
+            Self::CheckpointsOld,
         ];
 
         fn name(self) -> &'static str {
@@ -71,6 +74,7 @@ mod armed {
                 Self::UnitCommitted => "unit-committed",
                 Self::SyncHangs => "sync-hangs",
                 Self::UnitUnanswered => "unit-unanswered",
+                Self::CheckpointsOld => "checkpoints-old",
             }
         }
     }
@@ -117,6 +121,12 @@ mod armed {
         })
     }
 
+    /// Whether this is so, as often as it is asked.
+    pub(crate) fn holds(point: Point) -> bool {
+        let armed = ARMED.get_or_init(read).as_ref();
+        matches!(armed, Some(Armed::Place { point: at, .. }) if *at == point)
+    }
+
     /// Ends the process when a test asked for it by an attempt with the event of this id.
     pub(crate) fn attempt(id: &str) {
         let armed = ARMED.get_or_init(read).as_ref();
@@ -153,10 +163,15 @@ mod armed {
 }
 
 #[cfg(debug_assertions)]
-pub(crate) use armed::{attempt, fails, hang, kill, pass};
+pub(crate) use armed::{attempt, fails, hang, holds, kill, pass};
 
 #[cfg(not(debug_assertions))]
 pub(crate) fn fails(_point: Point) -> bool {
+    false
+}
+
+#[cfg(not(debug_assertions))]
+pub(crate) fn holds(_point: Point) -> bool {
     false
 }
 

@@ -6,15 +6,18 @@
 //! there is no command topic, and the group divides the largest of its topics.
 //!
 //! [`membership`] holds a place in a group, [`share`] is what the group gave to this host, [`reader`] reads it. Units wait
-//! for the [`committers`], [`transaction`] commits them, and [`delivery`] produces what they write; [`restore`] brings the
-//! local copy of a ledger up to date. At least once [`acknowledged`] commits units, and [`offsets`] is what is kept of
-//! them. [`control`] is the topic on which hosts tell one another what they are. [`clients`] says how librdkafka is set up.
+//! for the [`committers`], [`transaction`] commits them, and [`delivery`] produces what they write. [`copies`] says what goes
+//! into the local copy of a ledger, [`restore`] brings it up to date by its [`changelog`]. At least once [`acknowledged`]
+//! commits units, and [`offsets`] is what is kept of them. [`control`] is the topic on which hosts tell one another what
+//! they are. [`clients`] says how librdkafka is set up.
 
 mod acknowledged;
+mod changelog;
 mod clients;
 mod cluster;
 mod committers;
 mod control;
+mod copies;
 mod delivery;
 mod extents;
 mod headers;
@@ -41,6 +44,7 @@ use self::cluster::Cluster;
 pub use self::cluster::ConnectError;
 use self::committers::Committers;
 pub use self::control::{Control, ControlError};
+use self::copies::Copies;
 use self::membership::GroupMembership;
 use self::origin::Origin;
 use self::publisher::Publisher;
@@ -71,8 +75,8 @@ struct Inner {
     publisher: Arc<Publisher>,
     /// What the hosts say of themselves; none where the cluster has no topic for it.
     control: Option<Arc<Control>>,
-    /// Holds the copy of what the partitions of this host have in the ledger.
-    copy: Embedded,
+    /// What the partitions of this host have in the ledger.
+    copies: Arc<Copies>,
     /// Partitions that are loaded at a time: each waits on a thread, and others need threads too.
     loads: Semaphore,
     /// What is fixed for each group, by the manifests.
@@ -130,7 +134,7 @@ impl Kafka {
                 cluster,
                 publisher,
                 control,
-                copy,
+                copies: Arc::new(Copies::new(copy)),
                 loads: Semaphore::new(LOADS),
                 fixed: Mutex::default(),
                 groups: Mutex::default(),
@@ -261,7 +265,7 @@ impl Bus for Kafka {
         let share = membership.share();
         let committers = match inner.delivery {
             Delivery::ExactlyOnce => {
-                transaction::spawn(&inner.clients, &inner.cluster, &inner.copy, &share)
+                transaction::spawn(&inner.clients, &inner.cluster, &inner.copies, &share)
             }
             Delivery::AtLeastOnce => acknowledged::spawn(&inner.clients, &inner.cluster, &share),
         };

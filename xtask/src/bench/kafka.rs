@@ -18,6 +18,7 @@ use crate::{cargo, guests};
 
 mod delay;
 mod many;
+mod restoring;
 
 /// Some seconds of work for the fastest.
 const EVENTS: u64 = 300_000;
@@ -58,12 +59,14 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     eprintln!("warming the broker, whose code is compiled while it runs");
     bench.bare("warm", &["--transaction", "1000"])?;
     let (weir, used) = bench.weir(&folder.join("host"))?;
+    let changelog = bench.changelog_bytes()?;
     let size = mean_transaction(&weir)?;
     let transaction = size.to_string();
     let transactions = bench.bare("bare-transactions", &["--transaction", &transaction])?;
     let bare = bench.bare("bare", &[])?;
     let (least, least_used) = bench.at_least_once(&folder.join("least"))?;
     let at_least_once = events_per_s(&least)?;
+    let restoring = restoring::measure(&bench, &folder.join("restored"))?;
     let java = compiled(&streams, &streams_libraries)?;
     let streams = bench.streams(java)?;
     let ours = events_per_s(&weir)?;
@@ -98,8 +101,9 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
         rate("bare_transactions_per_s", transactions),
         rate("bare_loop_per_s", bare),
         rate("kafka_streams_per_s", streams),
+        Figure::limit("kafka_changelog_bytes_per_event", changelog, "bytes"),
     ];
-    Ok([own.to_vec(), delays, many].concat())
+    Ok([own.to_vec(), restoring, delays, many].concat())
 }
 
 fn missing(Missing(why): Missing) -> anyhow::Error {
@@ -171,6 +175,15 @@ impl<'a> Bench<'a> {
             memory_mib: memory as f64 / 1024.0,
         };
         Ok((figures, used))
+    }
+
+    /// What the host has written to its changelog for each event.
+    fn changelog_bytes(&self) -> anyhow::Result<f64> {
+        let mut bytes = 0;
+        for log in ["ledger", "park"] {
+            bytes += self.cluster.topic_bytes(&format!("_weir.{GROUP}.{log}"))?;
+        }
+        Ok(bytes as f64 / EVENTS as f64)
     }
 
     /// The same of a host that keeps positions alone.

@@ -5,26 +5,47 @@
 //! out what is this store's own: the number of the subscription, and the partition, which is the changelog's too. What
 //! follows from other entries (timers by due time) is not in the changelog and is made anew.
 //!
-//! The copy is never trusted over a change of owner: the new one clears it and fills it from the changelog.
+//! # Going on from a checkpoint
+//!
+//! A [`Checkpoint`] says of both topics of a changelog that the copy holds all that is committed before an offset. A new
+//! owner whose copy has one reads on from there; else the copy is cleared, and all is read. That both ways end in the
+//! same copy rests on four things.
+//!
+//! - **The copy is the changelog up to there.** A checkpoint is written in one batch with what it speaks of: with the
+//!   changes of a unit that is known to be committed, or, after a restore, when all that was read is there. All batches
+//!   go through one journal, which a crash cuts off and never thins out: what is left of it after a kill or a loss of power
+//!   is all batches up to one. A journal with a gap is refused when the store is opened, and a copy that is refused is
+//!   made anew ([`Embedded::open_copy`]).
+//! - **Reading twice is reading once.** Entries are values by key, so for each key the last one counts. What the copy
+//!   has already of what follows the checkpoint (a unit whose place the broker did not tell, a restore that was cut off)
+//!   is written again in the order of the log and ends as it was. Due times are made anew from all timers when any timer
+//!   was read, so that one that was replaced meanwhile leaves none.
+//! - **Nothing is missing behind it.** Removals stay in a compacted log for some days after they were written, and what
+//!   follows a checkpoint was written after its time; so nobody goes on from one that is older than half of those days
+//!   ([`Checkpoint::flaw`]). State that has expired may be gone from the copy and not from the log: reads see neither.
+//! - **Nobody else writes.** Whose changes a copy takes is for [`crate::kafka`] to say.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rocksdb::WriteBatch;
 use weir_core::unit::{Cursor, Unit};
 
-use super::Embedded;
+pub(crate) use super::checkpoint::{Checkpoint, Extent, Flaw, Log, Reached};
 use super::key::{Key, Kind, PARTITION_PREFIX};
 use super::ledger::failed;
 use super::progress::{self, Progress};
 use super::store::{ReadError, Store};
 use super::timer;
 use super::writes::{UnitWriter, Writes};
+use super::{Embedded, EmbeddedConfig, OpenError, PurgeError};
 use crate::ledger::{LedgerError, Scope};
 
 /// What is put aside before it is written: a restore of a million small entries is some hundred writes.
 const BATCH_BYTES: usize = 1 << 20;
 /// The kinds of which a partition's copy consists.
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
+    Kind::Checkpoint,
     Kind::Begun,
     Kind::Progress,
     Kind::InboxBlock,
@@ -36,25 +57,68 @@ const KINDS: [Kind; 9] = [
     Kind::Letter,
 ];
 
+/// Whether entries of this kind stand in the changelog.
+fn is_logged(kind: Kind) -> bool {
+    kind != Kind::Due && kind != Kind::Checkpoint
+}
+
 /// What one unit changes.
-pub(crate) struct Changes(Writes);
+pub(crate) struct Changes {
+    group: u32,
+    partition: u32,
+    writes: Writes,
+}
 
 impl Changes {
-    /// Calls `each` with every entry of the changelog: its key, its value (none: it is gone), and whether it is a parked
-    /// event, of which there are many and large ones; until one fails.
+    /// Calls `each` with every entry of the changelog until one fails: in which topic it stands, its key, and its value;
+    /// none: it is gone.
     pub(crate) fn each<E>(
         &self,
-        mut each: impl FnMut(&[u8], Option<&[u8]>, bool) -> Result<(), E>,
+        mut each: impl FnMut(Log, &[u8], Option<&[u8]>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let entries = self.0.iter().filter(|(key, _)| key[0] != Kind::Due as u8);
-        for (key, value) in entries {
-            each(&relative(key), value, key[0] == Kind::ParkedEvent as u8)?;
+        let entries = self.writes.iter();
+        for (key, value) in entries.filter(|(key, _)| key[0] != Kind::Due as u8) {
+            let log = match key[0] == Kind::ParkedEvent as u8 {
+                true => Log::Park,
+                false => Log::Ledger,
+            };
+            each(log, &relative(key), value)?;
         }
         Ok(())
     }
 }
 
 impl Embedded {
+    /// Opens the store of copies in `path`. One that cannot be opened is made anew: all of it can be had again.
+    pub(crate) fn open_copy(path: &Path, config: EmbeddedConfig) -> Result<Self, OpenError> {
+        match Self::open(path, config.clone()) {
+            Ok(store) => Ok(store),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the local copy of the ledgers is made anew");
+                Self::open_empty(path, config)
+            }
+        }
+    }
+
+    /// Forgets the copies of all subscriptions but these. None of them is served yet. Blocks.
+    pub(crate) fn copy_retain(&self, scopes: &[Scope]) -> Result<(), PurgeError> {
+        for group in self
+            .inner
+            .catalog
+            .groups()
+            .into_iter()
+            .map(|(group, _)| group)
+        {
+            let is_kept =
+                |scope: &&Scope| scope.group == group.name && scope.topics == group.topics;
+            if !scopes.iter().any(|scope| is_kept(&scope)) {
+                self.purge_subscription(&group.name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What a unit writes beside its records, and on what the partition stands from it on, where that is given. Reads
     /// the copy where a change depends on what is there.
     pub(crate) fn copy_stage(
@@ -86,37 +150,84 @@ impl Embedded {
             }
             Ok(writer.finish())
         };
+        let changes = |writes| Changes {
+            group,
+            partition,
+            writes,
+        };
         stage()
-            .map(Changes)
+            .map(changes)
             .map_err(|error| failed("what a unit changes", scope, error))
     }
 
-    /// Makes the changes of a committed unit visible to reads.
-    pub(crate) fn copy_write(&self, changes: &Changes) {
+    /// Makes the changes of a committed unit visible to reads, and says how far the copy is with them; none: nobody knows.
+    pub(crate) fn copy_write(&self, changes: &Changes, checkpoint: Option<&Checkpoint>) {
+        let Changes {
+            group,
+            partition,
+            ref writes,
+        } = *changes;
         let store = &self.inner.store;
         let mut batch = WriteBatch::default();
-        changes.0.add_to(store, &mut batch);
+        writes.add_to(store, &mut batch);
+        mark(store, &mut batch, (group, partition), checkpoint);
         store.write_unsynced(batch);
+    }
+
+    /// How far the copy of a partition is; none of one that is not whole.
+    pub(crate) fn copy_checkpoint(
+        &self,
+        scope: &Scope,
+        partition: u32,
+    ) -> Result<Option<Checkpoint>, LedgerError> {
+        let group = self.copy_group(scope)?;
+        let read = || -> Result<Option<Checkpoint>, ReadError> {
+            let stored = self
+                .inner
+                .store
+                .get(&Key::Checkpoint { group, partition })?;
+            Ok(stored.map(|value| Checkpoint::decode(&value)).transpose()?)
+        };
+        read().map_err(|error| failed("a checkpoint", scope, error))
+    }
+
+    /// Says how far the copy of a partition is; none: nobody knows, and the next owner makes it anew.
+    pub(crate) fn copy_mark(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<(), LedgerError> {
+        let group = self.copy_group(scope)?;
+        let store = &self.inner.store;
+        let mut batch = WriteBatch::default();
+        mark(store, &mut batch, (group, partition), checkpoint);
+        store.write_unsynced(batch);
+        Ok(())
+    }
+
+    /// Takes up the copy of a partition where its checkpoint has it.
+    pub(crate) fn copy_resume(&self, scope: &Scope, partition: u32) -> Result<Loader, LedgerError> {
+        Ok(Loader {
+            store: Arc::clone(&self.inner.store),
+            group: self.copy_group(scope)?,
+            partition,
+            batch: WriteBatch::default(),
+            has_timers: false,
+        })
     }
 
     /// Forgets the copy of a partition; what is loaded takes its place.
     pub(crate) fn copy_clear(&self, scope: &Scope, partition: u32) -> Result<Loader, LedgerError> {
-        let group = self.copy_group(scope)?;
-        let store = Arc::clone(&self.inner.store);
-        let mut batch = WriteBatch::default();
+        let mut loader = self.copy_resume(scope, partition)?;
         for kind in KINDS {
-            store.delete_prefix(
-                &mut batch,
-                kind.family(),
-                &kind.of_partition(group, partition),
-            );
+            let prefix = kind.of_partition(loader.group, partition);
+            let batch = &mut loader.batch;
+            loader.store.delete_prefix(batch, kind.family(), &prefix);
         }
-        Ok(Loader {
-            store,
-            group,
-            partition,
-            batch,
-        })
+        // At once, and not with what is read first: whatever happens next, nothing of it is taken for whole.
+        loader.write();
+        Ok(loader)
     }
 
     /// The number of the last unit, and where it left the topics.
@@ -158,21 +269,35 @@ impl Embedded {
     }
 }
 
+fn mark(
+    store: &Store,
+    batch: &mut WriteBatch,
+    (group, partition): (u32, u32),
+    checkpoint: Option<&Checkpoint>,
+) {
+    let key = Key::Checkpoint { group, partition };
+    match checkpoint {
+        Some(checkpoint) => store.put(batch, &key, &checkpoint.encode()),
+        None => store.delete(batch, &key),
+    }
+}
+
 /// Fills the copy of one partition from its changelog.
 pub(crate) struct Loader {
     store: Arc<Store>,
     group: u32,
     partition: u32,
     batch: WriteBatch,
+    /// Whether any entry was that of a timer.
+    has_timers: bool,
 }
 
 impl Loader {
-    /// The next entry, in the order of the changelog; false when it is none of ours.
+    /// The next entry, in the order of its log; false when it is none of ours.
     pub(crate) fn push(&mut self, key: &[u8], value: Option<&[u8]>) -> bool {
         let known = key.first().and_then(|&first| {
-            KINDS
-                .into_iter()
-                .find(|&kind| kind as u8 == first && kind != Kind::Due)
+            let mut kinds = KINDS.into_iter();
+            kinds.find(|&kind| kind as u8 == first && is_logged(kind))
         });
         let Some(kind) = known else {
             return false;
@@ -182,26 +307,32 @@ impl Loader {
         if Key::decode(&full).is_err() {
             return false;
         }
+        self.has_timers |= kind == Kind::Timer;
         let family = self.store.family(kind.family());
         match value.filter(|value| !value.is_empty()) {
             Some(value) => self.batch.put_cf(family, &full, value),
             None => self.batch.delete_cf(family, &full),
         }
         if self.batch.size_in_bytes() >= BATCH_BYTES {
-            self.store.write_unsynced(std::mem::take(&mut self.batch));
+            self.write();
         }
         true
     }
 
     /// Everything was loaded: makes what follows from it.
     pub(crate) fn finish(mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        self.store.write_unsynced(std::mem::take(&mut self.batch));
+        self.write();
+        if !self.has_timers {
+            return Ok(());
+        }
         let (group, partition) = (self.group, self.partition);
-        let prefix = Kind::Timer.of_partition(group, partition);
-        let mut batch = WriteBatch::default();
+        // In one batch with those that are due now: a copy that is cut off between the two would have none.
+        let due = Kind::Due.of_partition(group, partition);
+        self.store
+            .delete_prefix(&mut self.batch, Kind::Due.family(), &due);
         self.store.scan(
             Kind::Timer.family(),
-            &prefix,
+            &Kind::Timer.of_partition(group, partition),
             |key, value| -> Result<bool, ReadError> {
                 let timer::Setting { due, id } = timer::decode_setting(value)?;
                 let by_due = Key::Due {
@@ -210,12 +341,16 @@ impl Loader {
                     due,
                     id,
                 };
-                self.store.put(&mut batch, &by_due, &key.encode());
+                self.store.put(&mut self.batch, &by_due, &key.encode());
                 Ok(true)
             },
         )?;
-        self.store.write_unsynced(batch);
+        self.write();
         Ok(())
+    }
+
+    fn write(&mut self) {
+        self.store.write_unsynced(std::mem::take(&mut self.batch));
     }
 }
 

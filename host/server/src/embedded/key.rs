@@ -98,6 +98,8 @@ pub(super) enum Key<'a> {
         partition: u32,
         id: Hash128,
     },
+    /// Of a local copy of a ledger; to how far it is with its changelog.
+    Checkpoint { group: u32, partition: u32 },
     /// To an operator's pause and command to the breaker.
     Steering { group: u32 },
     /// To what a replay job is to do; written once.
@@ -136,6 +138,7 @@ impl<'a> Key<'a> {
             Self::Job { .. } => Kind::Job,
             Self::JobProgress { .. } => Kind::JobProgress,
             Self::Begun { .. } => Kind::Begun,
+            Self::Checkpoint { .. } => Kind::Checkpoint,
         }
     }
 
@@ -166,6 +169,10 @@ impl<'a> Key<'a> {
                 partition,
             }
             | Self::Begun {
+                group: id,
+                partition,
+            }
+            | Self::Checkpoint {
                 group: id,
                 partition,
             }
@@ -227,6 +234,7 @@ impl<'a> Key<'a> {
             | Self::LogStart { .. }
             | Self::Progress { .. }
             | Self::Begun { .. }
+            | Self::Checkpoint { .. }
             | Self::Steering { .. } => {}
             Self::BatchHeader { base: number, .. }
             | Self::Batch { base: number, .. }
@@ -291,6 +299,15 @@ impl<'a> Key<'a> {
         })
     }
 
+    fn parse_due(group: u32, rest: &mut &'a [u8]) -> Option<Self> {
+        Some(Self::Due {
+            group,
+            partition: u32_off(rest)?,
+            due: Millis(u64_off(rest)?),
+            id: Hash128(array_off(rest)?),
+        })
+    }
+
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (&kind, mut rest) = bytes.split_first()?;
         let kind = Kind::ALL.into_iter().find(|known| *known as u8 == kind)?;
@@ -320,6 +337,10 @@ impl<'a> Key<'a> {
                 group: id,
                 partition: u32_off(&mut rest)?,
             },
+            Kind::Checkpoint => Self::Checkpoint {
+                group: id,
+                partition: u32_off(&mut rest)?,
+            },
             Kind::InboxBlock => Self::InboxBlock {
                 group: id,
                 partition: u32_off(&mut rest)?,
@@ -338,12 +359,7 @@ impl<'a> Key<'a> {
                 sequence: Sequence::take(&mut rest)?,
                 slot: Slot::take(&mut rest)?,
             },
-            Kind::Due => Self::Due {
-                group: id,
-                partition: u32_off(&mut rest)?,
-                due: Millis(u64_off(&mut rest)?),
-                id: Hash128(array_off(&mut rest)?),
-            },
+            Kind::Due => Self::parse_due(id, &mut rest)?,
             Kind::Letter => Self::Letter {
                 group: id,
                 partition: u32_off(&mut rest)?,

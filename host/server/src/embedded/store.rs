@@ -213,11 +213,9 @@ impl Store {
         }
     }
 
-    /// Writes what may be lost with the process, because it can be had again.
+    /// Writes what may be lost, because it can be had again: what a loss of power leaves is all writes up to one.
     pub(super) fn write_unsynced(&self, batch: WriteBatch) {
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        if let Err(error) = self.db.write_opt(batch, &options) {
+        if let Err(error) = self.db.write(batch) {
             die("write to the store", &error);
         }
     }

@@ -31,12 +31,17 @@ const MISS_AGE: Duration = Duration::from_millis(500);
 const DEAD_LETTER_RETENTION: Duration = Duration::from_hours(30 * 24);
 /// A host that was away for less still finds the tombstones of what it had.
 const TOMBSTONE_RETENTION: Duration = Duration::from_hours(7 * 24);
+/// A copy of a ledger that is older may have what was removed since, and finds no tombstone of it: half of the time that
+/// they are kept, for clocks that differ and for the reading.
+pub(super) const CHECKPOINT_AGE_MAX: Duration = Duration::from_hours(7 * 24 / 2);
 
 /// The setting of a topic that bounds its records.
 const RECORD_BYTES: &str = "max.message.bytes";
 /// The setting of a topic that says what becomes of old records, and its value where the last of each key stays.
 const CLEANUP: &str = "cleanup.policy";
 const COMPACT: &str = "compact";
+/// The setting of a compacted topic that says how long a removal stays.
+const TOMBSTONES: &str = "delete.retention.ms";
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -229,7 +234,7 @@ impl Cluster {
         let bytes = RECORD_BYTES_MAX.to_string();
         let settings = [
             (CLEANUP, COMPACT),
-            ("delete.retention.ms", tombstones.as_str()),
+            (TOMBSTONES, tombstones.as_str()),
             (RECORD_BYTES, bytes.as_str()),
         ];
         self.make(name, partitions, &settings)
@@ -331,6 +336,16 @@ impl Cluster {
         if compacted && policy != COMPACT {
             return Err(format!(
                 "topic {name:?} has {CLEANUP} {policy:?}: set it to {COMPACT:?}, or what is kept there is deleted with age"
+            ));
+        }
+        let kept = value(TOMBSTONES).and_then(|ms| ms.parse().ok());
+        let kept = kept.map(Duration::from_millis);
+        if compacted && kept.is_some_and(|kept| kept < TOMBSTONE_RETENTION) {
+            return Err(format!(
+                "topic {name:?} has {TOMBSTONES} {}: set it to {}, or a host that was away for less brings back what was \
+                 removed meanwhile",
+                value(TOMBSTONES).unwrap_or_default(),
+                TOMBSTONE_RETENTION.as_millis()
             ));
         }
         Ok(())

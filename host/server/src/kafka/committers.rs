@@ -86,14 +86,9 @@ impl Committers {
         let Some(epoch) = epoch else {
             return Box::pin(future::ready(CommitResult::Moved));
         };
-        let (reply, answer) = oneshot::channel();
+        let (request, answer) = Request::new(partition, epoch, unit);
         let queue = &self.queues[(partition % PRODUCERS) as usize];
-        queue.lock().requests.push_back(Request {
-            partition,
-            epoch,
-            unit,
-            reply,
-        });
+        queue.lock().requests.push_back(request);
         queue.wake.notify_one();
         // Unanswered, the membership is over.
         Box::pin(answer.map(|answer| answer.unwrap_or(CommitResult::Moved)))
@@ -143,6 +138,22 @@ impl Queue {
 }
 
 impl Request {
+    /// With whoever waits for its answer.
+    pub(super) fn new(
+        partition: u32,
+        epoch: u64,
+        unit: Unit,
+    ) -> (Self, oneshot::Receiver<CommitResult>) {
+        let (reply, answer) = oneshot::channel();
+        let request = Self {
+            partition,
+            epoch,
+            unit,
+            reply,
+        };
+        (request, answer)
+    }
+
     /// The receiver may be gone: what it asked for is as it is all the same.
     pub(super) fn answer(self, result: CommitResult) {
         drop(self.reply.send(result));

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use weir_core::unit::{Completion, ItemId, OutRecord, TimerSlot};
 
 use super::clients;
 use super::cluster::{Cluster, pause};
 use super::records::{number, to_message};
+use crate::embedded::Log;
 
 /// Between two looks at delivery reports; librdkafka's own waits do so every 100 ms, and a poll with a timeout, in this
 /// crate's clothes, spins through the last millisecond of it.
@@ -20,16 +21,31 @@ const SERVE: Duration = Duration::from_millis(1);
 
 pub(super) type Producer = BaseProducer<Reports>;
 
+/// The offset of a unit's last entry in each topic of its changelog, where it has one and the broker told it.
+pub(super) type LastEntries = [Option<u64>; 2];
+
 /// Reports of what became of produced records.
 #[derive(Default)]
-pub(super) struct Reports {
-    /// By the number that each send was given.
-    failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
+pub(super) struct Reports(Mutex<Reported>);
+
+/// By the number that each send was given.
+#[derive(Default)]
+struct Reported {
+    failed: Vec<(usize, RDKafkaErrorCode)>,
+    /// With their offsets.
+    acknowledged: Vec<(usize, i64)>,
+}
+
+impl Reported {
+    fn clear(&mut self) {
+        self.failed.clear();
+        self.acknowledged.clear();
+    }
 }
 
 impl Reports {
-    fn failed(&self) -> MutexGuard<'_, Vec<(usize, RDKafkaErrorCode)>> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Reported> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -47,10 +63,13 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, sent: usize) {
-        if let Err((error, _)) = result
-            && let Some(code) = error.rdkafka_error_code()
-        {
-            self.failed().push((sent, code));
+        match result {
+            Ok(message) => self.lock().acknowledged.push((sent, message.offset())),
+            Err((error, _)) => {
+                if let Some(code) = error.rdkafka_error_code() {
+                    self.lock().failed.push((sent, code));
+                }
+            }
         }
     }
 }
@@ -69,13 +88,26 @@ pub(super) enum Failure {
 pub(super) struct Delivery<'a> {
     producer: &'a Producer,
     cluster: &'a Cluster,
-    /// Whose each record is, by the number of its send: which request's, and which event's.
-    sent: Vec<(usize, Option<ItemId>)>,
+    /// Whose each record is, by the number of its send.
+    sent: Vec<Sent>,
+}
+
+/// Whose a record is: which request's, and what of it.
+#[derive(Clone, Copy)]
+struct Sent {
+    request: usize,
+    of: Of,
+}
+
+#[derive(Clone, Copy)]
+enum Of {
+    Event(ItemId),
+    Entry(Log),
 }
 
 impl<'a> Delivery<'a> {
     pub(super) fn new(producer: &'a Producer, cluster: &'a Cluster) -> Self {
-        producer.context().failed().clear();
+        producer.context().lock().clear();
         Self {
             producer,
             cluster,
@@ -89,10 +121,11 @@ impl<'a> Delivery<'a> {
         let refused = |(code, message)| Failure::Refused(request, item, code, message);
         for out in &completion.output.records {
             let partition = destination(self.cluster, out).map_err(refused)?;
-            let send = self.note(request, Some(item));
+            let of = Of::Event(item);
+            let send = self.note(Sent { request, of });
             let message = to_message(&out.topic, number(partition), &out.record, send);
             self.send(message)
-                .map_err(|code| blame(Some((request, Some(item))), code))?;
+                .map_err(|code| blame(Some(Sent { request, of }), code))?;
         }
         for change in &completion.output.timers {
             if let (TimerSlot::Emission(_), Some(timer)) = (&change.key.slot, &change.timer) {
@@ -105,12 +138,13 @@ impl<'a> Delivery<'a> {
     /// Produces an entry of a request's changelog.
     pub(super) fn enter(
         &mut self,
-        request: usize,
+        (request, log): (usize, Log),
         (topic, partition): (&str, u32),
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), Failure> {
-        let send = self.note(request, None);
+        let of = Of::Entry(log);
+        let send = self.note(Sent { request, of });
         let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, send)
             .partition(number(partition))
             .key(key);
@@ -121,8 +155,8 @@ impl<'a> Delivery<'a> {
     }
 
     /// The number of the next send.
-    fn note(&mut self, request: usize, item: Option<ItemId>) -> usize {
-        self.sent.push((request, item));
+    fn note(&mut self, sent: Sent) -> usize {
+        self.sent.push(sent);
         self.sent.len() - 1
     }
 
@@ -144,12 +178,28 @@ impl<'a> Delivery<'a> {
 
     /// What the brokers did not take, and whose it is; all is answered.
     pub(super) fn failures(&self) -> Vec<(Option<usize>, Failure)> {
-        let failed = self.producer.context().failed();
-        let failures = failed.iter().map(|&(send, code)| {
-            let of = self.sent.get(send).copied();
-            (of.map(|(request, _)| request), blame(of, code))
+        let reported = self.producer.context().lock();
+        let failures = reported.failed.iter().map(|&(send, code)| {
+            let sent = self.sent.get(send).copied();
+            (sent.map(|sent| sent.request), blame(sent, code))
         });
         failures.collect()
+    }
+
+    /// Where the entries of each of so many requests end; all is answered.
+    pub(super) fn last_entries(&self, requests: usize) -> Vec<LastEntries> {
+        let mut last = vec![LastEntries::default(); requests];
+        for &(send, offset) in &self.producer.context().lock().acknowledged {
+            // A broker that knows a record already may not say where.
+            let offset = u64::try_from(offset).ok();
+            if let Some(&Sent { request, of }) = self.sent.get(send)
+                && let Of::Entry(log) = of
+            {
+                let known = &mut last[request][log as usize];
+                *known = offset.max(*known);
+            }
+        }
+        last
     }
 }
 
@@ -200,7 +250,7 @@ fn destination(cluster: &Cluster, out: &OutRecord) -> Result<u32, (&'static str,
     clippy::wildcard_enum_match_arm,
     reason = "of some 150 codes these few are said of one record; all others are the cluster's own"
 )]
-fn blame(sent: Option<(usize, Option<ItemId>)>, code: RDKafkaErrorCode) -> Failure {
+fn blame(sent: Option<Sent>, code: RDKafkaErrorCode) -> Failure {
     let refused = match code {
         RDKafkaErrorCode::MessageSizeTooLarge => Some("record-too-large"),
         RDKafkaErrorCode::TopicAuthorizationFailed => Some("not-authorised"),
@@ -213,8 +263,14 @@ fn blame(sent: Option<(usize, Option<ItemId>)>, code: RDKafkaErrorCode) -> Failu
         _ => None,
     };
     match (sent, refused) {
-        (Some((index, Some(item))), Some(refused)) => Failure::Refused(
-            index,
+        (
+            Some(Sent {
+                request,
+                of: Of::Event(item),
+            }),
+            Some(refused),
+        ) => Failure::Refused(
+            request,
             item,
             refused,
             format!("the broker refuses a record: {code}"),

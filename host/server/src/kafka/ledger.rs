@@ -2,13 +2,14 @@
 //! empty.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use futures_util::future::{self, BoxFuture};
 use weir_core::inbox;
 use weir_core::unit::{CommitResult, Cursor, Restore, Unit};
 
 use super::offsets;
-use super::restore::{self, RestoreError};
+use super::restore::{self, Loading, RestoreError};
 use super::share::Share;
 use super::{Inner, Kafka};
 use crate::config::Delivery;
@@ -34,7 +35,13 @@ impl Ledger for Kafka {
             let mut restored = match inner.delivery {
                 Delivery::ExactlyOnce => {
                     inner.owning(&scope, partition, Inner::load).await?;
-                    inner.copy.restore(&scope, partition, window).await?
+                    let started = Instant::now();
+                    let read = inner.copies.store.restore(&scope, partition, window);
+                    let read = read.await;
+                    let read = read.inspect_err(|_| inner.copies.distrust(&scope, partition))?;
+                    let (group, ms) = (&*scope.group, started.elapsed().as_millis());
+                    tracing::debug!(group, partition, ms, "ledger read");
+                    read
                 }
                 Delivery::AtLeastOnce => {
                     let restore =
@@ -63,7 +70,7 @@ impl Ledger for Kafka {
             let look = |inner: &Inner, share: &Share, partition| match inner.delivery {
                 Delivery::ExactlyOnce => {
                     inner.load(share, partition)?;
-                    restore::lost(&inner.cluster, &inner.copy, share, partition)
+                    restore::lost(&inner.cluster, &inner.copies.store, share, partition)
                 }
                 Delivery::AtLeastOnce => {
                     let first = inner.first(&share.scope.group, &share.origin);
@@ -93,18 +100,25 @@ impl Ledger for Kafka {
         }
         let share = self.inner.share(&scope.group)?;
         let epoch = share.epoch(partition)?;
-        share.is_loaded(partition, epoch).then_some(epoch)
+        let place = self.inner.copies.place(scope, partition);
+        place.is_loaded(epoch).then_some(epoch)
     }
 
     fn committed(&self) -> &dyn Committed {
-        &self.inner.copy
+        &self.inner.copies.store
     }
 }
 
 impl Inner {
     /// Makes the partition's local copy what is committed.
     fn load(&self, share: &Share, partition: u32) -> Result<(), RestoreError> {
-        restore::load(&self.clients, &self.cluster, &self.copy, share, partition)
+        let loading = Loading {
+            clients: &self.clients,
+            cluster: &self.cluster,
+            copies: &self.copies,
+            share,
+        };
+        loading.load(partition)
     }
 
     /// Does what waits for the cluster where nothing else has to wait for it. When the partition moves on meanwhile nobody

@@ -18,11 +18,11 @@ use tokio::sync::Notify;
 use weir_core::event::Record;
 use weir_core::unit::Position;
 
+use super::changelog::wait_until_stable;
 use super::clients::{Clients, Logged, TRANSACTION_TIMEOUT};
 use super::cluster::Cluster;
 use super::membership::{Context, GroupConsumer};
 use super::records::{self, number};
-use super::restore::wait_until_stable;
 use super::share::{Leave, Share};
 use crate::bus::{FetchError, Reader};
 

@@ -2,39 +2,34 @@
 //!
 //! First the committed offsets are waited for until they are stable: no transaction of another owner is open over them,
 //! so no unit of his can still become committed. Markers of a transaction reach the offsets and the changelog one after
-//! the other, so the changelog may still lag: its high watermark is asked for through a client that sees open
-//! transactions, and nothing is read before its last stable offset has passed that. Only then an end that is told is
-//! the end [KAFKA-10167].
+//! the other, so the changelog may still lag, which is for [`super::changelog`] to wait for.
+//!
+//! Reading begins where the copy's checkpoint is, if it can be trusted; why that is enough is said in
+//! [`crate::embedded`]'s `copy.rs` and in [`super::copies`]. What is restored so must end with the very unit that the
+//! group has committed. Where it does not, the copy is made anew before that is believed.
 
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::FromClientConfigAndContext as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
 use weir_core::unit::Cursor;
 
-use super::clients::{Clients, Logged};
-use super::cluster::{ANSWER, Cluster, pause};
+use super::changelog::{AGAIN, Changelogs, STABLE};
+use super::clients::Clients;
+use super::cluster::{ANSWER, CHECKPOINT_AGE_MAX, Cluster, pause};
+use super::copies::{Copies, Place};
 use super::origin::Origin;
-use super::records::number;
 use super::share::{Leave, Share};
 use crate::bus::SubscribeError;
-use crate::embedded::Embedded;
+use crate::clock::now;
+use crate::embedded::{Checkpoint, Embedded, Flaw, Reached};
+use crate::fail::{self, Point};
 use crate::ledger::{Loss, LostPosition};
 use crate::names;
 
-/// An open transaction ends within its timeout; a broker that was restarted needs longer.
-const STABLE: Duration = Duration::from_secs(120);
-/// Between two records of a changelog that is not at its end.
-const SILENCE: Duration = Duration::from_secs(30);
 /// A ledger topic that lacks what the positions tell of is read again for so long: its records do not come back, but a
 /// broker that has just started may not show all of them.
 const GAP: Duration = Duration::from_secs(30);
-/// Between two looks at what the cluster has still to write.
-const AGAIN: Duration = Duration::from_millis(20);
 /// After a restore that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -107,85 +102,173 @@ pub(super) fn patiently<T>(
     }
 }
 
-/// Makes the local copy of one partition what is committed, unless it is.
-pub(super) fn load(
-    clients: &Clients,
-    cluster: &Cluster,
-    copy: &Embedded,
-    share: &Share,
-    partition: u32,
-) -> Result<(), RestoreError> {
-    let loading = share.loading(partition);
-    // An earlier assignment of this partition may still be loading what nobody wants any more.
-    let mut loaded = loading.lock().unwrap_or_else(PoisonError::into_inner);
-    let epoch = share.epoch(partition).ok_or(RestoreError::NoMember)?;
-    if *loaded != Some(epoch) {
-        load_once(clients, cluster, copy, share, partition)?;
-        if !share.owns(partition, epoch) {
-            return Err(RestoreError::NoMember);
-        }
-        *loaded = Some(epoch);
-    }
-    Ok(())
+/// With what a partition is restored.
+#[derive(Clone, Copy)]
+pub(super) struct Loading<'a> {
+    pub(super) clients: &'a Clients,
+    pub(super) cluster: &'a Cluster,
+    pub(super) copies: &'a Copies,
+    pub(super) share: &'a Share,
 }
 
-fn load_once(
-    clients: &Clients,
-    cluster: &Cluster,
-    copy: &Embedded,
-    share: &Share,
-    partition: u32,
-) -> Result<(), RestoreError> {
-    let started = Instant::now();
-    let offsets = committed_unit(share, partition)?;
-    let group = &share.scope.group;
-    let mut loader = share
-        .replace_copy(partition, || copy.copy_clear(&share.scope, partition))
-        .ok_or(RestoreError::NoMember)?
-        .map_err(|error| RestoreError::Copy(error.into()))?;
-    let (mut entries, mut end) = (0, 0);
-    for topic in [names::ledger_topic(group), names::park_topic(group)] {
-        let bounds = |error| RestoreError::Bounds {
-            topic: topic.clone(),
-            error,
-        };
-        let (first, high) = cluster.watermarks(&topic, partition).map_err(bounds)?;
-        if first == high {
-            continue;
+/// What is in the copy when all was read.
+struct Filled {
+    unit: u64,
+    /// That were read.
+    entries: u64,
+    /// How far.
+    logs: [Reached; 2],
+}
+
+impl Loading<'_> {
+    /// Makes the local copy of one partition what is committed, unless it is.
+    pub(super) fn load(self, partition: u32) -> Result<(), RestoreError> {
+        let place = self.copies.place(&self.share.scope, partition);
+        // An earlier assignment of this partition may still be loading what nobody wants any more.
+        let mut loaded = place.loading();
+        let epoch = self.share.epoch(partition);
+        let epoch = epoch.ok_or(RestoreError::NoMember)?;
+        if *loaded != Some(epoch) {
+            self.load_once(&place, partition, epoch)?;
+            if !self.share.owns(partition, epoch) {
+                return Err(RestoreError::NoMember);
+            }
+            *loaded = Some(epoch);
         }
-        let consumer =
-            BaseConsumer::from_config_and_context(&clients.reading(), Logged).map_err(bounds)?;
-        wait_until_stable(&consumer, &topic, partition, high, STABLE).map_err(bounds)?;
-        let found = read(&consumer, &topic, partition, |key, value| {
-            loader.push(key, value)
+        Ok(())
+    }
+
+    fn load_once(self, place: &Place, partition: u32, epoch: u64) -> Result<(), RestoreError> {
+        let Self { copies, share, .. } = self;
+        let (started, at) = (Instant::now(), now());
+        let offsets = committed_unit(share, partition)?;
+        let group = &*share.scope.group;
+        let logs = Changelogs::look(self.cluster, group, partition)?;
+        if !place.take(epoch) {
+            return Err(RestoreError::NoMember);
+        }
+        let resumed = match self.checkpoint(partition, &logs) {
+            Some(from) => self.resume(partition, &logs, from, offsets)?,
+            None => None,
+        };
+        let is_resumed = resumed.is_some();
+        let filled = match resumed {
+            Some(filled) => filled,
+            None => self.fill(partition, &logs, None)?,
+        };
+        // The number in the committed offsets is what fences trust: the ledger must not be behind it.
+        if offsets > filled.unit {
+            return Err(RestoreError::Gap {
+                offsets,
+                ledger: filled.unit,
+                entries: filled.entries,
+                end: logs.extents[0].end,
+            });
+        }
+        if let Some(kept) = origin(&copies.store, share, partition)? {
+            let checked = share.origin.check(&kept, &share.scope);
+            checked.map_err(RestoreError::Changed)?;
+        }
+        let checkpoint = Checkpoint {
+            at,
+            logs: filled.logs,
+        };
+        copies
+            .loaded(&share.scope, partition, filled.unit, checkpoint)
+            .map_err(|error| RestoreError::Copy(error.into()))?;
+        tracing::debug!(
+            group,
+            partition,
+            unit = filled.unit,
+            from = if is_resumed { "checkpoint" } else { "log" },
+            entries = filled.entries,
+            ms = started.elapsed().as_millis(),
+            "ledger restored"
+        );
+        Ok(())
+    }
+
+    /// From where the copy may be read on.
+    fn checkpoint(self, partition: u32, logs: &Changelogs) -> Option<Checkpoint> {
+        let group = &*self.share.scope.group;
+        let kept = self
+            .copies
+            .store
+            .copy_checkpoint(&self.share.scope, partition);
+        let kept = kept.unwrap_or_else(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, group, partition, "the local copy is made anew");
+            None
         })?;
-        entries += found;
-        end = end.max(high);
+        let mut flaw = kept.flaw(logs.extents, now(), CHECKPOINT_AGE_MAX);
+        if fail::holds(Point::CheckpointsOld) {
+            flaw = Some(Flaw::Old);
+        }
+        if let Some(flaw) = flaw {
+            tracing::debug!(?flaw, group, partition, "the local copy is made anew");
+            return None;
+        }
+        Some(kept)
     }
-    loader.finish().map_err(RestoreError::Copy)?;
-    let (ledger, _) = copied(copy, share, partition)?;
-    // The number in the committed offsets is what fences trust: the ledger must not be behind it.
-    if offsets > ledger {
-        return Err(RestoreError::Gap {
-            offsets,
-            ledger,
+
+    /// Reads on from a checkpoint; none when what comes of it cannot be trusted.
+    fn resume(
+        self,
+        partition: u32,
+        logs: &Changelogs,
+        from: Checkpoint,
+        offsets: u64,
+    ) -> Result<Option<Filled>, RestoreError> {
+        let group = &*self.share.scope.group;
+        match self.fill(partition, logs, Some(from)) {
+            // A group that has forgotten its offsets names no unit.
+            Ok(filled) if filled.unit == offsets || offsets == 0 => return Ok(Some(filled)),
+            Ok(Filled { unit: copied, .. }) => tracing::warn!(
+                group,
+                partition,
+                copied,
+                offsets,
+                "the local copy does not end with the last unit, and is made anew"
+            ),
+            Err(error @ (RestoreError::Copy(_) | RestoreError::Unknown { .. })) => {
+                tracing::warn!(%error, group, partition, "the local copy is made anew");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    /// Fills the copy from here on, or from the beginning of the logs.
+    fn fill(
+        self,
+        partition: u32,
+        logs: &Changelogs,
+        from: Option<Checkpoint>,
+    ) -> Result<Filled, RestoreError> {
+        let (store, scope) = (&self.copies.store, &self.share.scope);
+        let loader = match from {
+            Some(_) => store.copy_resume(scope, partition),
+            None => store.copy_clear(scope, partition),
+        };
+        let mut loader = loader.map_err(|error| RestoreError::Copy(error.into()))?;
+        let from = match from {
+            Some(kept) => kept.logs.map(|log| log.next),
+            None => logs.extents.map(|log| log.first),
+        };
+        let push = |key: &[u8], value: Option<&[u8]>| loader.push(key, value);
+        let (entries, next) = logs.read(self.clients, from, push)?;
+        loader.finish().map_err(RestoreError::Copy)?;
+        let (unit, _) = copied(store, self.share, partition)?;
+        let reached = |log: usize| Reached {
+            topic: logs.extents[log].topic,
+            next: next[log],
+        };
+        Ok(Filled {
+            unit,
             entries,
-            end,
-        });
+            logs: [reached(0), reached(1)],
+        })
     }
-    if let Some(kept) = origin(copy, share, partition)? {
-        let checked = share.origin.check(&kept, &share.scope);
-        checked.map_err(RestoreError::Changed)?;
-    }
-    tracing::debug!(
-        group = &**group,
-        partition,
-        unit = ledger,
-        entries,
-        ms = started.elapsed().as_millis(),
-        "ledger restored"
-    );
-    Ok(())
 }
 
 /// The positions from which a partition cannot go on.
@@ -300,73 +383,6 @@ fn committed_unit(share: &Share, partition: u32) -> Result<u64, RestoreError> {
             Ok(unit) => return Ok(unit),
             Err(error) if Instant::now() > deadline => return Err(RestoreError::Offsets(error)),
             Err(_) => pause(AGAIN),
-        }
-    }
-}
-
-/// Waits until what was written before `high` is committed or aborted.
-pub(super) fn wait_until_stable(
-    consumer: &BaseConsumer<Logged>,
-    topic: &str,
-    partition: u32,
-    high: u64,
-    patience: Duration,
-) -> Result<(), KafkaError> {
-    let deadline = Instant::now() + patience;
-    loop {
-        // This client reads what is committed, so for it a partition ends at the last stable offset.
-        let error = match consumer.fetch_watermarks(topic, number(partition), ANSWER) {
-            Ok((_, stable)) if u64::try_from(stable).is_ok_and(|stable| stable >= high) => {
-                return Ok(());
-            }
-            Ok(_) => KafkaError::OffsetFetch(RDKafkaErrorCode::UnstableOffsetCommit),
-            Err(error) => error,
-        };
-        if Instant::now() > deadline {
-            return Err(error);
-        }
-        pause(AGAIN);
-    }
-}
-
-/// Hands over all entries up to the end; answers how many.
-fn read(
-    consumer: &BaseConsumer<Logged>,
-    topic: &str,
-    partition: u32,
-    mut entry: impl FnMut(&[u8], Option<&[u8]>) -> bool,
-) -> Result<u64, RestoreError> {
-    let failed = |error| RestoreError::Read {
-        topic: topic.to_owned(),
-        error,
-    };
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, number(partition), Offset::Beginning)
-        .map_err(failed)?;
-    consumer.assign(&list).map_err(failed)?;
-    let (mut entries, mut heard) = (0, Instant::now());
-    loop {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => {
-                if !entry(message.key().unwrap_or_default(), message.payload()) {
-                    return Err(RestoreError::Unknown {
-                        topic: topic.to_owned(),
-                    });
-                }
-                entries += 1;
-                heard = Instant::now();
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => {
-                consumer.unassign().map_err(failed)?;
-                return Ok(entries);
-            }
-            Some(Err(error)) if heard.elapsed() > SILENCE => return Err(failed(error)),
-            None if heard.elapsed() > SILENCE => {
-                return Err(failed(KafkaError::MessageConsumption(
-                    RDKafkaErrorCode::OperationTimedOut,
-                )));
-            }
-            Some(Err(_)) | None => {}
         }
     }
 }

@@ -49,9 +49,6 @@ pub(super) struct Share {
     /// Told when a reader is gone.
     released: Condvar,
     cluster: Arc<Cluster>,
-    loading: Mutex<HashMap<u32, Arc<Mutex<Option<u64>>>>>,
-    /// The epoch whose work a partition's local copy takes.
-    copies: Mutex<HashMap<u32, u64>>,
     /// What is assigned to the consumer, by partition number.
     ///
     /// Invariant: only a rebalance takes anything away, all at once and last of all. librdkafka takes the first call
@@ -80,8 +77,6 @@ impl Share {
             owned: Mutex::default(),
             released: Condvar::new(),
             cluster,
-            loading: Mutex::default(),
-            copies: Mutex::default(),
             assigned: Mutex::default(),
             read: Mutex::default(),
         }
@@ -224,40 +219,6 @@ impl Share {
     pub(super) fn release(&self, partition: u32, epoch: u64) {
         self.owned().readers.remove(&(partition, epoch));
         self.released.notify_all();
-    }
-
-    /// Held by whoever fills the local copy of this partition's ledger: the epoch for which it was filled.
-    pub(super) fn loading(&self, partition: u32) -> Arc<Mutex<Option<u64>>> {
-        let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(loading.entry(partition).or_default())
-    }
-
-    /// Whether the local copy of this partition's ledger is filled for the epoch in which this host owns it.
-    pub(super) fn is_loaded(&self, partition: u32, epoch: u64) -> bool {
-        // Whoever fills it holds the lock for as long.
-        match self.loading(partition).try_lock() {
-            Ok(loaded) => *loaded == Some(epoch),
-            Err(_filling) => false,
-        }
-    }
-
-    /// Begins the partition's local copy anew, for the epoch in which this host owns it; none when it does not.
-    ///
-    /// Invariant: from here on the copy takes no change of an earlier epoch. A host that was frozen between a commit and
-    /// its copy would else write it over what was loaded since.
-    pub(super) fn replace_copy<T>(&self, partition: u32, clear: impl FnOnce() -> T) -> Option<T> {
-        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        let epoch = self.epoch(partition)?;
-        copies.insert(partition, epoch);
-        Some(clear())
-    }
-
-    /// Changes the partition's local copy by what was committed in this epoch, unless it is another's by now.
-    pub(super) fn change_copy(&self, partition: u32, epoch: u64, change: impl FnOnce()) {
-        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        if copies.get(&partition) == Some(&epoch) {
-            change();
-        }
     }
 
     /// The partitions of all topics that have this number, by index of the topic.

@@ -17,10 +17,11 @@ use weir_core::unit::CommitResult;
 use super::clients::{Clients, TRANSACTION_TIMEOUT};
 use super::cluster::{ANSWER, Cluster, pause};
 use super::committers::{Committers, Queue, Request, unavailable};
-use super::delivery::{Delivery, Failure, Producer, Reports, serve};
+use super::copies::Copies;
+use super::delivery::{Delivery, Failure, LastEntries, Producer, Reports, serve};
 use super::offsets;
 use super::share::{Leave, Share};
-use crate::embedded::{Changes, Embedded};
+use crate::embedded::{Changes, Log};
 use crate::names;
 
 /// What was sent before a transaction is aborted is answered within this time, or the producer is replaced.
@@ -38,7 +39,7 @@ struct Staged {
 struct Committer {
     clients: Arc<Clients>,
     cluster: Arc<Cluster>,
-    copy: Embedded,
+    copies: Arc<Copies>,
     share: Arc<Share>,
     number: u32,
     producer: Option<Producer>,
@@ -47,14 +48,14 @@ struct Committer {
 pub(super) fn spawn(
     clients: &Arc<Clients>,
     cluster: &Arc<Cluster>,
-    copy: &Embedded,
+    copies: &Arc<Copies>,
     share: &Arc<Share>,
 ) -> std::io::Result<Committers> {
     Committers::spawn(share, |number| {
         let mut committer = Committer {
             clients: Arc::clone(clients),
             cluster: Arc::clone(cluster),
-            copy: copy.clone(),
+            copies: Arc::clone(copies),
             share: Arc::clone(share),
             number,
             producer: None,
@@ -69,9 +70,9 @@ impl Committer {
             let mut staged = self.stage(requests);
             while !staged.is_empty() {
                 match self.transaction(&staged) {
-                    Ok(()) => {
-                        for one in staged.drain(..) {
-                            self.committed(one);
+                    Ok(last) => {
+                        for (one, last) in staged.drain(..).zip(last) {
+                            self.committed(one, Some(last));
                         }
                     }
                     Err(Failure::Refused(index, item, code, message)) => {
@@ -106,12 +107,13 @@ impl Committer {
             // A start stands on the topics as they are.
             let origin = (request.unit.epoch == 0).then(|| self.share.origin.encode());
             let (scope, partition) = (&self.share.scope, request.partition);
-            match self
-                .copy
-                .copy_stage(scope, partition, &request.unit, origin.as_deref())
-            {
+            let copy = &self.copies.store;
+            match copy.copy_stage(scope, partition, &request.unit, origin.as_deref()) {
                 Ok(changes) => staged.push(Staged { request, changes }),
-                Err(error) => request.answer(unavailable(&crate::handlers::chain(&error))),
+                Err(error) => {
+                    self.copies.distrust(scope, partition);
+                    request.answer(unavailable(&crate::handlers::chain(&error)));
+                }
             }
         }
         staged
@@ -121,17 +123,15 @@ impl Committer {
         self.share.owns(request.partition, request.epoch)
     }
 
-    fn committed(&self, staged: Staged) {
-        let Request {
-            partition, epoch, ..
-        } = staged.request;
-        self.share.change_copy(partition, epoch, || {
-            self.copy.copy_write(&staged.changes);
-        });
-        staged.request.answer(CommitResult::Committed);
+    /// `last`: where the broker says that the unit's entries end; none when nobody answered.
+    fn committed(&self, Staged { request, changes }: Staged, last: Option<LastEntries>) {
+        let scope = &self.share.scope;
+        self.copies.commit(scope, &request, &changes, last);
+        request.answer(CommitResult::Committed);
     }
 
-    fn transaction(&mut self, staged: &[Staged]) -> Result<(), Failure> {
+    /// Commits them all; answers where the entries of each end.
+    fn transaction(&mut self, staged: &[Staged]) -> Result<Vec<LastEntries>, Failure> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => self.make().map_err(|error| {
@@ -140,7 +140,7 @@ impl Committer {
         };
         let outcome = self.attempt(&producer, staged);
         match outcome {
-            Ok(()) => self.producer = Some(producer),
+            Ok(_) => self.producer = Some(producer),
             Err(Failure::Refused(..) | Failure::Absent(_)) => {
                 // Aborted, it can be used again. Not aborted, its successor fences it.
                 if abort(&producer) {
@@ -152,7 +152,7 @@ impl Committer {
         outcome
     }
 
-    fn attempt(&self, producer: &Producer, staged: &[Staged]) -> Result<(), Failure> {
+    fn attempt(&self, producer: &Producer, staged: &[Staged]) -> Result<Vec<LastEntries>, Failure> {
         let absent = |what: &'static str| {
             move |error: KafkaError| Failure::Absent(format!("{what}: {error}"))
         };
@@ -188,7 +188,8 @@ impl Committer {
             .map_err(absent("add the positions"))?;
         producer
             .commit_transaction(TRANSACTION_TIMEOUT)
-            .map_err(|error| Failure::Unknown(format!("commit a transaction: {error}")))
+            .map_err(|error| Failure::Unknown(format!("commit a transaction: {error}")))?;
+        Ok(delivery.last_entries(staged.len()))
     }
 
     /// Produces all that one unit writes.
@@ -203,9 +204,12 @@ impl Committer {
         }
         let group = &self.share.scope.group;
         let (ledger, park) = (names::ledger_topic(group), names::park_topic(group));
-        changes.each(|key, value, parked| {
-            let topic = if parked { &park } else { &ledger };
-            delivery.enter(index, (topic, request.partition), key, value)
+        changes.each(|log, key, value| {
+            let topic = match log {
+                Log::Ledger => &ledger,
+                Log::Park => &park,
+            };
+            delivery.enter((index, log), (topic, request.partition), key, value)
         })
     }
 
@@ -257,7 +261,7 @@ impl Committer {
                         if !self.is_owned(&one.request) || found > number {
                             one.request.answer(CommitResult::Moved);
                         } else if found == number {
-                            self.committed(one);
+                            self.committed(one, None);
                         } else {
                             one.request.answer(unavailable(message));
                         }

@@ -62,10 +62,11 @@ pub(in crate::embedded) enum Kind {
     Job = 15,
     JobProgress = 16,
     Begun = 17,
+    Checkpoint = 18,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Topic,
         Self::Group,
         Self::LogStart,
@@ -83,6 +84,7 @@ impl Kind {
         Self::Job,
         Self::JobProgress,
         Self::Begun,
+        Self::Checkpoint,
     ];
 
     /// Where keys of this kind are kept.
@@ -95,7 +97,8 @@ impl Kind {
             | Self::Steering
             | Self::Job
             | Self::JobProgress
-            | Self::Begun => Family::Meta,
+            | Self::Begun
+            | Self::Checkpoint => Family::Meta,
             Self::Batch => Family::Log,
             Self::Progress | Self::InboxBlock | Self::Letter => Family::Ledger,
             Self::State => Family::State,
@@ -128,7 +131,7 @@ pub(in crate::embedded) struct GroupKind {
 }
 
 /// All of them, but for the subscription itself: what deleting a subscription deletes.
-pub(in crate::embedded) const OF_GROUP: [GroupKind; 12] = [
+pub(in crate::embedded) const OF_GROUP: [GroupKind; 13] = [
     GroupKind::new(Kind::Progress, "progress"),
     GroupKind::new(Kind::InboxBlock, "inbox"),
     GroupKind::new(Kind::State, "state"),
@@ -141,6 +144,7 @@ pub(in crate::embedded) const OF_GROUP: [GroupKind; 12] = [
     GroupKind::new(Kind::Job, "jobs"),
     GroupKind::new(Kind::JobProgress, "progress of jobs"),
     GroupKind::new(Kind::Begun, "partitions"),
+    GroupKind::new(Kind::Checkpoint, "checkpoints"),
 ];
 
 impl GroupKind {

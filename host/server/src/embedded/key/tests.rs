@@ -58,6 +58,10 @@ fn numbered(kind: Kind, id: u32, partition: u32, number: u64) -> Option<Key<'sta
             group: id,
             partition,
         },
+        Kind::Checkpoint => Key::Checkpoint {
+            group: id,
+            partition,
+        },
         Kind::InboxBlock => Key::InboxBlock {
             group: id,
             partition,
@@ -265,7 +269,8 @@ fn belongs_to_a_group(kind: Kind) -> bool {
         | Kind::Steering
         | Kind::Job
         | Kind::JobProgress
-        | Kind::Begun => true,
+        | Kind::Begun
+        | Kind::Checkpoint => true,
     }
 }
 

@@ -10,7 +10,7 @@ use super::set_aside::{hash, joins, parked, sequence, timer, timer_change, timer
 use super::*;
 
 /// A copy of the directory as it is at this moment: what a kill leaves.
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();

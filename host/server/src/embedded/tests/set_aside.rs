@@ -39,7 +39,7 @@ pub(super) fn joins(event: ParkedEvent) -> Option<Box<Parking>> {
     }))
 }
 
-fn leaves(number: u64) -> Option<Box<Parking>> {
+pub(super) fn leaves(number: u64) -> Option<Box<Parking>> {
     Some(Box::new(Parking {
         leave: Some((number, 1)),
         ..Parking::default()

@@ -1,0 +1,158 @@
+//! Whose changes the local copy of a partition's ledger takes.
+//!
+//! Assignments of a partition follow one another, and what is left of an earlier one may still be at work when a later
+//! one begins: a load that nobody wants any more, a committer that was frozen between a commit and its copy. Their epochs
+//! tell them apart, over all memberships of this process; another process has another data directory.
+//!
+//! # What is in a copy
+//!
+//! Only units that are known to be committed, and all of them up to its checkpoint. A unit changes the copy when its
+//! transaction was committed, and moves the checkpoint behind the last entries that the broker said to be its own. What lies
+//! in between is nobody's: of the partition's entries only its owner's can be committed (the group fences the offsets that
+//! go with them), and those of his that were aborted are not read.
+//!
+//! - **Nobody answered**: what the committed offsets say is enough to go on, but they name a unit and not its owner, and a
+//!   frozen host may find the number of another's. So the copy takes the unit, as reads must, and loses its checkpoint.
+//! - **Moved, refused, unavailable**: the copy does not change. If the unit was committed all the same it lies behind the
+//!   checkpoint, where the next owner reads it. Should a later unit of the same epoch be committed, a number is missing
+//!   before it, and the copy loses its checkpoint.
+//! - **Another owner in between**: all that he wrote lies behind the checkpoint too. A unit of ours that reaches the copy
+//!   late moves the checkpoint no further than its own entries, and has it no younger than when it was staged.
+//! - **A load has begun since**: the unit is refused here. The load waits until no transaction is open over the partition's
+//!   offsets, so it reads what that unit was part of.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::committers::Request;
+use crate::embedded::{Changes, Checkpoint, Embedded};
+use crate::ledger::{LedgerError, Scope};
+
+/// The copies of all partitions that this host has had since it was started.
+pub(super) struct Copies {
+    pub(super) store: Embedded,
+    places: Mutex<Places>,
+}
+
+/// By group and partition number.
+type Places = HashMap<(Arc<str>, u32), Arc<Place>>;
+
+/// The copy of one partition.
+#[derive(Default)]
+pub(super) struct Place {
+    /// Held by whoever fills it: the epoch for which it was filled.
+    loading: Mutex<Option<u64>>,
+    taken: Mutex<Taken>,
+}
+
+/// What a copy takes.
+#[derive(Default)]
+struct Taken {
+    /// Units of this epoch.
+    epoch: u64,
+    /// The last that it has.
+    unit: u64,
+    /// How far it is; none when nobody knows.
+    checkpoint: Option<Checkpoint>,
+}
+
+impl Copies {
+    pub(super) fn new(store: Embedded) -> Self {
+        Self {
+            store,
+            places: Mutex::default(),
+        }
+    }
+
+    pub(super) fn place(&self, scope: &Scope, partition: u32) -> Arc<Place> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places.entry((Arc::clone(&scope.group), partition));
+        Arc::clone(place.or_default())
+    }
+
+    /// Changes the copy by a unit that is committed, unless it is another epoch's by now. `last` are the offsets of the unit's
+    /// last entries, where they are known to be its own.
+    pub(super) fn commit(
+        &self,
+        scope: &Scope,
+        request: &Request,
+        changes: &Changes,
+        last: Option<[Option<u64>; 2]>,
+    ) {
+        let place = self.place(scope, request.partition);
+        let mut taken = place.taken();
+        if taken.epoch != request.epoch {
+            return;
+        }
+        let unit = &request.unit;
+        let is_next = unit.number == taken.unit + 1;
+        let before = taken.checkpoint.take().filter(|_| is_next);
+        taken.checkpoint = before
+            .zip(last)
+            .map(|(before, last)| before.after(unit.staged_at, last));
+        taken.unit = unit.number;
+        self.store.copy_write(changes, taken.checkpoint.as_ref());
+    }
+
+    /// The copy is whole, with this unit, and `checkpoint` says how far.
+    pub(super) fn loaded(
+        &self,
+        scope: &Scope,
+        partition: u32,
+        unit: u64,
+        checkpoint: Checkpoint,
+    ) -> Result<(), LedgerError> {
+        let place = self.place(scope, partition);
+        let mut taken = place.taken();
+        self.store.copy_mark(scope, partition, Some(&checkpoint))?;
+        taken.unit = unit;
+        taken.checkpoint = Some(checkpoint);
+        Ok(())
+    }
+
+    /// What is in the copy cannot be read: the next owner makes it anew.
+    pub(super) fn distrust(&self, scope: &Scope, partition: u32) {
+        let place = self.place(scope, partition);
+        let mut taken = place.taken();
+        taken.checkpoint = None;
+        if let Err(error) = self.store.copy_mark(scope, partition, None) {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "cannot give up the copy of a ledger");
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn loading(&self) -> MutexGuard<'_, Option<u64>> {
+        self.loading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is filled for this epoch.
+    pub(super) fn is_loaded(&self, epoch: u64) -> bool {
+        // Whoever fills it holds the lock for as long.
+        match self.loading.try_lock() {
+            Ok(loaded) => *loaded == Some(epoch),
+            Err(_filling) => false,
+        }
+    }
+
+    /// From here on the copy takes units of this epoch alone, none of which is committed yet; false when it is a later one's.
+    pub(super) fn take(&self, epoch: u64) -> bool {
+        let mut taken = self.taken();
+        if epoch < taken.epoch {
+            return false;
+        }
+        *taken = Taken {
+            epoch,
+            ..Taken::default()
+        };
+        true
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

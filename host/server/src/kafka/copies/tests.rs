@@ -1,0 +1,128 @@
+use std::path::Path;
+
+use weir_core::time::Millis;
+use weir_core::unit::Unit;
+
+use super::*;
+use crate::embedded::{EmbeddedConfig, Reached};
+
+const PARTITION: u32 = 3;
+
+fn copies(path: &Path) -> Copies {
+    let config = EmbeddedConfig {
+        disk_reserve: Some(0),
+        ..EmbeddedConfig::default()
+    };
+    Copies::new(Embedded::open(path, config).unwrap())
+}
+
+fn scope() -> Scope {
+    Scope {
+        group: "g".into(),
+        topics: [Arc::from("in")].into(),
+    }
+}
+
+fn loaded_at(next: u64) -> Checkpoint {
+    let reached = |topic| Reached { topic, next };
+    Checkpoint {
+        at: Millis(100),
+        logs: [reached(1), reached(2)],
+    }
+}
+
+impl Copies {
+    /// As a load does that ends with this unit.
+    fn load(&self, epoch: u64, unit: u64, next: u64) -> bool {
+        let taken = self.place(&scope(), PARTITION).take(epoch);
+        if taken {
+            self.loaded(&scope(), PARTITION, unit, loaded_at(next))
+                .unwrap();
+        }
+        taken
+    }
+
+    /// Commits a unit whose last entry of the ledger is here.
+    fn committed(&self, epoch: u64, number: u64, last: Option<u64>) {
+        let unit = Unit {
+            number,
+            staged_at: Millis(1_000 + number),
+            ..Unit::default()
+        };
+        let changes = self.store.copy_stage(&scope(), PARTITION, &unit, None);
+        let (request, _answer) = Request::new(PARTITION, epoch, unit);
+        let last = last.map(|last| [Some(last), None]);
+        self.commit(&scope(), &request, &changes.unwrap(), last);
+    }
+
+    /// The last unit in the copy, and the time and positions of its checkpoint.
+    fn stored(&self) -> (u64, Option<(u64, [u64; 2])>) {
+        let (unit, _) = self.store.copy_progress(&scope(), PARTITION).unwrap();
+        let kept = self.store.copy_checkpoint(&scope(), PARTITION).unwrap();
+        let kept = kept.map(|kept| (kept.at.0, kept.logs.map(|log| log.next)));
+        (unit, kept)
+    }
+}
+
+#[test]
+fn a_committed_unit_moves_the_checkpoint_in_the_same_batch_behind_its_own_entries() {
+    let scratch = tempfile::tempdir().unwrap();
+    let copies = copies(scratch.path());
+    assert!(copies.load(5, 0, 40));
+    assert_eq!(copies.stored(), (0, Some((100, [40, 40]))));
+    copies.committed(5, 1, Some(49));
+    assert_eq!(copies.stored(), (1, Some((1_001, [50, 40]))));
+    copies.committed(5, 2, Some(52));
+    assert_eq!(copies.stored(), (2, Some((1_002, [53, 40]))));
+}
+
+/// A host that was frozen between a commit and its copy, and has loaded the partition anew meanwhile.
+#[test]
+fn a_unit_of_an_earlier_epoch_changes_nothing_once_a_later_one_has_begun_to_load() {
+    let scratch = tempfile::tempdir().unwrap();
+    let copies = copies(scratch.path());
+    assert!(copies.load(5, 0, 40));
+    copies.committed(5, 1, Some(49));
+    assert!(copies.place(&scope(), PARTITION).take(8));
+    copies.committed(5, 2, Some(52));
+    assert_eq!(copies.stored(), (1, Some((1_001, [50, 40]))));
+    assert!(!copies.load(7, 2, 90), "the load of an earlier epoch");
+    assert!(copies.load(8, 4, 70));
+    copies.committed(5, 2, Some(52));
+    copies.committed(8, 5, Some(80));
+    assert_eq!(copies.stored(), (5, Some((1_005, [81, 70]))));
+}
+
+#[test]
+fn a_unit_whose_outcome_had_to_be_asked_for_leaves_no_checkpoint() {
+    let scratch = tempfile::tempdir().unwrap();
+    let copies = copies(scratch.path());
+    assert!(copies.load(5, 0, 40));
+    copies.committed(5, 1, None);
+    assert_eq!(copies.stored(), (1, None));
+    // What is committed after it does not bring it back, a load does.
+    copies.committed(5, 2, Some(52));
+    assert_eq!(copies.stored(), (2, None));
+    assert!(copies.load(6, 2, 60));
+    assert_eq!(copies.stored(), (2, Some((100, [60, 60]))));
+}
+
+/// The one in between may be committed, and nobody here was told.
+#[test]
+fn a_unit_that_does_not_follow_the_one_before_leaves_no_checkpoint() {
+    let scratch = tempfile::tempdir().unwrap();
+    let copies = copies(scratch.path());
+    assert!(copies.load(5, 7, 40));
+    copies.committed(5, 9, Some(52));
+    assert_eq!(copies.stored(), (9, None));
+}
+
+#[test]
+fn a_copy_that_could_not_be_read_has_no_checkpoint() {
+    let scratch = tempfile::tempdir().unwrap();
+    let copies = copies(scratch.path());
+    assert!(copies.load(5, 0, 40));
+    copies.distrust(&scope(), PARTITION);
+    copies.committed(5, 1, Some(49));
+    assert_eq!(copies.stored(), (1, None));
+}

@@ -1,0 +1,250 @@
+//! Hosts that come back to a ledger of which they have a copy: they read on where that is, unless it cannot be trusted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use weir_tests::host::{Host, Place};
+use weir_tests::publisher::Publisher;
+use weir_tests::purchases;
+use weir_tests::scripted::{deeds_in, order};
+use weir_tests::wait;
+
+use super::{Fleet, PARTITIONS, SETTLE, alarm, assert_payments, broker};
+use crate::fixture::root;
+
+const COMMANDS: &str = "org.apache.kafka.tools.TopicCommand";
+/// So many that each partition has some.
+const KEYS: usize = 60;
+/// Of them, those that wait for a retry; fewer than what opens a breaker.
+const PARKED: usize = 2;
+/// Long enough that no timer of a test fires.
+const NEVER_MS: u64 = 3_600_000;
+
+/// A ledger of one partition that was restored.
+struct Restored {
+    from_checkpoint: bool,
+    entries: u64,
+}
+
+/// What a place's hosts have restored since its log was so long.
+fn restored(place: &Place, since: usize) -> Vec<Restored> {
+    let log = std::fs::read_to_string(place.log()).unwrap();
+    let lines = log[since..].lines();
+    let lines = lines.filter(|line| line.contains("ledger restored"));
+    let field = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(&format!(" {name}=")).unwrap();
+        let value = rest.split(' ').next().unwrap();
+        value.trim_matches('"').to_owned()
+    };
+    let one = |line: &str| Restored {
+        from_checkpoint: field(line, "from") == "checkpoint",
+        entries: field(line, "entries").parse().unwrap(),
+    };
+    lines.map(one).collect()
+}
+
+fn log_length(place: &Place) -> usize {
+    std::fs::read_to_string(place.log()).map_or(0, |log| log.len())
+}
+
+/// A host that says what it restores; every copy is too old to it where that is wanted.
+fn start(place: &Place, fail_point: Option<&str>) -> Host {
+    let mut command = place.run_command();
+    command.env("WEIR_LOG", "info,weir=debug");
+    if let Some(point) = fail_point {
+        command.env("WEIR_FAIL_POINT", point);
+    }
+    place.start_command(command).unwrap()
+}
+
+#[test]
+fn a_host_that_starts_again_after_a_kill_reads_its_ledgers_on_from_their_checkpoints() {
+    let Some(broker) = broker("a checkpoint after a kill") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "resumed");
+    let lines = purchases::lines(&purchases::sample(root())).unwrap();
+    let right = purchases::totals(&lines).unwrap();
+    let half = lines.len() / 2;
+    let place = fleet.place("a", &["billing"]);
+    let host = start(&place, None);
+    fleet.settle(&[&host]);
+    let first = restored(&place, 0);
+    assert!(!first.is_empty() && first.iter().all(|one| !one.from_checkpoint));
+
+    // In the middle of its work.
+    let invoices = fleet.topic("public.invoices.v1");
+    let publisher = Publisher::spawn(place.client(), invoices, Arc::new(lines), 64);
+    publisher.wait_for(half).unwrap();
+    host.kill().unwrap();
+    let since = log_length(&place);
+    let host = start(&place, None);
+    publisher.finish().unwrap();
+    fleet.settle(&[&host]);
+    assert_payments(&host, &fleet, &right);
+    let after_kill = restored(&place, since);
+    assert!(after_kill.len() as u64 >= PARTITIONS);
+    assert!(after_kill.iter().all(|one| one.from_checkpoint));
+
+    // Nothing has happened since: there is nothing to read.
+    assert!(host.drain().unwrap().success());
+    let since = log_length(&place);
+    let host = start(&place, None);
+    fleet.settle(&[&host]);
+    let after_drain = restored(&place, since);
+    let entries = |all: &[Restored]| all.iter().map(|one| one.entries).sum::<u64>();
+    assert!(after_drain.iter().all(|one| one.from_checkpoint));
+    assert_eq!(entries(&after_drain), 0);
+    assert_payments(&host, &fleet, &right);
+    assert!(host.drain().unwrap().success());
+
+    // The copy may be deleted while no host runs.
+    std::fs::remove_dir_all(place.data().join("copy")).unwrap();
+    let since = log_length(&place);
+    let host = start(&place, None);
+    fleet.settle(&[&host]);
+    let whole = restored(&place, since);
+    assert!(whole.iter().all(|one| !one.from_checkpoint));
+    assert!(entries(&whole) > entries(&after_kill));
+    assert_payments(&host, &fleet, &right);
+}
+
+/// Another host has the partitions meanwhile, and removes what the copy has: timers and parked events. First the copy is
+/// young, and the removals are read; then it is too old for them to be there, and none of it is used.
+#[test]
+fn nothing_that_was_removed_meanwhile_comes_back_with_an_old_copy() {
+    let Some(broker) = broker("an old checkpoint") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "aged");
+    let (first, second) = (
+        fleet.place("a", &["scripted"]),
+        fleet.place("b", &["scripted"]),
+    );
+    let mut counts = Counts::default();
+    let host = start(&first, None);
+    fleet.settle(&[&host]);
+    let set = json!({ "timer": "t", "afterMs": NEVER_MS });
+    counts.order(&fleet, &host, "set", 0..KEYS, &set);
+    let until = SystemTime::UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(60);
+    let until_ms = u64::try_from(until.as_millis()).unwrap();
+    let fails = json!({ "fail": "unavailable", "untilMs": until_ms });
+    counts.order(&fleet, &host, "fails", 0..PARKED, &fails);
+    wait::until("two keys to be parked", SETTLE, || {
+        Ok((held(&host)? == (KEYS as u64, PARKED as u64)).then_some(()))
+    })
+    .unwrap();
+    // One after the other: a member that is gone is one until its session ends.
+    assert!(host.drain().unwrap().success());
+
+    let cancel = json!({ "cancel": "t" });
+    let mut left = KEYS;
+    for (round, point) in [("young", None), ("old", Some("checkpoints-old"))] {
+        let removes = second.start().unwrap();
+        let some = left - KEYS / 3..left;
+        left = some.start;
+        counts.order(&fleet, &removes, round, some, &cancel);
+        counts.wait(&fleet, &removes);
+        fleet.settle(&[&removes]);
+        assert_eq!(held(&removes).unwrap(), (left as u64, 0), "{round}");
+        assert!(removes.drain().unwrap().success());
+
+        let since = log_length(&first);
+        let host = start(&first, point);
+        fleet.settle(&[&host]);
+        assert_eq!(held(&host).unwrap(), (left as u64, 0), "{round}");
+        let back = restored(&first, since);
+        assert!(back.len() as u64 >= PARTITIONS, "{round}");
+        let expected = |one: &Restored| one.from_checkpoint == point.is_none();
+        assert!(back.iter().all(expected), "{round}");
+        // And the state is what the other host has left.
+        counts.order(&fleet, &host, &format!("{round}-back"), 0..KEYS, &json!({}));
+        counts.wait(&fleet, &host);
+        assert!(host.drain().unwrap().success());
+    }
+}
+
+/// Timers, and parked events.
+fn held(host: &Host) -> anyhow::Result<(u64, u64)> {
+    let page = host.client().get("/metrics")?.body;
+    let line = page.lines().find(|line| line.starts_with("weir_timers{"));
+    let timers = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    let timers = timers.ok_or_else(|| anyhow::anyhow!("no weir_timers"))?;
+    let status = host.client().status()?;
+    let parked = status["handlers"][0]["parked_events"].as_u64();
+    Ok((timers, parked.unwrap_or_default()))
+}
+
+/// Events of each key that were ordered: its state counts those that were handled.
+#[derive(Default)]
+struct Counts(BTreeMap<String, u64>);
+
+impl Counts {
+    fn order(
+        &mut self,
+        fleet: &Fleet,
+        host: &Host,
+        id: &str,
+        keys: std::ops::Range<usize>,
+        what: &Value,
+    ) {
+        let keys = keys.map(|key| format!("key-{key}"));
+        let orders: Vec<_> = keys
+            .map(|key| {
+                *self.0.entry(key.clone()).or_default() += 1;
+                order(&format!("{id}-{key}"), &key, what)
+            })
+            .collect();
+        let taken = host
+            .client()
+            .publish(fleet.topic("public.scripts.v1"), &orders);
+        assert_eq!(taken.unwrap().status, 202);
+    }
+
+    /// Waits until each key has counted all of its events, one after the other.
+    fn wait(&self, fleet: &Fleet, host: &Host) {
+        let topic = fleet.topic("public.deeds.v1");
+        let told = wait::until("all to be told", SETTLE, || {
+            let told = deeds_in(host.client(), topic)?;
+            let found = told.values().map(Vec::len).sum::<usize>() as u64;
+            let all = self.0.values().sum::<u64>();
+            anyhow::ensure!(found >= all, "{found} of {all}");
+            Ok(Some(told))
+        })
+        .unwrap();
+        for (key, count) in &self.0 {
+            let counted: Vec<_> = told[key].iter().map(|deed| deed.count).collect();
+            assert_eq!(counted, (1..=*count).collect::<Vec<_>>(), "{key}");
+        }
+    }
+}
+
+/// A ledger topic that is another one has nothing of what the positions tell of. The copy has it, and is not asked: other
+/// hosts have none of it.
+#[test]
+fn a_ledger_that_was_made_anew_is_refused_by_a_host_that_has_a_copy_too() {
+    let Some(broker) = broker("a ledger that was made anew") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "remade");
+    let mut lines = purchases::lines(&purchases::sample(root())).unwrap();
+    lines.truncate(200);
+    let place = fleet.place("a", &["billing"]);
+    let host = start(&place, None);
+    let invoices = fleet.topic("public.invoices.v1");
+    assert_eq!(host.client().publish(invoices, &lines).unwrap().status, 202);
+    fleet.settle(&[&host]);
+    assert!(host.drain().unwrap().success());
+
+    let ledger = "_weir.weir.remade.default.billing.ledger";
+    fleet.tool(COMMANDS, &["--delete", "--topic", ledger]);
+    // The next host makes it, as if it were new.
+    let since = log_length(&place);
+    let host = place.spawn().unwrap();
+    let said = alarm(&host, "handler-stopped");
+    assert!(said.contains("was it made anew?"), "{said}");
+    let lines = restored(&place, since);
+    assert!(lines.iter().all(|one| !one.from_checkpoint));
+}
