@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::document::Section;
 
 /// What librdkafka is told by us: another value would break a promise, so naming it is a fault.
-const OURS: [(&str, &str); 22] = [
+const OURS: [(&str, &str); 23] = [
     ("bootstrap.servers", "write it as kafka.bootstrap"),
     ("group.id", "it follows from the handler"),
     ("group.instance.id", "it is the host's id: write host_id"),
@@ -53,6 +53,7 @@ const OURS: [(&str, &str); 22] = [
         "enable.partition.eof",
         "the end of a changelog is told by it",
     ),
+    ("statistics.interval.ms", "what still waits is told by them"),
     ("message.max.bytes", "it follows from the largest event"),
     (
         "queued.max.messages.kbytes",

@@ -1,4 +1,5 @@
-//! How librdkafka is set up: what the operator says, and over it what the promises rest on.
+//! How librdkafka is set up: what the operator says, over it what the promises rest on, and below it what is only a matter of
+//! speed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,12 @@ const STATISTICS: Duration = Duration::from_millis(500);
 /// What waits in one partition's queue: the next fetch of the machine, and the one after it.
 const QUEUED_KIB: u32 = 1024;
 
+/// What librdkafka calls the same by two names.
+const OTHER_NAMES: [(&str, &str); 2] = [
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+];
+
 /// Makes the configurations of all clients of this host.
 pub(super) struct Clients {
     base: ClientConfig,
@@ -35,11 +42,11 @@ impl Clients {
             base.set(name, value);
         }
         base.set("bootstrap.servers", &config.bootstrap)
-            .set("client.id", format!("weir-{host_id}"))
-            // Nagle's algorithm would delay every commit.
-            .set("socket.nagle.disable", "true")
-            // What is worth knowing of connections comes with the errors of those who wait for them.
-            .set("log.connection.close", "false");
+            .set("client.id", format!("weir-{host_id}"));
+        // Nagle's algorithm would delay every commit.
+        tune(&mut base, "socket.nagle.disable", "true");
+        // What is worth knowing of connections comes with the errors of those who wait for them.
+        tune(&mut base, "log.connection.close", "false");
         Self {
             base,
             host_id: host_id.into(),
@@ -86,9 +93,8 @@ impl Clients {
     pub(super) fn publishing(&self) -> ClientConfig {
         let mut config = self.base.clone();
         producing(&mut config);
-        config
-            .set("message.timeout.ms", "30000")
-            .set("linger.ms", "2");
+        config.set("message.timeout.ms", "30000");
+        tune(&mut config, "linger.ms", "2");
         config
     }
 
@@ -96,12 +102,11 @@ impl Clients {
     pub(super) fn delivering(&self) -> ClientConfig {
         let mut config = self.base.clone();
         producing(&mut config);
-        config
-            .set(
-                "message.timeout.ms",
-                TRANSACTION_TIMEOUT.as_millis().to_string(),
-            )
-            .set("linger.ms", "1");
+        config.set(
+            "message.timeout.ms",
+            TRANSACTION_TIMEOUT.as_millis().to_string(),
+        );
+        tune(&mut config, "linger.ms", "1");
         config
     }
 
@@ -116,10 +121,10 @@ impl Clients {
                 names::transactional_id(group, &self.host_id, number),
             )
             .set("transaction.timeout.ms", &timeout)
-            .set("message.timeout.ms", &timeout)
-            // A unit is there as a whole before its first record is produced: only what the queue has not taken is
-            // waited for.
-            .set("linger.ms", "1");
+            .set("message.timeout.ms", &timeout);
+        // A unit is there as a whole before its first record is produced: only what the queue has not taken is waited
+        // for.
+        tune(&mut config, "linger.ms", "1");
         config
     }
 }
@@ -127,10 +132,11 @@ impl Clients {
 fn producing(config: &mut ClientConfig) {
     config
         .set("enable.idempotence", "true")
-        .set("message.max.bytes", RECORD_BYTES_MAX.to_string())
-        .set("batch.size", "1000000")
-        .set("queue.buffering.max.messages", "500000")
-        .set("queue.buffering.max.kbytes", (256 << 10).to_string());
+        .set("message.max.bytes", RECORD_BYTES_MAX.to_string());
+    tune(config, "batch.size", "1000000");
+    tune(config, "queue.buffering.max.messages", "500000");
+    let kib = (256 << 10).to_string();
+    tune(config, "queue.buffering.max.kbytes", &kib);
 }
 
 fn fetching(config: &mut ClientConfig) {
@@ -139,12 +145,22 @@ fn fetching(config: &mut ClientConfig) {
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
-        .set("queued.max.messages.kbytes", QUEUED_KIB.to_string())
-        .set("queued.min.messages", "10000")
-        .set("fetch.message.max.bytes", RECORD_BYTES_MAX.to_string())
-        .set("fetch.wait.max.ms", "100")
-        // Its default stops a partition for a second when its queue was full for a moment.
-        .set("fetch.queue.backoff.ms", "5");
+        .set("queued.max.messages.kbytes", QUEUED_KIB.to_string());
+    tune(config, "queued.min.messages", "10000");
+    let bytes = RECORD_BYTES_MAX.to_string();
+    tune(config, "fetch.message.max.bytes", &bytes);
+    tune(config, "fetch.wait.max.ms", "100");
+    // Its default stops a partition for a second when its queue was full for a moment.
+    tune(config, "fetch.queue.backoff.ms", "5");
+}
+
+/// Sets what no promise rests on, unless the operator has set it under one of its names.
+fn tune(config: &mut ClientConfig, name: &str, value: &str) {
+    let other = OTHER_NAMES.iter().find(|(known, _)| *known == name);
+    let is_set = |name: &str| config.get(name).is_some();
+    if !is_set(name) && !other.is_some_and(|(_, other)| is_set(other)) {
+        config.set(name, value);
+    }
 }
 
 /// What librdkafka has to say goes to the log.
@@ -173,3 +189,6 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
