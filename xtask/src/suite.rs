@@ -142,7 +142,11 @@ const PARTS: &[Part] = &[
     Part {
         group: KAFKA,
         name: "Kafka",
-        run: |root, tally| package(root, tally, "tests", Some("weir"), &["kafka::"]),
+        // They wait for sessions to end more than they work.
+        run: |root, tally| {
+            let waiting = ["kafka::", "--test-threads=3"];
+            package(root, tally, "tests", Some("weir"), &waiting)
+        },
     },
     Part {
         group: SURFACE,
