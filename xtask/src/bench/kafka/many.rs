@@ -14,7 +14,7 @@ use super::Bench;
 
 const HANDLERS: usize = 50;
 /// Each handler has all of them.
-const EVENTS: usize = 20_000;
+const EVENTS: usize = 4_000;
 const INPUT: &str = "many.local.public.invoices.v1";
 const OUTPUT: &str = "many.local.public.payments.v1";
 /// For all groups to have their partitions, and for all to be handled.
