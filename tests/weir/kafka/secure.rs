@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tempfile::TempDir;
 use weir_tests::host::{self, Place};
 use weir_tests::kafka::{self, Cluster, Missing};
-use weir_tests::purchases;
+use weir_tests::{purchases, wait};
 
 use super::SETTLE;
 use crate::fixture::{root, skip};
@@ -45,17 +45,21 @@ fn a_fleet_works_over_tls_with_a_scram_password_and_zstd_and_not_with_another_pa
     let invoices = "secure.local.public.invoices.v1";
     let answer = host.client().publish(invoices, &lines).unwrap();
     assert_eq!(answer.status, 202, "{}", answer.body);
-    host.client().settle(SETTLE).unwrap();
     let payments = "secure.local.public.payments.v1";
-    let emitted = purchases::emitted(host.client(), payments).unwrap();
-    assert!(emitted == purchases::totals(&lines).unwrap());
+    let right = purchases::totals(&lines).unwrap();
+    // How far a topic reaches is known to a host as of a second ago: nothing open may be nothing seen.
+    wait::until("the right totals", SETTLE, || {
+        let emitted = purchases::emitted(host.client(), payments)?;
+        Ok((emitted == right).then_some(()))
+    })
+    .unwrap();
     for topic in [invoices, payments] {
         let codecs = (0..12).flat_map(|partition| cluster.codecs(topic, partition).unwrap());
         let codecs: BTreeSet<_> = codecs.take(4).collect();
         assert!(codecs.contains("zstd"), "{topic}: {codecs:?}");
     }
 
-    let ended = weir_tests::wait::until("the stranger to be turned away", SETTLE, || {
+    let ended = wait::until("the stranger to be turned away", SETTLE, || {
         let log = std::fs::read_to_string(place_of_a_stranger.log())?;
         Ok(log.contains("no broker answers").then_some(()))
     });
