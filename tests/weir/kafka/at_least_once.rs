@@ -32,6 +32,13 @@ fn create(fleet: &Fleet, topic: &str) {
     fleet.tool(TOPICS, &create);
 }
 
+/// The topics that the handler reads and writes, made.
+fn create_own(fleet: &Fleet) -> [&'static str; 2] {
+    let own = ["public.scripts.v1", "public.deeds.v1"].map(|short| fleet.topic(short));
+    own.into_iter().for_each(|topic| create(fleet, topic));
+    own
+}
+
 fn order_of(number: usize, what: &Value) -> String {
     order(&number.to_string(), &format!("key-{}", number % 50), what)
 }
@@ -72,12 +79,7 @@ fn nothing_is_lost_when_one_of_two_hosts_that_keep_positions_alone_is_killed() {
         return;
     };
     let fleet = Fleet::new(&broker, "least");
-    let (scripts, deeds) = (
-        fleet.topic("public.scripts.v1"),
-        fleet.topic("public.deeds.v1"),
-    );
-    create(&fleet, scripts);
-    create(&fleet, deeds);
+    let [scripts, deeds] = create_own(&fleet);
     let places = ["a", "b"].map(|name| place(&fleet, name, AT_LEAST_ONCE));
     let [stays, mut dies] = places.each_ref().map(|place| place.start().unwrap());
     fleet.settle(&[&stays, &dies]);
@@ -114,12 +116,7 @@ fn positions_alone_are_enough_to_stop_at_a_topic_that_was_made_anew_or_has_grown
         return;
     };
     let fleet = Fleet::new(&broker, "leastchanged");
-    let (scripts, deeds) = (
-        fleet.topic("public.scripts.v1"),
-        fleet.topic("public.deeds.v1"),
-    );
-    create(&fleet, scripts);
-    create(&fleet, deeds);
+    let [scripts, deeds] = create_own(&fleet);
     let place = place(&fleet, "a", AT_LEAST_ONCE);
     let host = place.start().unwrap();
     publish(&host, scripts, 0..100);
@@ -176,9 +173,7 @@ fn an_event_that_dies_without_a_topic_for_its_letter_holds_its_partition_until_t
         return;
     };
     let fleet = Fleet::new(&broker, "letterless");
-    let scripts = fleet.topic("public.scripts.v1");
-    create(&fleet, scripts);
-    create(&fleet, fleet.topic("public.deeds.v1"));
+    let [scripts, _] = create_own(&fleet);
     let place = place(&fleet, "a", AT_LEAST_ONCE);
     let host = place.start().unwrap();
     // More than it is given.

@@ -182,17 +182,8 @@ impl Client {
             return Err(ClientError::Token);
         }
         let tls = is_tls.then(|| tls::config(ca)).transpose()?;
-        // A proxy from the environment could not reach a host on this machine.
-        let agent = Agent::config_builder()
-            .tls_config(tls.unwrap_or_default())
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .proxy(None)
-            .max_redirects(0)
-            .build()
-            .new_agent();
         Ok(Self {
-            agent,
+            agent: tls::agent(tls.unwrap_or_default(), CONNECT_TIMEOUT),
             url,
             authorization: token.map(|token| format!("Bearer {token}")),
         })

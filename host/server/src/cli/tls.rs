@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 /// Where systems keep the certificates that they trust, the first that is there counts: Debian and Arch, Fedora, SUSE,
@@ -59,6 +61,19 @@ pub(crate) fn config(ca: Option<&Path>) -> Result<TlsConfig, TlsError> {
         .root_certs(RootCerts::Specific(Arc::new(certificates.collect())))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build())
+}
+
+/// Speaks HTTP to hosts: answers of any status are answers. A proxy from the environment could not reach a host on this
+/// machine.
+pub(crate) fn agent(tls: TlsConfig, connect: Duration) -> Agent {
+    Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .timeout_connect(Some(connect))
+        .proxy(None)
+        .max_redirects(0)
+        .build()
+        .new_agent()
 }
 
 /// What is wrong with a host's certificate, if it is that.

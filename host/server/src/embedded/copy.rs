@@ -103,13 +103,7 @@ impl Embedded {
 
     /// Forgets the copies of all subscriptions but these. None of them is served yet. Blocks.
     pub(crate) fn copy_retain(&self, scopes: &[Scope]) -> Result<(), PurgeError> {
-        for group in self
-            .inner
-            .catalog
-            .groups()
-            .into_iter()
-            .map(|(group, _)| group)
-        {
+        for (group, _) in self.inner.catalog.groups() {
             let is_kept =
                 |scope: &&Scope| scope.group == group.name && scope.topics == group.topics;
             if !scopes.iter().any(|scope| is_kept(&scope)) {

@@ -76,16 +76,8 @@ impl Peers {
             Err(TlsError::System) => TlsConfig::default(),
             configured => configured?,
         };
-        let agent = Agent::config_builder()
-            .tls_config(tls)
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT))
-            .proxy(None)
-            .max_redirects(0)
-            .build()
-            .new_agent();
         Ok(Self {
-            agent,
+            agent: tls::agent(tls, CONNECT),
             lookups: Semaphore::new(LOOKUPS),
             wishes: Semaphore::new(WISHES),
         })
