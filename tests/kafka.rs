@@ -187,6 +187,12 @@ impl Cluster {
         self.ports[0]
     }
 
+    /// The process of a broker that this process started; they are numbered from 1.
+    #[must_use]
+    pub fn pid(&self, node: usize) -> Option<u32> {
+        self.children.get(&node).map(Child::id)
+    }
+
     /// Starts a broker and waits until it serves.
     ///
     /// # Errors

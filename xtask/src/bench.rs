@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::Value;
+use weir_tests::host::binary as host_binary;
 use weir_tests::purchases::grouped;
 
 use crate::{cargo, guests, machine};
@@ -22,6 +24,11 @@ mod load;
 
 /// How much longer than its limit an attempt may live: two ticks of the sandbox.
 const KILL_OVERSHOOT_MS: f64 = 20.0;
+
+/// Whether this program, and the host beside it, are those of the profile that demo and tests share.
+const IS_DEV: bool = cfg!(debug_assertions);
+/// The whole workspace, as [`cargo::build_host`] says; the programs that measure are examples.
+const EVERYTHING: [&str; 4] = ["build", "--workspace", "--bins", "--examples"];
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -94,10 +101,15 @@ impl Figure {
 
 /// Measures `parts`, the usual ones if there are none; always true, since a figure out of its budget is a result and no failure of
 /// the command.
-pub(crate) fn run(root: &Path, parts: &[Part]) -> anyhow::Result<bool> {
+pub(crate) fn run(root: &Path, parts: &[Part], release: bool) -> anyhow::Result<bool> {
     machine::prepare()?;
+    if release && IS_DEV {
+        return run_released(root, parts);
+    }
     let guests = guests::build(root)?;
-    cargo::build_host(root)?;
+    if IS_DEV {
+        cargo::run(cargo::command(root, EVERYTHING))?;
+    }
     let parts = if parts.is_empty() { &USUAL } else { parts };
     let mut figures = Vec::new();
     for part in parts {
@@ -118,23 +130,34 @@ pub(crate) fn run(root: &Path, parts: &[Part]) -> anyhow::Result<bool> {
     Ok(true)
 }
 
+/// Builds everything as it is released, this program too, and measures with that.
+fn run_released(root: &Path, parts: &[Part]) -> anyhow::Result<bool> {
+    eprintln!("building the release; the first time takes most of an hour on two cores");
+    let mut build = cargo::command(root, EVERYTHING);
+    build.arg("--release");
+    cargo::run(build)?;
+    let host = host_binary()?;
+    let profiles = host.ancestors().nth(2);
+    let profiles = profiles.with_context(|| format!("{} has no folder", host.display()))?;
+    let mut released = Command::new(profiles.join("release").join("xtask"));
+    released.arg("bench");
+    for part in parts.iter().filter_map(Part::to_possible_value) {
+        released.arg(part.get_name());
+    }
+    Ok(released.status().context("start the release")?.success())
+}
+
 /// The benchmark of `weir-wasm`: it prints one JSON object of names and figures.
 fn calls(root: &Path, guests: &[guests::Guest]) -> anyhow::Result<Vec<Figure>> {
     let billing = guests.iter().find(|guest| guest.name == "billing");
     let billing = billing.context("there is no handler `billing` to call")?;
-    let arguments = [
-        "bench",
-        "--profile",
-        "dev",
-        "--workspace",
-        "--bench",
-        "overhead",
-        "--",
-    ];
+    let profile = if IS_DEV { "dev" } else { "release" };
+    let bench = ["bench", "--profile", profile, "--workspace"];
     let fixtures = guests::build_fixtures(root)?;
     let hostile = fixtures.iter().find(|guest| guest.name == "hostile");
     let hostile = hostile.context("there is no handler `hostile` to kill")?;
-    let mut command = cargo::command(root, arguments);
+    let mut command = cargo::command(root, bench);
+    command.args(["--bench", "overhead", "--"]);
     command.args([&billing.component, &hostile.component]);
     let measured = figures_of(command).context("the benchmark of the sandbox")?;
     let figure = |name: &str| {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::Context as _;
+use weir_tests::host;
 
 use super::host::Bench;
 use super::load::Shape;
 use super::{Budget, Figure, figures_of, limits};
-use crate::cargo;
 
 /// Before the clock starts: compilation, caches and the store's first files.
 const WARM_UP: usize = 40_000;
@@ -20,7 +21,7 @@ const SINGLES: usize = 100_000;
 /// Throughput in batches and one by one, and latency at half load, beside what the store and the disk do alone.
 pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     let syncs = limits::syncs_per_s(&root.join("target"))?;
-    let alone = store_alone(root)?;
+    let alone = store_alone()?;
     let of_store = |name: &str| {
         let figure = alone.get(name).copied();
         figure.with_context(|| format!("the store's example printed no {name}"))
@@ -64,7 +65,7 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
 }
 
 /// What the store does for the same writes without a host around it.
-fn store_alone(root: &Path) -> anyhow::Result<BTreeMap<String, f64>> {
-    let arguments = ["run", "--package", "weir", "--example", "store_rate"];
-    figures_of(cargo::command(root, arguments)).context("the store's own rate")
+fn store_alone() -> anyhow::Result<BTreeMap<String, f64>> {
+    let alone = host::binary()?.with_file_name("examples/store_rate");
+    figures_of(Command::new(alone)).context("the store's own rate")
 }

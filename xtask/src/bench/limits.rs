@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -30,7 +30,27 @@ pub(super) fn syncs_per_s(folder: &Path) -> anyhow::Result<f64> {
 ///
 /// Source: fields 14 and 15 of `/proc/PID/stat`, in ticks of 10 ms (proc_pid_stat(5)).
 pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    cpu_of(Path::new(&format!("/proc/{pid}")))
+}
+
+/// The same of those threads of a process whose name has this part; nothing where the system does not tell.
+///
+/// Source: `/proc/PID/task` has a folder for each thread (proc_pid_task(5)).
+pub(super) fn cpu_of_threads(pid: u32, name: &str) -> Duration {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Duration::ZERO;
+    };
+    let threads = threads.flatten().map(|thread| thread.path());
+    let is_it = |thread: &PathBuf| {
+        std::fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.contains(name))
+    };
+    let named = threads.filter(is_it);
+    named.filter_map(|thread| cpu_of(&thread)).sum()
+}
+
+/// Of a process or a thread, by its folder.
+fn cpu_of(folder: &Path) -> Option<Duration> {
+    let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
     // The name, in parentheses, may hold anything; the third field follows it.
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut ticks = fields
