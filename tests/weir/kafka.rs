@@ -7,6 +7,7 @@ mod fleet;
 mod fleet_admin;
 mod handover;
 mod kcat;
+mod large;
 mod letters;
 mod mapping;
 mod outcomes;
@@ -50,6 +51,13 @@ fn broker(test: &str) -> Option<Arc<Broker>> {
     if let Some(broker) = shared.upgrade() {
         return Some(broker);
     }
+    let broker = broker_alone(test)?;
+    *shared = Arc::downgrade(&broker);
+    Some(broker)
+}
+
+/// One that no other test has.
+fn broker_alone(test: &str) -> Option<Arc<Broker>> {
     let libraries = match kafka::libraries(root()) {
         Ok(libraries) => libraries,
         Err(Missing(why)) => {
@@ -59,12 +67,10 @@ fn broker(test: &str) -> Option<Arc<Broker>> {
     };
     let folder = TempDir::with_prefix("weir-kafka-").unwrap();
     let cluster = Cluster::start_one(&libraries, folder.path()).unwrap();
-    let broker = Arc::new(Broker {
+    Some(Arc::new(Broker {
         cluster,
         _folder: folder,
-    });
-    *shared = Arc::downgrade(&broker);
-    Some(broker)
+    }))
 }
 
 /// Hosts of one environment, which no other test has.

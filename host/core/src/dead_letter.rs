@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::event::Record;
+use crate::event::{HEADER_BYTES, Record};
 use crate::identity::{Hash128, hash_128};
 use crate::time::Millis;
 use crate::unit::{Attempts, Origin, OutRecord, SequenceKey};
@@ -19,6 +19,11 @@ pub const ID: &str = "weir.dlq.id";
 const FIRST: &str = "__dlq.errors.topic";
 /// The disposition of a letter whose sequence waits for an operator.
 const HELD: &str = "held";
+
+/// What our headers take together, at most: a message may quote what its record has of any length.
+pub const HEADERS_BYTES_MAX: usize = 64 << 10;
+const MESSAGE: &str = "__dlq.errors.message";
+const BACKTRACE: &str = "weir.dlq.backtrace";
 
 /// Header prefixes that a dead letter adds. Incoming headers with them are kept and never interpreted.
 pub const PREFIXES: [&str; 2] = ["__dlq.errors.", "weir.dlq."];
@@ -154,29 +159,86 @@ pub fn sequence_id(sequence: &SequenceKey) -> Option<String> {
     }
 }
 
+/// A record that leaves no room for the headers of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the dead letter takes {bytes} bytes, and may have {bytes_max}")]
+pub struct TooLarge {
+    /// The least that it takes.
+    pub bytes: usize,
+    /// What was allowed.
+    pub bytes_max: usize,
+}
+
 /// The dead letter of a record for `topic`: same partition, key, value and headers, then the vocabulary of KIP-1191 and
-/// ours.
-#[must_use]
+/// ours. Our texts are cut to fit into `bytes_max`, by [`Record::stored_bytes`]; what is the record's never.
+///
+/// # Errors
+/// It does not fit.
 pub fn to_record(
     topic: Arc<str>,
+    bytes_max: usize,
     source: &Source,
     deceased: Deceased<'_>,
     cause: &Cause,
     now: Millis,
-) -> OutRecord {
+) -> Result<OutRecord, TooLarge> {
     let Deceased { record, origin, .. } = deceased;
+    let mut ours = headers(source, deceased, cause, now);
+    let excess = fit(&mut ours, bytes_max.saturating_sub(record.stored_bytes()));
+    if excess > 0 {
+        let bytes = bytes_max.max(record.stored_bytes()) + excess;
+        return Err(TooLarge { bytes, bytes_max });
+    }
+    let ours = ours
+        .into_iter()
+        .map(|(name, value)| (name.into(), Some(Bytes::from(value))));
+    Ok(OutRecord {
+        topic,
+        partition: Some(origin.partition),
+        partition_hash: 0,
+        record: Record {
+            headers: record.headers.iter().cloned().chain(ours).collect(),
+            timestamp_ms: now.0,
+            ..record.clone()
+        },
+    })
+}
+
+/// Our headers, in their order.
+type Ours = Vec<(&'static str, String)>;
+
+/// Cuts our texts, the longest first, until our headers take no more than `room`; answers how many bytes are left over.
+fn fit(ours: &mut Ours, room: usize) -> usize {
+    let is_text = |name: &str| name == MESSAGE || name == BACKTRACE;
+    let bytes = |(name, value): &(&str, String)| name.len() + value.len() + HEADER_BYTES;
+    let all: usize = ours.iter().map(bytes).sum();
+    let mut texts: Vec<&mut String> = ours
+        .iter_mut()
+        .filter_map(|(name, value)| is_text(name).then_some(value))
+        .collect();
+    texts.sort_by_key(|text| text.len());
+    let fixed = all - texts.iter().map(|text| text.len()).sum::<usize>();
+    let mut left = room.min(HEADERS_BYTES_MAX).saturating_sub(fixed);
+    let count = texts.len();
+    for (index, text) in texts.into_iter().enumerate() {
+        // What a short one leaves of its share is the longer ones'.
+        text.truncate(text.floor_char_boundary(left / (count - index)));
+        left -= text.len();
+    }
+    fixed.saturating_sub(room)
+}
+
+fn headers(source: &Source, deceased: Deceased<'_>, cause: &Cause, now: Millis) -> Ours {
+    let Deceased { origin, .. } = deceased;
     let attempts = cause.attempts.to_string();
-    let mut headers = record.headers.clone();
-    let mut add = |name: &'static str, value: &str| {
-        let value = Bytes::copy_from_slice(value.as_bytes());
-        headers.push((name.into(), Some(value)));
-    };
+    let mut headers = Ours::new();
+    let mut add = |name: &'static str, value: &str| headers.push((name, value.to_owned()));
     add(FIRST, &origin.topic);
     add("__dlq.errors.partition", &origin.partition.to_string());
     add("__dlq.errors.offset", &origin.offset.to_string());
     add("__dlq.errors.group", &source.group);
     add("__dlq.errors.delivery.count", &attempts);
-    add("__dlq.errors.message", &cause.message);
+    add(MESSAGE, &cause.message);
     add(ID, &deceased.letter.to_uuid());
     let disposition = if deceased.held { HELD } else { "released" };
     add("weir.dlq.disposition", disposition);
@@ -187,7 +249,7 @@ pub fn to_record(
     add("weir.dlq.version", &source.version);
     add("weir.dlq.digest", &source.digest);
     if let Some(backtrace) = &cause.backtrace {
-        add("weir.dlq.backtrace", backtrace);
+        add(BACKTRACE, backtrace);
     }
     if let Some(at) = cause.first_failed {
         add("weir.dlq.first-failed-at", &at.to_rfc3339());
@@ -201,16 +263,7 @@ pub fn to_record(
     if let Some(traceparent) = deceased.traceparent {
         add("weir.dlq.traceparent", traceparent);
     }
-    OutRecord {
-        topic,
-        partition: Some(origin.partition),
-        partition_hash: 0,
-        record: Record {
-            headers,
-            timestamp_ms: now.0,
-            ..record.clone()
-        },
-    }
+    headers
 }
 
 #[cfg(test)]

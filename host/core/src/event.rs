@@ -10,6 +10,13 @@ use crate::time::Millis;
 /// Name of a record header; those of events are shared ([`crate::binding::header_name`]), because every record has ten.
 pub type HeaderName = Cow<'static, str>;
 
+/// What a header takes in a topic beside its name and value, at most: the lengths of both.
+pub const HEADER_BYTES: usize = 10;
+
+/// The largest record that is taken for an event, by [`Record::stored_bytes`]: an event of 1 MiB, which is what the
+/// sandbox takes, with room for its key and for the attributes that hosts add.
+pub const EVENT_BYTES_MAX: usize = (1 << 20) + (256 << 10);
+
 /// One header of a record. Kafka knows headers without a value, which are not those of an empty one.
 pub type Header = (HeaderName, Option<Bytes>);
 
@@ -30,6 +37,21 @@ pub struct Record {
 }
 
 impl Record {
+    /// An upper bound of the bytes that this record takes in a topic, alone in its batch.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        /// The head of a batch, and what a record has beside its parts.
+        const PER_RECORD: usize = 128;
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Bytes::len) + HEADER_BYTES);
+        PER_RECORD
+            + headers.sum::<usize>()
+            + self.key.as_ref().map_or(0, Bytes::len)
+            + self.value.as_ref().map_or(0, Bytes::len)
+    }
+
     /// An upper bound of the bytes that this record holds in memory, for budgets.
     #[must_use]
     pub fn bytes(&self) -> usize {

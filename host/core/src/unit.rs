@@ -366,6 +366,8 @@ pub struct Unit {
     pub epoch: u64,
     /// The events that get their fates, per sequence in order; shared with the machine that may have to stage them again.
     pub completions: Vec<Arc<Completion>>,
+    /// What they write, about: units that are committed together are bounded by it.
+    pub bytes: usize,
     /// Cursors after this unit, one per topic of the subscription, in its order.
     pub cursors: Vec<Cursor>,
     /// All counted attempts of open events after this unit, parked ones apart; replaces what was stored.

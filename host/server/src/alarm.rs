@@ -144,7 +144,7 @@ impl Alarm {
                 "free space, or shorten [retention] in weir.toml; `weir status` shows what takes how much".to_owned()
             }
             Self::DeadLetterStopped => format!(
-                "see why in `weir status`, mend the cause, and let it try that event again with `weir resume {handler}`; or take dead_letter = \"stop\" out of the manifest and start the host anew"
+                "see why in `weir status` and mend the cause: give the topic, or kafka.letter_bytes, room for the letter, or take dead_letter = \"stop\" out of the manifest; then let it try that event again with `weir resume {handler}`, or by a new start of the host where its settings changed"
             ),
             Self::ParkStorageFull | Self::SequencesParked | Self::SequenceLong => format!(
                 "see what fails with `weir dlq list {handler} --parked`, correct it, and replay or drop"

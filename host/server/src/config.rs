@@ -17,7 +17,7 @@ use std::time::Duration;
 use self::document::{Document, Section};
 pub use self::faults::{Fault, Faults};
 pub use self::http::{Http, HttpLimits, Secret, Tls, Token};
-pub use self::kafka::{CreateTopics, Delivery, Kafka};
+pub use self::kafka::{CreateTopics, Delivery, Kafka, RECORD_BYTES, Transaction};
 pub use self::policy::{Grant, Policy};
 pub use self::tls::TlsFault;
 use crate::names::{self, LABEL_RULE};
@@ -46,6 +46,13 @@ pub const MEMORY_BUDGET_BYTES: u64 = 512 << 20;
 pub const IN_FLIGHT_PER_PARTITION: u32 = 256;
 /// Positions from the first open one to the last admitted: bounds what a restart looks at again.
 pub const SPAN_POSITIONS: u32 = 65_536;
+/// Events of a partition in one unit of work: enough that a commit costs each of them little, and what one of them
+/// undoes is done again in a moment.
+pub const UNIT_EVENTS: u32 = 1_024;
+/// What a unit writes: a disk takes it in a moment, and several partitions' go in one transaction.
+pub const UNIT_BYTES: u32 = 4 << 20;
+/// How long an event that is done waits for others while attempts still run: less than a commit takes.
+pub const UNIT_LINGER_MS: u32 = 2;
 
 /// What [`crate::fail`] is to do; nothing but tests sets it.
 #[cfg(debug_assertions)]
@@ -115,6 +122,12 @@ pub struct Pipeline {
     pub in_flight_per_partition: u32,
     /// Positions from the first open one to the last admitted.
     pub span_positions: u32,
+    /// Events in one unit of work.
+    pub unit_events: u32,
+    /// Bytes that a unit of work writes, unless a single event's are more.
+    pub unit_bytes: u32,
+    /// How long an event that is done waits for others while attempts still run, milliseconds.
+    pub unit_linger_ms: u32,
 }
 
 impl Default for Config {
@@ -138,6 +151,9 @@ impl Default for Config {
             pipeline: Pipeline {
                 in_flight_per_partition: IN_FLIGHT_PER_PARTITION,
                 span_positions: SPAN_POSITIONS,
+                unit_events: UNIT_EVENTS,
+                unit_bytes: UNIT_BYTES,
+                unit_linger_ms: UNIT_LINGER_MS,
             },
             kafka: None,
         }
@@ -361,17 +377,23 @@ fn read_retention(mut section: Section<'_>, retention: &mut Retention) {
 }
 
 fn read_pipeline(mut section: Section<'_>, pipeline: &mut Pipeline) {
-    let mut read = |key, high, into: &mut u32| {
-        if let Some(n) = section.number(key, 1..=high) {
+    let mut read = |key, range, into: &mut u32| {
+        if let Some(n) = section.number(key, range) {
             *into = u32::try_from(n).unwrap_or(*into);
         }
     };
     read(
         "in_flight_per_partition",
-        65_536,
+        1..=65_536,
         &mut pipeline.in_flight_per_partition,
     );
-    read("span_positions", 1 << 20, &mut pipeline.span_positions);
+    read("span_positions", 1..=1 << 20, &mut pipeline.span_positions);
+    // What a unit marks in the inbox is one entry of a ledger.
+    read("unit_events", 1..=65_536, &mut pipeline.unit_events);
+    // A partition holds 16 MiB.
+    read("unit_bytes", 64 << 10..=16 << 20, &mut pipeline.unit_bytes);
+    // Beyond a second nobody would call it waiting for company.
+    read("unit_linger_ms", 0..=1_000, &mut pipeline.unit_linger_ms);
     if pipeline.span_positions < pipeline.in_flight_per_partition {
         let message = format!(
             "is {}: must be at least in_flight_per_partition, {}",

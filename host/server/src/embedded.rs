@@ -61,6 +61,7 @@ pub(crate) use key::{sequence_from_bytes, sequence_to_bytes};
 pub use purge::{PurgeError, Purged};
 pub use retention::SweepError;
 use staging::Appender;
+pub(crate) use staging::RECORD_BYTES_MAX;
 use store::Store;
 
 /// Settings of the embedded store.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use weir_core::breaker::Breaker;
@@ -15,6 +16,7 @@ use crate::bus::Bus;
 use crate::clock;
 use crate::cloudevents;
 use crate::config::{Config, Fault, Faults};
+use crate::embedded::RECORD_BYTES_MAX;
 use crate::ledger::Scope;
 use crate::manifest::{self, Manifest};
 use crate::names;
@@ -184,6 +186,10 @@ impl Deployment {
             limits: partition::Limits {
                 in_flight_max: config.pipeline.in_flight_per_partition as usize,
                 span_max: u64::from(config.pipeline.span_positions),
+                unit_events_max: config.pipeline.unit_events as usize,
+                unit_bytes_max: config.pipeline.unit_bytes as usize,
+                unit_linger: Duration::from_millis(config.pipeline.unit_linger_ms.into()),
+                letter_bytes_max: letter_bytes_max(config),
                 ..partition::Limits::default()
             },
             memory: memory.budget(),
@@ -252,6 +258,12 @@ impl Deployment {
             .await
             .map_err(|error| fault(chain(&error)))
     }
+}
+
+/// What a topic for dead letters takes.
+fn letter_bytes_max(config: &Config) -> usize {
+    let kafka = config.kafka.as_ref();
+    kafka.map_or(RECORD_BYTES_MAX, |kafka| kafka.letter_bytes)
 }
 
 /// The bytes of a component's file, and no more of a file that is too large than it takes to say so.

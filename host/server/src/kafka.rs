@@ -70,6 +70,7 @@ pub struct Kafka {
 
 struct Inner {
     delivery: Delivery,
+    transaction: config::Transaction,
     clients: Arc<Clients>,
     cluster: Arc<Cluster>,
     publisher: Arc<Publisher>,
@@ -130,6 +131,7 @@ impl Kafka {
         Ok(Self {
             inner: Arc::new(Inner {
                 delivery: config.delivery,
+                transaction: config.transaction,
                 clients,
                 cluster,
                 publisher,
@@ -263,11 +265,12 @@ impl Bus for Kafka {
             GroupMembership::join(&inner.clients, &inner.cluster, scope.clone(), origin)
                 .map_err(|error| refused(error.to_string()))?;
         let share = membership.share();
+        let (clients, cluster, bounds) = (&inner.clients, &inner.cluster, inner.transaction);
         let committers = match inner.delivery {
             Delivery::ExactlyOnce => {
-                transaction::spawn(&inner.clients, &inner.cluster, &inner.copies, &share)
+                transaction::spawn(clients, cluster, &inner.copies, &share, bounds)
             }
-            Delivery::AtLeastOnce => acknowledged::spawn(&inner.clients, &inner.cluster, &share),
+            Delivery::AtLeastOnce => acknowledged::spawn(clients, cluster, &share, bounds),
         };
         let committers = committers
             .map_err(|error| refused(format!("its committer could not be started: {error}")))?;

@@ -3,7 +3,7 @@
 //! | operation | embedded store | Kafka |
 //! |---|---|---|
 //! | [`Ledger::fix`] | kept with the subscription | an entry of the changelog |
-//! | [`Ledger::restore`] | waits until no unit of the partition is queued, reads cursor, attempts, inbox blocks, parked sequences, the first timers | waits for stable offsets, restores the changelog to the high watermark |
+//! | [`Ledger::restore`] | waits until no unit of the partition is queued, reads cursor, attempts, inbox blocks, parked sequences, the first timers | waits until no unit of the partition is queued, then for stable offsets, restores the changelog to the high watermark |
 //! | [`Ledger::lost_positions`] | compares cursors with the logs, and the topics' numbers with those of [`Ledger::begin`] | the same of committed offsets and topic ids |
 //! | [`Ledger::commit`] | joins the next group: one batch, one sync | one transaction; an unknown outcome is resolved by unit number before it answers |
 //! | [`Committed::state`], [`Committed::timer`], [`Committed::letter`], [`Committed::last_death`], [`Committed::parked_sequence`] | a point read | a point read of the local copy of the changelog |

@@ -31,8 +31,8 @@ fn a_record_that_is_no_event_dies_byte_for_byte() {
     })
     .unwrap();
     let letters = format!("dlq.weir.foreign.default.billing.{invoices}");
-    let originals = read(&broker, invoices);
-    let dead = read(&broker, &letters);
+    let originals = read(&broker, invoices, 3);
+    let dead = read(&broker, &letters, 3);
     assert_eq!(
         (originals.len(), dead.len()),
         (3, 3),
@@ -66,15 +66,7 @@ fn a_letter_that_is_too_large_for_its_topic_holds_its_partition_until_the_topic_
     let host = place.start().unwrap();
     let invoices = fleet.topic("public.invoices.v1");
     let letters = format!("dlq.weir.oversize.default.billing.{invoices}");
-    let take = |bytes: u32| {
-        let setting = format!("max.message.bytes={bytes}");
-        let entity = ["--entity-type", "topics", "--entity-name", &letters];
-        let change = ["--alter", "--add-config", &setting];
-        fleet.tool(
-            "kafka.admin.ConfigCommand",
-            &[entity.as_slice(), &change].concat(),
-        );
-    };
+    let take = |bytes: u32| take(&fleet, &letters, bytes);
     take(2_000);
     let record = format!("h:one\tkey\t{}", "x".repeat(4_000));
     produce(&broker, invoices, &[&record]);
@@ -103,13 +95,27 @@ fn a_letter_that_is_too_large_for_its_topic_holds_its_partition_until_the_topic_
     );
 }
 
-/// Writes these lines (headers, key and value between tabs) with Kafka's own console.
-fn produce(broker: &Broker, topic: &str, lines: &[&str]) {
+/// From here on the topic takes batches of so many bytes.
+pub(super) fn take(fleet: &Fleet, topic: &str, bytes: u32) {
+    let setting = format!("max.message.bytes={bytes}");
+    let entity = ["--entity-type", "topics", "--entity-name", topic];
+    let change = ["--alter", "--add-config", &setting];
+    fleet.tool(
+        "kafka.admin.ConfigCommand",
+        &[entity.as_slice(), &change].concat(),
+    );
+}
+
+/// Writes these lines (headers, key and value between tabs) with Kafka's own console, compressed.
+pub(super) fn produce(broker: &Broker, topic: &str, lines: &[&str]) {
     let bootstrap = broker.cluster.bootstrap();
     let mut command = broker
         .cluster
         .tool("org.apache.kafka.tools.ConsoleProducer");
     command.args(["--bootstrap-server", &bootstrap, "--topic", topic]);
+    command.args(["--compression-codec", "zstd"]);
+    // Of a record as it is before that.
+    command.args(["--command-property", "max.request.size=16777216"]);
     for property in ["parse.key=true", "parse.headers=true"] {
         command.args(["--reader-property", property]);
     }
@@ -121,14 +127,15 @@ fn produce(broker: &Broker, topic: &str, lines: &[&str]) {
     assert!(console.wait().unwrap().success());
 }
 
-/// Three records as Kafka's own console shows them: partition, headers, key and value, between tabs.
-fn read(broker: &Broker, topic: &str) -> BTreeSet<String> {
+/// So many records as Kafka's own console shows them: partition, headers, key and value, between tabs.
+pub(super) fn read(broker: &Broker, topic: &str, count: usize) -> BTreeSet<String> {
     let bootstrap = broker.cluster.bootstrap();
     let mut command = broker
         .cluster
         .tool("org.apache.kafka.tools.consumer.ConsoleConsumer");
     command.args(["--bootstrap-server", &bootstrap, "--topic", topic]);
-    command.args(["--from-beginning", "--max-messages", "3"]);
+    let count = count.to_string();
+    command.args(["--from-beginning", "--max-messages", &count]);
     command.args(["--timeout-ms", "60000"]);
     command.args(["--isolation-level", "read_committed"]);
     for property in [

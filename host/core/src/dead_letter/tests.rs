@@ -21,6 +21,17 @@ fn source() -> Source {
 
 /// The dead letter of `record`, which dies for the third time.
 fn dead(record: &Record, held: bool) -> Record {
+    dead_of("all sold, \u{2713}", "0: f\n1: g", record, held, usize::MAX).unwrap()
+}
+
+/// The same of this cause, in so many bytes.
+fn dead_of(
+    message: &str,
+    backtrace: &str,
+    record: &Record,
+    held: bool,
+    bytes_max: usize,
+) -> Result<Record, TooLarge> {
     let origin = origin();
     let sequence = SequenceKey::Keyed {
         tenant: "default".into(),
@@ -44,11 +55,12 @@ fn dead(record: &Record, held: bool) -> Record {
         Stage::Handler,
         "transient",
         "no-stock".to_owned(),
-        "all sold, \u{2713}".to_owned(),
+        message.to_owned(),
         &attempts,
     );
-    cause.backtrace = Some("0: f\n1: g".to_owned());
-    to_record("dlq.t".into(), &source(), deceased, &cause, Millis(99)).record
+    cause.backtrace = Some(backtrace.to_owned());
+    let (topic, now) = ("dlq.t".into(), Millis(99));
+    to_record(topic, bytes_max, &source(), deceased, &cause, now).map(|out| out.record)
 }
 
 fn record(headers: &[(&'static str, &'static [u8])]) -> Record {
@@ -137,4 +149,58 @@ fn a_record_that_nobody_here_wrote_is_no_letter() {
     let mut cut = dead(&record(&[]), false);
     cut.headers.retain(|(name, _)| name != ID);
     assert_eq!(from_record(cut).unwrap_err(), NotALetter(ID));
+}
+
+/// How long message and backtrace of a letter are.
+fn texts(letter: &Record) -> [usize; 2] {
+    [MESSAGE, BACKTRACE].map(|name| letter.header(name).unwrap().len())
+}
+
+#[test]
+fn our_texts_are_cut_to_what_is_left_the_longest_first_and_the_record_never() {
+    let record = record(&[("ce_id", b"1")]);
+    let least = dead_of("", "", &record, true, usize::MAX).unwrap();
+    let least = least.stored_bytes();
+    let (message, backtrace) = ("m".repeat(100), "b".repeat(1_000));
+    for (room, wanted) in [
+        (2_000, [100, 1_000]),
+        (1_100, [100, 1_000]),
+        (1_099, [100, 999]),
+        (300, [100, 200]),
+        (200, [100, 100]),
+        (150, [75, 75]),
+        (1, [0, 1]),
+        (0, [0, 0]),
+    ] {
+        let letter = dead_of(&message, &backtrace, &record, true, least + room).unwrap();
+        assert_eq!(texts(&letter), wanted, "{room}");
+        assert!(letter.stored_bytes() <= least + room);
+        let (_, original) = from_record(letter).unwrap();
+        assert_eq!(original, record);
+    }
+    let bytes_max = least - 1;
+    assert_eq!(
+        dead_of(&message, &backtrace, &record, true, bytes_max),
+        Err(TooLarge {
+            bytes: least,
+            bytes_max
+        })
+    );
+    assert_eq!(
+        dead_of(&message, &backtrace, &record, true, 0),
+        Err(TooLarge {
+            bytes: least,
+            bytes_max: 0
+        })
+    );
+}
+
+#[test]
+fn a_text_is_cut_between_characters_and_our_headers_are_bounded_where_nothing_else_is() {
+    let record = record(&[]);
+    let letter = dead_of(&"\u{2713}".repeat(1 << 20), "", &record, true, usize::MAX).unwrap();
+    let ours = letter.stored_bytes() - record.stored_bytes();
+    assert!(ours <= HEADERS_BYTES_MAX && ours > HEADERS_BYTES_MAX - 3);
+    let message = letter.header(MESSAGE).unwrap();
+    assert!(str::from_utf8(message).is_ok_and(|text| text.ends_with('\u{2713}')));
 }

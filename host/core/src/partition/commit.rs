@@ -175,7 +175,7 @@ impl Partition {
         if now < self.commits.not_before || !(idle || full || now >= due_at) {
             return None;
         }
-        let (items, completions) = self.take_staged();
+        let (items, completions, bytes) = self.take_staged();
         self.commits.number += 1;
         let mut progress = self.progress.clone();
         for position in items.iter().filter_map(|item| item.position()) {
@@ -198,6 +198,7 @@ impl Partition {
             staged_at: now,
             expired_blocks: self.commits.expired.clone(),
             completions,
+            bytes,
         };
         let marks = unit.completions.iter().filter_map(|done| done.mark);
         self.commits.out = Some(Out {
@@ -233,7 +234,8 @@ impl Partition {
     }
 
     /// The longest prefix of what is staged that fits a unit; at least one event, so that a large one cannot block.
-    fn take_staged(&mut self) -> (Vec<ItemId>, Vec<Arc<Completion>>) {
+    /// Answers its bytes too.
+    fn take_staged(&mut self) -> (Vec<ItemId>, Vec<Arc<Completion>>, usize) {
         let limits = &self.config.limits;
         let (mut items, mut completions, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(item) = self.staged.front().copied() {
@@ -246,16 +248,17 @@ impl Partition {
                 self.staged.pop_front();
                 continue;
             };
-            bytes += written;
-            let fits = items.len() < limits.unit_events_max && bytes <= limits.unit_bytes_max;
+            let fits =
+                items.len() < limits.unit_events_max && bytes + written <= limits.unit_bytes_max;
             if !(items.is_empty() || fits) {
                 break;
             }
+            bytes += written;
             completions.push(Arc::clone(completion));
             items.push(item);
             self.staged.pop_front();
         }
-        (items, completions)
+        (items, completions, bytes)
     }
 
     fn open_attempts(&self, completing: &[ItemId]) -> Vec<OpenAttempts> {

@@ -105,6 +105,8 @@ pub struct Limits {
     pub unit_bytes_max: usize,
     /// How long a staged event waits for company while attempts are still running.
     pub unit_linger: Duration,
+    /// Bytes of a dead letter, by [`crate::event::Record::stored_bytes`]: what its topic takes.
+    pub letter_bytes_max: usize,
     /// Timers in memory. Beyond it the later ones are read when their turn comes.
     pub timers_resident_max: usize,
 }
@@ -121,6 +123,7 @@ impl Default for Limits {
             unit_events_max: 1_024,
             unit_bytes_max: 4 << 20,
             unit_linger: Duration::from_millis(2),
+            letter_bytes_max: 2 << 20,
             timers_resident_max: TIMERS_RESIDENT_MAX,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{AttemptId, Entry, OnDead, Partition, Stage, Work};
 use crate::breaker::Sample;
-use crate::dead_letter::{self, Deceased};
+use crate::dead_letter::{self, Deceased, TooLarge};
 use crate::emission::{self, Emitted};
 use crate::event::{Effects, Failure, FailureKind, Outcome};
 use crate::gate::Pass;
@@ -299,11 +299,7 @@ impl Partition {
                 "an event died ({}: {message}) and there is no dead-letter topic",
                 cause.code
             );
-            self.halted.get_or_insert(reason);
-            if let Some(entry) = self.entries.get_mut(&item) {
-                entry.stage = Stage::Queued;
-            }
-            return;
+            return self.halt(item, reason);
         }
         let Some(entry) = self.entries.get(&item) else {
             return;
@@ -313,7 +309,18 @@ impl Partition {
         let held =
             on_dead == OnDead::Hold && entry.event.is_some() && self.sets_aside() && is_first;
         let sequence = entry.sequence.clone();
-        let (letter, record) = self.letter(now, item, entry, held, &cause);
+        let (letter, record) = match self.letter(now, item, entry, held, &cause) {
+            Ok(letter) => letter,
+            Err(TooLarge { bytes, bytes_max }) => {
+                let origin = self.origin(item);
+                let reason = format!(
+                    "the record at offset {} of partition {} of topic {} died ({}), and its dead letter takes {bytes} \
+                     bytes, where {bytes_max} are allowed",
+                    origin.offset, origin.partition, origin.topic, cause.code
+                );
+                return self.halt(item, reason);
+            }
+        };
         let mut output = Output {
             records: vec![record],
             ..Output::default()
@@ -342,6 +349,14 @@ impl Partition {
         self.stage(now, item, Fate::Dead, output);
     }
 
+    /// Nobody takes the letter of this item: the partition stops in front of it, so that nothing is lost.
+    fn halt(&mut self, item: ItemId, reason: String) {
+        self.halted.get_or_insert(reason);
+        if let Some(entry) = self.entries.get_mut(&item) {
+            entry.stage = Stage::Queued;
+        }
+    }
+
     fn letter(
         &self,
         now: Millis,
@@ -349,7 +364,7 @@ impl Partition {
         entry: &Entry,
         held: bool,
         cause: &dead_letter::Cause,
-    ) -> (Hash128, OutRecord) {
+    ) -> Result<(Hash128, OutRecord), TooLarge> {
         let origin = self.origin(item);
         let (replays, known) = match &entry.work {
             Work::Parked(parked) => (parked.replays, self.letter_of(parked, item)),
@@ -383,8 +398,10 @@ impl Partition {
                 .and_then(|event| event.extension("traceparent")),
         };
         let topic = Arc::clone(&self.config.dead_letter_topics[topic]);
-        let record = dead_letter::to_record(topic, &self.config.source, deceased, cause, now);
-        (letter, record)
+        let bytes_max = self.config.limits.letter_bytes_max;
+        let source = &self.config.source;
+        let record = dead_letter::to_record(topic, bytes_max, source, deceased, cause, now)?;
+        Ok((letter, record))
     }
 }
 

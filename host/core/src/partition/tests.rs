@@ -469,6 +469,38 @@ fn a_dying_event_without_a_dead_letter_topic_stops_the_partition() {
 }
 
 #[test]
+fn a_record_that_leaves_no_room_for_its_letter_stops_the_partition_and_is_not_lost() {
+    let mut bench = bench();
+    for (offset, bytes) in [
+        (0, 1_000),
+        (1, bench.machine.config.limits.letter_bytes_max),
+    ] {
+        let record = Arc::new(Record {
+            value: Some(vec![b'x'; bytes].into()),
+            ..Record::default()
+        });
+        let poison = Decoded::Poison {
+            code: "event-too-large".into(),
+            message: "m".repeat(1 << 20),
+        };
+        let position = at(offset);
+        bench
+            .machine
+            .handle_record(bench.now, position, record, poison);
+    }
+    let unit = bench.unit();
+    assert_eq!(fates(&unit), [(record(0), Fate::Dead)]);
+    assert!(unit.bytes > 1_000 && unit.bytes < 1_000 + dead_letter::HEADERS_BYTES_MAX + 8_192);
+    bench.committed(&unit);
+    let halted = bench.machine.gauges(NOW).halted.expect("a reason");
+    let place = "the record at offset 1 of partition 0 of topic in died (event-too-large)";
+    assert!(halted.starts_with(place), "{halted}");
+    assert!(halted.ends_with("where 2097152 are allowed"), "{halted}");
+    assert_eq!(bench.machine.frontiers().next(), Some(1));
+    assert!(!bench.machine.has_capacity());
+}
+
+#[test]
 fn a_fallback_takes_the_event_while_the_breaker_is_open_under_its_own_name() {
     let mut bench = Bench::new(Config {
         fallback: Some(emission::Rules {

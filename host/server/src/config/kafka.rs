@@ -54,12 +54,22 @@ const OURS: [(&str, &str); 23] = [
         "the end of a changelog is told by it",
     ),
     ("statistics.interval.ms", "what still waits is told by them"),
-    ("message.max.bytes", "it follows from the largest event"),
+    ("message.max.bytes", "it follows from kafka.letter_bytes"),
     (
         "queued.max.messages.kbytes",
         "it follows from memory.budget_bytes",
     ),
 ];
+
+/// The largest record of a ledger, of commands and of what hosts say: an event, with what goes with it when it is set
+/// aside, and twice as much for what a unit says of all that is open.
+pub const RECORD_BYTES: u64 = (2 << 20) + (256 << 10);
+/// Larger letters would be larger than what brokers take in one request (`socket.request.max.bytes`, 100 MiB).
+const LETTER_BYTES_MAX: u64 = 64 << 20;
+/// What is committed together is no more than this: what waits behind it should not wait long.
+const TRANSACTION_EVENTS: u64 = 20_000;
+/// The same in bytes: well within the 10 s that a transaction may take, of a broker that takes some MiB a second.
+const TRANSACTION_BYTES: u64 = 16 << 20;
 
 /// Who makes the topics that are missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +93,15 @@ pub enum Delivery {
     AtLeastOnce,
 }
 
+/// How much is committed in one transaction, unless a single unit of work is more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// Events.
+    pub events: usize,
+    /// Bytes that their units write.
+    pub bytes: usize,
+}
+
 /// A cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kafka {
@@ -94,6 +113,10 @@ pub struct Kafka {
     pub create_topics: CreateTopics,
     /// Replicas of the topics that the host makes; none: the cluster's default.
     pub replication: Option<u32>,
+    /// The largest dead letter, and the largest record that the host writes.
+    pub letter_bytes: usize,
+    /// What is committed in one transaction.
+    pub transaction: Transaction,
     /// More settings of librdkafka.
     pub settings: BTreeMap<String, String>,
 }
@@ -134,6 +157,20 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
     let replication = section
         .number("replication", 1..=64)
         .and_then(|n| u32::try_from(n).ok());
+    let mut bytes = |key, range, default| {
+        let number = section.number(key, range).unwrap_or(default);
+        usize::try_from(number).unwrap_or(usize::MAX)
+    };
+    let letter_bytes = bytes(
+        "letter_bytes",
+        RECORD_BYTES..=LETTER_BYTES_MAX,
+        RECORD_BYTES,
+    );
+    let transaction = Transaction {
+        events: bytes("transaction_events", 1..=1_000_000, TRANSACTION_EVENTS),
+        // More than that a broker would have to take in half of the time that a transaction may be open.
+        bytes: bytes("transaction_bytes", 64 << 10..=64 << 20, TRANSACTION_BYTES),
+    };
     let settings = read_settings(&section.section("settings"));
     section.close();
     Some(Kafka {
@@ -141,6 +178,8 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
         delivery,
         create_topics,
         replication,
+        letter_bytes,
+        transaction,
         settings,
     })
 }

@@ -161,6 +161,26 @@ fn wrong_values_are_named_with_what_would_be_right() {
 }
 
 #[test]
+fn bounds_of_what_is_committed_together_are_named_with_their_ranges() {
+    check(
+        "[pipeline]\nunit_events = 0\nunit_bytes = 4_000\nunit_linger_ms = 5_000",
+        &[
+            ("pipeline.unit_events", "must be from 1 to 65536"),
+            ("pipeline.unit_bytes", "must be from 65536 to 16777216"),
+            ("pipeline.unit_linger_ms", "must be from 0 to 1000"),
+        ],
+    );
+    check(
+        "[kafka]\nbootstrap = \"b:9092\"\nletter_bytes = 1_000_000\ntransaction_events = 0\ntransaction_bytes = 1",
+        &[
+            ("kafka.letter_bytes", "must be from 2359296 to 67108864"),
+            ("kafka.transaction_events", "must be from 1 to 1000000"),
+            ("kafka.transaction_bytes", "must be from 65536 to 67108864"),
+        ],
+    );
+}
+
+#[test]
 fn a_pem_file_that_serves_for_nothing_is_told_with_its_key() {
     let check_tls = |cert: &str, key: &str, wanted: &[(&str, &str)]| {
         let folder = folder();

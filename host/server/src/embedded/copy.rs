@@ -67,22 +67,29 @@ pub(crate) struct Changes {
     group: u32,
     partition: u32,
     writes: Writes,
+    /// How many of the writes there are with those of each completion.
+    ends: Vec<usize>,
 }
 
 impl Changes {
-    /// Calls `each` with every entry of the changelog until one fails: in which topic it stands, its key, and its value;
-    /// none: it is gone.
+    /// Calls `each` with every entry of the changelog until one fails: in which topic it stands, which completion of the
+    /// unit it is of (none: of all), its key, and its value; none: it is gone.
     pub(crate) fn each<E>(
         &self,
-        mut each: impl FnMut(Log, &[u8], Option<&[u8]>) -> Result<(), E>,
+        mut each: impl FnMut((Log, Option<usize>), &[u8], Option<&[u8]>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let entries = self.writes.iter();
-        for (key, value) in entries.filter(|(key, _)| key[0] != Kind::Due as u8) {
-            let log = match key[0] == Kind::ParkedEvent as u8 {
-                true => Log::Park,
-                false => Log::Ledger,
+        let mut completion = 0;
+        for (index, (key, value)) in self.writes.iter().enumerate() {
+            while self.ends.get(completion).is_some_and(|end| *end <= index) {
+                completion += 1;
+            }
+            let log = match key[0] {
+                kind if kind == Kind::Due as u8 => continue,
+                kind if kind == Kind::ParkedEvent as u8 => Log::Park,
+                _ => Log::Ledger,
             };
-            each(log, &relative(key), value)?;
+            let of = (completion < self.ends.len()).then_some(completion);
+            each((log, of), &relative(key), value)?;
         }
         Ok(())
     }
@@ -124,6 +131,7 @@ impl Embedded {
     ) -> Result<Changes, LedgerError> {
         let group = self.copy_group(scope)?;
         let mut writer = UnitWriter::new(&self.inner.store, group, partition, unit.staged_at);
+        let mut ends = Vec::with_capacity(unit.completions.len());
         let stage = || -> Result<Writes, ReadError> {
             for completion in &unit.completions {
                 writer.state(completion);
@@ -134,6 +142,7 @@ impl Embedded {
                     writer.parking(&completion.sequence, parking);
                 }
                 writer.letter(completion)?;
+                ends.push(writer.count());
             }
             for (sequence, parked) in &unit.heads {
                 writer.head(sequence, *parked)?;
@@ -144,14 +153,13 @@ impl Embedded {
             }
             Ok(writer.finish())
         };
-        let changes = |writes| Changes {
+        let writes = stage().map_err(|error| failed("what a unit changes", scope, error))?;
+        Ok(Changes {
             group,
             partition,
             writes,
-        };
-        stage()
-            .map(changes)
-            .map_err(|error| failed("what a unit changes", scope, error))
+            ends,
+        })
     }
 
     /// Makes the changes of a committed unit visible to reads, and says how far the copy is with them; none: nobody knows.
@@ -160,6 +168,7 @@ impl Embedded {
             group,
             partition,
             ref writes,
+            ends: _,
         } = *changes;
         let store = &self.inner.store;
         let mut batch = WriteBatch::default();

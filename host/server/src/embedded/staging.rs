@@ -16,7 +16,7 @@ use super::{begun, inbox, progress};
 
 /// The largest record that a handler may emit, headers included: an event of 1 MiB with its dead-letter headers fits
 /// well, and so it does in a broker's batch.
-pub(super) const RECORD_BYTES_MAX: usize = 2 << 20;
+pub(crate) const RECORD_BYTES_MAX: usize = 2 << 20;
 
 /// Records on their way into one partition.
 #[derive(Debug)]

@@ -85,6 +85,7 @@ fn unit(number: u64, frontier: u64, completions: Vec<Arc<Completion>>) -> Unit {
         number,
         epoch: 1,
         completions,
+        bytes: 0,
         cursors: vec![Cursor {
             frontier,
             completed: Vec::new(),

@@ -42,6 +42,10 @@ impl Writes {
         self.buffer.len()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.ends.len()
+    }
+
     /// Adds all of them in the order in which they were made.
     pub(super) fn add_to(&self, store: &Store, batch: &mut WriteBatch) {
         let families = Family::ALL.map(|family| store.family(family));
@@ -120,6 +124,11 @@ impl<'a> UnitWriter<'a> {
             parks: HashMap::new(),
             deaths: HashMap::new(),
         }
+    }
+
+    /// How many there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.writes.count()
     }
 
     pub(super) fn finish(self) -> Writes {

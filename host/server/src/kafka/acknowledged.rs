@@ -3,7 +3,7 @@
 //! Who ends between the two has emitted what is emitted again when the events run again, under the same ids. Units that
 //! wait go together, as in a transaction, and the partitions of a subscription are divided among as many threads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use super::committers::{Committers, Queue, Request, unavailable};
 use super::delivery::{Delivery, Failure, Producer, Reports, serve};
 use super::offsets;
 use super::share::Share;
+use crate::config;
 
 /// A group that rebalances takes no positions for a moment. To give them up means to emit again.
 const POSITIONS: Duration = Duration::from_secs(30);
@@ -31,19 +32,23 @@ struct Committer {
     cluster: Arc<Cluster>,
     share: Arc<Share>,
     producer: Option<Producer>,
+    /// A broker has refused a batch: each record goes in one of its own, until what was in it is decided.
+    apart: bool,
 }
 
 pub(super) fn spawn(
     clients: &Arc<Clients>,
     cluster: &Arc<Cluster>,
     share: &Arc<Share>,
+    bounds: config::Transaction,
 ) -> std::io::Result<Committers> {
-    Committers::spawn(share, |_number| {
+    Committers::spawn(share, bounds, |_number| {
         let mut committer = Committer {
             clients: Arc::clone(clients),
             cluster: Arc::clone(cluster),
             share: Arc::clone(share),
             producer: None,
+            apart: false,
         };
         move |queue: &Queue| committer.run(queue)
     })
@@ -72,17 +77,44 @@ impl Committer {
         }
     }
 
-    /// Produces what all units emit and waits for the acknowledgements; answers what hindered which of them.
+    /// Produces what all units emit and waits for the acknowledgements; answers what hindered which of them. Units in whose
+    /// batches a record is too large are produced once more, to find it.
     fn deliver(&mut self, requests: &[Request]) -> Result<HashMap<usize, CommitResult>, String> {
+        let mut results = HashMap::new();
+        let crowded = self.produce(requests, |_index| true, &mut results)?;
+        if !crowded.is_empty() {
+            tracing::debug!("looking for the record that is too large");
+            self.set_apart(true);
+            let produced = self.produce(requests, |index| crowded.contains(&index), &mut results);
+            self.set_apart(false);
+            produced?;
+        }
+        Ok(results)
+    }
+
+    fn set_apart(&mut self, apart: bool) {
+        self.apart = apart;
+        self.producer = None;
+    }
+
+    /// Produces what these units emit, and adds what hindered which; answers those in whose batches a record is too large.
+    fn produce(
+        &mut self,
+        requests: &[Request],
+        is_meant: impl Fn(usize) -> bool,
+        results: &mut HashMap<usize, CommitResult>,
+    ) -> Result<HashSet<usize>, String> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => self
                 .make()
                 .map_err(|error| format!("start a producer: {error}"))?,
         };
-        let mut delivery = Delivery::new(&producer, &self.cluster);
-        let mut results = HashMap::new();
+        let mut delivery = Delivery::new(&producer, &self.cluster, self.apart);
         for (index, request) in requests.iter().enumerate() {
+            if !is_meant(index) {
+                continue;
+            }
             if !self.is_owned(request) {
                 results.insert(index, CommitResult::Moved);
                 continue;
@@ -99,15 +131,22 @@ impl Committer {
             };
             return Err(message);
         }
+        let mut crowded = HashSet::new();
         for (request, failure) in delivery.failures() {
-            if let Some(index) = request {
-                results.entry(index).or_insert_with(|| result(failure));
+            match (request, failure) {
+                (Some(index), Failure::Crowded(_)) => {
+                    crowded.insert(index);
+                }
+                (Some(index), failure) => {
+                    results.entry(index).or_insert_with(|| result(failure));
+                }
+                (None, _) => {}
             }
         }
         if producer.client().fatal_error().is_none() {
             self.producer = Some(producer);
         }
-        Ok(results)
+        Ok(crowded)
     }
 
     /// Commits the positions of units whose emissions are there. The group refuses those of a host that it has put out.
@@ -161,7 +200,11 @@ impl Committer {
     }
 
     fn make(&self) -> Result<Producer, KafkaError> {
-        Producer::from_config_and_context(&self.clients.delivering(), Reports::default())
+        let mut config = self.clients.delivering();
+        if self.apart {
+            config.set("batch.num.messages", "1");
+        }
+        Producer::from_config_and_context(&config, Reports::default())
     }
 }
 
@@ -172,6 +215,8 @@ fn result(failure: Failure) -> CommitResult {
             code: code.to_owned(),
             message,
         },
-        Failure::Absent(message) | Failure::Unknown(message) => unavailable(&message),
+        Failure::Crowded(message) | Failure::Absent(message) | Failure::Unknown(message) => {
+            unavailable(&message)
+        }
     }
 }

@@ -9,15 +9,13 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
-use crate::config;
+use crate::config::{self, RECORD_BYTES};
 use crate::names;
 
 /// A dead host's open transaction holds up its partitions for so long.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A host that restarts within this time keeps its partitions; a dead one's events move after it.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
-/// The largest record: an event of 1 MiB and the headers of its dead letter, with room for what is set aside whole.
-pub(super) const RECORD_BYTES_MAX: usize = (2 << 20) + (256 << 10);
 /// How often librdkafka says how far it has fetched.
 const STATISTICS: Duration = Duration::from_millis(500);
 /// What waits in one partition's queue: the next fetch of the machine, and the one after it.
@@ -42,7 +40,8 @@ impl Clients {
             base.set(name, value);
         }
         base.set("bootstrap.servers", &config.bootstrap)
-            .set("client.id", format!("weir-{host_id}"));
+            .set("client.id", format!("weir-{host_id}"))
+            .set("message.max.bytes", config.letter_bytes.to_string());
         // Nagle's algorithm would delay every commit.
         tune(&mut base, "socket.nagle.disable", "true");
         // What is worth knowing of connections comes with the errors of those who wait for them.
@@ -130,9 +129,7 @@ impl Clients {
 }
 
 fn producing(config: &mut ClientConfig) {
-    config
-        .set("enable.idempotence", "true")
-        .set("message.max.bytes", RECORD_BYTES_MAX.to_string());
+    config.set("enable.idempotence", "true");
     tune(config, "batch.size", "1000000");
     tune(config, "queue.buffering.max.messages", "500000");
     let kib = (256 << 10).to_string();
@@ -147,7 +144,7 @@ fn fetching(config: &mut ClientConfig) {
         .set("auto.offset.reset", "error")
         .set("queued.max.messages.kbytes", QUEUED_KIB.to_string());
     tune(config, "queued.min.messages", "10000");
-    let bytes = RECORD_BYTES_MAX.to_string();
+    let bytes = RECORD_BYTES.to_string();
     tune(config, "fetch.message.max.bytes", &bytes);
     tune(config, "fetch.wait.max.ms", "100");
     // Its default stops a partition for a second when its queue was full for a moment.

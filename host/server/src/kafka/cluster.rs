@@ -10,12 +10,12 @@ use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::clients::{Clients, Logged, RECORD_BYTES_MAX};
+use super::clients::{Clients, Logged};
 use super::extents::Extents;
 use super::native::{self, Description};
 use super::records::number;
 use crate::bus::{EnsureTopicError, SubscribeError, Topic};
-use crate::config::{self, CreateTopics};
+use crate::config::{self, CreateTopics, RECORD_BYTES};
 use crate::ledger::Scope;
 use crate::names;
 
@@ -36,7 +36,7 @@ const TOMBSTONE_RETENTION: Duration = Duration::from_hours(7 * 24);
 pub(super) const CHECKPOINT_AGE_MAX: Duration = Duration::from_hours(7 * 24 / 2);
 
 /// The setting of a topic that bounds its records.
-const RECORD_BYTES: &str = "max.message.bytes";
+const BOUND: &str = "max.message.bytes";
 /// The setting of a topic that says what becomes of old records, and its value where the last of each key stays.
 const CLEANUP: &str = "cleanup.policy";
 const COMPACT: &str = "compact";
@@ -81,6 +81,7 @@ pub(super) struct Cluster {
     admin: AdminClient<Logged>,
     create: CreateTopics,
     replication: i32,
+    letter_bytes: usize,
     known: Mutex<Known>,
     pub(super) extents: Extents,
 }
@@ -104,6 +105,7 @@ impl Cluster {
                 .map_err(ConnectError::Settings)?,
             create: config.create_topics,
             replication: replication.unwrap_or(-1),
+            letter_bytes: config.letter_bytes,
             known: Mutex::default(),
             extents: Extents::default(),
         };
@@ -179,8 +181,8 @@ impl Cluster {
     /// Makes a topic, or finds it with this number of partitions.
     pub(super) fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
         let retention = DEAD_LETTER_RETENTION.as_millis().to_string();
-        let bytes = RECORD_BYTES_MAX.to_string();
-        let mut settings = vec![(RECORD_BYTES, bytes.as_str())];
+        let bytes = self.letter_bytes.to_string();
+        let mut settings = vec![(BOUND, bytes.as_str())];
         if names::is_dlq_topic(name) {
             settings.push(("retention.ms", &retention));
         }
@@ -231,11 +233,11 @@ impl Cluster {
     /// Makes a topic that keeps the last record of each key.
     fn make_compacted(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
         let tombstones = TOMBSTONE_RETENTION.as_millis().to_string();
-        let bytes = RECORD_BYTES_MAX.to_string();
+        let bytes = RECORD_BYTES.to_string();
         let settings = [
             (CLEANUP, COMPACT),
             (TOMBSTONES, tombstones.as_str()),
-            (RECORD_BYTES, bytes.as_str()),
+            (BOUND, bytes.as_str()),
         ];
         self.make(name, partitions, &settings)
     }
@@ -313,6 +315,10 @@ impl Cluster {
 
     /// Whether a topic that is there keeps what it is for, and takes the largest record of it; else what to do.
     fn check_settings(&self, name: &str, compacted: bool) -> Result<(), String> {
+        let needed = match compacted {
+            true => RECORD_BYTES,
+            false => self.letter_bytes as u64,
+        };
         let options = AdminOptions::new().request_timeout(Some(ANSWER));
         let asked = [ResourceSpecifier::Topic(name)];
         let described = block_on(self.admin.describe_configs(&asked, &options).boxed());
@@ -325,11 +331,11 @@ impl Cluster {
             }
         };
         let value = |name: &str| found.get(name).and_then(|entry| entry.value.as_deref());
-        let bytes = value(RECORD_BYTES).and_then(|bytes| bytes.parse::<usize>().ok());
-        if let Some(bytes) = bytes.filter(|bytes| *bytes < RECORD_BYTES_MAX) {
+        let bytes = value(BOUND).and_then(|bytes| bytes.parse::<u64>().ok());
+        if let Some(bytes) = bytes.filter(|bytes| *bytes < needed) {
             return Err(format!(
-                "topic {name:?} takes records of {bytes} bytes at most: set its {RECORD_BYTES} to {RECORD_BYTES_MAX}, or \
-                 what it has to take has nowhere to go"
+                "topic {name:?} takes records of {bytes} bytes at most: set its {BOUND} to {needed}, or what it has to \
+                 take has nowhere to go"
             ));
         }
         let policy = value(CLEANUP).unwrap_or(COMPACT);

@@ -4,31 +4,33 @@
 //! transactions, and one producer's partitions work while another commits. Under load units gather while those before
 //! them commit; when little is to do a unit goes alone and at once.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{self, BoxFuture};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use weir_core::unit::{CommitResult, Unit};
 
 use super::share::{Leave, Share};
+use crate::config;
 
 /// Producers of a subscription: while one commits, the partitions of the other work.
 const PRODUCERS: u32 = 2;
-/// What is committed together is no more than this: what waits behind it should not wait long.
-const EVENTS_MAX: usize = 20_000;
 
 /// The producers of one subscription.
 pub(super) struct Committers {
     share: Arc<Share>,
     queues: Vec<Arc<Queue>>,
     threads: Vec<JoinHandle<()>>,
+    /// By partition number: the end of what it tells is that the last unit of the partition is decided.
+    undecided: Mutex<HashMap<u32, watch::Receiver<()>>>,
 }
 
-#[derive(Default)]
 pub(super) struct Queue {
+    /// What is taken together is no more than this.
+    bounds: config::Transaction,
     waiting: Mutex<Waiting>,
     wake: Condvar,
 }
@@ -46,21 +48,25 @@ pub(super) struct Request {
     pub(super) epoch: u64,
     pub(super) unit: Unit,
     reply: oneshot::Sender<CommitResult>,
+    /// Gone when this is decided.
+    decided: watch::Sender<()>,
 }
 
 impl Committers {
     /// One thread for each producer, which `make` makes by its number.
     pub(super) fn spawn<C: FnOnce(&Queue) + Send + 'static>(
         share: &Arc<Share>,
+        bounds: config::Transaction,
         make: impl Fn(u32) -> C,
     ) -> std::io::Result<Self> {
         let mut committers = Self {
             share: Arc::clone(share),
             queues: Vec::new(),
             threads: Vec::new(),
+            undecided: Mutex::default(),
         };
         for number in 0..PRODUCERS {
-            let queue = Arc::<Queue>::default();
+            let queue = Arc::new(Queue::new(bounds));
             let committer = make(number);
             let membership = Arc::clone(share);
             let shared = Arc::clone(&queue);
@@ -87,11 +93,30 @@ impl Committers {
             return Box::pin(future::ready(CommitResult::Moved));
         };
         let (request, answer) = Request::new(partition, epoch, unit);
+        let mut undecided = self
+            .undecided
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        undecided.insert(partition, request.decided.subscribe());
+        drop(undecided);
         let queue = &self.queues[(partition % PRODUCERS) as usize];
         queue.lock().requests.push_back(request);
         queue.wake.notify_one();
         // Unanswered, the membership is over.
         Box::pin(answer.map(|answer| answer.unwrap_or(CommitResult::Moved)))
+    }
+
+    /// Waits until what was handed over of a partition is committed or absent: whoever goes on with a partition reads its
+    /// ledger after that, or a unit whose answer nobody has awaited comes after what was read.
+    pub(super) fn wait_decided(&self, partition: u32) -> impl Future<Output = ()> + use<> {
+        let undecided = self.undecided.lock();
+        let undecided = undecided.unwrap_or_else(PoisonError::into_inner);
+        let last = undecided.get(&partition).cloned();
+        async move {
+            if let Some(mut last) = last {
+                while last.changed().await.is_ok() {}
+            }
+        }
     }
 }
 
@@ -110,11 +135,19 @@ impl Drop for Committers {
 }
 
 impl Queue {
+    fn new(bounds: config::Transaction) -> Self {
+        Self {
+            bounds,
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All that waits, within the bound and at least one; none when closed and empty.
+    /// All that waits, within the bounds and at least one; none when closed and empty.
     pub(super) fn take(&self) -> Option<Vec<Request>> {
         let mut waiting = self.lock();
         while waiting.requests.is_empty() {
@@ -126,11 +159,12 @@ impl Queue {
                 .wait(waiting)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        let mut events = 0;
+        let (mut events, mut bytes) = (0, 0);
         let fits = |request: &&Request| {
             let first = events == 0;
             events += request.unit.completions.len().max(1);
-            first || events <= EVENTS_MAX
+            bytes += request.unit.bytes;
+            first || (events <= self.bounds.events && bytes <= self.bounds.bytes)
         };
         let count = waiting.requests.iter().take_while(fits).count();
         Some(waiting.requests.drain(..count).collect())
@@ -150,6 +184,7 @@ impl Request {
             epoch,
             unit,
             reply,
+            decided: watch::channel(()).0,
         };
         (request, answer)
     }
@@ -177,3 +212,6 @@ pub(super) fn unavailable(message: &str) -> CommitResult {
         message: message.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

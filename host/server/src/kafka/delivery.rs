@@ -78,6 +78,8 @@ impl ProducerContext for Reports {
 pub(super) enum Failure {
     /// Because of one request: surely absent.
     Refused(usize, ItemId, &'static str, String),
+    /// Surely absent, all of it: a broker refuses the size of a batch, for one of its records or for all together.
+    Crowded(String),
     /// Surely absent, all of it.
     Absent(String),
     /// It may be committed.
@@ -88,6 +90,8 @@ pub(super) enum Failure {
 pub(super) struct Delivery<'a> {
     producer: &'a Producer,
     cluster: &'a Cluster,
+    /// Each record goes in a batch of its own.
+    apart: bool,
     /// Whose each record is, by the number of its send.
     sent: Vec<Sent>,
 }
@@ -102,15 +106,18 @@ struct Sent {
 #[derive(Clone, Copy)]
 enum Of {
     Event(ItemId),
-    Entry(Log),
+    /// Of one event, or of all.
+    Entry(Log, Option<ItemId>),
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(producer: &'a Producer, cluster: &'a Cluster) -> Self {
+    /// `apart`: the producer sends each record in a batch of its own.
+    pub(super) fn new(producer: &'a Producer, cluster: &'a Cluster, apart: bool) -> Self {
         producer.context().lock().clear();
         Self {
             producer,
             cluster,
+            apart,
             sent: Vec::new(),
         }
     }
@@ -125,7 +132,7 @@ impl<'a> Delivery<'a> {
             let send = self.note(Sent { request, of });
             let message = to_message(&out.topic, number(partition), &out.record, send);
             self.send(message)
-                .map_err(|code| blame(Some(Sent { request, of }), code))?;
+                .map_err(|code| blame(Some(Sent { request, of }), code, true))?;
         }
         for change in &completion.output.timers {
             if let (TimerSlot::Emission(_), Some(timer)) = (&change.key.slot, &change.timer) {
@@ -135,15 +142,15 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// Produces an entry of a request's changelog.
+    /// Produces an entry of a request's changelog, of one of its events or of all.
     pub(super) fn enter(
         &mut self,
-        (request, log): (usize, Log),
+        (request, log, item): (usize, Log, Option<ItemId>),
         (topic, partition): (&str, u32),
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), Failure> {
-        let of = Of::Entry(log);
+        let of = Of::Entry(log, item);
         let send = self.note(Sent { request, of });
         let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, send)
             .partition(number(partition))
@@ -151,7 +158,8 @@ impl<'a> Delivery<'a> {
         if let Some(value) = value {
             message = message.payload(value);
         }
-        self.send(message).map_err(|code| blame(None, code))
+        self.send(message)
+            .map_err(|code| blame(Some(Sent { request, of }), code, true))
     }
 
     /// The number of the next send.
@@ -181,7 +189,8 @@ impl<'a> Delivery<'a> {
         let reported = self.producer.context().lock();
         let failures = reported.failed.iter().map(|&(send, code)| {
             let sent = self.sent.get(send).copied();
-            (sent.map(|sent| sent.request), blame(sent, code))
+            let failure = blame(sent, code, self.apart);
+            (sent.map(|sent| sent.request), failure)
         });
         failures.collect()
     }
@@ -193,7 +202,7 @@ impl<'a> Delivery<'a> {
             // A broker that knows a record already may not say where.
             let offset = u64::try_from(offset).ok();
             if let Some(&Sent { request, of }) = self.sent.get(send)
-                && let Of::Entry(log) = of
+                && let Of::Entry(log, _) = of
             {
                 let known = &mut last[request][log as usize];
                 *known = offset.max(*known);
@@ -245,12 +254,17 @@ fn destination(cluster: &Cluster, out: &OutRecord) -> Result<u32, (&'static str,
     Err(("unknown-partition", message))
 }
 
-/// Whose fault a failed record is.
+/// Whose fault a failed record is. A broker answers for a batch: which of its records is too large shows where each is
+/// alone in one.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "of some 150 codes these few are said of one record; all others are the cluster's own"
 )]
-fn blame(sent: Option<Sent>, code: RDKafkaErrorCode) -> Failure {
+fn blame(sent: Option<Sent>, code: RDKafkaErrorCode, is_alone: bool) -> Failure {
+    let is_size = code == RDKafkaErrorCode::MessageSizeTooLarge;
+    if is_size && !is_alone {
+        return Failure::Crowded(format!("the broker refuses a batch: {code}"));
+    }
     let refused = match code {
         RDKafkaErrorCode::MessageSizeTooLarge => Some("record-too-large"),
         RDKafkaErrorCode::TopicAuthorizationFailed => Some("not-authorised"),
@@ -262,19 +276,17 @@ fn blame(sent: Option<Sent>, code: RDKafkaErrorCode) -> Failure {
         }
         _ => None,
     };
-    match (sent, refused) {
-        (
-            Some(Sent {
-                request,
-                of: Of::Event(item),
-            }),
-            Some(refused),
-        ) => Failure::Refused(
-            request,
-            item,
-            refused,
-            format!("the broker refuses a record: {code}"),
-        ),
+    let event = sent.and_then(|Sent { request, of }| match of {
+        Of::Event(item) => Some((request, item)),
+        // The topic is the host's own: of what is said of it only the size is an event's fault.
+        Of::Entry(_, item) if is_size => Some((request, item?)),
+        Of::Entry(..) => None,
+    });
+    match (event, refused) {
+        (Some((request, item)), Some(refused)) => {
+            let message = format!("the broker refuses a record: {code}");
+            Failure::Refused(request, item, refused, message)
+        }
         _ => Failure::Absent(format!("produce a record: {code}")),
     }
 }

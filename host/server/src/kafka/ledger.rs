@@ -129,9 +129,14 @@ impl Inner {
         partition: u32,
         work: impl Fn(&Self, &Share, u32) -> Result<T, RestoreError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let Some(share) = self.share(&scope.group) else {
+        let here = self.groups().get(&scope.group).map(|group| {
+            let decided = group.committers.wait_decided(partition);
+            (Arc::clone(&group.share), decided)
+        });
+        let Some((share, decided)) = here else {
             return future::pending().await;
         };
+        decided.await;
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError {
             what: "the ledger",
             group: Arc::clone(&scope.group),

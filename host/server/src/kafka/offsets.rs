@@ -4,7 +4,10 @@
 //! `unit`, or `unit topic-id partitions`, with the id in hexadecimal digits, is the metadata of an offset. The first is what
 //! a transaction writes, so that a group which changes from one delivery to the other finds what it had.
 
+use std::collections::HashMap;
+
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use weir_core::unit::{Cursor, Restore};
 
@@ -35,10 +38,10 @@ impl Metadata {
         }
     }
 
-    /// What stands in an offset that others have set is no unit: it counts as the first.
-    pub(super) fn decode(text: &str) -> Self {
+    /// None of an offset that others have set.
+    pub(super) fn decode(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
-        let unit = parts.next().and_then(|unit| unit.parse().ok());
+        let unit = parts.next().and_then(|unit| unit.parse().ok())?;
         let topic = match (parts.next(), parts.next()) {
             (Some(id), Some(partitions)) => u128::from_str_radix(id, 16)
                 .ok()
@@ -46,11 +49,29 @@ impl Metadata {
                 .map(|(id, partitions)| Description { id, partitions }),
             _ => None,
         };
-        Self {
-            unit: unit.unwrap_or(1),
-            topic,
+        Some(Self { unit, topic })
+    }
+}
+
+/// An offset that others have set is a position all the same, so it counts as that of a first unit.
+const OF_OTHERS: Metadata = Metadata {
+    unit: 1,
+    topic: None,
+};
+
+/// The number of the last unit that the group has committed of each partition of `list`, as the broker has answered it;
+/// where all offsets are of others, or none is there, there is none.
+pub(super) fn units(list: &TopicPartitionList) -> Result<HashMap<u32, u64>, KafkaError> {
+    let mut units = HashMap::new();
+    for element in list.elements() {
+        element.error()?;
+        let found = Metadata::decode(element.metadata()).map(|metadata| metadata.unit);
+        if let (Ok(partition), Some(found)) = (u32::try_from(element.partition()), found) {
+            let known = units.entry(partition).or_insert(found);
+            *known = found.max(*known);
         }
     }
+    Ok(units)
 }
 
 /// What units commit: of all topics of their partitions, of those too that have not moved. `topic` is what is said of a
@@ -101,7 +122,8 @@ fn committed(share: &Share, partition: u32) -> Result<Vec<(u16, Kept)>, RestoreE
                 match element.offset() {
                     Offset::Offset(offset) => u64::try_from(offset)
                         .ok()
-                        .map(|offset| (offset, Metadata::decode(element.metadata()))),
+                        .map(|offset| (offset, Metadata::decode(element.metadata())))
+                        .map(|(offset, metadata)| (offset, metadata.unwrap_or(OF_OTHERS))),
                     Offset::Beginning
                     | Offset::End
                     | Offset::Stored

@@ -18,6 +18,7 @@ use super::changelog::{AGAIN, Changelogs, STABLE};
 use super::clients::Clients;
 use super::cluster::{ANSWER, CHECKPOINT_AGE_MAX, Cluster, pause};
 use super::copies::{Copies, Place};
+use super::offsets;
 use super::origin::Origin;
 use super::share::{Leave, Share};
 use crate::bus::SubscribeError;
@@ -368,21 +369,17 @@ fn committed_unit(share: &Share, partition: u32) -> Result<u64, RestoreError> {
             return Err(RestoreError::NoMember);
         }
         let asked = share.partitions_of([partition]);
-        let committed = consumer.committed_offsets(asked, ANSWER).and_then(|list| {
-            let mut unit = 0;
-            for element in list.elements() {
-                element.error()?;
-                // At least once another word follows.
-                let number = element.metadata().split(' ').next();
-                let number = number.and_then(|number| number.parse().ok());
-                unit = unit.max(number.unwrap_or_default());
-            }
-            Ok(unit)
-        });
+        let committed = consumer
+            .committed_offsets(asked, ANSWER)
+            .and_then(|list| offsets::units(&list));
         match committed {
-            Ok(unit) => return Ok(unit),
+            Ok(units) => return Ok(units.get(&partition).copied().unwrap_or_default()),
             Err(error) if Instant::now() > deadline => return Err(RestoreError::Offsets(error)),
-            Err(_) => pause(AGAIN),
+            Err(error) => {
+                let group = &*share.scope.group;
+                tracing::debug!(%error, group, partition, "positions are not stable yet");
+                pause(AGAIN);
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ use super::copies::Copies;
 use super::delivery::{Delivery, Failure, LastEntries, Producer, Reports, serve};
 use super::offsets;
 use super::share::{Leave, Share};
+use crate::config;
 use crate::embedded::{Changes, Log};
 use crate::names;
 
@@ -43,6 +44,8 @@ struct Committer {
     share: Arc<Share>,
     number: u32,
     producer: Option<Producer>,
+    /// A broker has refused a batch: each record goes in one of its own, until what was in it is decided.
+    apart: bool,
 }
 
 pub(super) fn spawn(
@@ -50,8 +53,9 @@ pub(super) fn spawn(
     cluster: &Arc<Cluster>,
     copies: &Arc<Copies>,
     share: &Arc<Share>,
+    bounds: config::Transaction,
 ) -> std::io::Result<Committers> {
-    Committers::spawn(share, |number| {
+    Committers::spawn(share, bounds, |number| {
         let mut committer = Committer {
             clients: Arc::clone(clients),
             cluster: Arc::clone(cluster),
@@ -59,6 +63,7 @@ pub(super) fn spawn(
             share: Arc::clone(share),
             number,
             producer: None,
+            apart: false,
         };
         move |queue: &Queue| committer.run(queue)
     })
@@ -69,9 +74,11 @@ impl Committer {
         while let Some(requests) = queue.take() {
             let mut staged = self.stage(requests);
             while !staged.is_empty() {
-                match self.transaction(&staged) {
+                // A batch for each record takes its time: no more in one transaction than must be.
+                let count = if self.apart { 1 } else { staged.len() };
+                match self.transaction(&staged[..count]) {
                     Ok(last) => {
-                        for (one, last) in staged.drain(..).zip(last) {
+                        for (one, last) in staged.drain(..count).zip(last) {
                             self.committed(one, Some(last));
                         }
                     }
@@ -83,17 +90,29 @@ impl Committer {
                             message,
                         });
                     }
+                    Err(Failure::Crowded(message)) => {
+                        tracing::debug!(message, "looking for the record that is too large");
+                        self.set_apart(true);
+                    }
                     Err(Failure::Absent(message)) => {
-                        for one in staged.drain(..) {
+                        for one in staged.drain(..count) {
                             one.request.answer(unavailable(&message));
                         }
                     }
                     Err(Failure::Unknown(message)) => {
-                        self.resolve(std::mem::take(&mut staged), &message);
+                        self.resolve(staged.drain(..count).collect(), &message);
                     }
                 }
             }
+            if self.apart {
+                self.set_apart(false);
+            }
         }
+    }
+
+    fn set_apart(&mut self, apart: bool) {
+        self.apart = apart;
+        self.producer = None;
     }
 
     /// What the requests write; those that no longer count, or cannot be read, are answered.
@@ -141,7 +160,7 @@ impl Committer {
         let outcome = self.attempt(&producer, staged);
         match outcome {
             Ok(_) => self.producer = Some(producer),
-            Err(Failure::Refused(..) | Failure::Absent(_)) => {
+            Err(Failure::Refused(..) | Failure::Crowded(_) | Failure::Absent(_)) => {
                 // Aborted, it can be used again. Not aborted, its successor fences it.
                 if abort(&producer) {
                     self.producer = Some(producer);
@@ -156,7 +175,7 @@ impl Committer {
         let absent = |what: &'static str| {
             move |error: KafkaError| Failure::Absent(format!("{what}: {error}"))
         };
-        let mut delivery = Delivery::new(producer, &self.cluster);
+        let mut delivery = Delivery::new(producer, &self.cluster, self.apart);
         producer
             .begin_transaction()
             .map_err(absent("begin a transaction"))?;
@@ -164,7 +183,12 @@ impl Committer {
             self.produce(&mut delivery, index, one)?;
         }
         serve(producer, 2 * TRANSACTION_TIMEOUT)?;
-        if let Some((_request, failure)) = delivery.failures().into_iter().next() {
+        let failures = delivery.failures().into_iter();
+        let (others, told): (Vec<_>, Vec<_>) = failures
+            .map(|(_request, failure)| failure)
+            .partition(|failure| matches!(failure, Failure::Absent(_)));
+        // What follows a refused record fails for no reason of its own.
+        if let Some(failure) = told.into_iter().chain(others).next() {
             return Err(failure);
         }
         // Asked before the epochs are: see its invariant.
@@ -204,20 +228,25 @@ impl Committer {
         }
         let group = &self.share.scope.group;
         let (ledger, park) = (names::ledger_topic(group), names::park_topic(group));
-        changes.each(|log, key, value| {
+        changes.each(|(log, completion), key, value| {
             let topic = match log {
                 Log::Ledger => &ledger,
                 Log::Park => &park,
             };
-            delivery.enter((index, log), (topic, request.partition), key, value)
+            let item = completion.map(|index| request.unit.completions[index].item);
+            let place = (&**topic, request.partition);
+            delivery.enter((index, log, item), place, key, value)
         })
     }
 
     /// A producer that has fenced all before it of its name: what they left open is aborted or was committed.
     fn make(&self) -> Result<Producer, KafkaError> {
-        let config = self
+        let mut config = self
             .clients
             .committing(&self.share.scope.group, self.number);
+        if self.apart {
+            config.set("batch.num.messages", "1");
+        }
         let producer = Producer::from_config_and_context(&config, Reports::default())?;
         producer.init_transactions(ANSWER)?;
         Ok(producer)
@@ -283,16 +312,7 @@ impl Committer {
         };
         let partitions = staged.iter().map(|one| one.request.partition);
         let list = consumer.committed_offsets(self.share.partitions_of(partitions), ANSWER)?;
-        let mut numbers = HashMap::new();
-        for element in list.elements() {
-            element.error()?;
-            let found = element.metadata().parse::<u64>().unwrap_or_default();
-            if let Ok(partition) = u32::try_from(element.partition()) {
-                let known = numbers.entry(partition).or_insert(found);
-                *known = found.max(*known);
-            }
-        }
-        Ok(numbers)
+        offsets::units(&list)
     }
 }
 

@@ -140,8 +140,9 @@ impl Fixture {
         let (code, message) = (code.to_owned(), String::new());
         let cause = Cause::new(Stage::Handler, "permanent", code, message, &attempts);
         let topic = Arc::clone(&deployment.dead_letter_topics[0]);
-        let record =
-            dead_letter::to_record(topic, &source(scope), deceased, &cause, Millis(dead_at));
+        let (source, at) = (source(scope), Millis(dead_at));
+        let record = dead_letter::to_record(topic, usize::MAX, &source, deceased, &cause, at);
+        let record = record.unwrap();
         let unit = &mut self.units[origin.partition as usize];
         *unit += 1;
         let item = ItemId::Record(Position {
@@ -210,7 +211,8 @@ impl Fixture {
         let (code, attempts) = ("c".to_owned(), Attempts::default());
         let cause = Cause::new(Stage::Handler, "permanent", code, String::new(), &attempts);
         let topic = Arc::clone(&self.subscription.deployment.dead_letter_topics[0]);
-        let record = dead_letter::to_record(topic, &source(scope), deceased, &cause, Millis(10));
+        let (source, at) = (source(scope), Millis(10));
+        let record = dead_letter::to_record(topic, usize::MAX, &source, deceased, &cause, at);
         let item = ItemId::Record(position);
         let completion = Completion {
             item,
@@ -218,7 +220,7 @@ impl Fixture {
             fate: Fate::Dead,
             mark: None,
             output: Output {
-                records: vec![record],
+                records: vec![record.unwrap()],
                 letter: Some((letter, LetterStatus::Dead)),
                 ..Output::default()
             },

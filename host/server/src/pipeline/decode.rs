@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use weir_core::binding::BindingError;
 use weir_core::command;
-use weir_core::event::{Event, Record};
+use weir_core::event::{EVENT_BYTES_MAX, Event, Record};
 use weir_core::partition::{Decoded, Ordering, tenant};
 use weir_core::unit::{ItemId, Origin, Position, SequenceKey};
 
@@ -91,6 +91,11 @@ fn event(
     origin: &Origin,
     manifest: &Manifest,
 ) -> Result<Option<Event>, (String, String)> {
+    let bytes = record.stored_bytes();
+    if bytes > EVENT_BYTES_MAX {
+        let message = format!("the record has {bytes} bytes; an event may have {EVENT_BYTES_MAX}");
+        return Err(("event-too-large".to_owned(), message));
+    }
     let error = match cloudevents::from_record(record) {
         Ok(event) => return Ok(Some(event)),
         Err(error) => error,

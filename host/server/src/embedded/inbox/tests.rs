@@ -19,6 +19,7 @@ fn unit(stream_time: u64, staged_at: u64, marks: &[Option<[u8; 16]>]) -> Unit {
         number: 1,
         epoch: 1,
         completions: marks.iter().map(completion).collect(),
+        bytes: 0,
         cursors: Vec::new(),
         open: Vec::new(),
         heads: Vec::new(),

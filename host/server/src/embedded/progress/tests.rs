@@ -48,6 +48,7 @@ fn encode(progress: &Progress) -> Vec<u8> {
         number: progress.unit,
         epoch: 1,
         completions: Vec::new(),
+        bytes: 0,
         cursors: progress.cursors,
         open: progress.open,
         heads: Vec::new(),

@@ -200,7 +200,7 @@ proptest! {
             let unit = machine.unit(deeds);
             let origin = (index == 0).then_some(&b"origin"[..]);
             let changes = bus.copy_stage(&scope, OWNER, &unit, origin).unwrap();
-            changes.each(|log, key, value| -> Result<(), ()> {
+            changes.each(|(log, _), key, value| -> Result<(), ()> {
                 logs.0[log as usize].push((key.to_vec(), value.map(<[u8]>::to_vec)));
                 Ok(())
             }).unwrap();

@@ -207,7 +207,15 @@ async fn letter(bus: &Embedded, number: u64, status: LetterStatus, dead_at: u64,
     };
     let cause = dead_letter::Cause::poison("c".to_owned(), "m".to_owned());
     let topic = Arc::from("dlq.g.t");
-    let record = dead_letter::to_record(topic, &source, deceased, &cause, Millis(dead_at));
+    let record = dead_letter::to_record(
+        topic,
+        usize::MAX,
+        &source,
+        deceased,
+        &cause,
+        Millis(dead_at),
+    );
+    let record = record.unwrap();
     let died = status == LetterStatus::Dead;
     let mut output = Output {
         records: died.then_some(record).into_iter().collect(),

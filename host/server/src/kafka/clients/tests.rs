@@ -15,6 +15,11 @@ fn clients(settings: &[(&str, &str)]) -> Clients {
         delivery: config::Delivery::default(),
         create_topics: config::CreateTopics::default(),
         replication: None,
+        letter_bytes: 3_000_000,
+        transaction: config::Transaction {
+            events: 1,
+            bytes: 1,
+        },
         settings: settings.collect::<BTreeMap<_, _>>(),
     };
     Clients::new(&config, "host")

@@ -135,3 +135,32 @@ fn an_event_in_either_mode_is_the_same_event() {
         assert_eq!(*found, event);
     }
 }
+
+#[test]
+fn a_record_that_is_larger_than_an_event_may_be_is_poison_before_it_is_looked_at() {
+    let plain = manifest("");
+    for (bytes, wanted) in [
+        (EVENT_BYTES_MAX - 1_024, "not-an-event"),
+        (EVENT_BYTES_MAX, "event-too-large"),
+    ] {
+        let large = Record {
+            value: Some(vec![b'x'; bytes].into()),
+            ..Record::default()
+        };
+        assert_eq!(code(&record(&large, &origin(), &plain)), wanted);
+    }
+    // An event of 1 MiB with all that an ingress lets pass beside it.
+    let event = Event {
+        id: "1".into(),
+        source: "/s".into(),
+        ty: "Wanted".into(),
+        extensions: (0..64)
+            .map(|at| (format!("e{at}"), String::new()))
+            .collect(),
+        data: Some(vec![0; 1 << 20].into()),
+        ..Event::default()
+    };
+    let key = Bytes::from(vec![b'k'; binding::ATTRIBUTE_BYTES_MAX]);
+    let largest = binding::to_record(event, Some(key), 0);
+    assert_eq!(code(&record(&largest, &origin(), &plain)), "event");
+}
