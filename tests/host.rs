@@ -177,10 +177,14 @@ impl Place {
     /// # Errors
     /// The process could not be started.
     pub fn spawn(&self) -> anyhow::Result<Host> {
-        self.spawn_by(self.run_command())
+        self.spawn_command(self.run_command())
     }
 
-    fn spawn_by(&self, mut command: Command) -> anyhow::Result<Host> {
+    /// The same for a command of [`Self::weir`] that is a host.
+    ///
+    /// # Errors
+    /// As [`Self::spawn`].
+    pub fn spawn_command(&self, mut command: Command) -> anyhow::Result<Host> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -198,7 +202,7 @@ impl Place {
     }
 
     fn try_start(&self, command: Command) -> anyhow::Result<Start> {
-        let mut host = self.spawn_by(command)?;
+        let mut host = self.spawn_command(command)?;
         let ready = wait::until("the host to be ready", START, || {
             if let Some(status) = host.child.try_wait()? {
                 return Ok(Some(Err(status)));

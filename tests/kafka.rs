@@ -43,6 +43,8 @@ pub struct Cluster {
     ports: Vec<u16>,
     /// Where the first broker listens for a proxy, and where that listens: clients that come through it stay with it.
     proxied: (u16, u16),
+    /// Between the brokers.
+    between: Option<proxy::Proxy>,
     /// By number of the broker.
     children: BTreeMap<usize, Child>,
 }
@@ -122,6 +124,7 @@ impl Cluster {
             folder: folder.to_path_buf(),
             ports: ports.to_vec(),
             proxied: (0, 0),
+            between: None,
             children: BTreeMap::new(),
         };
         let controllers = free_ports(ports.len())?;
@@ -140,29 +143,47 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// One broker on a free port in `folder`, ready, that can be reached through a proxy too.
+    /// One broker on a free port in `folder`, ready, that can be reached through a proxy too, and reaches itself
+    /// through another.
     ///
     /// # Errors
     /// It did not start; the end of its log is told.
     pub fn start_one(libraries: &Path, folder: &Path) -> anyhow::Result<Self> {
-        let ports = free_ports(3)?;
+        let ports = free_ports(5)?;
         let mut cluster = Self::new(libraries, folder, &ports[..1])?;
-        cluster.proxied = (ports[1], ports[2]);
+        let [(behind, proxy), (inner, between)] = [(ports[1], ports[2]), (ports[3], ports[4])];
+        cluster.proxied = (behind, proxy);
+        cluster.between = Some(proxy::Proxy::start(between, inner)?);
         let properties = cluster.home(1).join("server.properties");
-        let (behind, proxy) = cluster.proxied;
         let text = fs::read_to_string(&properties)?
             .replace(
                 ",CONTROLLER://",
-                &format!(",PROXIED://127.0.0.1:{behind},CONTROLLER://"),
+                &format!(
+                    ",PROXIED://127.0.0.1:{behind},BETWEEN://127.0.0.1:{inner},CONTROLLER://"
+                ),
             )
             .replace(
                 "advertised.listeners=",
-                &format!("advertised.listeners=PROXIED://127.0.0.1:{proxy},"),
+                &format!(
+                    "advertised.listeners=PROXIED://127.0.0.1:{proxy},BETWEEN://127.0.0.1:{between},"
+                ),
             )
-            .replace("protocol.map=", "protocol.map=PROXIED:PLAINTEXT,");
-        fs::write(&properties, text + "inter.broker.listener.name=PLAINTEXT\n")?;
+            .replace(
+                "protocol.map=",
+                "protocol.map=PROXIED:PLAINTEXT,BETWEEN:PLAINTEXT,",
+            );
+        fs::write(&properties, text + "inter.broker.listener.name=BETWEEN\n")?;
         cluster.start(1)?;
         Ok(cluster)
+    }
+
+    /// What stands between the brokers of [`Self::start_one`], as long as they are there.
+    ///
+    /// # Panics
+    /// The cluster was made otherwise.
+    #[must_use]
+    pub fn between(&self) -> &proxy::Proxy {
+        self.between.as_ref().expect("a cluster of one broker")
     }
 
     /// A proxy that clients may take for this broker.

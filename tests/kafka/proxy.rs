@@ -12,6 +12,8 @@ use anyhow::Context as _;
 
 /// Kafka's number of the request that ends a transaction.
 pub const END_TXN: i16 = 26;
+/// Of the one by which brokers write the end of a transaction into the partitions that it touched.
+pub const WRITE_TXN_MARKERS: i16 = 27;
 /// A request or an answer is no larger than what a test publishes.
 const FRAME_BYTES_MAX: usize = 64 << 20;
 
@@ -80,6 +82,15 @@ impl Proxy {
             .unwrap_or_else(PoisonError::into_inner) = (kind, loss);
     }
 
+    /// Ends all connections: who waits for an answer that was lost asks again on a new one.
+    pub fn cut(&self) {
+        let connections = self.shared.connections.lock();
+        let mut connections = connections.unwrap_or_else(PoisonError::into_inner);
+        for connection in connections.drain(..) {
+            drop(connection.shutdown(Shutdown::Both));
+        }
+    }
+
     /// How many were lost.
     #[must_use]
     pub fn lost(&self) -> usize {
@@ -90,10 +101,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Release);
-        let connections = self.shared.connections.lock();
-        for connection in &*connections.unwrap_or_else(PoisonError::into_inner) {
-            drop(connection.shutdown(Shutdown::Both));
-        }
+        self.cut();
         // Wakes the thread that listens, so that it gives the port back.
         drop(TcpStream::connect_timeout(
             &([127, 0, 0, 1], self.port).into(),

@@ -1,12 +1,18 @@
 //! Transactions whose end nobody heard of, and transactions that stay open.
 
+use std::fs;
 use std::time::Duration;
 
-use weir_tests::kafka::proxy::{END_TXN, Loss};
+use serde_json::{Value, json};
+use weir_tests::host::{self, Place};
+use weir_tests::kafka::proxy::{END_TXN, Loss, WRITE_TXN_MARKERS};
 use weir_tests::purchases;
+use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
 
-use super::{Fleet, SETTLE, assert_totals, broker};
+use super::{
+    Fleet, PARTITIONS, SETTLE, alarm, assert_payments, assert_totals, broker, broker_alone,
+};
 use crate::fixture::root;
 
 const HANDLERS: [&str; 2] = ["billing", "notification"];
@@ -53,45 +59,132 @@ fn a_transaction_that_was_committed_and_not_answered_is_not_staged_again() {
     assert_totals(&host, &fleet, &right);
 }
 
-/// A host cannot end its transaction, and another takes its partitions. The ledger of the first is not what it will be:
-/// what is open over it is aborted when its time is up, and only then the second may look.
+/// The end of a transaction is decided before it is written to where it counts: until then its partitions are as they were
+/// before it, and what reads them then misses what is committed.
 #[test]
 fn a_new_owner_waits_for_the_open_transaction_of_the_owner_before_it() {
-    let Some(broker) = broker("an open transaction of another host") else {
+    let Some(broker) = broker_alone("an open transaction of another host") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "open");
+    let lines = purchases::lines(&purchases::sample(root())).unwrap();
+    let right = purchases::totals(&lines).unwrap();
+    let [first, second] = ["a", "b"].map(|name| fleet.place(name, &["billing"]));
+    let host = first.start().unwrap();
+    let invoices = fleet.topic("public.invoices.v1");
+    let publish = |lines: &[String]| {
+        for batch in lines.chunks(256) {
+            assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
+        }
+    };
+    let (before, after) = lines.split_at(lines.len() / 2);
+    publish(before);
+    fleet.settle(&[&host]);
+    let handled = || host.client().fate("billing", "handled");
+    let settled = handled().unwrap();
+
+    // Its transactions are committed, as it knows, and nobody sees that.
+    let between = broker.cluster.between();
+    between.lose(WRITE_TXN_MARKERS, Loss::Requests);
+    publish(after);
+    wait::until("a transaction to be committed", SETTLE, || {
+        Ok((handled()? > settled).then_some(()))
+    })
+    .unwrap();
+    assert!(between.lost() > 0);
+    host.kill().unwrap();
+    let mut command = second.run_command();
+    command.env("WEIR_LOG", "info,weir=debug");
+    let host = second.spawn_command(command).unwrap();
+    wait::until("the second host to wait", SETTLE, || {
+        let log = fs::read_to_string(second.log())?;
+        let restored = log.matches("ledger restored").count() as u64;
+        assert!(restored < PARTITIONS, "it has not waited for what was open");
+        Ok(log.contains("positions are not stable yet").then_some(()))
+    })
+    .unwrap();
+    between.lose(WRITE_TXN_MARKERS, Loss::Nothing);
+    between.cut();
+    fleet.settle(&[&host]);
+    assert_payments(&host, &fleet, &right);
+}
+
+/// The place of a host whose handler has no dead letters: a dying event stops its partition.
+fn stopping(fleet: &Fleet, bootstrap: &str) -> Place {
+    let built = host::handlers(root(), &["scripted"]).unwrap().remove(0);
+    let folder = fleet.folder.path().join("handler");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(built.join("scripted.wasm"), folder.join("scripted.wasm")).unwrap();
+    let manifest = fs::read_to_string(built.join("handler.toml")).unwrap();
+    let manifest = format!("dead_letter = \"stop\"\n{manifest}");
+    fs::write(folder.join("handler.toml"), manifest).unwrap();
+    let config = format!("[kafka]\nbootstrap = \"{bootstrap}\"\n");
+    let home = fleet.folder.path().join("a");
+    let binary = host::binary().unwrap();
+    Place::in_environment(&binary, &home, &[folder], fleet.environment, &config).unwrap()
+}
+
+/// The unit that a partition handed over last stands behind another's transaction, which takes its time. Were the ledger read
+/// before that unit is in it, all that is in it would be done again, and committed after it.
+#[test]
+fn a_partition_goes_on_after_it_has_stopped_when_its_last_unit_is_decided() {
+    let Some(broker) = broker("a partition that goes on while its unit waits") else {
         return;
     };
     let _alone = PROXY.lock();
     let proxy = broker.cluster.proxy().unwrap();
-    let fleet = Fleet::new(&broker, "open");
-    let lines = purchases::lines(&purchases::sample(root())).unwrap();
-    let right = purchases::totals(&lines).unwrap();
-    let (first, second) = (
-        fleet.place_at("a", &HANDLERS, &proxy.address()),
-        fleet.place("b", &HANDLERS),
-    );
-    let cut_off = first.start().unwrap();
-    let invoices = fleet.topic("public.invoices.v1");
+    let fleet = Fleet::new(&broker, "halted");
+    let place = stopping(&fleet, &proxy.address());
+    let host = place.start().unwrap();
+    let scripts = fleet.topic("public.scripts.v1");
+    let publish = |events: &[(&str, &str, Value)]| {
+        let events: Vec<_> = events
+            .iter()
+            .map(|(id, key, what)| order(id, key, what))
+            .collect();
+        assert_eq!(host.client().publish(scripts, &events).unwrap().status, 202);
+    };
+    // These keys are of the partitions 0 and 2, which have one producer.
+    let (one, two, other) = ("key-1", "key-17", "key-2");
+    publish(&[("first", one, json!({})), ("second", other, json!({}))]);
+    fleet.settle(&[&host]);
+
     proxy.lose(END_TXN, Loss::Requests);
-    for batch in lines.chunks(256) {
-        assert_eq!(
-            cut_off.client().publish(invoices, batch).unwrap().status,
-            202
-        );
-    }
-    wait::until(
-        "a transaction to stay open",
-        Duration::from_secs(60),
-        || Ok((proxy.lost() > 0).then_some(())),
-    )
+    publish(&[("hangs", other, json!({}))]);
+    wait::until("a transaction to hang", SETTLE, || {
+        Ok((proxy.lost() > 0).then_some(()))
+    })
     .unwrap();
-    // It joins, and gets half of the partitions.
-    let takes_over = second.start().unwrap();
-    wait::until("the second host to own partitions", SETTLE, || {
-        let log = std::fs::read_to_string(second.log())?;
-        Ok(log.contains("partitions assigned").then_some(()))
+    let dies = json!({ "fail": "permanent" });
+    publish(&[("waits", one, json!({})), ("dies", two, dies)]);
+    alarm(&host, "dead-letter-stopped");
+    let url = host.client().url();
+    let resumed = place.weir(&["resume", "scripted", "--url", &url]).output();
+    assert!(resumed.unwrap().status.success());
+    wait::until("nobody to wait for the unit", SETTLE, || {
+        let log = fs::read_to_string(place.log())?;
+        Ok(log.contains("not all was committed in time").then_some(()))
     })
     .unwrap();
     proxy.lose(END_TXN, Loss::Nothing);
-    fleet.settle(&[&takes_over, &cut_off]);
-    assert_totals(&takes_over, &fleet, &right);
+
+    let deeds = fleet.topic("public.deeds.v1");
+    wait::until("all but the event that dies", SETTLE, || {
+        let handler = &host.client().status()?["handlers"][0];
+        let stands = handler["open"] == 1 && handler["state"] == "stopped";
+        let told = deeds_in(host.client(), deeds)?;
+        let told = told.values().flatten().count();
+        anyhow::ensure!(stands && told >= 4, "{handler}, {told} deeds");
+        Ok(Some(()))
+    })
+    .unwrap();
+    let told = deeds_in(host.client(), deeds).unwrap();
+    let ids = |key: &str| {
+        let deeds = told[key].iter();
+        let ids = deeds.map(|deed| (deed.id.clone(), deed.count));
+        ids.collect::<Vec<_>>()
+    };
+    let deed = |id: &str, count| (id.to_owned(), count);
+    assert_eq!(ids(one), [deed("first", 1), deed("waits", 2)]);
+    assert_eq!(ids(other), [deed("second", 1), deed("hangs", 2)]);
 }
