@@ -121,10 +121,10 @@ impl Alarm {
         let handler = site.handler().unwrap_or("HANDLER");
         match self {
             Self::PositionLost => format!(
-                "say where it goes on with `weir resume {handler} --from earliest`, or latest, or an offset; what is lost comes back only from a backup, with `weir restore`"
+                "say where it goes on with `weir resume {handler} --from earliest`, or latest, or an offset; what is lost comes back only from who published it or, of a host without Kafka, from its backup"
             ),
             Self::TopicGrown => format!(
-                "give the topic its former number of partitions, or start anew with `weir undeploy {handler} --purge`, which deletes the handler's state"
+                "deploy the handler under another name, which begins without its state; or make the topic anew with its former number of partitions, and say with `weir resume {handler} --from earliest` that it goes on with what is there"
             ),
             Self::SettingChanged => {
                 "write it back, or give the handler another name; then stop the host and start it again with `weir run`, which reads the manifests (`weir dev` does so by itself)"

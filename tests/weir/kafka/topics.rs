@@ -12,14 +12,15 @@ use crate::fixture::root;
 const COMMANDS: &str = "org.apache.kafka.tools.TopicCommand";
 const RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-/// Events that a handler has before the change, and after it.
+/// Events that a handler has before the change, after it, and after another one.
 const BEFORE: usize = 200;
 const AFTER: usize = 100;
+const LATER: usize = 100;
 
 /// Purchases and their totals.
 fn purchases() -> (Vec<String>, impl Fn(usize) -> Totals) {
     let mut lines = purchases::lines(&purchases::sample(root())).unwrap();
-    lines.truncate(BEFORE + AFTER);
+    lines.truncate(BEFORE + AFTER + LATER);
     let all = lines.clone();
     let right = move |count: usize| purchases::totals(&all[..count]).unwrap();
     (lines, right)
@@ -73,7 +74,7 @@ fn a_topic_that_was_made_anew_or_has_grown_stops_its_handler_until_an_operator_c
     let said = alarm(&host, "position-lost");
     assert!(said.contains("made anew since"), "{said}");
     resume_all(&place, &host, "billing");
-    fleet.publish(&host, &lines[BEFORE..]);
+    fleet.publish(&host, &lines[BEFORE..BEFORE + AFTER]);
     fleet.settle(&[&host]);
     assert_payments(&host, &fleet, &right(BEFORE + AFTER));
 
@@ -84,6 +85,14 @@ fn a_topic_that_was_made_anew_or_has_grown_stops_its_handler_until_an_operator_c
     let said = alarm(&host, "topic-grown");
     assert!(said.contains("has 13 partitions, and had 12"), "{said}");
     assert_eq!(host.client().get("/readyz").unwrap().status, 503);
+
+    // What the alarm says.
+    fleet.tool(COMMANDS, &["--delete", "--topic", invoices]);
+    fleet.tool(COMMANDS, &create);
+    resume_all(&place, &host, "billing");
+    fleet.publish(&host, &lines[BEFORE + AFTER..]);
+    fleet.settle(&[&host]);
+    assert_payments(&host, &fleet, &right(BEFORE + AFTER + LATER));
 }
 
 #[test]
@@ -105,7 +114,7 @@ fn offsets_that_a_quiet_topic_has_lost_are_known_and_those_of_a_whole_group_are_
     fleet.tool(GROUPS, &forget);
     assert!(host.drain().unwrap().success());
     let host = place.start().unwrap();
-    fleet.publish(&host, &lines[BEFORE..]);
+    fleet.publish(&host, &lines[BEFORE..BEFORE + AFTER]);
     fleet.settle(&[&host]);
     assert_payments(&host, &fleet, &right(BEFORE + AFTER));
 

@@ -85,19 +85,16 @@ fn filter(folder: &Path) -> Option<Value> {
     filter?.ok()
 }
 
-/// How partitions are divided among hosts. State, timers and an order across topics belong to a partition number, which
-/// must then be served whole by one host.
-fn assignor(manifest: &Manifest) -> (&'static str, &'static str) {
+/// How hosts of a fleet divide the partitions: by number, whatever the handler reads, so that no rebalance has to revoke
+/// all of them for the sake of topics that move together.
+const ASSIGNOR: &str = "cooperative-sticky";
+
+/// What that means for this handler.
+fn division(manifest: &Manifest) -> &'static str {
     if manifest.joins_topics() {
-        (
-            "range",
-            "eager: a rebalance revokes all its partitions; its topics need equal partition counts",
-        )
+        "by partition number, over all its topics, which need equal partition counts; a rebalance moves only what changes hosts"
     } else {
-        (
-            "cooperative-sticky",
-            "a rebalance moves only the partitions that change hosts",
-        )
+        "by partition number, over all its topics; a rebalance moves only what changes hosts"
     }
 }
 
@@ -154,7 +151,7 @@ fn whole(
             "emit_key": manifest.emit.key.as_ref().map(KeyFields::texts),
             "emit_mode": manifest.emit.mode.name(),
             "from": from(manifest), "filter": filter(folder),
-            "assignor": assignor(manifest).0, "partitions": manifest.partitions.unwrap_or(PARTITIONS), "inbox": manifest.inbox,
+            "assignor": ASSIGNOR, "partitions": manifest.partitions.unwrap_or(PARTITIONS), "inbox": manifest.inbox,
             "inbox_key": manifest.inbox_key.as_ref().map(Field::text),
             "ordering": manifest.ordering.name(), "across_topics": manifest.across_topics,
             "grants": asked(manifest), "isolation": isolation(manifest),
@@ -180,7 +177,6 @@ fn write(
 ) -> Result<(), CliError> {
     let manifest = &deployment.manifest;
     let limits = &manifest.limits;
-    let (assignor, means) = assignor(manifest);
     let filter = filter(folder).map_or("none".to_owned(), |filter| filter.to_string());
     let emits: Vec<_> = manifest.emit.topics.iter().map(String::as_str).collect();
     let mut rows = vec![
@@ -192,7 +188,7 @@ fn write(
         ("written", written(manifest)),
         ("mapping", mapping(manifest).unwrap_or("none".to_owned())),
         ("grants", grants(manifest, found)),
-        ("assignor", format!("{assignor} ({means})")),
+        ("assignor", format!("{ASSIGNOR} ({})", division(manifest))),
         (
             "limits",
             format!(

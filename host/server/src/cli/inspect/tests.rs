@@ -89,22 +89,33 @@ fn a_folder_is_shown_in_its_deployed_form() {
     );
 }
 
+/// As [`crate::kafka`] joins every group, whatever the handler reads.
 #[test]
-fn a_handler_with_state_takes_the_range_assignor() {
-    let stateful = format!("{MANIFEST}\n[grants]\nstate = true\n");
-    let (text, _) = inspect(&stateful, Some(EMPTY_COMPONENT), true);
-    let value: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(value["handler"]["assignor"], "range");
-    assert_eq!(value["handler"]["grants"], json!(["state"]));
-    assert_eq!(value["component"]["exports"], json!([]));
+fn partitions_are_divided_by_number_and_move_one_at_a_time_for_every_handler() {
+    let joining = "its topics, which need equal partition counts";
+    for (more, joins) in [
+        ("", false),
+        ("[grants]\nstate = true\n", true),
+        ("[ordering]\nacross_topics = true\n", true),
+    ] {
+        let manifest = format!("{MANIFEST}\n{more}");
+        let (text, _) = inspect(&manifest, Some(EMPTY_COMPONENT), false);
+        assert!(text.contains("cooperative-sticky (by partition number"));
+        assert_eq!(text.contains(joining), joins, "{text}");
+        let (text, _) = inspect(&manifest, Some(EMPTY_COMPONENT), true);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["handler"]["assignor"], "cooperative-sticky");
+        assert_eq!(value["component"]["exports"], json!([]));
+    }
 }
 
 #[test]
-fn an_order_across_topics_takes_the_range_assignor_too() {
-    let joined = format!("{MANIFEST}\n[ordering]\nacross_topics = true\n");
-    let (text, _) = inspect(&joined, Some(EMPTY_COMPONENT), true);
+fn what_a_handler_is_granted_and_how_it_is_ordered_is_shown() {
+    let manifest =
+        format!("{MANIFEST}\n[grants]\nstate = true\n[ordering]\nacross_topics = true\n");
+    let (text, _) = inspect(&manifest, Some(EMPTY_COMPONENT), true);
     let value: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(value["handler"]["assignor"], "range");
+    assert_eq!(value["handler"]["grants"], json!(["state"]));
     assert_eq!(value["handler"]["across_topics"], true);
 }
 

@@ -208,7 +208,7 @@ async fn grow_topic(host: &Fixture) -> Vec<Raised> {
     let reason = readiness.reason.clone().unwrap();
     assert_eq!(readiness.state, "stopped");
     assert!(
-        reason.contains("has 2 partitions, and had 1") && reason.contains("weir undeploy count"),
+        reason.contains("has 2 partitions, and had 1") && reason.contains("under another name"),
         "{reason}"
     );
     host.alarms()
