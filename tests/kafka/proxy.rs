@@ -1,6 +1,7 @@
-//! A proxy before a broker that loses what a test wants lost: requests on their way, or answers on their way back.
+//! A proxy before a broker that loses what a test wants lost, requests on their way or answers on their way back, and
+//! has the broker say what it would not.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -40,6 +41,8 @@ pub struct Proxy {
 #[derive(Debug, Default)]
 struct Shared {
     loss: Mutex<(i16, Loss)>,
+    /// What answers say, and what clients read in its place: as long.
+    words: Mutex<Option<(&'static str, &'static str)>>,
     lost: AtomicUsize,
     stopped: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
@@ -91,6 +94,13 @@ impl Proxy {
         }
     }
 
+    /// From here on answers say the one where the broker says the other; both are as long.
+    pub fn replace(&self, said: &'static str, read: &'static str) {
+        assert_eq!(said.len(), read.len(), "a frame keeps its size");
+        let words = self.shared.words.lock();
+        *words.unwrap_or_else(PoisonError::into_inner) = Some((said, read));
+    }
+
     /// How many were lost.
     #[must_use]
     pub fn lost(&self) -> usize {
@@ -126,7 +136,7 @@ impl Shared {
         connections.extend(broker.try_clone());
         drop(connections);
         // Answers come by the number that the client gave its request.
-        let unheard = Arc::<Mutex<HashMap<i32, ()>>>::default();
+        let unheard = Arc::<Mutex<HashSet<i32>>>::default();
         let (there, back) = (Arc::clone(self), Arc::clone(self));
         let asked = Arc::clone(&unheard);
         std::thread::spawn(move || {
@@ -143,7 +153,7 @@ impl Shared {
                         asked
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
-                            .insert(number, ());
+                            .insert(number);
                         true
                     }
                     _ => true,
@@ -157,17 +167,34 @@ impl Shared {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .remove(&number);
-                if unheard.is_some() {
+                back.rephrase(frame);
+                if unheard {
                     back.lost.fetch_add(1, Ordering::AcqRel);
                 }
-                unheard.is_none()
+                !unheard
             });
         });
     }
 }
 
+impl Shared {
+    fn rephrase(&self, frame: &mut [u8]) {
+        let words = *self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((said, read)) = words else {
+            return;
+        };
+        let mut at = 0;
+        while let Some(window) = frame.get_mut(at..at + said.len()) {
+            if window == said.as_bytes() {
+                window.copy_from_slice(read.as_bytes());
+            }
+            at += 1;
+        }
+    }
+}
+
 /// Hands on frame by frame what `passes` lets pass, until one side is gone.
-fn pass(mut from: TcpStream, mut to: TcpStream, mut passes: impl FnMut(&[u8]) -> bool) {
+fn pass(mut from: TcpStream, mut to: TcpStream, mut passes: impl FnMut(&mut [u8]) -> bool) {
     let mut frame = Vec::new();
     loop {
         let mut size = [0; 4];
@@ -182,7 +209,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, mut passes: impl FnMut(&[u8]) ->
         if from.read_exact(&mut frame).is_err() {
             break;
         }
-        if passes(&frame)
+        if passes(&mut frame)
             && to
                 .write_all(&size)
                 .and_then(|()| to.write_all(&frame))

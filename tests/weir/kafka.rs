@@ -3,16 +3,21 @@
 mod at_least_once;
 mod backfill;
 mod checkpoints;
+mod commands;
+mod drain;
 mod fleet;
 mod fleet_admin;
 mod handover;
 mod kcat;
 mod large;
 mod letters;
+mod made;
 mod mapping;
 mod outcomes;
 mod proof;
+mod same_id;
 mod secure;
+mod stalls;
 mod topics;
 
 use std::collections::BTreeMap;

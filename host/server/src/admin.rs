@@ -1,5 +1,6 @@
 //! What an operator has done to this host: the admin API's other side.
 
+mod drain;
 mod letters;
 mod replay;
 pub(crate) mod steer;
@@ -14,9 +15,12 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use self::drain::Drain;
+use crate::bus::Bus;
 use crate::config::document::nearest;
 use crate::data_dir::DataDir;
 use crate::data_dir::backup::BackupError;
+use crate::draining::Draining;
 use crate::embedded::{Embedded, PurgeError};
 use crate::fleet::{Fleet, Request};
 use crate::handlers::{Deployment, chain};
@@ -36,8 +40,12 @@ pub struct HostAdmin {
     pub store: Embedded,
     /// Where what operators command is kept.
     pub orders: Arc<dyn Orders>,
+    /// Where partitions come from.
+    pub bus: Arc<dyn Bus>,
     /// The other hosts.
     pub fleet: Arc<Fleet>,
+    /// Whether this one gives its partitions to them.
+    pub draining: Arc<Draining>,
     /// First part of topic names and groups.
     pub environment: String,
     /// What is deployed.
@@ -122,6 +130,10 @@ impl Admin for HostAdmin {
         }
         let store = self.store.clone();
         blocking(move || purge(&store, &group))
+    }
+
+    fn drain(&self) -> BoxFuture<'static, AdminResult> {
+        Box::pin(Drain::of(self).run())
     }
 
     fn steer(&self, subject: Subject, steer: Steer) -> BoxFuture<'static, AdminResult> {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_wasm::Component;
 
-use self::background::{announce, beat, essential, obey, sweep, watch};
+use self::background::{announce, beat, drain, essential, obey, sweep, watch};
 use self::loading::{ensure_topics, load, sandbox, subscriptions, warn_of_no_handlers};
 use crate::admin::HostAdmin;
 use crate::alarm::Alarms;
@@ -25,12 +25,13 @@ use crate::bus::Bus;
 use crate::config::{Config, Faults};
 use crate::data_dir::DataDir;
 use crate::dev::{Redeployment, Running, Watch};
+use crate::draining::Draining;
 use crate::embedded::Embedded;
 use crate::fleet::Fleet;
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::HttpServer;
 use crate::jobs::Jobs;
-use crate::kafka::Kafka;
+use crate::kafka::{Identity, Kafka};
 use crate::ledger::Ledger;
 use crate::names;
 use crate::orders::Orders;
@@ -167,14 +168,28 @@ impl Seams {
         let copy = Embedded::open_copy(&data_dir.copy_path(), settings::store(config))?;
         let scopes: Vec<_> = deployments.iter().map(|one| one.scope.clone()).collect();
         copy.copy_retain(&scopes)?;
-        let name = (&*config.environment, host_id);
-        let kafka = Kafka::connect(cluster, name, copy, settings::peers(config)?)?;
+        let last_start = data_dir.last_start();
+        let identity = Identity {
+            environment: &config.environment,
+            host_id,
+            last_start: last_start.as_deref(),
+        };
+        let reading = deployments
+            .iter()
+            .filter(|one| !one.manifest.topics.is_empty());
+        let reading = u64::try_from(reading.count()).unwrap_or(u64::MAX);
+        let prefetch = config.prefetch_bytes() / reading.max(1);
+        let peers = settings::peers(config)?;
+        let kafka = Kafka::connect(cluster, identity, prefetch, copy, peers)?;
         tracing::info!(bootstrap = %cluster.bootstrap, host_id, "connected to Kafka");
         let (orders, fleet): (Arc<dyn Orders>, _) = match kafka.control() {
-            Some(control) => (
-                Arc::new(Arc::clone(control)),
-                Fleet::Shared(Arc::clone(control)),
-            ),
+            Some(control) => {
+                data_dir.note_start(&control.start())?;
+                (
+                    Arc::new(Arc::clone(control)),
+                    Fleet::Shared(Arc::clone(control)),
+                )
+            }
             None => {
                 let topic = names::control_topic(&config.environment);
                 let why = format!("the cluster has no topic {topic}");
@@ -232,6 +247,7 @@ struct App {
     handlers: Arc<Handlers>,
     subscriptions: Vec<Arc<Subscription>>,
     jobs: Arc<Jobs>,
+    draining: Arc<Draining>,
     status: Arc<HostStatus>,
     server: HttpServer,
 }
@@ -265,6 +281,7 @@ impl App {
         )?;
         let jobs = Jobs::load(Arc::clone(&seams.orders), &subscriptions).await?;
         let jobs = Arc::new(jobs);
+        let draining = Arc::new(Draining::default());
         let admin = HostAdmin {
             jobs: Arc::clone(&jobs),
             workers: workers.clone(),
@@ -273,7 +290,9 @@ impl App {
             data_dir: Arc::clone(data_dir),
             store: store.clone(),
             orders: Arc::clone(&seams.orders),
+            bus: Arc::clone(&bus),
             fleet: Arc::clone(&seams.fleet),
+            draining: Arc::clone(&draining),
             environment: config.environment.clone(),
             deployments: all,
             subscriptions: subscriptions.clone(),
@@ -306,6 +325,7 @@ impl App {
             handlers,
             subscriptions,
             jobs,
+            draining,
             status,
             server,
         })
@@ -329,10 +349,6 @@ impl App {
             let served = serving::serve(Arc::clone(subscription), serving.clone());
             pipelines.spawn_on(essential(served), workers.handle());
         }
-        pipelines.spawn_on(
-            essential(beat(Arc::clone(&self.status), partitions.clone())),
-            workers.handle(),
-        );
         let scheme = if self.config.http.tls.is_some() {
             "https"
         } else {
@@ -340,6 +356,18 @@ impl App {
         };
         tracing::info!(url = %format!("{scheme}://{}", self.server.local_addr()), "listening");
         let others = TaskTracker::new();
+        others.spawn_on(
+            essential(beat(Arc::clone(&self.status), intake.clone())),
+            workers.handle(),
+        );
+        others.spawn(essential(drain(
+            Arc::clone(&self.status),
+            self.subscriptions.clone(),
+            Arc::clone(&self.jobs),
+            Arc::clone(&self.draining),
+            (partitions.clone(), pipelines.clone()),
+            intake.clone(),
+        )));
         let known = self.join_fleet(&others, &intake);
         let serving = others.spawn(essential(self.server.run(intake.clone())));
         others.spawn(essential(sweep(Arc::clone(&self.status), intake.clone())));

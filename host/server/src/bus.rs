@@ -11,12 +11,14 @@
 //! | [`Bus::extent`] | the extent in memory | what a thread asks for every second |
 //! | [`Bus::is_shared`] | no | yes |
 //! | [`Bus::renew`] | nothing | leaves with the consumer and joins with another |
+//! | [`Bus::depart`], [`Bus::departed`] | nothing | leaves groups as a host that is not expected back |
 //! | [`Membership::next`] | never revokes | rebalance callbacks, answered within the drain deadline |
 //! | [`Reader::seek`] | moves the cursor | assigns the partition from there with the first fetch, once the restore is done |
 //! | [`Reader::only`] | leaves the others unread | the same: their queues fill up and are no longer fetched |
 //! | [`Reader::fetch`] | reads the log, waits at its end | takes from the partition's queue; not calling it pauses the partition |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use weir_core::event::Record;
@@ -105,6 +107,24 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Records wait for this subscription and none comes: makes its membership anew.
     fn renew(&self, _group: &str) {}
+
+    /// This host is not expected back: memberships that end from here on give their partitions to others at once, which
+    /// otherwise wait for a host that starts again.
+    fn depart(&self) {}
+
+    /// What became of that, of each subscription: waits so long for memberships to end. Blocks.
+    fn departed(&self, _within: Duration) -> Vec<Departure> {
+        Vec::new()
+    }
+}
+
+/// How a subscription was left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// Which one.
+    pub group: Arc<str>,
+    /// Whether the others have what was this host's; else they have it when the group has waited for this host in vain.
+    pub left: bool,
 }
 
 /// Why a topic could not be made.

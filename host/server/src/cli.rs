@@ -7,6 +7,7 @@ mod client;
 mod dev;
 mod dlq;
 mod doctor;
+mod drain;
 mod inspect;
 mod owner;
 mod publish;
@@ -85,6 +86,8 @@ pub enum Command {
     Resume(steer::ResumeArgs),
     /// Hold a handler's circuit breaker open or closed, or let it decide by itself
     Breaker(steer::BreakerArgs),
+    /// Give a host's partitions to the other hosts of its fleet for good: it serves nothing until it is started anew
+    Drain(drain::DrainArgs),
     /// Look at dead letters and parked sequences, replay, drop or release them
     Dlq(dlq::DlqArgs),
     /// Start a host for whoever writes a handler: on a scratch directory, following changes of the handlers' folders
@@ -348,6 +351,14 @@ pub fn resume(args: &steer::ResumeArgs) -> Result<(), CliError> {
 /// As [`pause`].
 pub fn breaker(args: &steer::BreakerArgs) -> Result<(), CliError> {
     steer::breaker(args, &mut io::stdout().lock())
+}
+
+/// `weir drain`.
+///
+/// # Errors
+/// The host refused: it is in no fleet.
+pub fn drain(args: &drain::DrainArgs) -> Result<(), CliError> {
+    drain::run(args, &mut io::stdout().lock())
 }
 
 /// `weir dlq`.

@@ -17,6 +17,8 @@ use std::time::Duration;
 use self::document::{Document, Section};
 pub use self::faults::{Fault, Faults};
 pub use self::http::{Http, HttpLimits, Secret, Tls, Token};
+#[cfg(test)]
+pub(crate) use self::kafka::ours as kafka_ours;
 pub use self::kafka::{CreateTopics, Delivery, Kafka, RECORD_BYTES, Transaction};
 pub use self::policy::{Grant, Policy};
 pub use self::tls::TlsFault;
@@ -42,6 +44,8 @@ pub const RETENTION_AGE: Duration = Duration::from_hours(7 * 24);
 pub const RETENTION_BYTES: u64 = 1 << 30;
 /// Fetched, running and staged bytes of the whole host: fits a machine of 2 GiB beside the store's caches.
 pub const MEMORY_BUDGET_BYTES: u64 = 512 << 20;
+/// On a cluster a quarter of it lies in the client's queues: enough that handlers do not wait for the next answer.
+const PREFETCH_PART: u64 = 4;
 /// Attempts that run or wait to run in one partition: enough to hide waiting, few enough to hand over quickly.
 pub const IN_FLIGHT_PER_PARTITION: u32 = 256;
 /// Positions from the first open one to the last admitted: bounds what a restart looks at again.
@@ -161,6 +165,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The part of the memory for events that librdkafka has for what it fetches ahead; the embedded store fetches
+    /// nothing before it is asked.
+    #[must_use]
+    pub fn prefetch_bytes(&self) -> u64 {
+        match self.kafka {
+            Some(_) => self.memory_budget_bytes / PREFETCH_PART,
+            None => 0,
+        }
+    }
+
     /// Whether the host keeps nothing of a subscription but its positions.
     #[must_use]
     pub fn is_at_least_once(&self) -> bool {

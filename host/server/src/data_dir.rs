@@ -9,6 +9,7 @@
 //! | `store/` | RocksDB, and the mark of what was acknowledged |
 //! | `cache/` | compiled components |
 //! | `before-format-N/` | copy from before the migration to format N |
+//! | `last-start` | which start of a host on a cluster was the last on this directory |
 //! | `versions/` | components and manifests that were deployed, by group and digests |
 
 pub mod backup;
@@ -36,6 +37,9 @@ const FOLDERS: [&str; 2] = ["store", "cache"];
 
 /// Says that there was a store: one that is empty from then on has been lost, or its volume is not mounted.
 const STORE_MADE: &str = "store.made";
+
+/// See [`DataDir::last_start`].
+const LAST_START: &str = "last-start";
 
 /// An open data directory; the lock is held until it is dropped.
 #[derive(Debug)]
@@ -169,6 +173,17 @@ impl DataDir {
                 path: path.to_owned(),
             }),
         }
+    }
+
+    /// Which start of a host on a cluster was the last here; none is known of a directory that is new.
+    #[must_use]
+    pub fn last_start(&self) -> Option<String> {
+        fs::read_to_string(self.path.join(LAST_START)).ok()
+    }
+
+    /// Remembers this start.
+    pub fn note_start(&self, start: &str) -> Result<(), DataDirError> {
+        write_durably(&self.path.join(LAST_START), start.as_bytes())
     }
 
     /// The directory itself, absolute.

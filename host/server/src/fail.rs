@@ -1,7 +1,7 @@
 //! Places where tests end the process by SIGKILL, or make the store fail.
 //!
 //! The variable `WEIR_FAIL_POINT` names one place and at which passage of it to act: `store-synced:3`; `attempt:ID` is
-//! every attempt with the event of that id; `checkpoints-old` is no place but how things are. Only programs with debug
+//! every attempt with the event of that id; `checkpoints-old` and `command-late` are no places but how things are. Only programs with debug
 //! assertions look at it; in a release every function here is empty, so that no environment can make a host fail.
 //! That is why it is no feature of the crate: cargo would build the store and the Wasm runtime anew for it.
 
@@ -34,6 +34,10 @@ pub(crate) enum Point {
     UnitUnanswered,
     /// Every local copy of a ledger is too old to be read on.
     CheckpointsOld,
+    /// An operator's command is written when another one has come before it.
+    CommandLate,
+    /// A partition was given to this host, and no record of it will come.
+    ReaderStarves,
 }
 
 #[cfg(debug_assertions)]
@@ -44,7 +48,7 @@ mod armed {
     use super::Point;
 
     impl Point {
-        const ALL: [Self; 13] = [
+        const ALL: [Self; 15] = [
             Self::StoreOpened,
             Self::GroupTaken,
             Self::StoreWritten,
@@ -58,6 +62,8 @@ mod armed {
             Self::SyncHangs,
             Self::UnitUnanswered,
             Self::CheckpointsOld,
+            Self::CommandLate,
+            Self::ReaderStarves,
         ];
 
         fn name(self) -> &'static str {
@@ -75,6 +81,8 @@ mod armed {
                 Self::SyncHangs => "sync-hangs",
                 Self::UnitUnanswered => "unit-unanswered",
                 Self::CheckpointsOld => "checkpoints-old",
+                Self::CommandLate => "command-late",
+                Self::ReaderStarves => "reader-starves",
             }
         }
     }

@@ -165,6 +165,12 @@ impl HostRecord {
         }
     }
 
+    /// Which start of a host said this: what its secret is made of tells no other the secret.
+    #[must_use]
+    pub fn start(&self) -> String {
+        start_of(&self.secret)
+    }
+
     fn serves(&self, group: &str, partition: u32) -> bool {
         let mut handlers = self.handlers.iter();
         handlers.any(|one| one.group == group && one.partitions.contains(&partition))
@@ -248,6 +254,12 @@ impl Fleet {
             Self::Single | Self::Alone(_) => Err(PeerError::Unknown),
         }
     }
+}
+
+/// The name of the start that has made this secret.
+#[must_use]
+pub fn start_of(secret: &str) -> String {
+    blake3::hash(secret.as_bytes()).to_hex().to_string()
 }
 
 /// Who serves the partition, beside the host that asks. A host that was frozen says for a moment that it serves what

@@ -9,9 +9,10 @@
 //! for the [`committers`], [`transaction`] commits them, and [`delivery`] produces what they write. [`copies`] says what goes
 //! into the local copy of a ledger, [`restore`] brings it up to date by its [`changelog`]. At least once [`acknowledged`]
 //! commits units, and [`offsets`] is what is kept of them. [`control`] is the topic on which hosts tell one another what
-//! they are. [`clients`] says how librdkafka is set up.
+//! they are. [`clients`] says how librdkafka is set up, [`brokers`] whether the cluster can do what is promised.
 
 mod acknowledged;
+mod brokers;
 mod changelog;
 mod clients;
 mod cluster;
@@ -34,7 +35,9 @@ mod share;
 mod transaction;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
@@ -51,7 +54,8 @@ use self::publisher::Publisher;
 use self::reader::TopicReader;
 use self::share::{Leave, Share};
 use crate::bus::{
-    Bus, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError, Topic,
+    Bus, Departure, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError,
+    Topic,
 };
 use crate::config::{self, CreateTopics, Delivery};
 use crate::embedded::Embedded;
@@ -61,6 +65,17 @@ use crate::names;
 
 /// Partitions that are loaded at a time, of all subscriptions.
 const LOADS: usize = 8;
+
+/// Who a host is on its cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// Whose topics and groups it has.
+    pub environment: &'a str,
+    /// Its name, which no other live host has.
+    pub host_id: &'a str,
+    /// Its last start on its data directory.
+    pub last_start: Option<&'a str>,
+}
 
 /// Bus and ledger on a cluster. Clones share it.
 #[derive(Clone)]
@@ -86,6 +101,8 @@ struct Inner {
     groups: Mutex<HashMap<Arc<str>, Group>>,
     /// The topics of each group as they were when this process first joined it.
     first: Mutex<HashMap<Arc<str>, Origin>>,
+    /// Whether groups are left for good.
+    departing: Arc<AtomicBool>,
 }
 
 /// A subscription on this host.
@@ -95,18 +112,28 @@ struct Group {
 }
 
 impl Kafka {
-    /// Connects to the cluster, and reads what its hosts are told in this environment. Blocks until that is over.
+    /// Connects to the cluster, and reads what its hosts are told in this environment. Blocks until that is over. Each
+    /// subscription has `prefetch` bytes for what is fetched ahead.
     ///
     /// # Errors
-    /// A setting is wrong, no broker answers, or the topic on which hosts tell one another what they are is not there.
+    /// A setting is wrong, no broker answers, another live host has this id, or the topic on which hosts tell one another what they are is not there.
     pub fn connect(
         config: &config::Kafka,
-        (environment, host_id): (&str, &str),
+        identity: Identity<'_>,
+        prefetch: u64,
         copy: Embedded,
         peers: Peers,
     ) -> Result<Self, ConnectError> {
-        let clients = Arc::new(Clients::new(config, host_id));
+        let Identity {
+            environment,
+            host_id,
+            last_start,
+        } = identity;
+        let clients = Arc::new(Clients::new(config, host_id, prefetch));
         let cluster = Arc::new(Cluster::connect(&clients, config)?);
+        if config.delivery == Delivery::ExactlyOnce {
+            brokers::check(&cluster)?;
+        }
         extents::spawn(&cluster).map_err(ConnectError::Thread)?;
         let publisher = Arc::new(Publisher::new(&clients)?);
         let topic = names::control_topic(environment);
@@ -114,7 +141,7 @@ impl Kafka {
             Ok(true) => {
                 let connection = (&clients, &cluster);
                 Some(Control::open(
-                    topic, host_id, connection, &publisher, peers,
+                    topic, host_id, connection, &publisher, peers, last_start,
                 )?)
             }
             Ok(false) => None,
@@ -141,6 +168,7 @@ impl Kafka {
                 fixed: Mutex::default(),
                 groups: Mutex::default(),
                 first: Mutex::default(),
+                departing: Arc::default(),
             }),
         })
     }
@@ -261,9 +289,10 @@ impl Bus for Kafka {
             group: group.to_owned(),
             message,
         };
-        let membership =
-            GroupMembership::join(&inner.clients, &inner.cluster, scope.clone(), origin)
-                .map_err(|error| refused(error.to_string()))?;
+        let departing = Arc::clone(&inner.departing);
+        let share = Share::new(scope.clone(), origin, Arc::clone(&inner.cluster), departing);
+        let membership = GroupMembership::join(&inner.clients, share)
+            .map_err(|error| refused(error.to_string()))?;
         let share = membership.share();
         let (clients, cluster, bounds) = (&inner.clients, &inner.cluster, inner.transaction);
         let committers = match inner.delivery {
@@ -324,5 +353,28 @@ impl Bus for Kafka {
             let why = "records wait, and none comes";
             share.leave(Leave::Renew(why.to_owned()));
         }
+    }
+
+    fn depart(&self) {
+        self.inner.departing.store(true, Ordering::Release);
+    }
+
+    fn departed(&self, within: Duration) -> Vec<Departure> {
+        let groups: Vec<_> = {
+            let groups = self.inner.groups();
+            groups
+                .iter()
+                .map(|(group, one)| (Arc::clone(group), Arc::clone(&one.share)))
+                .collect()
+        };
+        let deadline = Instant::now() + within;
+        let departures = groups.into_iter().map(|(group, share)| Departure {
+            left: share.wait_ended(deadline.saturating_duration_since(Instant::now()))
+                && share.has_left(),
+            group,
+        });
+        let mut departures: Vec<_> = departures.collect();
+        departures.sort_by(|a, b| a.group.cmp(&b.group));
+        departures
     }
 }

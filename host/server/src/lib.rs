@@ -13,6 +13,7 @@ pub mod cloudevents;
 pub mod config;
 pub mod data_dir;
 mod dev;
+pub mod draining;
 pub mod embedded;
 mod fail;
 pub mod fleet;

@@ -47,6 +47,8 @@ pub struct HostStatus {
     pub started: Instant,
     /// Set once all subscriptions run, taken back when the host drains.
     pub ready: AtomicBool,
+    /// Set when an operator has drained the host.
+    pub drained: AtomicBool,
     /// When the handlers' runtime last ran [`Self::beat`], in milliseconds since the start.
     pub beat: AtomicU64,
     /// One per handler, in the order of their names.
@@ -79,6 +81,7 @@ impl HostStatus {
             alarms,
             started: Instant::now(),
             ready: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
             beat: AtomicU64::new(0),
             subscriptions,
             fleet,
@@ -106,7 +109,12 @@ impl HostStatus {
     }
 
     fn readiness_of_host(&self) -> Result<(), String> {
-        if self.ready.load(Ordering::Acquire) {
+        if self.drained.load(Ordering::Acquire) {
+            Err(
+                "an operator has drained the host: it serves nothing until it is started anew"
+                    .to_owned(),
+            )
+        } else if self.ready.load(Ordering::Acquire) {
             Ok(())
         } else {
             Err("the host starts or stops".to_owned())

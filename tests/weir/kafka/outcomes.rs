@@ -188,3 +188,31 @@ fn a_partition_goes_on_after_it_has_stopped_when_its_last_unit_is_decided() {
     assert_eq!(ids(one), [deed("first", 1), deed("waits", 2)]);
     assert_eq!(ids(other), [deed("second", 1), deed("hangs", 2)]);
 }
+
+/// A client is not told a broker's version. What it is told it describes: as one of Kafka 3.5 it lacks the setting that
+/// came with what exactly once rests on.
+#[test]
+fn a_broker_that_cannot_keep_transactions_apart_is_refused_for_exactly_once_alone() {
+    let Some(broker) = broker("a broker that is too old") else {
+        return;
+    };
+    let _alone = PROXY.lock();
+    let proxy = broker.cluster.proxy().unwrap();
+    proxy.replace(
+        "transaction.partition.verification.enable",
+        "transaction.partition.verification.absent",
+    );
+    let fleet = Fleet::new(&broker, "old");
+    let place = fleet.place_at("a", &["stateless"], &proxy.address());
+    let refused = place.start().unwrap_err().to_string();
+    assert!(
+        refused.contains("is older than Kafka 3.6") && refused.contains("at-least-once"),
+        "{refused}"
+    );
+    let once = "[kafka]\n";
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    let text = text.replace(once, &format!("{once}delivery = \"at-least-once\"\n"));
+    std::fs::write(place.config(), text).unwrap();
+    let host = place.start().unwrap();
+    assert!(host.drain().unwrap().success());
+}

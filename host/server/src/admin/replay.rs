@@ -15,6 +15,7 @@ use crate::cloudevents;
 use crate::handlers::chain;
 use crate::http::{AdminError, AdminResult};
 use crate::jobs::{self, Job, JobCommand, JobError, Jobs, Plan};
+use crate::kafka::ControlError;
 use crate::letters::{self, Place, Selection, Status};
 use crate::orders::OrdersError;
 use crate::pipeline::Subscription;
@@ -278,6 +279,7 @@ fn refused(error: JobError) -> AdminError {
 pub(super) fn unkept(error: OrdersError) -> AdminError {
     match error {
         OrdersError::Moved | OrdersError::Stopping => AdminError::Unavailable(error.to_string()),
+        OrdersError::Control(ControlError::Overtaken) => AdminError::Conflict(error.to_string()),
         OrdersError::Store(_) | OrdersError::Control(_) => AdminError::Failed(chain(&error)),
     }
 }

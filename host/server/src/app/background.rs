@@ -2,14 +2,18 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock;
+use crate::draining::Draining;
 use crate::fleet::SAY_EVERY;
 use crate::handlers::chain;
+use crate::jobs::Jobs;
 use crate::kafka::Control;
 use crate::pipeline::Subscription;
 use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, Watchdog};
@@ -38,6 +42,30 @@ pub(super) async fn beat(status: Arc<HostStatus>, stop: CancellationToken) {
             () = tokio::time::sleep(BEAT_EVERY) => {}
         }
     }
+}
+
+/// Gives all partitions to others when an operator asks for it; until the host stops.
+pub(super) async fn drain(
+    status: Arc<HostStatus>,
+    subscriptions: Vec<Arc<Subscription>>,
+    jobs: Arc<Jobs>,
+    draining: Arc<Draining>,
+    (partitions, pipelines): (CancellationToken, TaskTracker),
+    stop: CancellationToken,
+) {
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = draining.asked() => {}
+    }
+    status.drained.store(true, Ordering::Release);
+    jobs.close().await;
+    partitions.cancel();
+    pipelines.close();
+    pipelines.wait().await;
+    for subscription in subscriptions {
+        subscription.status.drain();
+    }
+    draining.finish();
 }
 
 pub(super) async fn watch(status: Arc<HostStatus>, stop: CancellationToken) {

@@ -98,7 +98,8 @@ pub(super) fn subscriptions(
     let partitions = deployments
         .iter()
         .map(|one| one.partitions(&**bus) as usize);
-    let memory = Arc::new(Memory::new(config.memory_budget_bytes, partitions.sum()));
+    let bytes = config.memory_budget_bytes - config.prefetch_bytes();
+    let memory = Arc::new(Memory::new(bytes, partitions.sum()));
     let solitude = Arc::new(SharedSolitude::default());
     let mut subscriptions = Vec::new();
     for (deployment, component) in deployments.into_iter().zip(components) {

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Some(Command::Pause(args)) => cli::pause(args),
         Some(Command::Resume(args)) => cli::resume(args),
         Some(Command::Breaker(args)) => cli::breaker(args),
+        Some(Command::Drain(args)) => cli::drain(args),
         Some(Command::Dlq(args)) => cli::dlq(args),
         Some(Command::CompileComponent) => return weir_wasm::run_compiler(),
     };

@@ -1,65 +1,10 @@
 //! `[kafka]`: the cluster in whose place the embedded store would otherwise be bus and ledger.
 
+pub(crate) mod ours;
+
 use std::collections::BTreeMap;
 
 use super::document::Section;
-
-/// What librdkafka is told by us: another value would break a promise, so naming it is a fault.
-const OURS: [(&str, &str); 23] = [
-    ("bootstrap.servers", "write it as kafka.bootstrap"),
-    ("group.id", "it follows from the handler"),
-    ("group.instance.id", "it is the host's id: write host_id"),
-    (
-        "group.protocol",
-        "partitions must stay where they are while they are finished",
-    ),
-    ("client.id", "it is the host's id: write host_id"),
-    (
-        "transactional.id",
-        "it follows from the handler and the host",
-    ),
-    (
-        "transaction.timeout.ms",
-        "a dead host's open transaction holds its partitions so long",
-    ),
-    ("message.timeout.ms", "it follows from the transaction's"),
-    ("delivery.timeout.ms", "it follows from the transaction's"),
-    ("enable.idempotence", "records must not be doubled"),
-    ("acks", "what is acknowledged must be durable"),
-    (
-        "request.required.acks",
-        "what is acknowledged must be durable",
-    ),
-    (
-        "enable.auto.commit",
-        "positions are committed with what they stand for",
-    ),
-    (
-        "enable.auto.offset.store",
-        "positions are committed with what they stand for",
-    ),
-    (
-        "auto.offset.reset",
-        "a position that is gone must not be passed over",
-    ),
-    ("isolation.level", "what was aborted must not be read"),
-    (
-        "partition.assignment.strategy",
-        "partitions move one at a time",
-    ),
-    ("session.timeout.ms", "a dead host's events move after it"),
-    ("max.poll.interval.ms", "polling does not wait for handlers"),
-    (
-        "enable.partition.eof",
-        "the end of a changelog is told by it",
-    ),
-    ("statistics.interval.ms", "what still waits is told by them"),
-    ("message.max.bytes", "it follows from kafka.letter_bytes"),
-    (
-        "queued.max.messages.kbytes",
-        "it follows from memory.budget_bytes",
-    ),
-];
 
 /// The largest record of a ledger, of commands and of what hosts say: an event, with what goes with it when it is set
 /// aside, and twice as much for what a unit says of all that is open.
@@ -187,7 +132,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
 fn read_settings(section: &Section<'_>) -> BTreeMap<String, String> {
     let mut settings = BTreeMap::new();
     for name in section.names() {
-        if let Some((_, why)) = OURS.iter().find(|(ours, _)| *ours == name) {
+        if let Some(why) = ours::refusal(name) {
             section.fault(name, format!("cannot be set: {why}"));
         } else if let Some(value) = section.free_text(name) {
             settings.insert(name.to_owned(), value.to_owned());

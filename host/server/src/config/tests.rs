@@ -280,13 +280,26 @@ fn a_secret_is_not_shown() {
 fn what_the_promise_on_kafka_rests_on_cannot_be_set() {
     check(
         "[kafka]\nbootstrap = \"b:9092\"\ndelivery = \"at-most-once\"\ncreate_topics = \"off\"\n[kafka.settings]\n\
-         \"acks\" = \"0\"\n\"isolation.level\" = \"read_uncommitted\"\nretries = 3\n",
+         \"acks\" = \"0\"\n\"isolation.level\" = \"read_uncommitted\"\n\"metadata.broker.list\" = \"b:1\"\n\
+         \"delivery.report.only.error\" = \"true\"\n\"api.version.request\" = \"false\"\n\"linger.ms\" = 3\n",
         &[
             ("kafka.delivery", "or \"at-least-once\""),
             ("kafka.create_topics", "needs its internal topics"),
             ("kafka.settings.acks", "must be durable"),
+            (
+                "kafka.settings.api.version.request",
+                "aborted would be read",
+            ),
+            (
+                "kafka.settings.delivery.report.only.error",
+                "known by the reports",
+            ),
             ("kafka.settings.isolation.level", "aborted must not be read"),
-            ("kafka.settings.retries", "a text in quotes"),
+            ("kafka.settings.linger.ms", "a text in quotes"),
+            (
+                "kafka.settings.metadata.broker.list",
+                "write it as kafka.bootstrap",
+            ),
         ],
     );
     check("[kafka]\n", &[("kafka.bootstrap", "is missing")]);

@@ -15,6 +15,8 @@ use crate::cli::tls::{self, TlsError};
 pub(crate) const PATH: &str = "/v1/peer";
 /// A host of the fleet that does not answer in this time is not there.
 const CONNECT: Duration = Duration::from_secs(2);
+/// And one that answers this takes no longer: there is nothing to do for it.
+const ALIVE: Duration = Duration::from_secs(3);
 /// Each takes a thread while it waits, and the host has a few for all that waits.
 const LOOKUPS: usize = 6;
 /// What waits for lookups has turns of its own: two hosts that have each other do something could else wait for each
@@ -83,6 +85,16 @@ impl Peers {
         })
     }
 
+    /// Whether it answers, as the host that said this and no later one at its address. Blocks.
+    pub(crate) fn answers(&self, member: &Member) -> bool {
+        let request = Request::Lookups {
+            group: String::new(),
+            asked: Vec::new(),
+        };
+        let call = self.call(member, &request, ALIVE);
+        call.and_then(Call::send).is_ok()
+    }
+
     /// Sends a request; the answer has to come within `time`.
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
@@ -90,15 +102,7 @@ impl Peers {
         request: &Request,
         time: Duration,
     ) -> Result<T, PeerError> {
-        let url = member.record.url.as_ref().ok_or(PeerError::NoUrl)?;
-        let call = Call {
-            agent: self.agent.clone(),
-            url: format!("{}{PATH}", url.trim_end_matches('/')),
-            authorization: format!("Bearer {}", member.record.secret),
-            body: serde_json::to_vec(request)
-                .map_err(|error| PeerError::Answer(error.to_string()))?,
-            time,
-        };
+        let call = self.call(member, request, time)?;
         let turns = match request {
             Request::Lookups { .. } => &self.lookups,
             Request::Wish { .. } => &self.wishes,
@@ -108,6 +112,18 @@ impl Peers {
         drop(turn);
         let text = answer.unwrap_or(Err(PeerError::Stopping))?;
         serde_json::from_slice(&text).map_err(|error| PeerError::Answer(error.to_string()))
+    }
+
+    fn call(&self, member: &Member, request: &Request, time: Duration) -> Result<Call, PeerError> {
+        let url = member.record.url.as_ref().ok_or(PeerError::NoUrl)?;
+        Ok(Call {
+            agent: self.agent.clone(),
+            url: format!("{}{PATH}", url.trim_end_matches('/')),
+            authorization: format!("Bearer {}", member.record.secret),
+            body: serde_json::to_vec(request)
+                .map_err(|error| PeerError::Answer(error.to_string()))?,
+            time,
+        })
     }
 }
 

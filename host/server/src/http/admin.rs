@@ -43,6 +43,8 @@ pub trait Admin: Send + Sync + 'static {
     fn back_up(&self, target: PathBuf) -> BoxFuture<'static, AdminResult>;
     /// Deletes everything that is kept of a handler that is not deployed; answers how much it was.
     fn purge(&self, handler: Subject) -> BoxFuture<'static, AdminResult>;
+    /// Gives the host's partitions to others for good; answers how that went.
+    fn drain(&self) -> BoxFuture<'static, AdminResult>;
     /// Lets a deployed handler wait or go on; answers what holds from then on.
     fn steer(&self, handler: Subject, steer: Steer) -> BoxFuture<'static, AdminResult>;
     /// Shows the letters and parked events of a deployed handler.
@@ -112,6 +114,7 @@ struct Whose {
 pub(super) fn router() -> Router<AppState> {
     Router::new()
         .route("/v1/admin/backup", post(back_up))
+        .route("/v1/admin/drain", post(drain))
         .route("/v1/admin/handlers/{handler}/purge", post(purge))
         .merge(handler::routes())
         .route_layer(middleware::from_fn(require_json))
@@ -125,6 +128,10 @@ async fn back_up(
 ) -> Result<Response, Problem> {
     let Backup { path } = read(&state, &headers, body).await?;
     Ok(json_response(&state.admin.back_up(path).await?))
+}
+
+async fn drain(_: Operator, State(state): State<AppState>) -> Result<Response, Problem> {
+    Ok(json_response(&state.admin.drain().await?))
 }
 
 async fn purge(subject: Subject, State(state): State<AppState>) -> Result<Response, Problem> {

@@ -9,32 +9,61 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
-use crate::config::{self, RECORD_BYTES};
+use crate::config;
 use crate::names;
 
 /// A dead host's open transaction holds up its partitions for so long.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A host that restarts within this time keeps its partitions; a dead one's events move after it.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Ten of them are missed before the group takes a host for dead.
+const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How often librdkafka says how far it has fetched.
 const STATISTICS: Duration = Duration::from_millis(500);
-/// What waits in one partition's queue: the next fetch of the machine, and the one after it.
-const QUEUED_KIB: u32 = 1024;
+/// What librdkafka has of one partition at most: what waits in its queue, the next fetch of the machine and the one after
+/// it, and an answer of a broker that is on its way meanwhile. One batch is fetched however large it is.
+const PREFETCH_MAX: Prefetch = Prefetch {
+    queued: 1 << 20,
+    answer: 2 << 20,
+};
+/// And at least, for many partitions and little memory.
+const PREFETCH_BYTES_MIN: usize = 16 << 10;
 
 /// What librdkafka calls the same by two names.
-const OTHER_NAMES: [(&str, &str); 2] = [
-    ("linger.ms", "queue.buffering.max.ms"),
-    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
-];
+const OTHER_NAMES: [(&str, &str); 1] = [("linger.ms", "queue.buffering.max.ms")];
 
 /// Makes the configurations of all clients of this host.
 pub(super) struct Clients {
     base: ClientConfig,
     host_id: Arc<str>,
+    /// What each subscription may fetch ahead.
+    prefetch_bytes: u64,
+}
+
+/// Bytes that are fetched of a partition before anybody asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Prefetch {
+    queued: usize,
+    answer: usize,
+}
+
+impl Prefetch {
+    /// One of so many partitions, which share the bytes.
+    fn of(bytes: u64, partitions: u32) -> Self {
+        let share = bytes / u64::from(partitions.max(1));
+        let share = usize::try_from(share).unwrap_or(usize::MAX);
+        let share = share.max(PREFETCH_BYTES_MIN);
+        // An answer is asked for while the queue is not full.
+        let queued = (share / 4).min(PREFETCH_MAX.queued);
+        Self {
+            queued,
+            answer: (share - queued).min(PREFETCH_MAX.answer),
+        }
+    }
 }
 
 impl Clients {
-    pub(super) fn new(config: &config::Kafka, host_id: &str) -> Self {
+    pub(super) fn new(config: &config::Kafka, host_id: &str, prefetch_bytes: u64) -> Self {
         let mut base = ClientConfig::new();
         for (name, value) in &config.settings {
             base.set(name, value);
@@ -49,6 +78,7 @@ impl Clients {
         Self {
             base,
             host_id: host_id.into(),
+            prefetch_bytes,
         }
     }
 
@@ -62,7 +92,9 @@ impl Clients {
     /// Reads partitions outside of any group; an end is told.
     pub(super) fn reading(&self) -> ClientConfig {
         let mut config = self.base.clone();
-        fetching(&mut config);
+        fetching(&mut config, PREFETCH_MAX);
+        // Who reads a ledger takes the end that his broker tells for the end: it has to be the leader.
+        config.remove("client.rack");
         // librdkafka wants a group's name to assign partitions; nothing is committed under it.
         config
             .set("group.id", format!("weir-reader-{}", self.host_id))
@@ -70,14 +102,15 @@ impl Clients {
         config
     }
 
-    /// A member of a subscription's group.
-    pub(super) fn member(&self, group: &str) -> ClientConfig {
+    /// A member of a subscription's group, which reads so many partitions at most.
+    pub(super) fn member(&self, group: &str, partitions: u32) -> ClientConfig {
         let mut config = self.base.clone();
-        fetching(&mut config);
+        fetching(&mut config, Prefetch::of(self.prefetch_bytes, partitions));
         config
             .set("group.id", group)
             .set("group.instance.id", &*self.host_id)
             .set("group.protocol", "classic")
+            .set("heartbeat.interval.ms", HEARTBEAT.as_millis().to_string())
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set(
                 "session.timeout.ms",
@@ -136,16 +169,18 @@ fn producing(config: &mut ClientConfig) {
     tune(config, "queue.buffering.max.kbytes", &kib);
 }
 
-fn fetching(config: &mut ClientConfig) {
+fn fetching(config: &mut ClientConfig, prefetch: Prefetch) {
     config
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
-        .set("queued.max.messages.kbytes", QUEUED_KIB.to_string());
+        .set(
+            "queued.max.messages.kbytes",
+            (prefetch.queued >> 10).to_string(),
+        )
+        .set("fetch.message.max.bytes", prefetch.answer.to_string());
     tune(config, "queued.min.messages", "10000");
-    let bytes = RECORD_BYTES.to_string();
-    tune(config, "fetch.message.max.bytes", &bytes);
     tune(config, "fetch.wait.max.ms", "100");
     // Its default stops a partition for a second when its queue was full for a moment.
     tune(config, "fetch.queue.backoff.ms", "5");

@@ -63,6 +63,38 @@ pub enum ConnectError {
         /// What librdkafka says.
         source: KafkaError,
     },
+    /// Groups would put one of the two out again and again.
+    #[error(
+        "another live host has the id {host_id:?}{place}: write another `host_id` into the configuration of one of them, or stop \
+         that one"
+    )]
+    SameId {
+        /// The id.
+        host_id: String,
+        /// Where the other one answers, as far as it is known.
+        place: String,
+    },
+    /// The cluster does not say which brokers it has.
+    #[error("ask for the brokers of the cluster: {0}")]
+    Brokers(KafkaError),
+    /// A broker cannot keep transactions apart.
+    #[error(
+        "broker {broker} is older than Kafka 3.6: without what it lacks nothing is exactly once; update it, or write \
+         kafka.delivery = \"at-least-once\""
+    )]
+    OldBroker {
+        /// Which one.
+        broker: i32,
+    },
+    /// A broker could, and does not.
+    #[error(
+        "broker {broker} has transaction.partition.verification.enable = false: a request of a dead host that comes late \
+         could write into another transaction; set it to true, or write kafka.delivery = \"at-least-once\""
+    )]
+    Unverified {
+        /// Which one.
+        broker: i32,
+    },
     /// Nobody answers.
     #[error(
         "no broker answers at {bootstrap}: {source}; start it, or correct kafka.bootstrap and the settings of TLS and SASL"
@@ -78,7 +110,7 @@ pub enum ConnectError {
 /// The cluster as this host knows it.
 pub(super) struct Cluster {
     pub(super) asking: BaseConsumer<Logged>,
-    admin: AdminClient<Logged>,
+    pub(super) admin: AdminClient<Logged>,
     create: CreateTopics,
     replication: i32,
     letter_bytes: usize,
@@ -284,9 +316,12 @@ impl Cluster {
             return Ok(());
         }
         if self.create == CreateTopics::Check {
+            let settings = settings.iter().map(|(key, value)| format!("{key}={value}"));
+            let settings: Vec<_> = settings.collect();
             let message = format!(
-                "there is no topic {name:?}: make it with {partitions} partitions and {settings:?}, or write \
-                 kafka.create_topics = \"auto\""
+                "there is no topic {name:?}: make it with {partitions} partitions and {}, or write kafka.create_topics = \
+                 \"auto\"",
+                settings.join(" and ")
             );
             return Err(EnsureTopicError::Invalid(message));
         }
@@ -449,7 +484,7 @@ fn refused(scope: &Scope, message: String) -> SubscribeError {
 }
 
 /// Waits for what librdkafka's own threads complete; needs no runtime.
-fn block_on<T>(future: impl Future<Output = T> + Unpin) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T> + Unpin) -> T {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: Arc<Self>) {

@@ -23,21 +23,24 @@ use tokio::sync::watch;
 use weir_core::event::Record;
 use weir_core::time::Millis;
 
-use self::entry::Key;
+use self::entry::{Command, Key, What};
 use self::table::Table;
 use super::clients::{Clients, Logged};
-use super::cluster::{Cluster, ConnectError};
+use super::cluster::{Cluster, ConnectError, pause};
 use super::publisher::Publisher;
 use super::records;
 use crate::bus::{Publish, PublishError};
 use crate::clock;
-use crate::fleet::{HostRecord, Member, Peers};
+use crate::fail::{self, Point};
+use crate::fleet::{self, HostRecord, Member, Peers, SAY_EVERY};
 use crate::steering::{Change, Steering};
 
 /// The topic has one.
 const PARTITION: u32 = 0;
 /// Between two looks whether the host is still there; a record wakes the thread.
 const POLL: Duration = Duration::from_millis(100);
+/// A host that is there says so again within this time.
+const HEARD_WITHIN: Duration = SAY_EVERY.saturating_add(Duration::from_secs(3));
 /// For the next record of a topic that is not at its end.
 const SILENCE: Duration = Duration::from_secs(30);
 /// A record of one's own is read back within milliseconds.
@@ -90,6 +93,11 @@ pub enum ControlError {
         /// What.
         what: &'static str,
     },
+    /// Another command was there first, and is another one.
+    #[error(
+        "somebody else has changed it meanwhile: see with `weir status` what holds, and ask again if it is not what you want"
+    )]
+    Overtaken,
 }
 
 /// The control topic, followed.
@@ -115,6 +123,7 @@ impl Control {
         (clients, cluster): (&Arc<Clients>, &Arc<Cluster>),
         publisher: &Arc<Publisher>,
         peers: Peers,
+        last_start: Option<&str>,
     ) -> Result<Arc<Self>, ConnectError> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)
@@ -138,12 +147,65 @@ impl Control {
                 topic: control.topic.clone(),
                 source,
             })?;
+        control.refuse_second(&consumer, last_start)?;
         let followed = Arc::downgrade(&control);
         std::thread::Builder::new()
             .name("weir-control".to_owned())
             .spawn(move || follow(&followed, &consumer))
             .map_err(ConnectError::Thread)?;
         Ok(control)
+    }
+
+    /// Which start of the host this is.
+    #[must_use]
+    pub fn start(&self) -> String {
+        fleet::start_of(&self.secret)
+    }
+
+    /// Refuses to be a second host of this id, before any group hears of it: the group would put out the first.
+    ///
+    /// A host that was killed has said a moment ago that it is there. It does not answer, and where it ran on this data
+    /// directory, which one process has at a time, it is this host's own last start. Else it may be one that cannot be
+    /// reached from here: whether it lives is seen by what it says next.
+    fn refuse_second(
+        &self,
+        consumer: &BaseConsumer<Logged>,
+        last_start: Option<&str>,
+    ) -> Result<(), ConnectError> {
+        let own = |one: &Member| one.id == *self.host_id;
+        let Some(other) = self.members().into_iter().find(own) else {
+            return Ok(());
+        };
+        let refused = |place: String| {
+            Err(ConnectError::SameId {
+                host_id: self.host_id.to_string(),
+                place,
+            })
+        };
+        if self.peers.answers(&other) {
+            let url = other.record.url.unwrap_or_default();
+            return refused(format!(", and answers at {url}"));
+        }
+        if other.is_silent() || Some(&*other.record.start()) == last_start {
+            return Ok(());
+        }
+        tracing::info!(
+            host_id = &*self.host_id,
+            "a host of this id was there a moment ago: looking whether it still is"
+        );
+        let since = Instant::now();
+        let until = since + HEARD_WITHIN.saturating_sub(other.age);
+        while Instant::now() < until {
+            if let Some(Ok(message)) = consumer.poll(POLL) {
+                self.take(&message);
+            }
+            match self.table().has_said(&self.host_id, since) {
+                None => return Ok(()),
+                Some(true) => return refused(", and said so a moment ago".to_owned()),
+                Some(false) => {}
+            }
+        }
+        Ok(())
     }
 
     /// What this host has to be sent by those that it answers as hosts of the fleet.
@@ -196,16 +258,64 @@ impl Control {
         self.table().steering(group)
     }
 
-    /// Has all hosts obey; answers what holds from then on, which is another operator's command where that came later.
+    /// Has all hosts obey; answers what holds from then on. Of two commands that were given at the same time the first in
+    /// the topic counts, and the other fails, unless it is the same.
     pub(crate) async fn steer(
         &self,
         group: &str,
         change: Change,
     ) -> Result<Steering, ControlError> {
-        let (key, value) = entry::change(group, change);
-        self.write(vec![(key, Some(value))]).await?;
         self.catch_up().await?;
-        Ok(self.wanted(group))
+        let what = What::of(change);
+        let upon = self.table().holding(group, what).map(|(_, at, _)| at);
+        self.wait_for_another(group, what, upon).await;
+        let own = random().map_err(|error| self.unwritten(error))?;
+        let key = |name| Key::Command {
+            group: group.to_owned(),
+            what,
+            name,
+        };
+        let value = Command { change, upon }.encode();
+        self.write(vec![(key(own), Some(value))]).await?;
+        self.catch_up().await?;
+        let (holding, wanted, mut over) = {
+            let table = self.table();
+            let holding = table.holding(group, what).map(|(name, _, _)| name);
+            let wanted = table.steering(group);
+            (holding, wanted, table.commanded(group, what))
+        };
+        // What no longer counts would lie there for ever; where this fails, the next command does it.
+        over.retain(|name| Some(*name) != holding);
+        let over: Vec<_> = over.into_iter().map(|name| (key(name), None)).collect();
+        if !over.is_empty()
+            && let Err(error) = self.write(over).await
+        {
+            tracing::warn!(%error, group, "commands that no longer count stay on the control topic");
+        }
+        if holding != Some(own) && wanted != wanted.with(change) {
+            return Err(ControlError::Overtaken);
+        }
+        Ok(wanted)
+    }
+
+    /// In tests: gives this command only when another one has come after the one that it is upon.
+    async fn wait_for_another(&self, group: &str, what: What, upon: Option<u64>) {
+        if !fail::holds(Point::CommandLate) {
+            return;
+        }
+        tracing::warn!("a test lets a command wait for another one");
+        let mut read = self.changes();
+        while self.table().holding(group, what).map(|(_, at, _)| at) == upon {
+            // The sender lives in what is held here.
+            drop(read.changed().await);
+        }
+    }
+
+    fn unwritten(&self, error: getrandom::Error) -> ControlError {
+        ControlError::Write {
+            topic: self.topic.clone(),
+            source: PublishError::Stopped(error.to_string()),
+        }
     }
 
     /// Writes records, none for what is taken back; answers when they are durable.
@@ -295,7 +405,8 @@ impl Control {
         let age = clock::now().since(Millis(u64::try_from(written).unwrap_or_default()));
         let key = message.key().unwrap_or_default();
         let value = message.payload().filter(|value| !value.is_empty());
-        let applied = self.table().apply(key, value, age);
+        let at = u64::try_from(message.offset()).unwrap_or_default();
+        let applied = self.table().apply((at, age), key, value);
         if let Err(why) = applied {
             let count = self.skipped.fetch_add(1, Ordering::Relaxed) + 1;
             // Each of them would be a line for every record that somebody writes by mistake.
@@ -304,8 +415,7 @@ impl Control {
                 tracing::warn!(%topic, offset, %why, count, "a record of the control topic is passed over");
             }
         }
-        let next = u64::try_from(message.offset()).unwrap_or_default() + 1;
-        self.read.send_replace(next);
+        self.read.send_replace(at + 1);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -343,10 +453,8 @@ fn is_lost(error: &KafkaError) -> bool {
     matches!(error, KafkaError::MessageConsumption(code) if gone.contains(code))
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this thread has nothing else to do"
-)]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
+fn random() -> Result<u64, getrandom::Error> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
 }

@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::clients::Logged;
-use super::cluster::{ANSWER, Cluster};
+use super::cluster::{ANSWER, Cluster, pause};
 use super::records::number;
 
 const REFRESH: Duration = Duration::from_secs(1);
@@ -123,12 +123,4 @@ pub(super) fn spawn(cluster: &Arc<Cluster>) -> std::io::Result<()> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this thread has nothing else to do"
-)]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
 }

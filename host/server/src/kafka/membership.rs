@@ -19,12 +19,11 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
 use super::clients::{self, Clients};
-use super::cluster::Cluster;
-use super::origin::Origin;
+use super::cluster::ANSWER;
+use super::native::member_id;
 use super::reader::GroupReader;
 use super::share::{Leave, Share};
 use crate::bus::{Assignment, Membership, SubscribeError};
-use crate::ledger::Scope;
 
 /// Between two looks at what librdkafka has to tell; it wakes the thread when there is something.
 const POLL: Duration = Duration::from_millis(100);
@@ -139,21 +138,20 @@ pub(super) struct GroupMembership {
 }
 
 impl GroupMembership {
-    /// Joins.
+    /// Joins for what is to be shared.
     pub(super) fn join(
         clients: &Clients,
-        cluster: &Arc<Cluster>,
-        scope: Scope,
-        origin: Origin,
+        share: Share,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let share = Arc::new(Share::new(scope, origin, Arc::clone(cluster)));
+        let share = Arc::new(share);
         let (sender, assignments) = mpsc::unbounded_channel();
         let context = Context {
             share: Arc::clone(&share),
             assignments: sender.clone(),
         };
         let group = Arc::clone(&share.scope.group);
-        let config = clients.member(&group);
+        let fetched = share.origin.topics.iter().map(|topic| topic.partitions);
+        let config = clients.member(&group, fetched.sum());
         let consumer = Arc::new(GroupConsumer::from_config_and_context(&config, context)?);
         share.set_consumer(Arc::downgrade(&consumer));
         consumer.subscribe(&[share.divided_topic()])?;
@@ -166,7 +164,11 @@ impl GroupMembership {
         };
         std::thread::Builder::new()
             .name("weir-member".to_owned())
-            .spawn(move || poller.run())?;
+            .spawn(move || {
+                let share = Arc::clone(&poller.share);
+                poller.run();
+                share.note_ended();
+            })?;
         Ok(Self {
             share,
             assignments,
@@ -216,7 +218,15 @@ impl Drop for Poller {
 }
 
 impl Poller {
+    /// Until the membership is over; the consumer is closed then.
     fn run(self) {
+        self.poll();
+        if self.share.is_departing() {
+            self.depart();
+        }
+    }
+
+    fn poll(&self) {
         let mut checked = Instant::now();
         // A host that stops stays a member until its last unit is committed.
         while !(self.closing.load(Ordering::Acquire) && self.share.is_idle()) {
@@ -249,6 +259,25 @@ impl Poller {
                 }
             }
         }
+    }
+
+    /// Leaves the group for good. To be closed is not enough: a host is expected back, and nobody has its partitions before
+    /// its session has ended.
+    fn depart(&self) {
+        let group = &*self.share.scope.group;
+        self.consumer.unsubscribe();
+        let deadline = Instant::now() + ANSWER;
+        // librdkafka forgets its name when it leaves; what it sends then is answered before it is closed.
+        while !member_id(&self.consumer).is_empty() {
+            if Instant::now() > deadline {
+                tracing::warn!(group, "the group was not left in time");
+                return;
+            }
+            if let Some(Err(error)) = self.consumer.poll(POLL) {
+                tracing::debug!(%error, group, "poll");
+            }
+        }
+        tracing::info!(group, "left for good");
     }
 
     fn is_fatal(&self, error: &KafkaError) -> bool {

@@ -25,6 +25,7 @@ use super::membership::{Context, GroupConsumer};
 use super::records::{self, number};
 use super::share::{Leave, Share};
 use crate::bus::{FetchError, Reader};
+use crate::fail::{self, Point};
 
 /// A queue that became full between two looks tells so; this is for the tell that got lost.
 const LOOK: Duration = Duration::from_millis(250);
@@ -187,6 +188,8 @@ pub(super) struct GroupReader {
     /// Where to start, by topic, until the first fetch.
     seeks: BTreeMap<u16, u64>,
     sources: Sources<Context>,
+    /// In tests: nothing of what is fetched comes.
+    starves: bool,
 }
 
 impl GroupReader {
@@ -197,6 +200,7 @@ impl GroupReader {
             epoch,
             seeks: BTreeMap::new(),
             sources: Sources::new(partition),
+            starves: fail::fails(Point::ReaderStarves),
         }
     }
 
@@ -251,6 +255,9 @@ impl Reader for GroupReader {
                     return std::future::pending().await;
                 };
                 self.assign(&consumer)?;
+            }
+            if self.starves {
+                return std::future::pending().await;
             }
             let fetched = match self.sources.fetch(bytes_max).await {
                 Err(error @ FetchError::OutOfRange { .. }) => self.give_up(&error).await,

@@ -2,8 +2,8 @@
 //!
 //! The membership, its readers and the committers share it. Only the polling thread gives and takes partitions.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -42,11 +42,13 @@ pub(super) struct Share {
     pub(super) origin: Origin,
     /// Why the membership is to end.
     leaving: Mutex<Option<Leave>>,
+    /// Whether it then ends for good: the host is not expected back.
+    departing: Arc<AtomicBool>,
     consumer: OnceLock<Weak<GroupConsumer>>,
     /// Under which name the group gave this host what it has.
     member: Mutex<String>,
     owned: Mutex<Owned>,
-    /// Told when a reader is gone.
+    /// Told when a reader or the consumer is gone.
     released: Condvar,
     cluster: Arc<Cluster>,
     /// What is assigned to the consumer, by partition number.
@@ -63,15 +65,23 @@ struct Owned {
     /// By partition number; what was revoked is not there.
     epochs: HashMap<u32, u64>,
     /// Readers that are not dropped yet, by partition number and epoch.
-    readers: HashMap<(u32, u64), ()>,
+    readers: HashSet<(u32, u64)>,
+    /// The consumer is closed.
+    ended: bool,
 }
 
 impl Share {
-    pub(super) fn new(scope: Scope, origin: Origin, cluster: Arc<Cluster>) -> Self {
+    pub(super) fn new(
+        scope: Scope,
+        origin: Origin,
+        cluster: Arc<Cluster>,
+        departing: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             scope,
             origin,
             leaving: Mutex::default(),
+            departing,
             consumer: OnceLock::new(),
             member: Mutex::default(),
             owned: Mutex::default(),
@@ -255,7 +265,7 @@ impl Share {
         let epoch = EPOCH.fetch_add(1, Ordering::Relaxed);
         let mut owned = self.owned();
         owned.epochs.insert(partition, epoch);
-        owned.readers.insert((partition, epoch), ());
+        owned.readers.insert((partition, epoch));
         epoch
     }
 
@@ -277,7 +287,7 @@ impl Share {
         let busy = |owned: &mut Owned| {
             owned
                 .readers
-                .keys()
+                .iter()
                 .any(|(partition, _)| partitions.contains(partition))
         };
         let (_owned, timeout) = self
@@ -316,6 +326,43 @@ impl Share {
         let busy = |owned: &mut Owned| !owned.readers.is_empty();
         let idle = self.released.wait_while(self.owned(), busy);
         drop(idle.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether the membership ends for good.
+    pub(super) fn is_departing(&self) -> bool {
+        self.departing.load(Ordering::Acquire)
+    }
+
+    /// The consumer is closed.
+    pub(super) fn note_ended(&self) {
+        self.owned().ended = true;
+        self.released.notify_all();
+    }
+
+    /// Waits until the consumer is closed; false at the deadline.
+    pub(super) fn wait_ended(&self, deadline: Duration) -> bool {
+        let open = |owned: &mut Owned| !owned.ended;
+        let (_owned, timeout) = self
+            .released
+            .wait_timeout_while(self.owned(), deadline, open)
+            .unwrap_or_else(PoisonError::into_inner);
+        !timeout.timed_out()
+    }
+
+    /// Whether the group has no member of the name under which it gave this host what it had.
+    pub(super) fn has_left(&self) -> bool {
+        let named = self.lock_member().clone();
+        let group = Some(&*self.scope.group);
+        match self.cluster.asking.fetch_group_list(group, ANSWER) {
+            Ok(found) => {
+                let mut members = found.groups().iter().flat_map(|group| group.members());
+                members.all(|member| member.id() != named)
+            }
+            Err(error) => {
+                tracing::warn!(%error, group, "cannot ask who is left in a group");
+                false
+            }
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {

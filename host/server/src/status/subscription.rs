@@ -47,11 +47,15 @@ pub(super) enum State {
     Stalled,
     /// A partition serves no more, for this reason.
     Stopped(String),
+    /// An operator has given all partitions to other hosts.
+    Drained,
 }
 
 impl State {
     /// All names, for metrics.
-    pub(super) const NAMES: [&str; 5] = ["ready", "paused", "starting", "stalled", "stopped"];
+    pub(super) const NAMES: [&str; 6] = [
+        "ready", "paused", "starting", "stalled", "stopped", "drained",
+    ];
 
     pub(super) fn name(&self) -> &'static str {
         match self {
@@ -60,6 +64,7 @@ impl State {
             Self::Starting => Self::NAMES[2],
             Self::Stalled => Self::NAMES[3],
             Self::Stopped(_) => Self::NAMES[4],
+            Self::Drained => Self::NAMES[5],
         }
     }
 
@@ -67,7 +72,7 @@ impl State {
     fn is_ready(&self) -> bool {
         match self {
             Self::Ready(_) | Self::Paused => true,
-            Self::Starting | Self::Stalled | Self::Stopped(_) => false,
+            Self::Starting | Self::Stalled | Self::Stopped(_) | Self::Drained => false,
         }
     }
 
@@ -78,6 +83,7 @@ impl State {
             Self::Starting => Some("partitions restore what the ledger holds".to_owned()),
             Self::Stalled => Some(Alarm::Stalled.meaning().to_owned()),
             Self::Stopped(reason) => Some(reason.clone()),
+            Self::Drained => Some("an operator has drained this host: others serve it".to_owned()),
         }
     }
 }
@@ -120,6 +126,8 @@ struct Share {
     of: u32,
     /// Whether the bus has said that others may serve the rest.
     settled: bool,
+    /// Whether they serve all of it, for good.
+    drained: bool,
     owned: BTreeSet<u32>,
 }
 
@@ -152,6 +160,7 @@ impl SubscriptionStatus {
             share: Mutex::new(Share {
                 of: expected,
                 settled: false,
+                drained: false,
                 owned: BTreeSet::new(),
             }),
             gate,
@@ -194,6 +203,18 @@ impl SubscriptionStatus {
     pub fn begin(&self, partition: u32) {
         self.forget(partition);
         self.clear_all_of(partition);
+    }
+
+    /// Other hosts serve all of it from here on, and nothing of it concerns this one.
+    pub fn drain(&self) {
+        for partition in self.given() {
+            self.release(partition);
+        }
+        let mut share = self.lock_share();
+        (share.settled, share.drained) = (true, true);
+        drop(share);
+        self.stops().clear();
+        self.alarms.clear_handler(&self.tenant, &self.handler);
     }
 
     fn clear_all_of(&self, partition: u32) {
@@ -347,6 +368,9 @@ impl SubscriptionStatus {
     }
 
     fn state(&self, partitions: &BTreeMap<u32, PartitionStatus>) -> State {
+        if self.lock_share().drained {
+            return State::Drained;
+        }
         if let Some(reason) = self.stops().values().next() {
             return State::Stopped(reason.clone());
         }

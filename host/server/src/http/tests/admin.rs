@@ -40,6 +40,10 @@ impl Admin for Asked {
         self.note(format!("purge {tenant}/{handler}"))
     }
 
+    fn drain(&self) -> BoxFuture<'static, AdminResult> {
+        self.note("drain".to_owned())
+    }
+
     fn steer(&self, subject: Subject, steer: Steer) -> BoxFuture<'static, AdminResult> {
         let Subject { tenant, handler } = subject;
         self.note(format!("{steer:?} {tenant}/{handler}"))
@@ -161,6 +165,8 @@ async fn a_token_steers_its_tenants_handlers_and_an_admins_token_everything() {
         ("secret-of-b", "handlers/billing/pause?tenant=a", 403),
         ("secret-of-a", "handlers/billing/pause", 200),
         ("secret-of-a", "backup", 403),
+        ("secret-of-a", "drain", 403),
+        ("secret-of-all", "drain", 200),
         ("secret-of-all", "backup", 200),
         ("secret-of-all", "handlers/billing/purge", 200),
         ("secret-of-all", "handlers/both/purge?tenant=b", 200),
@@ -182,7 +188,12 @@ async fn what_a_web_page_can_send_without_asking_steers_nothing() {
         "content-type: text/plain\r\n",
         "content-type: application/x-www-form-urlencoded\r\n",
     ] {
-        for path in ["backup", "handlers/billing/purge", "handlers/billing/pause"] {
+        for path in [
+            "backup",
+            "drain",
+            "handlers/billing/purge",
+            "handlers/billing/pause",
+        ] {
             let answer = host
                 .request(
                     &format!("POST /v1/admin/{path}"),

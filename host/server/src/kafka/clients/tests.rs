@@ -1,9 +1,14 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 
-use super::Clients;
-use crate::config;
+use super::{Clients, PREFETCH_BYTES_MIN, PREFETCH_MAX, Prefetch};
+use crate::config::{self, kafka_ours};
+
+/// Of each subscription.
+const PREFETCH: u64 = 12 << 20;
 
 /// Clients of an operator who says this.
 fn clients(settings: &[(&str, &str)]) -> Clients {
@@ -22,7 +27,7 @@ fn clients(settings: &[(&str, &str)]) -> Clients {
         },
         settings: settings.collect::<BTreeMap<_, _>>(),
     };
-    Clients::new(&config, "host")
+    Clients::new(&config, "host", PREFETCH)
 }
 
 /// All that have a setting of their own.
@@ -30,7 +35,7 @@ fn all(clients: &Clients) -> [ClientConfig; 6] {
     [
         clients.asking(),
         clients.reading(),
-        clients.member("group"),
+        clients.member("group", 12),
         clients.publishing(),
         clients.delivering(),
         clients.committing("group", 0),
@@ -61,6 +66,59 @@ fn what_is_set_under_its_other_name_is_not_tuned() {
     assert_eq!(config.get("queue.buffering.max.ms"), Some("50"));
 }
 
+/// Whatever the host sets over an operator's word is refused by the file, so that nobody is disobeyed in silence.
+#[test]
+fn what_the_host_sets_over_an_operators_word_cannot_be_set() {
+    let names: BTreeSet<String> = all(&clients(&[]))
+        .iter()
+        .flat_map(|client| client.config_map().into_keys().map(str::to_owned))
+        .collect();
+    assert!(names.contains("linger.ms") && names.contains("isolation.level"));
+    for name in names {
+        let asked = clients(&[(&name, "asked")]);
+        let obeyed = |client: &ClientConfig| client.get(&name) == Some("asked");
+        assert!(
+            all(&asked).iter().all(obeyed) != kafka_ours::refusal(&name).is_some(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_set_is_what_librdkafka_knows() {
+    let is_known = |name: &str| {
+        let made = ClientConfig::new().set(name, "?").create_native_config();
+        let unknown = RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN;
+        !matches!(made, Err(KafkaError::ClientConfig(found, ..)) if found == unknown)
+    };
+    assert!(is_known("acks") && !is_known("ack"));
+    for name in kafka_ours::names() {
+        assert!(is_known(name), "{name}");
+    }
+}
+
+#[test]
+fn what_is_fetched_ahead_stays_within_the_bytes_of_the_subscription() {
+    let all = |prefetch: Prefetch| prefetch.queued + prefetch.answer;
+    for (bytes, partitions) in [(12 << 20, 12), (1 << 20, 50), (7 << 20, 3)] {
+        let each = all(Prefetch::of(bytes, partitions));
+        assert!(each as u64 * u64::from(partitions) <= bytes, "{each}");
+    }
+    assert_eq!(Prefetch::of(1 << 40, 1), PREFETCH_MAX);
+    assert_eq!(all(Prefetch::of(0, 0)), PREFETCH_BYTES_MIN);
+    let member = clients(&[]).member("group", 24);
+    assert_eq!(member.get("queued.max.messages.kbytes"), Some("128"));
+    assert_eq!(member.get("fetch.message.max.bytes"), Some("393216"));
+}
+
+/// The end of a changelog is that of its leader.
+#[test]
+fn a_rack_is_for_what_is_read_as_a_member_and_not_for_what_is_read_to_its_end() {
+    let clients = clients(&[("client.rack", "a")]);
+    assert_eq!(clients.member("group", 1).get("client.rack"), Some("a"));
+    assert_eq!(clients.reading().get("client.rack"), None);
+}
+
 /// The file refuses them; were one to come through, it would not count.
 #[test]
 fn what_the_promises_rest_on_is_set_over_all() {
@@ -70,7 +128,7 @@ fn what_the_promises_rest_on_is_set_over_all() {
         ("transactional.id", "mine"),
         ("auto.offset.reset", "latest"),
     ]);
-    let (member, committing) = (clients.member("group"), clients.committing("group", 0));
+    let (member, committing) = (clients.member("group", 12), clients.committing("group", 0));
     assert_eq!(member.get("isolation.level"), Some("read_committed"));
     assert_eq!(member.get("auto.offset.reset"), Some("error"));
     assert_eq!(committing.get("enable.idempotence"), Some("true"));

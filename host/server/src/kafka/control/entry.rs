@@ -3,13 +3,14 @@
 //! | key | value |
 //! |---|---|
 //! | `host/<host id>` | JSON of a [`HostRecord`] |
-//! | `steering/<group>/pause` | JSON: `v`, `paused` |
-//! | `steering/<group>/breaker` | JSON: `v`, `breaker` |
+//! | `steering/<group>/pause/<name>` | JSON: `v`, `paused`, `upon` |
+//! | `steering/<group>/breaker/<name>` | JSON: `v`, `breaker`, `upon` |
 //! | `job/<group>/<number>` | how far a replay job is, as the embedded store keeps it |
 //! | `job/<group>/<number>/plan/<part>` | `version u8, parts u32`, then a part of what it is to do, as the embedded store keeps it |
 //!
 //! A pause and a breaker have records of their own: two operators who command them at the same time on two hosts both have
-//! what they want. A record without a value takes back what was there. What a later version writes under other keys, or in another form,
+//! what they want. Of two who command the same, the first has: each command has a key of its own, 16 random hexadecimal
+//! digits, so that compaction keeps both, and says at which offset the command stands that it is `upon`. A record without a value takes back what was there. What a later version writes under other keys, or in another form,
 //! is passed over and left alone.
 
 use serde::{Deserialize, Serialize};
@@ -27,18 +28,54 @@ const NAME_BYTES_MAX: usize = 249;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Host(String),
-    Pause(String),
-    Breaker(String),
-    Progress { group: String, job: u64 },
-    Plan { group: String, job: u64, part: u32 },
+    Command {
+        group: String,
+        what: What,
+        name: u64,
+    },
+    Progress {
+        group: String,
+        job: u64,
+    },
+    Plan {
+        group: String,
+        job: u64,
+        part: u32,
+    },
+}
+
+/// What operators command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum What {
+    Pause,
+    Breaker,
+}
+
+impl What {
+    pub(super) const ALL: [Self; 2] = [Self::Pause, Self::Breaker];
+
+    pub(super) fn of(change: Change) -> Self {
+        match change {
+            Change::Paused(_) => Self::Pause,
+            Change::Breaker(_) => Self::Breaker,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Breaker => "breaker",
+        }
+    }
 }
 
 impl Key {
     pub(super) fn encode(&self) -> String {
         match self {
             Self::Host(id) => format!("host/{id}"),
-            Self::Pause(group) => format!("steering/{group}/pause"),
-            Self::Breaker(group) => format!("steering/{group}/breaker"),
+            Self::Command { group, what, name } => {
+                format!("steering/{group}/{}/{name:016x}", what.word())
+            }
             Self::Progress { group, job } => format!("job/{group}/{job}"),
             Self::Plan { group, job, part } => format!("job/{group}/{job}/plan/{part}"),
         }
@@ -54,8 +91,11 @@ impl Key {
         };
         let key = match parts[..] {
             ["host", id] => Self::Host(name(id)?),
-            ["steering", group, "pause"] => Self::Pause(name(group)?),
-            ["steering", group, "breaker"] => Self::Breaker(name(group)?),
+            ["steering", group, word, command] => Self::Command {
+                group: name(group)?,
+                what: What::ALL.into_iter().find(|what| what.word() == word)?,
+                name: u64::from_str_radix(command, 16).ok()?,
+            },
             ["job", group, job] => Self::Progress {
                 group: name(group)?,
                 job: job.parse().ok()?,
@@ -76,38 +116,48 @@ impl Key {
 struct PauseRecord {
     v: u32,
     paused: bool,
+    upon: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct BreakerRecord {
     v: u32,
     breaker: BreakerCommand,
+    upon: Option<u64>,
 }
 
-/// The record of a command for a group.
-pub(super) fn change(group: &str, change: Change) -> (Key, Vec<u8>) {
-    let (v, group) = (VERSION, group.to_owned());
-    let (key, value) = match change {
-        Change::Paused(paused) => (
-            Key::Pause(group),
-            serde_json::to_vec(&PauseRecord { v, paused }),
-        ),
-        Change::Breaker(breaker) => (
-            Key::Breaker(group),
-            serde_json::to_vec(&BreakerRecord { v, breaker }),
-        ),
-    };
-    (key, value.expect("a number and a word serialise"))
+/// A command, and the offset of the one that held when it was given; none where none did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Command {
+    pub(super) change: Change,
+    pub(super) upon: Option<u64>,
 }
 
-pub(super) fn paused_from_bytes(bytes: &[u8]) -> Option<bool> {
-    let record: PauseRecord = serde_json::from_slice(bytes).ok()?;
-    (record.v == VERSION).then_some(record.paused)
-}
+impl Command {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let Self { change, upon } = self;
+        let v = VERSION;
+        let bytes = match change {
+            Change::Paused(paused) => serde_json::to_vec(&PauseRecord { v, paused, upon }),
+            Change::Breaker(breaker) => serde_json::to_vec(&BreakerRecord { v, breaker, upon }),
+        };
+        bytes.expect("numbers and a word serialise")
+    }
 
-pub(super) fn breaker_from_bytes(bytes: &[u8]) -> Option<BreakerCommand> {
-    let record: BreakerRecord = serde_json::from_slice(bytes).ok()?;
-    (record.v == VERSION).then_some(record.breaker)
+    /// None of what this version does not know.
+    pub(super) fn decode(what: What, bytes: &[u8]) -> Option<Self> {
+        let (v, change, upon) = match what {
+            What::Pause => {
+                let record: PauseRecord = serde_json::from_slice(bytes).ok()?;
+                (record.v, Change::Paused(record.paused), record.upon)
+            }
+            What::Breaker => {
+                let record: BreakerRecord = serde_json::from_slice(bytes).ok()?;
+                (record.v, Change::Breaker(record.breaker), record.upon)
+            }
+        };
+        (v == VERSION).then_some(Self { change, upon })
+    }
 }
 
 pub(super) fn host_to_bytes(record: &HostRecord) -> Vec<u8> {

@@ -8,8 +8,11 @@ fn any_key() -> impl Strategy<Value = Key> {
     let name = "[a-z0-9.-]{1,40}";
     prop_oneof![
         name.prop_map(Key::Host),
-        name.prop_map(Key::Pause),
-        name.prop_map(Key::Breaker),
+        (name, any::<bool>(), any::<u64>()).prop_map(|(group, pause, name)| Key::Command {
+            group,
+            what: What::ALL[usize::from(pause)],
+            name,
+        }),
         (name, any::<u64>()).prop_map(|(group, job)| Key::Progress { group, job }),
         (name, any::<u64>(), any::<u32>()).prop_map(|(group, job, part)| Key::Plan {
             group,
@@ -55,7 +58,9 @@ proptest! {
     #[test]
     fn no_bytes_of_a_value_do_harm(bytes in vec(any::<u8>(), 0..60)) {
         drop(host_from_bytes(&bytes));
-        assert_eq!((paused_from_bytes(&bytes), breaker_from_bytes(&bytes)), (None, None));
+        for what in What::ALL {
+            assert_eq!(Command::decode(what, &bytes), None);
+        }
     }
 }
 
@@ -65,12 +70,20 @@ fn keys_keep_their_wire_format() {
     let keys = [
         (Key::Host("h-1".to_owned()), "host/h-1"),
         (
-            Key::Pause(group.clone()),
-            "steering/weir.dev.default.count/pause",
+            Key::Command {
+                group: group.clone(),
+                what: What::Pause,
+                name: 0xbeef,
+            },
+            "steering/weir.dev.default.count/pause/000000000000beef",
         ),
         (
-            Key::Breaker(group.clone()),
-            "steering/weir.dev.default.count/breaker",
+            Key::Command {
+                group: group.clone(),
+                what: What::Breaker,
+                name: u64::MAX,
+            },
+            "steering/weir.dev.default.count/breaker/ffffffffffffffff",
         ),
         (
             Key::Progress {
@@ -103,7 +116,10 @@ fn keys_that_no_version_has_written_are_none() {
         "host/a/b",
         "steering/",
         "steering/g",
-        "steering/g/other",
+        "steering/g/pause",
+        "steering/g/pause/1",
+        "steering/g/pause/000000000000BEEF",
+        "steering/g/other/0000000000000001",
         "job/g",
         "job/g/-1",
         "job/g/+1",
@@ -124,18 +140,21 @@ fn keys_that_no_version_has_written_are_none() {
 #[test]
 fn values_round_trip_and_say_more_in_a_later_version() {
     assert!(host_from_bytes(&host_to_bytes(&host())) == Some(host()));
-    for breaker in BreakerCommand::ALL {
-        let (key, value) = change("g", Change::Breaker(breaker));
-        assert_eq!(key, Key::Breaker("g".to_owned()));
-        assert_eq!(breaker_from_bytes(&value), Some(breaker));
+    let breakers = BreakerCommand::ALL.map(Change::Breaker);
+    let pauses = [false, true].map(Change::Paused);
+    for change in breakers.into_iter().chain(pauses) {
+        for upon in [None, Some(0), Some(u64::MAX)] {
+            let command = Command { change, upon };
+            let read = Command::decode(What::of(change), &command.encode());
+            assert_eq!(read, Some(command));
+        }
     }
-    for paused in [false, true] {
-        let (key, value) = change("g", Change::Paused(paused));
-        assert_eq!(key, Key::Pause("g".to_owned()));
-        assert_eq!(paused_from_bytes(&value), Some(paused));
-    }
-    let more = br#"{"v":1,"paused":true,"why":"maintenance"}"#;
-    assert_eq!(paused_from_bytes(more), Some(true));
+    let more = br#"{"v":1,"paused":true,"upon":7,"why":"maintenance"}"#;
+    let command = Command {
+        change: Change::Paused(true),
+        upon: Some(7),
+    };
+    assert_eq!(Command::decode(What::Pause, more), Some(command));
 }
 
 #[test]
@@ -147,8 +166,9 @@ fn values_of_another_form_are_none() {
         b"[]",
         b"",
     ] {
-        assert_eq!(paused_from_bytes(value), None);
-        assert_eq!(breaker_from_bytes(value), None);
+        for what in What::ALL {
+            assert_eq!(Command::decode(what, value), None);
+        }
     }
     let mut later = host();
     later.v += 1;
