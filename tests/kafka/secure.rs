@@ -14,7 +14,7 @@ const STORE_PASSWORD: &str = "weir-tests";
 /// How to reach such a broker.
 #[derive(Debug)]
 pub struct Secured {
-    /// For clients with TLS and SCRAM-SHA-512.
+    /// For clients with TLS and SCRAM-SHA-512 or PLAIN.
     pub bootstrap: String,
     /// The certificate that they trust.
     pub ca: PathBuf,
@@ -68,7 +68,9 @@ impl Cluster {
             .replace("protocol.map=", "protocol.map=SECURE:SASL_SSL,");
         let secure = format!(
             "inter.broker.listener.name=PLAINTEXT\n\
-             sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN\n\
+             listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+             user_{user}=\"{password}\";\n\
              listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
              listener.name.secure.ssl.keystore.type=PKCS12\n\
              listener.name.secure.ssl.keystore.location={}\n\

@@ -12,21 +12,26 @@ use crate::fixture::{root, skip};
 
 const USER: &str = "weir";
 const PASSWORD: &str = "a-long-word";
+const SCRAM: &str = "SCRAM-SHA-512";
+const PLAIN: &str = "PLAIN";
 const EVENTS: usize = 300;
 
 #[test]
-fn a_fleet_works_over_tls_with_a_scram_password_and_zstd_and_not_with_another_password() {
+fn a_fleet_works_over_tls_with_a_password_by_scram_or_plain_and_zstd_and_not_with_another_password()
+{
     let libraries = match kafka::libraries(root()) {
         Ok(libraries) => libraries,
-        Err(Missing(why)) => return skip("TLS, SCRAM and zstd", &format!("no Kafka: {why}")),
+        Err(Missing(why)) => {
+            return skip("TLS, SCRAM, PLAIN and zstd", &format!("no Kafka: {why}"));
+        }
     };
     let folder = TempDir::with_prefix("weir-kafka-").unwrap();
     let (cluster, secured) =
         Cluster::start_secured(&libraries, folder.path(), USER, PASSWORD).unwrap();
-    let place = |name: &str, password: &str| {
+    let place = |name: &str, mechanism: &str, password: &str| {
         let config = format!(
             "[kafka]\nbootstrap = \"{}\"\n[kafka.settings]\n\"security.protocol\" = \"SASL_SSL\"\n\
-             \"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\"sasl.username\" = \"{USER}\"\n\
+             \"sasl.mechanism\" = \"{mechanism}\"\n\"sasl.username\" = \"{USER}\"\n\
              \"sasl.password\" = \"{password}\"\n\"ssl.ca.location\" = {:?}\n\
              \"compression.type\" = \"zstd\"\n",
             secured.bootstrap, secured.ca
@@ -35,16 +40,22 @@ fn a_fleet_works_over_tls_with_a_scram_password_and_zstd_and_not_with_another_pa
         let (binary, home) = (host::binary().unwrap(), folder.path().join(name));
         Place::in_environment(&binary, &home, &handlers, "secure", &config).unwrap()
     };
-    let place_of_a_stranger = place("stranger", "guessed");
-    let stranger = place_of_a_stranger.spawn().unwrap();
+    let strangers = [SCRAM, PLAIN].map(|mechanism| {
+        let place = place(&format!("stranger-{mechanism}"), mechanism, "guessed");
+        let host = place.spawn().unwrap();
+        (place, host)
+    });
 
-    let known = place("known", PASSWORD);
-    let host = known.start().unwrap();
+    let known = [SCRAM, PLAIN].map(|mechanism| place(mechanism, mechanism, PASSWORD));
+    let [host, plain] = known.each_ref().map(|place| place.start().unwrap());
     let mut lines = purchases::lines(&purchases::sample(root())).unwrap();
     lines.truncate(EVENTS);
     let invoices = "secure.local.public.invoices.v1";
-    let answer = host.client().publish(invoices, &lines).unwrap();
-    assert_eq!(answer.status, 202, "{}", answer.body);
+    let (first, second) = lines.split_at(EVENTS / 2);
+    for (host, lines) in [(&host, first), (&plain, second)] {
+        let answer = host.client().publish(invoices, lines).unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.body);
+    }
     let payments = "secure.local.public.payments.v1";
     let right = purchases::totals(&lines).unwrap();
     // How far a topic reaches is known to a host as of a second ago: nothing open may be nothing seen.
@@ -59,10 +70,12 @@ fn a_fleet_works_over_tls_with_a_scram_password_and_zstd_and_not_with_another_pa
         assert!(codecs.contains("zstd"), "{topic}: {codecs:?}");
     }
 
-    let ended = wait::until("the stranger to be turned away", SETTLE, || {
-        let log = std::fs::read_to_string(place_of_a_stranger.log())?;
-        Ok(log.contains("no broker answers").then_some(()))
-    });
-    ended.unwrap();
-    drop(stranger);
+    for (place, stranger) in strangers {
+        wait::until("the stranger to be turned away", SETTLE, || {
+            let log = std::fs::read_to_string(place.log())?;
+            Ok(log.contains("no broker answers").then_some(()))
+        })
+        .unwrap();
+        drop(stranger);
+    }
 }

@@ -50,7 +50,7 @@ const OURS: &[(&str, &str)] = &[
     ("enable.idempotence", "records must not be doubled"),
     ("queuing.strategy", "records must keep their order"),
     ("partitioner", PLACES),
-    ("message.max.bytes", "it follows from the largest event"),
+    ("message.max.bytes", "it follows from kafka.letter_bytes"),
     (
         "transaction.timeout.ms",
         "a dead host's open transaction holds its partitions so long",

@@ -1,0 +1,139 @@
+//! Topics that the host makes, and those that somebody else has to make as it says.
+
+use std::collections::BTreeMap;
+
+use weir_tests::host::{Host, Place};
+use weir_tests::wait;
+
+use super::{Fleet, PARTITIONS, SETTLE, broker};
+
+const COMMANDS: &str = "org.apache.kafka.tools.TopicCommand";
+const CONFIGS: &str = "kafka.admin.ConfigCommand";
+/// What is kept whole: an event of 1 MiB twice, and its headers.
+const RECORD_BYTES: &str = "2359296";
+const DAY_MS: u64 = 24 * 3_600_000;
+
+type Settings = BTreeMap<String, String>;
+
+fn settings<'a>(all: impl IntoIterator<Item = (&'a str, &'a str)>) -> Settings {
+    let all = all.into_iter();
+    all.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// The topics of a fleet with the handler `billing`, and how each has to be.
+fn wanted(environment: &str) -> BTreeMap<String, Settings> {
+    let (week, month) = ((7 * DAY_MS).to_string(), (30 * DAY_MS).to_string());
+    let bytes = ("max.message.bytes", RECORD_BYTES);
+    let compacted = settings([
+        ("cleanup.policy", "compact"),
+        ("delete.retention.ms", &week),
+        bytes,
+    ]);
+    let letters = settings([("retention.ms", month.as_str()), bytes]);
+    let group = format!("weir.{environment}.default.billing");
+    let invoices = format!("{environment}.local.public.invoices.v1");
+    BTreeMap::from([
+        (format!("_weir.{environment}.control"), compacted.clone()),
+        (format!("_weir.{group}.ledger"), compacted.clone()),
+        (format!("_weir.{group}.park"), compacted),
+        (format!("_weir.{group}.commands"), settings([bytes])),
+        (format!("dlq.{group}.{invoices}"), letters),
+        (invoices, settings([bytes])),
+    ])
+}
+
+impl Fleet {
+    /// What was set of a topic when it was made, as Kafka's own tool tells it.
+    fn settings(&self, topic: &str) -> Settings {
+        let bootstrap = self.broker.cluster.bootstrap();
+        let mut command = self.broker.cluster.tool(CONFIGS);
+        command.args(["--bootstrap-server", &bootstrap, "--describe"]);
+        command.args(["--entity-type", "topics", "--entity-name", topic]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let lines = said.lines().filter_map(|line| line.strip_prefix("  "));
+        let set = lines.filter_map(|line| line.split(' ').next()?.split_once('='));
+        settings(set)
+    }
+}
+
+#[test]
+fn topics_are_made_with_the_settings_that_the_host_needs() {
+    let Some(broker) = broker("the settings of topics") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "made");
+    let host = fleet.place("a", &["billing"]).start().unwrap();
+    for (topic, wanted) in wanted("made") {
+        assert_eq!(fleet.settings(&topic), wanted, "{topic}");
+    }
+    drop(host);
+}
+
+/// Whoever makes what a host asks for, as it says, has a host that works.
+#[test]
+fn a_host_that_may_make_no_topics_asks_for_each_with_its_settings() {
+    let Some(broker) = broker("topics that others make") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "asked");
+    let place = fleet.place("a", &["billing"]);
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    let text = text.replace("[kafka]\n", "[kafka]\ncreate_topics = \"check\"\n");
+    std::fs::write(place.config(), text).unwrap();
+
+    let mut asked = BTreeMap::new();
+    let mut since = 0;
+    let mut host = place.spawn().unwrap();
+    while let Some((topic, settings)) = missing(&place, &mut host, &mut since) {
+        let partitions = match topic.ends_with(".control") {
+            true => 1,
+            false => PARTITIONS,
+        };
+        let partitions = partitions.to_string();
+        let mut make = vec!["--create", "--topic", &topic, "--partitions", &partitions];
+        let set: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        make.extend(set.iter().flat_map(|set| ["--config", set.as_str()]));
+        fleet.tool(COMMANDS, &make);
+        let before = asked.insert(topic, settings);
+        assert_eq!(before, None, "{}", place.end_of_log());
+        drop(host);
+        host = place.spawn().unwrap();
+    }
+    for (topic, wanted) in wanted("asked") {
+        assert_eq!(asked.get(&topic), Some(&wanted), "{topic}: {asked:?}");
+    }
+}
+
+/// The next topic that the host asks for, in what its log says since; none when it is ready.
+fn missing(place: &Place, host: &mut Host, since: &mut usize) -> Option<(String, Settings)> {
+    wait::until("the host to be ready or to ask", SETTLE, || {
+        let ended = host.ended()?.is_some();
+        let log = std::fs::read_to_string(place.log())?;
+        if let Some((_, said)) = log[*since..].split_once("there is no topic ") {
+            let said = said.lines().next().unwrap_or_default().replace('\\', "");
+            *since = log.len();
+            return Ok(Some(Some(read(&said))));
+        }
+        anyhow::ensure!(!ended, "it ended: {}", place.end_of_log());
+        let ready = host
+            .client()
+            .get("/readyz")
+            .is_ok_and(|answer| answer.status == 200);
+        Ok(ready.then_some(None))
+    })
+    .unwrap()
+}
+
+/// `"NAME": make it with N partitions and a=b and c=d, or ..`
+fn read(said: &str) -> (String, Settings) {
+    let (topic, rest) = said.split_once(": make it with ").unwrap();
+    let (_, rest) = rest.split_once(" partitions and ").unwrap();
+    let (list, _) = rest.split_once(", or write").unwrap();
+    let all = list.split(" and ").map(|one| one.split_once('=').unwrap());
+    (topic.trim_matches('"').to_owned(), settings(all))
+}
