@@ -98,9 +98,10 @@ impl Mark {
         let file = options.open(store.join(NAME))?;
         let mark = Self {
             file,
-            sequence: Mutex::new(0),
+            sequence: Mutex::new(sequence),
         };
-        mark.advance(|| sequence)?;
+        // Of a store without a write too: a host that could not go on before its first one finds it at its next start.
+        mark.write(sequence)?;
         mark.file.sync_all()?;
         File::open(store)?.sync_all()?;
         Ok(mark)
@@ -117,6 +118,10 @@ impl Mark {
             return Ok(());
         }
         *last = sequence;
+        self.write(sequence)
+    }
+
+    fn write(&self, sequence: u64) -> io::Result<()> {
         let acknowledged = Acknowledged {
             sequence,
             at: now(),

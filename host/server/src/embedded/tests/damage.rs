@@ -245,6 +245,17 @@ async fn a_store_without_a_mark_opens_and_gets_one() {
     assert!(mark::read(&store).unwrap().unwrap().sequence > UNITS);
 }
 
+/// As a host leaves it that finds its cluster not there.
+#[test]
+fn a_store_that_was_opened_and_never_written_opens_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = scratch.path().join("store");
+    for _ in 0..2 {
+        drop(open(&store));
+        assert_eq!(mark::read(&store).unwrap().unwrap().sequence, 0);
+    }
+}
+
 /// A store whose last record is not readable, with the mark from before or from after that record was acknowledged. Answers
 /// what it held before.
 async fn with_unreadable_end(store: &Path, was_acknowledged: bool) -> String {
