@@ -124,7 +124,7 @@ impl Alarm {
                 "say where it goes on with `weir resume {handler} --from earliest`, or latest, or an offset; what is lost comes back only from who published it or, of a host without Kafka, from its backup"
             ),
             Self::TopicGrown => format!(
-                "deploy the handler under another name, which begins without its state; or make the topic anew with its former number of partitions, and say with `weir resume {handler} --from earliest` that it goes on with what is there"
+                "deploy the handler under another name, which begins without its state; or make the topic anew with its former number of partitions, let it go on with `weir resume {handler}`, and say where when the alarm position-lost asks for it"
             ),
             Self::SettingChanged => {
                 "write it back, or give the handler another name; then stop the host and start it again with `weir run`, which reads the manifests (`weir dev` does so by itself)"

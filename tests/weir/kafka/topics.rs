@@ -89,6 +89,11 @@ fn a_topic_that_was_made_anew_or_has_grown_stops_its_handler_until_an_operator_c
     // What the alarm says.
     fleet.tool(COMMANDS, &["--delete", "--topic", invoices]);
     fleet.tool(COMMANDS, &create);
+    let url = host.client().url();
+    let resume = place.weir(&["resume", "billing", "--url", &url]).output();
+    assert!(resume.unwrap().status.success());
+    let said = alarm(&host, "position-lost");
+    assert!(said.contains("made anew since"), "{said}");
     resume_all(&place, &host, "billing");
     fleet.publish(&host, &lines[BEFORE + AFTER..]);
     fleet.settle(&[&host]);
