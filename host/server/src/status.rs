@@ -22,6 +22,7 @@ use crate::handlers::chain;
 use crate::http::{Readiness, StatusSource, View};
 use crate::metrics::Page;
 pub use subscription::SubscriptionStatus;
+use subscription::Summary;
 pub use watchdog::{LOOK_EVERY, Watchdog};
 
 /// Between two beats of the runtime that runs handlers.
@@ -121,11 +122,10 @@ impl HostStatus {
         }
     }
 
-    /// The subscriptions that may be shown.
-    fn seen<'a>(&'a self, view: &'a View) -> impl Iterator<Item = &'a Arc<SubscriptionStatus>> {
-        self.subscriptions
-            .iter()
-            .filter(|one| view.sees(one.tenant()))
+    /// All subscriptions at this moment.
+    fn summaries(&self) -> Vec<Summary<'_>> {
+        let all = self.subscriptions.iter();
+        all.map(|one| one.summary(&*self.bus)).collect()
     }
 
     /// The alarms that may be shown; those of the host concern everybody.
@@ -175,9 +175,8 @@ impl HostStatus {
     }
 
     /// Bytes of the whole host; the inbox is a part of the ledger.
-    fn store_to_json(&self, families: &[(&'static str, u64)]) -> Value {
-        let summaries = self.subscriptions.iter().map(|one| one.summary(&*self.bus));
-        let inbox = summaries.map(|summary| summary.inbox_bytes()).sum::<u64>();
+    fn store_to_json(&self, families: &[(&'static str, u64)], summaries: &[Summary<'_>]) -> Value {
+        let inbox = summaries.iter().map(Summary::inbox_bytes).sum::<u64>();
         let families: Map<String, Value> = families
             .iter()
             .copied()
@@ -196,14 +195,16 @@ impl HostStatus {
 
 impl StatusSource for HostStatus {
     fn status(&self, view: &View) -> Value {
+        let summaries = self.summaries();
         let usage = view.is_whole().then(|| self.store.disk_usage());
         let topics = usage.as_ref().map(|usage| usage.topics.as_slice());
         let store = usage
             .as_ref()
-            .map(|usage| self.store_to_json(&usage.families));
-        let members = self.members();
-        let handlers = self.seen(view).map(|one| {
-            let mut json = one.summary(&*self.bus).to_json();
+            .map(|usage| self.store_to_json(&usage.families, &summaries));
+        let members = self.members(&summaries);
+        let seen = summaries.iter().filter(|one| view.sees(one.tenant()));
+        let handlers = seen.map(|one| {
+            let mut json = one.to_json();
             json["fleet"] = fleet::sums(&members, one.group());
             json
         });

@@ -4,19 +4,21 @@ use serde_json::{Value, json};
 use weir_core::time::Millis;
 
 use super::HostStatus;
+use super::subscription::Summary;
 use crate::fleet::{HandlerRecord, HostRecord, Member};
 use crate::http::View;
 
 impl HostStatus {
     /// What this host says of itself; `secret` is what the others have to send.
     pub(crate) fn record(&self, secret: &str) -> HostRecord {
+        self.record_of(secret, &self.summaries())
+    }
+
+    fn record_of(&self, secret: &str, summaries: &[Summary<'_>]) -> HostRecord {
         let url = self.url.get().cloned();
         let mut record = HostRecord::new(url, secret.to_owned(), self.since.0);
         record.ready = self.readiness_of_host().is_ok();
-        let handlers = self.subscriptions.iter();
-        record.handlers = handlers
-            .map(|one| one.summary(&*self.bus).to_record())
-            .collect();
+        record.handlers = summaries.iter().map(Summary::to_record).collect();
         record
     }
 
@@ -26,13 +28,13 @@ impl HostStatus {
     }
 
     /// The hosts of the fleet, this one as it is at this moment.
-    pub(super) fn members(&self) -> Vec<Member> {
+    pub(super) fn members(&self, own: &[Summary<'_>]) -> Vec<Member> {
         let mut members = self.fleet.members();
         if let Some(secret) = self.fleet.secret() {
             members.retain(|member| member.id != self.host_id);
             members.push(Member {
                 id: self.host_id.clone(),
-                record: self.record(secret),
+                record: self.record_of(secret, own),
                 age: std::time::Duration::ZERO,
             });
             members.sort_by(|a, b| a.id.cmp(&b.id));

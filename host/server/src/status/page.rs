@@ -15,7 +15,8 @@ use crate::metrics::Page;
 
 /// Writes what `view` may see.
 pub(super) fn write(host: &HostStatus, view: &View, page: &mut Page) {
-    let handlers: Vec<Summary<'_>> = host.seen(view).map(|one| one.summary(&*host.bus)).collect();
+    let mut handlers = host.summaries();
+    handlers.retain(|one| view.sees(one.tenant()));
     write_host(host, page);
     write_alarms(host, view, page);
     write_fates(&handlers, page);

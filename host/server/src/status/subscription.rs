@@ -316,11 +316,6 @@ impl SubscriptionStatus {
             .chain(emitted.map(|topic| &**topic))
     }
 
-    /// Who owns the handler.
-    pub(super) fn tenant(&self) -> &str {
-        &self.tenant
-    }
-
     pub(super) fn commits(&self) -> &Histogram {
         &self.commits
     }

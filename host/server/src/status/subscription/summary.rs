@@ -93,6 +93,10 @@ impl SubscriptionStatus {
 }
 
 impl Summary<'_> {
+    pub(in crate::status) fn group(&self) -> &str {
+        self.status.group()
+    }
+
     pub(in crate::status) fn tenant(&self) -> &str {
         &self.status.tenant
     }
@@ -129,7 +133,7 @@ impl Summary<'_> {
         // A guard within the expression would live as long as all of it.
         let of = self.status.lock_share().of;
         HandlerRecord {
-            group: self.status.group().to_owned(),
+            group: self.group().to_owned(),
             tenant: self.tenant().to_owned(),
             name: self.handler().to_owned(),
             version: self.version().to_owned(),
