@@ -25,8 +25,16 @@ const POM: &str = include_str!("kafka/pom.xml");
 const START: Duration = Duration::from_secs(120);
 /// A clean stop writes its snapshots.
 const STOP: Duration = Duration::from_secs(60);
+/// The same of all of them: longer than those of a quorum take that still find one another.
+const STOP_TOGETHER: Duration = Duration::from_secs(20);
 /// Of each broker: enough for some million small records, little enough for three of them on a laptop.
 const HEAP: &str = "-Xmx768m";
+/// What a broker, or Java before it, writes when it does not come up.
+const ENDS: [&str; 3] = [
+    "Exiting Kafka due to fatal exception",
+    "Error: Could not",
+    "Error occurred during initialization of VM",
+];
 /// The same for all clusters that are formatted here: each is alone in its folder.
 const CLUSTER: &str = "d2Vpci10ZXN0LWNsdXN0ZQ";
 
@@ -119,14 +127,8 @@ impl Cluster {
     /// # Errors
     /// The folder cannot be written, or the storage tool failed.
     pub fn new(libraries: &Path, folder: &Path, ports: &[u16]) -> anyhow::Result<Self> {
-        let cluster = Self {
-            libraries: libraries.to_path_buf(),
-            folder: folder.to_path_buf(),
-            ports: ports.to_vec(),
-            proxied: (0, 0),
-            between: None,
-            children: BTreeMap::new(),
-        };
+        let mut cluster = Self::made(folder, ports);
+        cluster.libraries = libraries.to_path_buf();
         let controllers = free_ports(ports.len())?;
         for node in 1..=ports.len() {
             let home = cluster.home(node);
@@ -141,6 +143,19 @@ impl Cluster {
             cluster.format(node)?;
         }
         Ok(cluster)
+    }
+
+    /// The same of one that was made before, to see and to stop it: nothing can be started by it.
+    #[must_use]
+    pub fn made(folder: &Path, ports: &[u16]) -> Self {
+        Self {
+            libraries: PathBuf::new(),
+            folder: folder.to_path_buf(),
+            ports: ports.to_vec(),
+            proxied: (0, 0),
+            between: None,
+            children: BTreeMap::new(),
+        }
     }
 
     /// One broker on a free port in `folder`, ready, that can be reached through a proxy too, and reaches itself
@@ -253,11 +268,13 @@ impl Cluster {
     pub fn wait_ready(&self, node: usize) -> anyhow::Result<()> {
         let ready = wait::until("the broker to be ready", START, || {
             let log = fs::read_to_string(self.log(node))?;
-            anyhow::ensure!(
-                !log.contains("Exiting Kafka due to fatal exception"),
-                "it ended"
-            );
-            Ok(log.contains("Kafka Server started").then_some(()))
+            let has_ended = ENDS.into_iter().any(|end| log.contains(end));
+            let is_ready = log.contains("Kafka Server started");
+            Ok((has_ended || is_ready).then_some(is_ready))
+        });
+        let ready = ready.and_then(|is_ready| {
+            anyhow::ensure!(is_ready, "it ended");
+            Ok(())
         });
         ready.with_context(|| format!("broker {node}: {}", self.end_of_log(node)))
     }
@@ -316,31 +333,45 @@ impl Cluster {
         })
     }
 
-    /// SIGTERM to the brokers that [`Self::start_detached`] started here; answers how many there were.
+    /// Stops the brokers that [`Self::start_detached`] started here, all at once; answers how many there were. The last ones
+    /// of a quorum wait for a controller that is gone: what has not ended after a while is killed.
     ///
     /// # Errors
-    /// One did not end in time.
+    /// One did not end all the same.
     pub fn stop_detached(&self) -> anyhow::Result<usize> {
-        let mut stopped = 0;
-        for node in 1..=self.ports.len() {
-            let Ok(text) = fs::read_to_string(self.pid_file(node)) else {
-                continue;
-            };
-            // The number may belong to another program by now.
-            let pid: i32 = text.trim().parse().context("read broker.pid")?;
-            let home = self.home(node).display().to_string();
-            if runs(pid, &home)
-                && let Some(process) = rustix::process::Pid::from_raw(pid)
-            {
-                rustix::process::kill_process(process, rustix::process::Signal::TERM)?;
-                wait::until("the broker to stop", STOP, || {
-                    Ok((!runs(pid, &home)).then_some(()))
-                })?;
-                stopped += 1;
+        let running: Vec<_> = (1..=self.brokers())
+            .filter(|node| self.is_running(*node))
+            .collect();
+        let signal = |signal| -> anyhow::Result<()> {
+            for node in running.iter().filter(|node| self.is_running(**node)) {
+                let text = fs::read_to_string(self.pid_file(*node))?;
+                let pid = text.trim().parse().context("read broker.pid")?;
+                let process = rustix::process::Pid::from_raw(pid).context("read broker.pid")?;
+                rustix::process::kill_process(process, signal)?;
             }
-            fs::remove_file(self.pid_file(node))?;
+            Ok(())
+        };
+        let gone = |within| {
+            wait::until("the brokers to stop", within, || {
+                let left = running.iter().any(|node| self.is_running(*node));
+                Ok((!left).then_some(()))
+            })
+        };
+        signal(rustix::process::Signal::TERM)?;
+        if gone(STOP_TOGETHER).is_err() {
+            signal(rustix::process::Signal::KILL)?;
+            gone(STOP)?;
         }
-        Ok(stopped)
+        for node in 1..=self.brokers() {
+            // That of one that was killed is there, too.
+            match fs::remove_file(self.pid_file(node)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error.into());
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(running.len())
     }
 
     /// One of Kafka's own tools, such as `org.apache.kafka.tools.TopicCommand`.
