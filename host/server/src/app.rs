@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_wasm::Component;
 
-use self::background::{announce, beat, drain, essential, obey, sweep, watch};
+use self::background::{announce, beat, drain, essential, forget, obey, sweep, watch};
 use self::loading::{ensure_topics, load, sandbox, subscriptions, warn_of_no_handlers};
 use crate::admin::HostAdmin;
 use crate::alarm::Alarms;
@@ -246,6 +246,7 @@ struct App {
     config: Arc<Config>,
     handlers: Arc<Handlers>,
     subscriptions: Vec<Arc<Subscription>>,
+    ledger: Arc<dyn Ledger>,
     jobs: Arc<Jobs>,
     draining: Arc<Draining>,
     status: Arc<HostStatus>,
@@ -324,6 +325,7 @@ impl App {
             config: Arc::clone(config),
             handlers,
             subscriptions,
+            ledger: Arc::clone(&seams.ledger),
             jobs,
             draining,
             status,
@@ -371,6 +373,8 @@ impl App {
         let known = self.join_fleet(&others, &intake);
         let serving = others.spawn(essential(self.server.run(intake.clone())));
         others.spawn(essential(sweep(Arc::clone(&self.status), intake.clone())));
+        let ledger = Arc::clone(&self.ledger);
+        others.spawn(essential(forget(ledger, intake.clone())));
         others.spawn(essential(watch(Arc::clone(&self.status), intake.clone())));
         self.jobs.start();
         self.status.ready.store(true, Ordering::Release);

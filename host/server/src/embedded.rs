@@ -37,6 +37,7 @@ mod state;
 mod steering;
 mod store;
 mod timer;
+mod trust;
 mod writes;
 
 use std::path::{Path, PathBuf};
@@ -62,7 +63,7 @@ pub use purge::{PurgeError, Purged};
 pub use retention::SweepError;
 use staging::Appender;
 pub(crate) use staging::RECORD_BYTES_MAX;
-use store::Store;
+use store::{Store, StoreError};
 
 /// Settings of the embedded store.
 #[derive(Clone, Debug)]
@@ -154,6 +155,14 @@ struct Inner {
 impl Embedded {
     /// Opens the store in `path` and makes it where there is none.
     pub fn open(path: &Path, config: EmbeddedConfig) -> Result<Self, OpenError> {
+        Self::open_by(path, config, Store::open)
+    }
+
+    fn open_by(
+        path: &Path,
+        config: EmbeddedConfig,
+        open: impl FnOnce(&Path) -> Result<Store, StoreError>,
+    ) -> Result<Self, OpenError> {
         let error = |remedy| {
             move |source: Box<dyn std::error::Error + Send + Sync>| OpenError {
                 path: path.to_owned(),
@@ -161,8 +170,7 @@ impl Embedded {
                 source,
             }
         };
-        let store =
-            Store::open(path).map_err(|source| error(remedy(&source.text()))(source.into()))?;
+        let store = open(path).map_err(|source| error(remedy(&source.text()))(source.into()))?;
         fail::pass(Point::StoreOpened);
         let store = Arc::new(store);
         let catalog = Catalog::load(&store).map_err(|source| error(DAMAGED)(source.into()))?;
@@ -181,18 +189,6 @@ impl Embedded {
                 closed,
             }),
         })
-    }
-
-    /// Makes an empty store in `path`, in the place of what was there.
-    pub fn open_empty(path: &Path, config: EmbeddedConfig) -> Result<Self, OpenError> {
-        match std::fs::remove_dir_all(path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(OpenError {
-                path: path.to_owned(),
-                remedy: "it is a copy of what the cluster keeps: delete it",
-                source: source.into(),
-            }),
-            Ok(()) | Err(_) => Self::open(path, config),
-        }
     }
 
     /// Refuses new work, makes durable what waits and ends memberships. Blocks for as long as that takes.

@@ -205,6 +205,12 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Reads of what is committed, in partitions of which this host has a [`Self::tenure`].
     fn committed(&self) -> &dyn Committed;
+
+    /// Deletes what is kept on this machine of partitions that others own, where nobody can use it any more; answers of how
+    /// many. Blocks.
+    fn sweep(&self) -> Result<usize, LedgerError> {
+        Ok(0)
+    }
 }
 
 /// What is committed, read one by one. A ledger whose commits go elsewhere lends the reads of its local copy.

@@ -15,6 +15,7 @@ use crate::fleet::SAY_EVERY;
 use crate::handlers::chain;
 use crate::jobs::Jobs;
 use crate::kafka::Control;
+use crate::ledger::Ledger;
 use crate::pipeline::Subscription;
 use crate::status::{BEAT_EVERY, HostStatus, LOOK_EVERY, Watchdog};
 
@@ -24,6 +25,8 @@ const CHANGED_EVERY: Duration = Duration::from_millis(500);
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// Between sweeps by retention.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Between looks for what is left of partitions that others own: it counts in days.
+const FORGET_EVERY: Duration = Duration::from_hours(1);
 
 /// Runs a task without which the host would look alive and do nothing: its panic ends the process, which loses nothing
 /// that was acknowledged.
@@ -155,5 +158,24 @@ pub(super) async fn sweep(status: Arc<HostStatus>, stop: CancellationToken) {
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
         status.sweep().await;
+    }
+}
+
+/// Deletes what the ledger keeps on this machine and nobody can use any more, now and then.
+pub(super) async fn forget(ledger: Arc<dyn Ledger>, stop: CancellationToken) {
+    loop {
+        let swept = Arc::clone(&ledger);
+        match tokio::task::spawn_blocking(move || swept.sweep()).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(partitions)) => tracing::info!(partitions, "old copies of ledgers deleted"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "old copies of ledgers stay");
+            }
+            Err(error) => tracing::warn!(%error, "old copies of ledgers stay"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(FORGET_EVERY) => {}
+        }
     }
 }

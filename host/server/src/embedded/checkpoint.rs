@@ -73,7 +73,6 @@ impl Checkpoint {
 
     /// Why nobody may go on from here; none when all that the copy lacks is still in these topics, removals too.
     pub(crate) fn flaw(&self, found: [Extent; 2], now: Millis, age_max: Duration) -> Option<Flaw> {
-        let age = now.0.checked_sub(self.at.0).map(Duration::from_millis);
         let is_other = |(reached, found): (&Reached, &Extent)| reached.topic != found.topic;
         let is_outside = |(reached, found): (&Reached, &Extent)| {
             !(found.first..=found.end).contains(&reached.next)
@@ -83,11 +82,17 @@ impl Checkpoint {
             Some(Flaw::OtherTopic)
         } else if pairs.any(is_outside) {
             Some(Flaw::Outside)
-        } else if age.is_none_or(|age| age >= age_max) {
+        } else if self.is_old(now, age_max) {
             Some(Flaw::Old)
         } else {
             None
         }
+    }
+
+    /// Whether what it says may lack removals.
+    pub(crate) fn is_old(&self, now: Millis, age_max: Duration) -> bool {
+        let age = now.0.checked_sub(self.at.0).map(Duration::from_millis);
+        age.is_none_or(|age| age >= age_max)
     }
 
     /// How far the copy is with a unit that was staged at this time, of whose entries these are the last.

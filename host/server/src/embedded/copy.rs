@@ -15,7 +15,7 @@
 //!   changes of a unit that is known to be committed, or, after a restore, when all that was read is there. All batches
 //!   go through one journal, which a crash cuts off and never thins out: what is left of it after a kill or a loss of power
 //!   is all batches up to one. A journal with a gap is refused when the store is opened, and a copy that is refused is
-//!   made anew ([`Embedded::open_copy`]).
+//!   made anew ([`Embedded::open_copy`]), and so is one of which a part could not be read.
 //! - **Reading twice is reading once.** Entries are values by key, so for each key the last one counts. What the copy
 //!   has already of what follows the checkpoint (a unit whose place the broker did not tell, a restore that was cut off)
 //!   is written again in the order of the log and ends as it was. Due times are made anew from all timers when any timer
@@ -25,6 +25,7 @@
 //!   ([`Checkpoint::flaw`]). State that has expired may be gone from the copy and not from the log: reads see neither.
 //! - **Nobody else writes.** Whose changes a copy takes is for [`crate::kafka`] to say.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,8 +38,10 @@ use super::ledger::failed;
 use super::progress::{self, Progress};
 use super::store::{ReadError, Store};
 use super::timer;
+use super::trust::Trust;
 use super::writes::{UnitWriter, Writes};
 use super::{Embedded, EmbeddedConfig, OpenError, PurgeError};
+use crate::handlers::chain;
 use crate::ledger::{LedgerError, Scope};
 
 /// What is put aside before it is written: a restore of a million small entries is some hundred writes.
@@ -96,15 +99,26 @@ impl Changes {
 }
 
 impl Embedded {
-    /// Opens the store of copies in `path`. One that cannot be opened is made anew: all of it can be had again.
+    /// Opens the store of copies in `path`. One that cannot be opened, or could not be read, is made anew: all of it can be
+    /// had again.
     pub(crate) fn open_copy(path: &Path, config: EmbeddedConfig) -> Result<Self, OpenError> {
-        match Self::open(path, config.clone()) {
-            Ok(store) => Ok(store),
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "the local copy of the ledgers is made anew");
-                Self::open_empty(path, config)
+        let open = |config| Self::open_by(path, config, Store::open_copy);
+        let why = if Trust::is_lost_in(path) {
+            "a part of it could not be read".to_owned()
+        } else {
+            match open(config.clone()) {
+                Ok(store) => return Ok(store),
+                Err(error) => chain(&error),
             }
+        };
+        tracing::warn!(why, "the local copy of the ledgers is made anew");
+        match std::fs::remove_dir_all(path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(OpenError {
+                path: path.to_owned(),
+                remedy: "it is a copy of what the cluster keeps: delete it",
+                source: source.into(),
+            }),
+            Ok(()) | Err(_) => open(config),
         }
     }
 
@@ -153,7 +167,9 @@ impl Embedded {
             }
             Ok(writer.finish())
         };
-        let writes = stage().map_err(|error| failed("what a unit changes", scope, error))?;
+        let writes = stage()
+            .map_err(|error| failed("what a unit changes", scope, error))
+            .inspect_err(|error| self.copy_give_up(error))?;
         Ok(Changes {
             group,
             partition,
@@ -184,6 +200,9 @@ impl Embedded {
         partition: u32,
     ) -> Result<Option<Checkpoint>, LedgerError> {
         let group = self.copy_group(scope)?;
+        if self.inner.store.is_given_up() {
+            return Ok(None);
+        }
         let read = || -> Result<Option<Checkpoint>, ReadError> {
             let stored = self
                 .inner
@@ -233,6 +252,30 @@ impl Embedded {
         Ok(loader)
     }
 
+    /// The partitions of which there is anything.
+    pub(crate) fn copy_partitions(&self) -> Result<Vec<(Scope, u32)>, LedgerError> {
+        let mut all = Vec::new();
+        for (group, _) in self.inner.catalog.groups() {
+            let scope = Scope {
+                group: Arc::clone(&group.name),
+                topics: group.topics.iter().map(Arc::clone).collect(),
+            };
+            let found = partitions(&self.inner.store, group.id)
+                .map_err(|error| failed("which partitions there are", &scope, error))?;
+            all.extend(
+                found
+                    .into_iter()
+                    .map(|partition| (scope.clone(), partition)),
+            );
+        }
+        Ok(all)
+    }
+
+    /// The copy cannot be read: nobody goes on from it, and it is made anew when it is opened next.
+    pub(crate) fn copy_give_up(&self, error: &LedgerError) {
+        self.inner.store.give_up(error);
+    }
+
     /// The number of the last unit, and where it left the topics.
     pub(crate) fn copy_progress(
         &self,
@@ -270,6 +313,29 @@ impl Embedded {
             .map(|group| group.id)
             .map_err(|error| failed("the subscription", scope, error))
     }
+}
+
+/// Those of a subscription that have an entry of any kind, each found by one look.
+fn partitions(store: &Store, group: u32) -> Result<BTreeSet<u32>, ReadError> {
+    let mut found = BTreeSet::new();
+    for kind in KINDS {
+        let prefix = &kind.of_partition(group, 0)[..PARTITION_PREFIX - size_of::<u32>()];
+        let mut iterator = store.iterate(kind.family(), prefix);
+        iterator.seek(prefix);
+        while let Some(key) = iterator.key() {
+            let Some(partition) = key[prefix.len()..].first_chunk() else {
+                break;
+            };
+            let partition = u32::from_be_bytes(*partition);
+            found.insert(partition);
+            match partition.checked_add(1) {
+                Some(next) => iterator.seek(kind.of_partition(group, next)),
+                None => break,
+            }
+        }
+        iterator.status()?;
+    }
+    Ok(found)
 }
 
 fn mark(

@@ -309,7 +309,9 @@ impl Embedded {
             group: group.id,
             partition,
         };
-        read(reads).map_err(|error| failed(what, scope, error))
+        let read = read(reads).map_err(|error| failed(what, scope, error));
+        // Of a store of copies; another one has nowhere else to be had from.
+        read.inspect_err(|error| store.give_up(error))
     }
 }
 

@@ -6,7 +6,8 @@ use rocksdb::checkpoint::Checkpoint;
 use rocksdb::compaction_filter::Decision;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBPinnableSlice, DBRawIterator, DBRecoveryMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    DBPinnableSlice, DBRawIterator, DBRecoveryMode, ErrorKind, Options, ReadOptions, WriteBatch,
+    WriteOptions,
 };
 
 use super::codec::DecodeError;
@@ -14,6 +15,7 @@ use super::damage::{self, Damaged};
 use super::key::{Family, Key};
 use super::mark::Mark;
 use super::state;
+use super::trust::Trust;
 use crate::clock::now;
 use crate::fail::{self, Point};
 
@@ -69,6 +71,8 @@ pub(super) struct Store {
     db: DB,
     mark: Mark,
     synced: WriteOptions,
+    /// Of a store of copies.
+    trust: Option<Trust>,
 }
 
 impl Store {
@@ -106,7 +110,32 @@ impl Store {
         let mark = Mark::open(path, db.latest_sequence_number()).map_err(Damaged::Mark)?;
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        Ok(Self { db, mark, synced })
+        Ok(Self {
+            db,
+            mark,
+            synced,
+            trust: None,
+        })
+    }
+
+    /// As [`Self::open`], of a store that can be had again.
+    pub(super) fn open_copy(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            trust: Some(Trust::new(path)),
+            ..Self::open(path)?
+        })
+    }
+
+    /// A part of it could not be read, for this reason; a store of copies is not used again.
+    pub(super) fn give_up(&self, error: &(dyn std::error::Error + 'static)) {
+        if let Some(trust) = &self.trust {
+            trust.lose(error);
+        }
+    }
+
+    /// Whether it is a store of copies of which a part could not be read.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.trust.as_ref().is_some_and(Trust::is_lost)
     }
 
     /// The number of the last write.
@@ -216,6 +245,10 @@ impl Store {
     /// Writes what may be lost, because it can be had again: what a loss of power leaves is all writes up to one.
     pub(super) fn write_unsynced(&self, batch: WriteBatch) {
         if let Err(error) = self.db.write(batch) {
+            // A compaction has met a block that cannot be read, and would again.
+            if error.kind() == ErrorKind::Corruption {
+                self.give_up(&error);
+            }
             die("write to the store", &error);
         }
     }

@@ -24,6 +24,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use weir_core::time::Millis;
+
+use super::cluster::CHECKPOINT_AGE_MAX;
 use super::committers::Request;
 use crate::embedded::{Changes, Checkpoint, Embedded};
 use crate::ledger::{LedgerError, Scope};
@@ -108,6 +111,34 @@ impl Copies {
         taken.unit = unit;
         taken.checkpoint = Some(checkpoint);
         Ok(())
+    }
+
+    /// Deletes the copies of partitions that this host does not own where nobody may go on from them: those with an old
+    /// checkpoint, or none. Answers how many there were.
+    pub(super) fn sweep(
+        &self,
+        now: Millis,
+        is_owned: impl Fn(&Scope, u32) -> bool,
+    ) -> Result<usize, LedgerError> {
+        let mut deleted = 0;
+        for (scope, partition) in self.store.copy_partitions()? {
+            let place = self.place(&scope, partition);
+            // An owner may go on to use what is old. Whoever becomes one waits here, and fills it anew.
+            let Ok(_loading) = place.loading.try_lock() else {
+                continue;
+            };
+            let kept = self.store.copy_checkpoint(&scope, partition)?;
+            let is_useful = kept.is_some_and(|kept| !kept.is_old(now, CHECKPOINT_AGE_MAX));
+            if is_useful || is_owned(&scope, partition) {
+                continue;
+            }
+            let mut taken = place.taken();
+            // What is left of the last owner's units makes no whole copy.
+            taken.checkpoint = None;
+            drop(self.store.copy_clear(&scope, partition)?);
+            deleted += 1;
+        }
+        Ok(deleted)
     }
 
     /// What is in the copy cannot be read: the next owner makes it anew.

@@ -12,6 +12,7 @@ use super::offsets;
 use super::restore::{self, Loading, RestoreError};
 use super::share::Share;
 use super::{Inner, Kafka};
+use crate::clock::now;
 use crate::config::Delivery;
 use crate::ledger::{Committed, Fixed, Ledger, LedgerError, LostPosition, Scope};
 
@@ -38,7 +39,10 @@ impl Ledger for Kafka {
                     let started = Instant::now();
                     let read = inner.copies.store.restore(&scope, partition, window);
                     let read = read.await;
-                    let read = read.inspect_err(|_| inner.copies.distrust(&scope, partition))?;
+                    let read = read.inspect_err(|error| {
+                        inner.copies.distrust(&scope, partition);
+                        inner.copies.store.copy_give_up(error);
+                    })?;
                     let (group, ms) = (&*scope.group, started.elapsed().as_millis());
                     tracing::debug!(group, partition, ms, "ledger read");
                     read
@@ -106,6 +110,14 @@ impl Ledger for Kafka {
 
     fn committed(&self) -> &dyn Committed {
         &self.inner.copies.store
+    }
+
+    fn sweep(&self) -> Result<usize, LedgerError> {
+        let is_owned = |scope: &Scope, partition| {
+            let share = self.inner.share(&scope.group);
+            share.is_some_and(|share| share.epoch(partition).is_some())
+        };
+        self.inner.copies.sweep(now(), is_owned)
     }
 }
 

@@ -315,6 +315,69 @@ fn a_copy_that_is_damaged_is_made_anew() {
     assert_eq!(copy.copy_progress(&scope, 0).unwrap().0, 0);
 }
 
+/// RocksDB looks at a block when it is read, which may be hours after the copy was opened.
+#[test]
+fn a_copy_with_a_block_that_cannot_be_read_is_made_anew_by_the_next_host() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (scope, path) = (scope("g", &["in"]), scratch.path());
+    let copy = open(path);
+    write_units(&copy, &scope, 0, 20);
+    copy.close();
+    // A start brings tables in the place of the journal.
+    open(path).close();
+    let names_state = |file: &std::path::PathBuf| {
+        let bytes = std::fs::read(file).unwrap();
+        bytes.windows(5).any(|window| window == b"total")
+    };
+    let tables = journal::files(path, "sst").unwrap();
+    let table = tables.into_iter().find(names_state).unwrap();
+    let mut bytes = std::fs::read(&table).unwrap();
+    // Its first block is one of values.
+    bytes[8] ^= 1;
+    std::fs::write(&table, bytes).unwrap();
+
+    let copy = Embedded::open_copy(path, config()).unwrap();
+    let kept = copy.copy_checkpoint(&scope, 0).unwrap();
+    assert_eq!(kept, Some(checkpoint(20)));
+    let read = copy.state(&scope, 0, &keyed("k"), "total");
+    assert!(read.is_err(), "{read:?}");
+    assert_eq!(copy.copy_checkpoint(&scope, 0).unwrap(), None);
+    copy.close();
+    let copy = Embedded::open_copy(path, config()).unwrap();
+    assert_eq!(copy.copy_progress(&scope, 0).unwrap().0, 0);
+    assert_eq!(copy.copy_checkpoint(&scope, 0).unwrap(), None);
+    write_units(&copy, &scope, 0, 3);
+    copy.close();
+    let copy = Embedded::open_copy(path, config()).unwrap();
+    let kept = copy.copy_checkpoint(&scope, 0).unwrap();
+    assert_eq!(kept, Some(checkpoint(3)));
+}
+
+#[test]
+fn all_partitions_of_which_there_is_a_copy_are_found_whatever_it_holds() {
+    let scratch = tempfile::tempdir().unwrap();
+    let copy = open(scratch.path());
+    let (one, other) = (scope("g", &["in"]), scope("h", &["in"]));
+    for (scope, partition) in [(&one, 0), (&one, 7), (&other, u32::MAX)] {
+        write_units(&copy, scope, partition, 2);
+    }
+    // What a load that was cut off leaves.
+    let mut loader = copy.copy_clear(&one, 7).unwrap();
+    let mut letter = vec![Kind::Letter as u8];
+    letter.extend_from_slice(&[7; 16]);
+    assert!(loader.push(&letter, Some(b"anything")));
+    loader.finish().unwrap();
+    let mut found = copy.copy_partitions().unwrap();
+    found.sort_by_key(|(scope, partition)| (Arc::clone(&scope.group), *partition));
+    let found: Vec<_> = found
+        .iter()
+        .map(|(scope, partition)| (&*scope.group, *partition))
+        .collect();
+    assert_eq!(found, [("g", 0), ("g", 7), ("h", u32::MAX)]);
+    drop(copy.copy_clear(&one, 7).unwrap());
+    assert_eq!(copy.copy_partitions().unwrap().len(), 2);
+}
+
 #[test]
 fn a_copy_that_is_cleared_has_no_checkpoint_and_its_neighbours_keep_theirs() {
     let scratch = tempfile::tempdir().unwrap();

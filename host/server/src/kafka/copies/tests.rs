@@ -117,6 +117,40 @@ fn a_unit_that_does_not_follow_the_one_before_leaves_no_checkpoint() {
     assert_eq!(copies.stored(), (9, None));
 }
 
+/// What was loaded here has its checkpoint at 100 ms.
+const OLD: Millis = Millis(100 + 7 * 24 / 2 * 3_600_000);
+const YOUNG: Millis = Millis(OLD.0 - 1);
+
+#[test]
+fn a_copy_of_a_partition_that_others_own_is_deleted_when_it_is_too_old_to_go_on_from() {
+    let scratch = tempfile::tempdir().unwrap();
+    let copies = copies(scratch.path());
+    let sweep = |now, owned: bool| copies.sweep(now, |_, _| owned).unwrap();
+    assert!(copies.load(5, 0, 40));
+    assert_eq!(sweep(YOUNG, false), 0);
+    // An owner without events reads what is old.
+    assert_eq!(sweep(OLD, true), 0);
+    let place = copies.place(&scope(), PARTITION);
+    let loading = place.loading();
+    assert_eq!(sweep(OLD, false), 0, "it is filled at this moment");
+    drop(loading);
+    copies.committed(5, 1, None);
+    assert_eq!(copies.stored(), (1, None));
+    assert_eq!(
+        sweep(YOUNG, false),
+        1,
+        "without a checkpoint it is of no use"
+    );
+    assert_eq!(copies.stored(), (0, None));
+
+    assert!(copies.load(6, 0, 40));
+    assert_eq!(sweep(OLD, false), 1);
+    assert_eq!(sweep(OLD, false), 0, "there is none any more");
+    // A committer that was frozen since makes no whole copy of it.
+    copies.committed(6, 1, Some(49));
+    assert_eq!(copies.stored(), (1, None));
+}
+
 #[test]
 fn a_copy_that_could_not_be_read_has_no_checkpoint() {
     let scratch = tempfile::tempdir().unwrap();
