@@ -14,11 +14,14 @@ mod letters;
 mod made;
 mod mapping;
 mod outcomes;
+mod peers;
 mod proof;
+mod resuming;
 mod same_id;
 mod secure;
 mod stalls;
 mod topics;
+mod undeploying;
 
 use std::collections::BTreeMap;
 use std::path::Path;

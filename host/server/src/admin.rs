@@ -62,7 +62,28 @@ pub struct HostAdmin {
     pub steering: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// What a fleet keeps for a subscription beside its topics, for people.
+const ORDERS: &str = "operators' commands";
+
 impl HostAdmin {
+    /// Nobody has the subscription; else where it is deployed.
+    fn unserved(&self, group: &str) -> Result<(), String> {
+        let mut own = self.deployments.iter();
+        if own.any(|one| *one.scope.group == *group) {
+            return Err(String::new());
+        }
+        let members = self.fleet.members();
+        let own = self.fleet.own_id();
+        let mut live = members
+            .iter()
+            .filter(|one| !one.is_silent() && Some(&*one.id) != own);
+        let has = live.find(|one| {
+            let mut handlers = one.record.handlers.iter();
+            handlers.any(|handler| handler.group == group)
+        });
+        has.map_or(Ok(()), |member| Err(format!(" on host {}", member.id)))
+    }
+
     /// What is used to answer for letters and jobs.
     fn tools(&self) -> letters::Tools {
         letters::Tools {
@@ -117,19 +138,31 @@ impl Admin for HostAdmin {
 
     fn purge(&self, Subject { tenant, handler }: Subject) -> BoxFuture<'static, AdminResult> {
         let group = names::group(&self.environment, &tenant, &handler);
-        if self
-            .deployments
-            .iter()
-            .any(|one| *one.scope.group == *group)
-        {
+        if let Err(why) = self.unserved(&group) {
             let message = format!(
-                "handler {handler} is deployed: take its folder out of `handlers` in the config, start the host anew, \
+                "handler {handler} is deployed{why}: take its folder out of `handlers` in the config, start the host anew, \
                  and ask again"
             );
             return Box::pin(std::future::ready(Err(AdminError::Conflict(message))));
         }
-        let store = self.store.clone();
-        blocking(move || purge(&store, &group))
+        let (store, orders) = (self.store.clone(), Arc::clone(&self.orders));
+        Box::pin(async move {
+            let forgotten = orders.forget(&group).await.map_err(replay::unkept)?;
+            blocking(move || match purge(&store, &group) {
+                // Another host had it.
+                Err(AdminError::Unknown(_)) if forgotten > 0 => {
+                    Ok(json!({ "group": group, "deleted": { ORDERS: forgotten } }))
+                }
+                purged => {
+                    let mut purged = purged?;
+                    if forgotten > 0 {
+                        purged["deleted"][ORDERS] = forgotten.into();
+                    }
+                    Ok(purged)
+                }
+            })
+            .await
+        })
     }
 
     fn drain(&self) -> BoxFuture<'static, AdminResult> {

@@ -15,7 +15,6 @@ mod status;
 mod steer;
 mod table;
 mod tail;
-pub(crate) mod tls;
 mod undeploy;
 
 use std::io::{self, Write};

@@ -35,5 +35,6 @@ mod serving;
 pub mod status;
 pub mod steering;
 pub mod telemetry;
+mod tls;
 pub mod topics;
 pub mod versions;

@@ -83,6 +83,10 @@ pub trait Orders: Send + Sync + 'static {
         id: u64,
         progress: Progress,
     ) -> BoxFuture<'static, Result<(), OrdersError>>;
+
+    /// Forgets all that is kept of a subscription that no host serves, as far as it does not go with the subscription;
+    /// answers how many entries that were.
+    fn forget(&self, group: &str) -> BoxFuture<'static, Result<u64, OrdersError>>;
 }
 
 impl Orders for Embedded {
@@ -130,6 +134,11 @@ impl Orders for Embedded {
     ) -> BoxFuture<'static, Result<(), OrdersError>> {
         let (store, scope) = (self.clone(), scope.clone());
         synced(move || Embedded::keep_progress(&store, &scope, id, &progress))
+    }
+
+    /// Whoever deletes the subscription deletes them.
+    fn forget(&self, _group: &str) -> BoxFuture<'static, Result<u64, OrdersError>> {
+        Box::pin(std::future::ready(Ok(0)))
     }
 }
 
@@ -183,5 +192,10 @@ impl Orders for Arc<Control> {
     ) -> BoxFuture<'static, Result<(), OrdersError>> {
         let (control, group) = (Arc::clone(self), Arc::clone(&scope.group));
         Box::pin(async move { Ok(Control::keep_progress(&control, &group, id, &progress).await?) })
+    }
+
+    fn forget(&self, group: &str) -> BoxFuture<'static, Result<u64, OrdersError>> {
+        let (control, group) = (Arc::clone(self), group.to_owned());
+        Box::pin(async move { Ok(Control::forget(&control, &group).await?) })
     }
 }

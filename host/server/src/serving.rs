@@ -231,7 +231,10 @@ impl Served {
                 .await
             {
                 Ok(Ok(End::Stopped)) => return,
-                Ok(Ok(End::Resumed)) => continue,
+                Ok(Ok(End::Resumed)) => {
+                    status.restart(Some(self.partition));
+                    continue;
+                }
                 // What was said before it stopped does not concern it.
                 Ok(Err(error)) => {
                     resumed.mark_unchanged();

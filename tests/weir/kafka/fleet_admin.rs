@@ -11,7 +11,8 @@ use weir_tests::wait;
 
 use super::{Fleet, PARTITIONS, SETTLE, broker};
 
-const HANDLER: &str = "scripted";
+/// What the tests steer.
+pub(super) const HANDLER: &str = "scripted";
 /// So many that each host has some.
 const KEYS: u64 = 48;
 /// Letters that die again: fewer than the sequences of a job that go first.
@@ -242,7 +243,7 @@ fn two_hosts(fleet: &Fleet) -> ([Place; 2], [Host; 2]) {
 }
 
 /// Waits until each host sees all of them, and that they serve all partitions.
-fn settle_partitions(hosts: &[&Host]) {
+pub(super) fn settle_partitions(hosts: &[&Host]) {
     for host in hosts {
         wait::until("the fleet to be seen", SETTLE, || {
             let status = host.client().status()?;
@@ -340,7 +341,7 @@ fn handled(hosts: &[&Host]) -> u64 {
     hosts.iter().map(fate).sum()
 }
 
-fn handler(client: &Client) -> anyhow::Result<Value> {
+pub(super) fn handler(client: &Client) -> anyhow::Result<Value> {
     Ok(handler_of(&client.status()?))
 }
 
@@ -354,7 +355,7 @@ fn path(rest: &str) -> String {
     format!("/v1/admin/handlers/{HANDLER}/{rest}")
 }
 
-fn get(client: &Client, rest: &str) -> Answer {
+pub(super) fn get(client: &Client, rest: &str) -> Answer {
     client.get(&path(rest)).unwrap()
 }
 
@@ -362,7 +363,7 @@ fn steer(client: &Client, what: &str, body: &Value) -> Value {
     post(client, what, body)
 }
 
-fn post(client: &Client, rest: &str, body: &Value) -> Value {
+pub(super) fn post(client: &Client, rest: &str, body: &Value) -> Value {
     let answer = client.post(&path(rest), &[JSON], body.to_string().as_bytes());
     let answer = answer.unwrap();
     assert_eq!(answer.status, 200, "{rest}: {}", answer.body);

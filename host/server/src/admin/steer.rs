@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::replay::unkept;
 use super::wish;
-use crate::fleet::{Member, Request, Wish};
+use crate::fleet::{Member, PeerError, Request, Wish};
 use crate::handlers::chain;
 use crate::http::{AdminError, AdminResult, Steer};
 use crate::ledger::LostPosition;
@@ -27,18 +28,11 @@ pub(crate) async fn steer(
     steer: Steer,
 ) -> AdminResult {
     let before = subscription.status.steering();
-    let mut again = Vec::new();
+    let mut resumed = Resumed::default();
     let change = match steer {
         Steer::Pause => Change::Paused(true),
         Steer::Resume(choice) => {
-            let others = stopped_elsewhere(subscription, choice);
-            again = subscription.status.stopped();
-            if !again.is_empty() || others.is_empty() {
-                find_positions(subscription, &again, choice, others.is_empty()).await?;
-            }
-            for other in others {
-                again.extend(resume_on(&other, subscription, choice).await?);
-            }
+            resumed = resume(subscription, choice).await?;
             Change::Paused(false)
         }
         Steer::Breaker(breaker) => Change::Breaker(breaker),
@@ -46,9 +40,7 @@ pub(crate) async fn steer(
     let keep = orders.keep_steering(&subscription.deployment.scope, change);
     let steering = keep.await.map_err(unkept)?;
     subscription.steer(steering);
-    if !subscription.status.stopped().is_empty() && matches!(steer, Steer::Resume(_)) {
-        subscription.resume();
-    }
+    let Resumed { again, unasked } = resumed;
     let handler = &subscription.deployment.manifest.name;
     tracing::info!(
         %handler, paused = steering.paused, breaker = steering.breaker.name(), again = again.len(),
@@ -60,7 +52,53 @@ pub(crate) async fn steer(
         "was_paused": before.paused,
         "breaker": steering.breaker.name(),
         "again": again,
+        "unasked": unasked,
     }))
+}
+
+/// What goes on again.
+#[derive(Default, Deserialize)]
+struct Resumed {
+    /// Partitions that had stopped; none in the place of one: the whole.
+    again: Vec<Option<u32>>,
+    /// Hosts that nobody could ask whether something of it had stopped there, and why.
+    #[serde(skip)]
+    unasked: Vec<String>,
+}
+
+/// Lets go on what has stopped, on all hosts. Each knows of itself what that is: what it told the others may be seconds
+/// old.
+async fn resume(
+    subscription: &Subscription,
+    choice: Option<Choice>,
+) -> Result<Resumed, AdminError> {
+    let stopped = find_stopped(subscription, choice).await?;
+    let mut resumed = Resumed::default();
+    let others = others(subscription);
+    let asked = others
+        .iter()
+        .map(|(other, _)| resume_on(other, subscription, choice));
+    for (answer, (other, is_stopped)) in join_all(asked).await.into_iter().zip(&others) {
+        match answer {
+            Ok(again) => resumed.again.extend(again),
+            // It has it no longer.
+            Err(PeerError::Refused { status: 404, .. }) => {}
+            Err(error) if !is_stopped && error.is_silence() => {
+                let why = format!("host {}: {}", other.id, chain(&error));
+                resumed.unasked.push(why);
+            }
+            Err(error) => return Err(wish::refused(other, &error)),
+        }
+    }
+    if !stopped.is_empty() {
+        subscription.resume();
+        resumed.again.extend(stopped);
+    }
+    if choice.is_some() && resumed.again.is_empty() {
+        return Err(none_lost(subscription, choice, &resumed.unasked));
+    }
+    resumed.again.sort_unstable();
+    Ok(resumed)
 }
 
 /// Lets go on what has stopped on this host, for an operator who asked another one.
@@ -68,39 +106,44 @@ pub(super) async fn resume_here(
     subscription: &Subscription,
     choice: Option<Choice>,
 ) -> AdminResult {
-    let stopped = subscription.status.stopped();
-    find_positions(subscription, &stopped, choice, false).await?;
+    let stopped = find_stopped(subscription, choice).await?;
     if !stopped.is_empty() {
         subscription.resume();
     }
     Ok(json!({ "again": stopped }))
 }
 
-/// The other hosts on which something has stopped that is meant.
-fn stopped_elsewhere(subscription: &Subscription, choice: Option<Choice>) -> Vec<Member> {
+/// What has stopped on this host and may go on, from positions that are there; with a choice, nothing where no position is
+/// lost that it is for.
+async fn find_stopped(
+    subscription: &Subscription,
+    choice: Option<Choice>,
+) -> Result<Vec<Option<u32>>, AdminError> {
+    let stopped = subscription.status.stopped();
+    let found = find_positions(subscription, choice).await?;
+    let may_go_on = choice.is_none() || found;
+    Ok(if may_go_on { stopped } else { Vec::new() })
+}
+
+/// The other hosts that have the handler, and whether they have said that something of it has stopped there.
+fn others(subscription: &Subscription) -> Vec<(Member, bool)> {
     let group = &*subscription.deployment.scope.group;
-    let partition = choice.and_then(|choice| choice.partition);
     let own = subscription.fleet.own_id();
-    let mut members = subscription.fleet.members();
-    members.retain(|member| {
+    let members = subscription.fleet.members().into_iter();
+    let others = members.filter(|member| !member.is_silent() && Some(&*member.id) != own);
+    let having = others.filter_map(|member| {
         let mut handlers = member.record.handlers.iter();
-        let meant = |partitions: &[u32]| partition.is_none_or(|one| partitions.contains(&one));
-        let is_stopped =
-            handlers.any(|one| one.group == group && one.stopped && meant(&one.partitions));
-        is_stopped && !member.is_silent() && Some(&*member.id) != own
+        let is_stopped = handlers.find(|one| one.group == group)?.stopped;
+        Some((member, is_stopped))
     });
-    members
+    having.collect()
 }
 
 async fn resume_on(
     member: &Member,
     subscription: &Subscription,
     choice: Option<Choice>,
-) -> Result<Vec<Option<u32>>, AdminError> {
-    #[derive(Deserialize)]
-    struct Resumed {
-        again: Vec<Option<u32>>,
-    }
+) -> Result<Vec<Option<u32>>, PeerError> {
     let manifest = &subscription.deployment.manifest;
     let request = Request::Wish {
         tenant: manifest.tenant.clone(),
@@ -110,26 +153,44 @@ async fn resume_on(
             partition: choice.and_then(|choice| choice.partition),
         },
     };
-    let asked = subscription
-        .fleet
-        .ask(member, &request, RESUME_WITHIN)
-        .await;
-    let resumed: Resumed = asked.map_err(|error| wish::refused(member, &error))?;
+    let asked = subscription.fleet.ask(member, &request, RESUME_WITHIN);
+    let resumed: Resumed = asked.await?;
     Ok(resumed.again)
 }
 
-/// Puts positions in the place of lost ones, as the operator chose; refuses to go on without a choice, and refuses one
-/// where none is lost that could be meant: `only_here`, where no other host has stopped partitions.
+/// A choice that is for nothing.
+fn none_lost(
+    subscription: &Subscription,
+    choice: Option<Choice>,
+    unasked: &[String],
+) -> AdminError {
+    let handler = &subscription.deployment.manifest.name;
+    let which = match choice.and_then(|choice| choice.partition) {
+        None => format!("no partition of {handler}"),
+        Some(partition) => {
+            format!("partition {partition} of {handler} does not stand still and")
+        }
+    };
+    let unasked = match unasked {
+        [] => String::new(),
+        all => format!(" on the hosts that answer, and not on {}", all.join(", ")),
+    };
+    AdminError::Conflict(format!(
+        "nothing was done: {which} has lost its position{unasked}; without --from, `weir resume {handler}` lets all go on \
+         where they were"
+    ))
+}
+
+/// Puts positions in the place of lost ones, as the operator chose, and answers whether there was one; refuses to go on
+/// without a choice where one is lost.
 async fn find_positions(
     subscription: &Subscription,
-    stopped: &[Option<u32>],
     choice: Option<Choice>,
-    only_here: bool,
-) -> Result<(), AdminError> {
+) -> Result<bool, AdminError> {
     let handler = &subscription.deployment.manifest.name;
     let scope = &subscription.deployment.scope;
     let mut lost: Vec<(u32, Vec<LostPosition>)> = Vec::new();
-    for partition in stopped.iter().copied().flatten() {
+    for partition in subscription.status.ended() {
         let positions = subscription.ledger.lost_positions(scope, partition);
         let positions = positions
             .await
@@ -140,7 +201,7 @@ async fn find_positions(
     }
     let Some(Choice { start, partition }) = choice else {
         return match lost.first() {
-            None => Ok(()),
+            None => Ok(false),
             Some((partition, positions)) => Err(AdminError::Conflict(format!(
                 "nothing was done: partition {partition} of {handler} has lost its position ({}); say where it goes on: \
                  --from earliest, --from latest or --from OFFSET",
@@ -152,28 +213,15 @@ async fn find_positions(
     let commands = subscription.deployment.command_topic();
     let all = lost.iter().flat_map(|(_, positions)| positions);
     let topics = all.filter(|one| one.topic != commands).count();
-    match (topics, start) {
-        _ if lost.is_empty() && !only_here => {}
-        _ if lost.is_empty() => {
-            let which = partition.map_or_else(
-                || format!("no partition of {handler}"),
-                |partition| format!("partition {partition} of {handler} does not stand still and"),
-            );
-            return Err(AdminError::Conflict(format!(
-                "nothing was done: {which} has lost its position; without --from, `weir resume {handler}` lets all go on \
-                 where they were"
-            )));
-        }
-        (2.., Start::Offset(_)) => {
-            let partitions: Vec<_> = lost.iter().map(|(one, _)| one.to_string()).collect();
-            return Err(AdminError::Conflict(format!(
-                "nothing was done: an offset is meant for one log, and {topics} are without a position, in partition(s) \
-                 {}: name one by --partition, or say earliest or latest",
-                partitions.join(", ")
-            )));
-        }
-        (_, Start::Earliest | Start::Latest | Start::Offset(_)) => {}
+    if topics > 1 && matches!(start, Start::Offset(_)) {
+        let partitions: Vec<_> = lost.iter().map(|(one, _)| one.to_string()).collect();
+        return Err(AdminError::Conflict(format!(
+            "nothing was done: an offset is meant for one log, and {topics} are without a position, in partition(s) {}: \
+             name one by --partition, or say earliest or latest",
+            partitions.join(", ")
+        )));
     }
+    let found = !lost.is_empty();
     for (partition, positions) in lost {
         let replaced = position::replace(subscription, partition, &positions, start).await;
         replaced.map_err(|error| match &error {
@@ -184,5 +232,5 @@ async fn find_positions(
         })?;
         tracing::warn!(%handler, partition, from = %start, "lost positions replaced");
     }
-    Ok(())
+    Ok(found)
 }

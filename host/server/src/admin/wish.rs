@@ -100,6 +100,8 @@ pub(super) fn refused(member: &Member, error: &PeerError) -> AdminError {
         | PeerError::Unknown
         | PeerError::NoUrl
         | PeerError::Connection { .. }
+        | PeerError::NoTrust(_)
+        | PeerError::Untrusted { .. }
         | PeerError::Stopping => AdminError::Unavailable(said),
         PeerError::Refused { .. } | PeerError::Answer(_) => AdminError::Failed(said),
     }

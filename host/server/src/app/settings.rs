@@ -22,8 +22,11 @@ pub(super) fn store(config: &Config) -> EmbeddedConfig {
 
 /// Whom this host asks, and whom it trusts to be them.
 pub(super) fn peers(config: &Config) -> Result<Peers, Faults> {
-    let fault = |message: String| Faults(vec![config.fault("http.peer_ca", message)]);
-    Peers::new(config.http.peer_ca.as_deref()).map_err(|error| fault(error.to_string()))
+    Peers::new(config.http.peer_ca.as_deref()).map_err(|error| {
+        let message =
+            format!("{error}: name the certificate of who vouches for the hosts of the fleet");
+        Faults(vec![config.fault("http.peer_ca", message)])
+    })
 }
 
 /// `peer_secret`: what other hosts of the fleet send.

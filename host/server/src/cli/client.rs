@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-use super::tls::{self, TlsError};
 use crate::names::printable;
+use crate::tls::{self, TlsError};
 
 /// A request that is answered at once takes no longer; the host's own limit is 30 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,6 +19,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const WORK_TIMEOUT: Duration = Duration::from_hours(24);
 /// A host on the network that does not answer in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a command is told whom it may trust.
+const REMEDY: &str = "name the one that vouches for the host with --ca FILE";
 
 /// Speaks to one host.
 pub(super) struct Client {
@@ -37,12 +40,10 @@ pub enum ClientError {
         url: String,
     },
     /// There is nobody to vouch for a host.
-    #[error(transparent)]
+    #[error("{0}: {REMEDY}")]
     Tls(#[from] TlsError),
     /// Nobody vouches for this host.
-    #[error(
-        "the certificate of the host at {url} is not trusted ({reason}): name the one that vouches for it with --ca FILE"
-    )]
+    #[error("the certificate of the host at {url} is not trusted ({reason}): {REMEDY}")]
     Untrusted {
         /// Where.
         url: String,

@@ -37,6 +37,8 @@ pub(super) enum Owner {
         data_dir: DataDir,
         /// First part of a group's name.
         environment: String,
+        /// Whether the host that runs there is one of a fleet.
+        in_fleet: bool,
     },
 }
 
@@ -69,6 +71,7 @@ impl DataArgs {
             Ok(data_dir) => Ok(Owner::Directory {
                 data_dir,
                 environment: config.environment,
+                in_fleet: config.kafka.is_some(),
             }),
             Err(DataDirError::InUse { .. }) => {
                 check_host(&client, &path)?;
@@ -127,9 +130,15 @@ impl Owner {
                 let path = format!("/v1/admin/handlers/{}/purge{tenant}", segment(handler));
                 Ok(client.ask(&path, &serde_json::json!({}))?)
             }
+            Self::Directory { in_fleet: true, .. } => Err(CliError::Usage(
+                "what a fleet keeps of a handler lies on its cluster, and no host answers that could delete it there: start \
+                 one, or name another one with --url"
+                    .to_owned(),
+            )),
             Self::Directory {
                 data_dir,
                 environment,
+                in_fleet: false,
             } => {
                 let tenant = tenant.unwrap_or(crate::manifest::TENANT);
                 let group = crate::names::group(environment, tenant, handler);

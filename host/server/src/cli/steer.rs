@@ -109,6 +109,9 @@ struct Steered {
     breaker: String,
     /// Partitions that had stopped; none in the place of one: the whole.
     again: Vec<Option<u32>>,
+    /// Hosts that could not be asked what has stopped there, and why.
+    #[serde(default)]
+    unasked: Vec<String>,
     /// Why no other host obeys, where there may be some.
     #[serde(default)]
     alone: Option<String>,
@@ -188,8 +191,15 @@ fn steer(
         return Ok(writeln!(out, "{answer}")?);
     }
     let steered: Steered = handler.read(answer)?;
-    let alone = steered.alone.clone();
+    let (unasked, alone) = (steered.unasked.clone(), steered.alone.clone());
     writeln!(out, "{}", say(steered))?;
+    for why in unasked {
+        let why = printable(&why);
+        writeln!(
+            out,
+            "what has stopped on another host by itself stands still there, if anything has, for it could not be asked: {why}"
+        )?;
+    }
     if let Some(why) = alone {
         let why = printable(&why);
         writeln!(

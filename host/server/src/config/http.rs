@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::document::Section;
 use crate::names::{self, LABEL_RULE};
+use crate::tls;
 
 /// Loopback: nothing outside this machine reaches a host that nobody has configured.
 pub(super) const LISTEN: SocketAddr =
@@ -245,6 +246,9 @@ fn read_peer_ca(section: &mut Section<'_>) -> Option<PathBuf> {
             "peer_ca",
             format!("there is no file {}: name a PEM file", path.display()),
         );
+    } else if let Err(error) = tls::config(Some(&path)) {
+        let remedy = "name the certificate of who vouches for the hosts of the fleet";
+        section.fault("peer_ca", format!("{error}: {remedy}"));
     }
     Some(path)
 }

@@ -14,7 +14,7 @@ const KEY: &str = include_str!("tests/key.pem");
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("plugins")).unwrap();
-    for (file, text) in [("cert.pem", CERT), ("key.pem", KEY)] {
+    for (file, text) in [("cert.pem", CERT), ("key.pem", KEY), ("ca.pem", CERT)] {
         fs::write(folder.path().join(file), text).unwrap();
     }
     fs::write(folder.path().join("token"), "0123456789abcdef\n").unwrap();
@@ -367,4 +367,7 @@ fn an_address_at_which_no_host_is_reached_is_refused() {
     }
     let wanted = [("http.peer_ca", "there is no file")];
     check("[http]\npeer_ca = \"missing.pem\"", &wanted);
+    let wanted = [("http.peer_ca", "holds no certificate")];
+    let no_certificate = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    check(&format!("[http]\npeer_ca = {no_certificate:?}"), &wanted);
 }

@@ -1,6 +1,7 @@
 //! Requests to other hosts of the fleet, over their HTTP interfaces.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -9,7 +10,7 @@ use ureq::Agent;
 use ureq::tls::TlsConfig;
 
 use super::{Member, Request};
-use crate::cli::tls::{self, TlsError};
+use crate::tls::{self, TlsError};
 
 /// Where hosts answer one another.
 pub(crate) const PATH: &str = "/v1/peer";
@@ -25,9 +26,14 @@ const WISHES: usize = 3;
 /// The longest answer: ten thousand parked sequences with long keys are less.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
+/// Where a host is told whom it may trust to be another one.
+const REMEDY: &str = "name who vouches for the hosts of the fleet by http.peer_ca in the configuration of the host that asks";
+
 /// Asks other hosts.
 pub struct Peers {
     agent: Agent,
+    /// Why no host at https can be asked.
+    distrust: Option<Arc<TlsError>>,
     lookups: Semaphore,
     wishes: Semaphore,
 }
@@ -51,6 +57,17 @@ pub enum PeerError {
         /// Cause.
         source: Box<ureq::Error>,
     },
+    /// This host does not know whom to trust.
+    #[error("{0}: {REMEDY}")]
+    NoTrust(Arc<TlsError>),
+    /// Nobody whom this host trusts vouches for it.
+    #[error("the host that asks does not trust its certificate at {url} ({reason}): {REMEDY}")]
+    Untrusted {
+        /// Where.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It refused.
     #[error("{detail}")]
     Refused {
@@ -67,19 +84,36 @@ pub enum PeerError {
     Stopping,
 }
 
+impl PeerError {
+    /// Whether it was not asked, or has not answered: it may be well, and have nothing to say.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::Unknown
+            | Self::NoUrl
+            | Self::Connection { .. }
+            | Self::NoTrust(_)
+            | Self::Untrusted { .. }
+            | Self::Refused { status: 503, .. }
+            | Self::Stopping => true,
+            Self::Refused { .. } | Self::Answer(_) => false,
+        }
+    }
+}
+
 impl Peers {
     /// `ca`: who vouches for hosts at https; none: whom this machine trusts.
     ///
     /// # Errors
     /// The file does not say who.
     pub fn new(ca: Option<&Path>) -> Result<Self, TlsError> {
-        let tls = match tls::config(ca) {
+        let (tls, distrust) = match tls::config(ca) {
             // Without TLS nobody has to vouch.
-            Err(TlsError::System) => TlsConfig::default(),
-            configured => configured?,
+            Err(error @ TlsError::System) => (TlsConfig::default(), Some(Arc::new(error))),
+            configured => (configured?, None),
         };
         Ok(Self {
             agent: tls::agent(tls, CONNECT),
+            distrust,
             lookups: Semaphore::new(LOOKUPS),
             wishes: Semaphore::new(WISHES),
         })
@@ -116,6 +150,9 @@ impl Peers {
 
     fn call(&self, member: &Member, request: &Request, time: Duration) -> Result<Call, PeerError> {
         let url = member.record.url.as_ref().ok_or(PeerError::NoUrl)?;
+        if let Some(why) = self.distrust.as_ref().filter(|_| url.starts_with("https:")) {
+            return Err(PeerError::NoTrust(Arc::clone(why)));
+        }
         Ok(Call {
             agent: self.agent.clone(),
             url: format!("{}{PATH}", url.trim_end_matches('/')),
@@ -138,9 +175,15 @@ struct Call {
 
 impl Call {
     fn send(self) -> Result<Vec<u8>, PeerError> {
-        let failed = |error: ureq::Error| PeerError::Connection {
-            url: self.url.clone(),
-            source: Box::new(error),
+        let failed = |error: ureq::Error| {
+            let url = self.url.clone();
+            match tls::distrust(&error) {
+                Some(reason) => PeerError::Untrusted { url, reason },
+                None => PeerError::Connection {
+                    url,
+                    source: Box::new(error),
+                },
+            }
         };
         let request = self
             .agent

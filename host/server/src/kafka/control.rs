@@ -9,6 +9,7 @@ mod entry;
 mod jobs;
 mod table;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -318,6 +319,43 @@ impl Control {
         }
     }
 
+    /// Takes back all that stands there of a group, and answers how many records that were.
+    pub(crate) async fn forget(self: &Arc<Self>, group: &str) -> Result<u64, ControlError> {
+        let (control, group) = (Arc::clone(self), group.to_owned());
+        let keys = tokio::task::spawn_blocking(move || control.keys_of(&group)).await;
+        let keys = keys.unwrap_or(Err(KafkaError::Canceled));
+        let keys = keys.map_err(|source| self.unread(source))?;
+        let count = keys.len() as u64;
+        let records = keys.into_iter().map(|key| (key, None));
+        self.write(records.collect()).await?;
+        self.catch_up().await?;
+        Ok(count)
+    }
+
+    /// What of a group has a value.
+    fn keys_of(&self, group: &str) -> Result<BTreeSet<Key>, KafkaError> {
+        let mut keys = BTreeSet::new();
+        self.read_all(&self.reader()?, |message| {
+            let key = message.key().and_then(Key::decode);
+            let Some(key) = key.filter(|key| key.group() == Some(group)) else {
+                return;
+            };
+            if message.payload().is_some_and(|value| !value.is_empty()) {
+                keys.insert(key);
+            } else {
+                keys.remove(&key);
+            }
+        })?;
+        Ok(keys)
+    }
+
+    fn unread(&self, source: KafkaError) -> ControlError {
+        ControlError::Read {
+            topic: self.topic.clone(),
+            source,
+        }
+    }
+
     /// Writes records, none for what is taken back; answers when they are durable.
     async fn write(&self, records: Vec<(Key, Option<Vec<u8>>)>) -> Result<(), ControlError> {
         let now = clock::now();
@@ -341,20 +379,15 @@ impl Control {
     async fn catch_up(&self) -> Result<(), ControlError> {
         let (cluster, topic) = (Arc::clone(&self.cluster), self.topic.clone());
         let bounds = tokio::task::spawn_blocking(move || cluster.watermarks(&topic, PARTITION));
-        let topic = || self.topic.clone();
-        let bounds = bounds
-            .await
-            .unwrap_or(Err(KafkaError::Canceled))
-            .map_err(|source| ControlError::Read {
-                topic: topic(),
-                source,
-            });
-        let (_, end) = bounds?;
+        let bounds = bounds.await.unwrap_or(Err(KafkaError::Canceled));
+        let (_, end) = bounds.map_err(|source| self.unread(source))?;
         let mut read = self.changes();
         let there = tokio::time::timeout(READ_BACK, read.wait_for(|read| *read >= end)).await;
         match there {
             Ok(_read) => Ok(()),
-            Err(_elapsed) => Err(ControlError::Late { topic: topic() }),
+            Err(_elapsed) => Err(ControlError::Late {
+                topic: self.topic.clone(),
+            }),
         }
     }
 

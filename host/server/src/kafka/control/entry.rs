@@ -25,7 +25,7 @@ const VERSION: u32 = 1;
 const NAME_BYTES_MAX: usize = 249;
 
 /// What a record is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     Host(String),
     Command {
@@ -78,6 +78,17 @@ impl Key {
             }
             Self::Progress { group, job } => format!("job/{group}/{job}"),
             Self::Plan { group, job, part } => format!("job/{group}/{job}/plan/{part}"),
+        }
+    }
+
+    /// Of which subscription it is; none of a host's.
+    pub(super) fn group(&self) -> Option<&str> {
+        match self {
+            Self::Host(_) => None,
+            Self::Pause(group)
+            | Self::Breaker(group)
+            | Self::Progress { group, .. }
+            | Self::Plan { group, .. } => Some(group),
         }
     }
 

@@ -41,10 +41,7 @@ impl Control {
     }
 
     fn read_jobs(&self, group: &str) -> Result<KeptJobs, ControlError> {
-        let failed = |source| ControlError::Read {
-            topic: self.topic.clone(),
-            source,
-        };
+        let failed = |source| self.unread(source);
         let mut found = BTreeMap::<u64, Records>::new();
         let mut bytes = 0;
         let consumer = self.reader().map_err(failed)?;

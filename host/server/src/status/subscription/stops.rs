@@ -91,6 +91,12 @@ impl SubscriptionStatus {
         stopped
     }
 
+    /// Those of them that nobody serves any more. One that has halted is served, and its positions are.
+    #[must_use]
+    pub fn ended(&self) -> Vec<u32> {
+        self.stops().keys().copied().flatten().collect()
+    }
+
     /// A partition ended by this error; it stays so until an operator resumes it.
     pub fn fail(&self, partition: u32, error: &PipelineError) {
         let (alarm, detail) = match error {

@@ -1,4 +1,4 @@
-//! TLS of the commands: who vouches for a host.
+//! TLS of those who ask hosts, commands and other hosts: who vouches for a host.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,12 +18,12 @@ const SYSTEM: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// There is nobody to vouch for a host.
+/// There is nobody to vouch for a host; who says it also says where to name somebody.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file does not say who.
     #[error(
-        "{file} holds no certificate in PEM ({reason}): name the one that vouches for the host with --ca FILE",
+        "{file} holds no certificate in PEM ({reason})",
         file = file.display()
     )]
     File {
@@ -34,7 +34,7 @@ pub enum TlsError {
     },
     /// This machine trusts nobody.
     #[error(
-        "this machine has no list of certificates that it trusts (looked for {}): name the one that vouches for the host with --ca FILE",
+        "this machine has no list of certificates that it trusts (looked for {})",
         SYSTEM.join(", ")
     )]
     System,
@@ -77,7 +77,7 @@ pub(crate) fn agent(tls: TlsConfig, connect: Duration) -> Agent {
 }
 
 /// What is wrong with a host's certificate, if it is that.
-pub(super) fn distrust(error: &ureq::Error) -> Option<String> {
+pub(crate) fn distrust(error: &ureq::Error) -> Option<String> {
     let source = if let ureq::Error::Io(error) = error {
         error.get_ref()?.downcast_ref::<rustls::Error>()?
     } else if let ureq::Error::Rustls(error) = error {
