@@ -304,17 +304,41 @@ impl Cluster {
     /// # Errors
     /// It is not there, or did not end in time.
     pub fn stop(&mut self, node: usize, in_order: bool) -> anyhow::Result<()> {
-        let child = self.children.get_mut(&node);
-        let child = child.with_context(|| format!("broker {node} does not run"))?;
         let signal = if in_order {
             rustix::process::Signal::TERM
         } else {
             rustix::process::Signal::KILL
         };
-        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal)?;
+        self.signal(node, signal)?;
+        let child = self.children.get_mut(&node);
+        let child = child.with_context(|| format!("broker {node} does not run"))?;
         wait::until("the broker to stop", STOP, || Ok(child.try_wait()?))?;
         self.children.remove(&node);
         Ok(())
+    }
+
+    /// Stops a broker that this process started where it stands, until [`Self::thaw`]: its connections stay, and nothing is
+    /// answered.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn freeze(&self, node: usize) -> anyhow::Result<()> {
+        self.signal(node, rustix::process::Signal::STOP)
+    }
+
+    /// Lets a frozen broker go on.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn thaw(&self, node: usize) -> anyhow::Result<()> {
+        self.signal(node, rustix::process::Signal::CONT)
+    }
+
+    fn signal(&self, node: usize, signal: rustix::process::Signal) -> anyhow::Result<()> {
+        let child = self.children.get(&node);
+        let child = child.with_context(|| format!("broker {node} does not run"))?;
+        let process = rustix::process::Pid::from_child(child);
+        Ok(rustix::process::kill_process(process, signal)?)
     }
 
     /// Waits until every broker has all that it is to have, so that another one may go.

@@ -7,6 +7,7 @@ mod commands;
 mod drain;
 mod fleet;
 mod fleet_admin;
+mod frozen;
 mod handover;
 mod kcat;
 mod large;

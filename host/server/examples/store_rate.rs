@@ -123,7 +123,7 @@ async fn read(store: &Embedded) -> anyhow::Result<f64> {
     let mut count = 0;
     for partition in 0..PARTITIONS {
         let (start, end) = store
-            .bounds("in", partition)
+            .extent("in", partition)
             .context("the topic was made above")?;
         let mut reader = store.reader("in", partition, start)?;
         let mut next = start;

@@ -2,13 +2,14 @@
 //!
 //! | operation | embedded log | Kafka |
 //! |---|---|---|
-//! | [`Bus::topics`], [`Bus::topic`] | the catalog in memory | the cluster's metadata, refreshed as it ages |
+//! | [`Bus::topics`], [`Bus::topic`] | the catalog in memory | the cluster's metadata as a thread asks for it |
+//! | [`Bus::find_topic`] | the same | asks the cluster for one that is not known |
 //! | [`Bus::ensure_topic`] | written and synced before it answers | `CreateTopics`, then metadata until every partition has a leader |
 //! | [`Bus::publish`] | one atomic batch, one sync | idempotent, `acks=all`, answered when all are acknowledged |
 //! | [`Bus::subscribe`] | every partition at once, epoch 1 | joins the consumer group; each assignment has an epoch of its own |
 //! | [`Bus::reader`] | reads the log | assigns the partition to a consumer outside of any group, `read_committed` |
 //! | [`Bus::bounds`] | the extent in memory | log start and high watermark, by `ListOffsets` |
-//! | [`Bus::extent`] | the extent in memory | what a thread asks for every second |
+//! | [`Bus::extent`] | the same | what a thread asks for every second |
 //! | [`Bus::is_shared`] | no | yes |
 //! | [`Bus::renew`] | nothing | leaves with the consumer and joins with another |
 //! | [`Bus::depart`], [`Bus::departed`] | nothing | leaves groups as a host that is not expected back |
@@ -16,11 +17,14 @@
 //! | [`Reader::seek`] | moves the cursor | assigns the partition from there with the first fetch, once the restore is done |
 //! | [`Reader::only`] | leaves the others unread | the same: their queues fill up and are no longer fetched |
 //! | [`Reader::fetch`] | reads the log, waits at its end | takes from the partition's queue; not calling it pauses the partition |
+//!
+//! What is not a future does not wait for a broker, but for [`Bus::ensure_topic`] and [`Bus::subscribe`], which are called
+//! where nobody else waits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture, FutureExt as _};
 use weir_core::event::Record;
 use weir_core::unit::Position;
 
@@ -44,6 +48,16 @@ pub struct Publish {
     pub record: Record,
 }
 
+/// The cluster did not answer, which says nothing of what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cluster did not answer: {what}: {why}")]
+pub struct Unanswered {
+    /// What was asked, and of which topic and partition.
+    pub what: String,
+    /// What became of it.
+    pub why: String,
+}
+
 /// Why nothing of a call to [`Bus::publish`] was accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -60,11 +74,16 @@ pub enum PublishError {
 
 /// A bus: topics with partitions.
 pub trait Bus: Send + Sync + 'static {
-    /// All topics, by name.
+    /// All topics that are known, by name.
     fn topics(&self) -> Vec<Topic>;
 
-    /// One topic.
+    /// One topic, if it is known.
     fn topic(&self, name: &str) -> Option<Topic>;
+
+    /// One topic; none where there is none.
+    fn find_topic(&self, name: &str) -> BoxFuture<'static, Result<Option<Topic>, Unanswered>> {
+        future::ready(Ok(self.topic(name))).boxed()
+    }
 
     /// Makes a topic, or finds it with this number of partitions; another number is an error that says both.
     fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError>;
@@ -90,15 +109,19 @@ pub trait Bus: Send + Sync + 'static {
         topic: &str,
         partition: u32,
         from: u64,
-    ) -> Result<Box<dyn Reader>, SubscribeError>;
+    ) -> BoxFuture<'static, Result<Box<dyn Reader>, SubscribeError>>;
 
-    /// The first kept offset and the one after the last, of one partition.
-    fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)>;
-
-    /// The same as it was a moment ago, for those who ask all the time; does not wait.
-    fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
-        self.bounds(topic, partition)
+    /// The first kept offset and the one after the last, of one partition; none where there is no such partition.
+    fn bounds(
+        &self,
+        topic: &str,
+        partition: u32,
+    ) -> BoxFuture<'static, Result<Option<(u64, u64)>, Unanswered>> {
+        future::ready(Ok(self.extent(topic, partition))).boxed()
     }
+
+    /// The same as it was a moment ago, for those who ask all the time; none where that is not known.
+    fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)>;
 
     /// Whether others than this host use it: then most of its topics are theirs.
     fn is_shared(&self) -> bool {
@@ -295,3 +318,6 @@ pub trait Reader: Send {
         0
     }
 }
+
+#[cfg(test)]
+pub(crate) mod mute;

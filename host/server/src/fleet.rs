@@ -82,8 +82,8 @@ pub struct HandlerRecord {
     pub partitions: Vec<u32>,
     /// Whether something of it waits there for an operator.
     pub stopped: bool,
-    /// Records without a durable fate in its partitions.
-    pub lag: u64,
+    /// Records without a durable fate in its partitions; none where the host does not know.
+    pub lag: Option<u64>,
     /// Events that were read and have no fate.
     pub open: u64,
     /// Events that are set aside.

@@ -24,7 +24,7 @@ pub use self::plan::{JobError, LETTERS_MAX, Plan, Planned};
 pub(crate) use self::plan::{find, find_sequences};
 use crate::clock;
 use crate::handlers::chain;
-use crate::letters::Selection;
+use crate::letters::{LettersError, Selection};
 use crate::names;
 use crate::orders::{KeptJob, Orders, OrdersError};
 use crate::pipeline::Subscription;
@@ -242,7 +242,7 @@ impl Jobs {
         let progress = Progress {
             state: State::Running,
             steps: vec![Step::Left; plan.lengths().iter().sum()],
-            commands: command_ends(subscription),
+            commands: command_ends(subscription).await?,
         };
         let _one_at_a_time = self.making.lock().await;
         let scope = &subscription.deployment.scope;
@@ -286,16 +286,19 @@ impl Jobs {
 }
 
 /// Where each partition of the command topic ends.
-fn command_ends(subscription: &Subscription) -> Vec<u64> {
-    let deployment = &subscription.deployment;
-    let topic = names::commands_topic(&deployment.scope.group);
-    let end = |partition| {
-        let bounds = subscription.bus.bounds(&topic, partition);
-        bounds.map_or(0, |(_, end)| end)
-    };
-    (0..deployment.partitions(&*subscription.bus))
-        .map(end)
-        .collect()
+async fn command_ends(subscription: &Subscription) -> Result<Vec<u64>, LettersError> {
+    let mut ends = Vec::new();
+    for partition in 0..subscription.deployment.partitions(&*subscription.bus) {
+        ends.push(command_end(subscription, partition).await?);
+    }
+    Ok(ends)
+}
+
+/// Where one of them ends.
+async fn command_end(subscription: &Subscription, partition: u32) -> Result<u64, LettersError> {
+    let topic = names::commands_topic(&subscription.deployment.scope.group);
+    let bounds = subscription.bus.bounds(&topic, partition).await?;
+    Ok(bounds.map_or(0, |(_, end)| end))
 }
 
 impl Job {

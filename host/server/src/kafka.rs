@@ -10,9 +10,14 @@
 //! into the local copy of a ledger, [`restore`] brings it up to date by its [`changelog`]. At least once [`acknowledged`]
 //! commits units, and [`offsets`] is what is kept of them. [`control`] is the topic on which hosts tell one another what
 //! they are. [`clients`] says how librdkafka is set up, [`brokers`] whether the cluster can do what is promised.
+//!
+//! Whatever waits for a broker does so on a thread that is there for it. [`metadata`] and [`extents`] are what is known of
+//! the cluster without asking; who has to ask and may not wait on his own thread does it by [`calls`], and a partition is
+//! loaded in [`turns`].
 
 mod acknowledged;
 mod brokers;
+mod calls;
 mod changelog;
 mod clients;
 mod cluster;
@@ -24,6 +29,7 @@ mod extents;
 mod headers;
 mod ledger;
 mod membership;
+mod metadata;
 mod native;
 mod offsets;
 mod origin;
@@ -33,6 +39,7 @@ mod records;
 mod restore;
 mod share;
 mod transaction;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +47,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
 
+use self::calls::Calls;
 use self::clients::Clients;
 use self::cluster::Cluster;
 pub use self::cluster::ConnectError;
@@ -53,9 +60,10 @@ use self::origin::Origin;
 use self::publisher::Publisher;
 use self::reader::TopicReader;
 use self::share::{Leave, Share};
+use self::turns::Turns;
 use crate::bus::{
     Bus, Departure, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError,
-    Topic,
+    Topic, Unanswered,
 };
 use crate::config::{self, CreateTopics, Delivery};
 use crate::embedded::Embedded;
@@ -94,7 +102,9 @@ struct Inner {
     /// What the partitions of this host have in the ledger.
     copies: Arc<Copies>,
     /// Partitions that are loaded at a time: each waits on a thread, and others need threads too.
-    loads: Semaphore,
+    loads: Turns,
+    /// What those ask who must not wait on their own threads.
+    calls: Calls,
     /// What is fixed for each group, by the manifests.
     fixed: Mutex<HashMap<Arc<str>, Fixed>>,
     /// What this host has of each group.
@@ -135,6 +145,7 @@ impl Kafka {
             brokers::check(&cluster)?;
         }
         extents::spawn(&cluster).map_err(ConnectError::Thread)?;
+        metadata::spawn(&cluster).map_err(ConnectError::Thread)?;
         let publisher = Arc::new(Publisher::new(&clients)?);
         let topic = names::control_topic(environment);
         let control = match cluster.ensure_control(&topic) {
@@ -164,7 +175,8 @@ impl Kafka {
                 publisher,
                 control,
                 copies: Arc::new(Copies::new(copy)),
-                loads: Semaphore::new(LOADS),
+                loads: Turns::new(LOADS),
+                calls: Calls::new(),
                 fixed: Mutex::default(),
                 groups: Mutex::default(),
                 first: Mutex::default(),
@@ -190,10 +202,15 @@ impl Inner {
         groups.get(group).map(|group| Arc::clone(&group.share))
     }
 
-    fn count(&self, topic: &str) -> Result<u32, SubscribeError> {
-        self.cluster
-            .partitions(topic)
-            .ok_or_else(|| SubscribeError::UnknownTopic(topic.to_owned()))
+    /// How many partitions a topic has, none where there is no such topic.
+    async fn count(self: &Arc<Self>, topic: &str) -> Result<Option<u32>, Unanswered> {
+        if let Some(count) = self.cluster.metadata.partitions(topic) {
+            return Ok(Some(count));
+        }
+        let (inner, name) = (Arc::clone(self), topic.to_owned());
+        let what = || format!("whether there is a topic {topic:?}");
+        let call = move || inner.cluster.partitions(&name);
+        self.calls.make(what, call).await
     }
 
     /// The subscription's topics as they are. Its ledger has a partition for each of the largest topic's.
@@ -205,7 +222,11 @@ impl Inner {
         if self.delivery == Delivery::AtLeastOnce {
             return Ok(Origin { fixed, topics });
         }
-        let stored = self.count(&names::ledger_topic(&scope.group))?;
+        let ledger = names::ledger_topic(&scope.group);
+        let stored = self.cluster.partitions(&ledger);
+        let stored =
+            stored.map_err(|error| cluster::unjoined(scope, "look for its ledger", &error))?;
+        let stored = stored.ok_or(SubscribeError::UnknownTopic(ledger))?;
         let sizes = scope.topics.iter().zip(&topics);
         match sizes.max_by_key(|(_, topic)| topic.partitions) {
             Some((topic, largest)) if largest.partitions != stored => {
@@ -237,14 +258,22 @@ impl Inner {
 
 impl Bus for Kafka {
     fn topics(&self) -> Vec<Topic> {
-        self.inner.cluster.topics()
+        self.inner.cluster.metadata.topics()
     }
 
     fn topic(&self, name: &str) -> Option<Topic> {
-        let partitions = self.inner.cluster.partitions(name)?;
+        let partitions = self.inner.cluster.metadata.partitions(name)?;
         Some(Topic {
             name: name.into(),
             partitions,
+        })
+    }
+
+    fn find_topic(&self, name: &str) -> BoxFuture<'static, Result<Option<Topic>, Unanswered>> {
+        let (inner, name) = (Arc::clone(&self.inner), Arc::<str>::from(name));
+        Box::pin(async move {
+            let found = inner.count(&name).await?;
+            Ok(found.map(|partitions| Topic { name, partitions }))
         })
     }
 
@@ -259,7 +288,9 @@ impl Bus for Kafka {
     ) -> BoxFuture<'static, Result<(), PublishError>> {
         let (inner, topic) = (Arc::clone(&self.inner), topic.to_owned());
         Box::pin(async move {
-            let Some(partitions) = inner.cluster.partitions(&topic) else {
+            let found = inner.count(&topic).await;
+            let found = found.map_err(|unanswered| PublishError::Stopped(unanswered.to_string()));
+            let Some(partitions) = found? else {
                 return Err(PublishError::UnknownTopic(topic));
             };
             inner.publisher.publish(&topic, partitions, records).await
@@ -313,35 +344,47 @@ impl Bus for Kafka {
         topic: &str,
         partition: u32,
         from: u64,
-    ) -> Result<Box<dyn Reader>, SubscribeError> {
-        let partitions = self.inner.count(topic)?;
-        if partition >= partitions {
-            return Err(SubscribeError::UnknownPartition {
-                topic: topic.to_owned(),
-                partitions,
-                partition,
-            });
-        }
-        let reader = TopicReader::new(
-            &self.inner.clients,
-            &self.inner.cluster,
-            topic,
-            partition,
-            from,
-        );
-        let reader = reader.map_err(|error| SubscribeError::Refused {
-            group: topic.to_owned(),
-            message: error.to_string(),
-        })?;
-        Ok(Box::new(reader))
+    ) -> BoxFuture<'static, Result<Box<dyn Reader>, SubscribeError>> {
+        let (inner, topic) = (Arc::clone(&self.inner), topic.to_owned());
+        Box::pin(async move {
+            let unavailable = |unanswered: Unanswered| SubscribeError::Unavailable {
+                group: topic.clone(),
+                message: unanswered.to_string(),
+            };
+            let found = inner.count(&topic).await.map_err(unavailable)?;
+            let partitions = found.ok_or_else(|| SubscribeError::UnknownTopic(topic.clone()))?;
+            if partition >= partitions {
+                return Err(SubscribeError::UnknownPartition {
+                    topic,
+                    partitions,
+                    partition,
+                });
+            }
+            let what = || format!("read topic {topic:?} partition {partition}");
+            let (own, name) = (Arc::clone(&inner), topic.clone());
+            let open = move || TopicReader::new(&own.clients, &own.cluster, &name, partition, from);
+            let opened = inner.calls.make(what, open).await;
+            let reader: Box<dyn Reader> = Box::new(opened.map_err(unavailable)?);
+            Ok(reader)
+        })
     }
 
-    fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
-        self.inner.cluster.bounds(topic, partition)
+    fn bounds(
+        &self,
+        topic: &str,
+        partition: u32,
+    ) -> BoxFuture<'static, Result<Option<(u64, u64)>, Unanswered>> {
+        let (inner, topic) = (Arc::clone(&self.inner), topic.to_owned());
+        Box::pin(async move {
+            let what = || format!("how far topic {topic:?} partition {partition} reaches");
+            let (own, name) = (Arc::clone(&inner), topic.clone());
+            let call = move || own.cluster.bounds(&name, partition);
+            inner.calls.make(what, call).await
+        })
     }
 
     fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
-        self.inner.cluster.extent(topic, partition)
+        self.inner.cluster.extents.get(topic, partition)
     }
 
     fn is_shared(&self) -> bool {

@@ -8,6 +8,7 @@ mod page;
 mod scan;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::ValueEnum;
@@ -23,7 +24,7 @@ pub(crate) use self::page::parked_to_json;
 pub use self::page::{page_of, parked};
 use self::scan::Scan;
 pub use self::scan::{Cursor, CursorError};
-use crate::bus::{FetchError, PublishError, Reader, SubscribeError};
+use crate::bus::{FetchError, PublishError, Reader, SubscribeError, Unanswered};
 use crate::lookup::{Answer, Asked, Known, LookupError, OfLetter, Question, Sequence};
 use crate::pipeline::Subscription;
 
@@ -31,6 +32,8 @@ use crate::pipeline::Subscription;
 const ASKED_MAX: usize = 1_000;
 /// One fetch of a dead-letter topic.
 const FETCH_BYTES: usize = 256 << 10;
+/// Between two fetches of a partition that is not at its end.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Which letters are meant: those that fit everything that is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +174,9 @@ pub enum LettersError {
     /// The bus failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// Whether there are any is not known.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     /// A command was not taken.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -264,7 +270,7 @@ pub async fn find(
     now: Millis,
     page: &Page,
 ) -> Result<Listing, LettersError> {
-    let mut scan = Scan::new(subscription, page.before.as_ref())?;
+    let mut scan = Scan::new(subscription, page.before.as_ref()).await?;
     let mut seen = HashSet::new();
     let (mut letters, mut looked_at) = (Vec::new(), 0);
     let is_over = |died: Millis| {
@@ -324,12 +330,13 @@ pub async fn open(
     let Some(topic) = topics.get(usize::from(topic)) else {
         return Ok(None);
     };
-    let (first, end) = subscription.bus.bounds(topic, partition).unwrap_or((0, 0));
-    if !(first..end).contains(&offset) {
+    let bounds = subscription.bus.bounds(topic, partition).await?;
+    if bounds.is_none_or(|(first, end)| !(first..end).contains(&offset)) {
         return Ok(None);
     }
-    let mut reader = subscription.bus.reader(topic, partition, offset)?;
-    let records = match reader.fetch(1).await {
+    let reader = subscription.bus.reader(topic, partition, offset);
+    let mut reader = reader.await?;
+    let records = match heard(topic, partition, reader.fetch(1)).await? {
         Ok(records) => records,
         Err(FetchError::OutOfRange { .. }) => return Ok(None),
         Err(error @ FetchError::Store { .. }) => return Err(error.into()),
@@ -339,12 +346,13 @@ pub async fn open(
     Ok(record.and_then(|(_, record)| dead_letter::from_record(record).ok()))
 }
 
-/// The next records; what retention takes meanwhile is passed over.
+/// The next records of a partition that has some; what retention takes meanwhile is passed over.
 pub(crate) async fn fetch(
     reader: &mut dyn Reader,
+    (topic, partition): (&str, u32),
     next: &mut u64,
-) -> Result<Vec<(Position, Record)>, FetchError> {
-    match reader.fetch(FETCH_BYTES).await {
+) -> Result<Vec<(Position, Record)>, LettersError> {
+    match heard(topic, partition, reader.fetch(FETCH_BYTES)).await? {
         Ok(records) => {
             if let Some((last, _)) = records.last() {
                 *next = last.offset + 1;
@@ -360,8 +368,21 @@ pub(crate) async fn fetch(
             });
             Ok(Vec::new())
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// What came of a fetch where something is to be read; a cluster that does not answer sends nothing, and no error.
+async fn heard<T>(
+    topic: &str,
+    partition: u32,
+    fetched: impl Future<Output = T>,
+) -> Result<T, Unanswered> {
+    let heard = tokio::time::timeout(SILENCE, fetched).await;
+    heard.map_err(|_elapsed| Unanswered {
+        what: format!("read topic {topic:?} partition {partition}"),
+        why: format!("nothing has come for {} s", SILENCE.as_secs()),
+    })
 }
 
 /// What became of letters, each of a partition, and how far its commands were obeyed before that was looked at; in the

@@ -147,18 +147,19 @@ impl HostStatus {
         topics
     }
 
-    /// Records kept, and offsets given out, of all partitions.
-    fn records(&self, topic: &Topic) -> (u64, u64) {
-        let bounds =
-            (0..topic.partitions).filter_map(|partition| self.bus.extent(&topic.name, partition));
-        bounds.fold((0, 0), |(kept, end), (first, next)| {
-            (kept + (next - first), end + next)
+    /// Records kept, and offsets given out, of all partitions; none where one of them is not known.
+    fn records(&self, topic: &Topic) -> Option<(u64, u64)> {
+        let mut bounds =
+            (0..topic.partitions).map(|partition| self.bus.extent(&topic.name, partition));
+        bounds.try_fold((0, 0), |(kept, end), bounds| {
+            let (first, next) = bounds?;
+            Some((kept + (next - first), end + next))
         })
     }
 
     fn topics_to_json(&self, bytes: Option<&[(Arc<str>, u64)]>) -> Vec<Value> {
         let one = |topic: Topic| {
-            let (records, total) = self.records(&topic);
+            let (records, total) = self.records(&topic).unzip();
             let bytes = bytes.and_then(|all| {
                 let (_, bytes) = all.iter().find(|(name, _)| *name == topic.name)?;
                 Some(*bytes)

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 use weir_core::command::Kind;
 
 use super::{replay, wish};
+use crate::bus::SubscribeError;
 use crate::clock;
 use crate::fleet::Wish;
 use crate::handlers::chain;
@@ -94,6 +95,10 @@ pub(super) fn failed(error: LettersError) -> AdminError {
     match error {
         LettersError::Cursor(error) => AdminError::Invalid(error.to_string()),
         LettersError::Lookup(LookupError::Owner(why)) => AdminError::Unavailable(why),
+        LettersError::Unanswered(error) => AdminError::Unanswered(error.to_string()),
+        LettersError::Subscribe(SubscribeError::Unavailable { message, .. }) => {
+            AdminError::Unanswered(message)
+        }
         error @ (LettersError::Subscribe(_)
         | LettersError::Fetch(_)
         | LettersError::Publish(_)

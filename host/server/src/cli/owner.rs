@@ -163,8 +163,8 @@ fn done(result: AdminResult) -> Result<Value, CliError> {
         AdminError::Invalid(message)
         | AdminError::Unknown(message)
         | AdminError::Conflict(message) => CliError::Usage(message),
-        AdminError::Failed(message) | AdminError::Unavailable(message) => {
-            CliError::Data(message.into())
-        }
+        AdminError::Failed(message)
+        | AdminError::Unavailable(message)
+        | AdminError::Unanswered(message) => CliError::Data(message.into()),
     })
 }

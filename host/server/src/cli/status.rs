@@ -74,7 +74,7 @@ struct Handler {
     version: String,
     state: String,
     reason: Option<String>,
-    lag: u64,
+    lag: Option<u64>,
     open: u64,
     retrying: u64,
     parked_events: u64,
@@ -90,7 +90,7 @@ struct Handler {
 struct Topic {
     name: String,
     partitions: u32,
-    records: u64,
+    records: Option<u64>,
     bytes: Option<u64>,
 }
 
@@ -217,7 +217,7 @@ fn handler_row(handler: &Handler) -> Vec<String> {
         handler.name.clone(),
         handler.version.clone(),
         handler.state.clone(),
-        handler.lag.to_string(),
+        figure(handler.lag),
         handler.open.to_string(),
         handler.retrying.to_string(),
         handler.parked_events.to_string(),
@@ -242,7 +242,7 @@ fn write_topics(topics: &[Topic], out: &mut dyn Write) -> Result<(), CliError> {
     }
     let row = |topic: &Topic| {
         let bytes = topic.bytes.map(size);
-        let shown = [topic.partitions.to_string(), topic.records.to_string()];
+        let shown = [topic.partitions.to_string(), figure(topic.records)];
         [topic.name.clone()]
             .into_iter()
             .chain(shown)
@@ -279,6 +279,11 @@ fn write_store(store: &Store, out: &mut dyn Write) -> Result<(), CliError> {
         &["store", "bytes", "what it holds"],
         &rows,
     )?)
+}
+
+/// A number that the host may not know: it is the cluster's to say.
+fn figure(number: Option<u64>) -> String {
+    number.map_or_else(|| "unknown".to_owned(), |number| number.to_string())
 }
 
 /// In the largest unit that leaves a number of at least one.

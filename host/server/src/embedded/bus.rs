@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture, FutureExt as _};
 use weir_core::unit::Position;
 
 use super::Embedded;
@@ -93,6 +93,28 @@ impl Bus for Embedded {
         topic: &str,
         partition: u32,
         from: u64,
+    ) -> BoxFuture<'static, Result<Box<dyn Reader>, SubscribeError>> {
+        // The method below: reading begins with memory alone.
+        future::ready(Self::reader(self, topic, partition, from)).boxed()
+    }
+
+    fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
+        let log = self.inner.catalog.topic(topic)?;
+        let extent = log.partition(partition)?;
+        Some((extent.start(), extent.end()))
+    }
+}
+
+impl Embedded {
+    /// Reads one partition of one topic without a subscription.
+    ///
+    /// # Errors
+    /// There is no such topic or partition.
+    pub fn reader(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: u64,
     ) -> Result<Box<dyn Reader>, SubscribeError> {
         let log = self.log(topic)?;
         if partition >= log.count() {
@@ -109,11 +131,5 @@ impl Bus for Embedded {
             offset: from,
         });
         Ok(Box::new(reader))
-    }
-
-    fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
-        let log = self.inner.catalog.topic(topic)?;
-        let extent = log.partition(partition)?;
-        Some((extent.start(), extent.end()))
     }
 }

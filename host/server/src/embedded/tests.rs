@@ -121,7 +121,7 @@ fn set(name: &str, value: &'static str) -> StateWrite {
 
 /// Everything that a partition holds.
 async fn read_all(bus: &Embedded, topic: &str, partition: u32) -> Vec<String> {
-    let (start, end) = bus.bounds(topic, partition).unwrap();
+    let (start, end) = bus.extent(topic, partition).unwrap();
     let mut reader = bus.reader(topic, partition, start).unwrap();
     let mut values = Vec::new();
     while start + (values.len() as u64) < end {
@@ -149,7 +149,7 @@ async fn records_come_back_in_order_after_a_restart() {
             partitions: 2
         }]
     );
-    assert_eq!(bus.bounds("t", 0), Some((0, 3)));
+    assert_eq!(bus.extent("t", 0), Some((0, 3)));
     assert_eq!(read_all(&bus, "t", 0).await, ["a", "b", "c"]);
     bus.publish("t", publishes(["d"])).await.unwrap();
     assert_eq!(read_all(&bus, "t", 0).await, ["a", "b", "c", "d"]);
@@ -247,7 +247,7 @@ proptest! {
                 }
             }
             for (partition, expected) in (0..).zip(&model) {
-                assert_eq!(bus.bounds("t", partition), Some((0, expected.len() as u64)));
+                assert_eq!(bus.extent("t", partition), Some((0, expected.len() as u64)));
                 let mut reader = bus.reader("t", partition, 0).unwrap();
                 let mut found = Vec::new();
                 while found.len() < expected.len() {

@@ -15,7 +15,7 @@ fn member(id: &str, partitions: &[u32], age_s: u64) -> Member {
         of: 12,
         partitions: partitions.to_vec(),
         stopped: false,
-        lag: 0,
+        lag: Some(0),
         open: 0,
         parked_events: 0,
         held_sequences: 0,

@@ -74,6 +74,9 @@ pub enum AdminError {
     /// Another host would have to, and does not; says which, and what to do.
     #[error("{0}")]
     Unavailable(String),
+    /// The cluster does not answer; says what it was asked.
+    #[error("{0}")]
+    Unanswered(String),
 }
 
 impl From<AdminError> for Problem {
@@ -84,6 +87,7 @@ impl From<AdminError> for Problem {
             AdminError::Conflict(detail) => Self::conflict(detail),
             AdminError::Failed(detail) => Self::failed(detail),
             AdminError::Unavailable(detail) => Self::unavailable("owner", detail),
+            AdminError::Unanswered(detail) => Self::unavailable("cluster", detail),
         }
     }
 }

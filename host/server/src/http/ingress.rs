@@ -44,7 +44,7 @@ pub(super) async fn publish(
     body: Body,
 ) -> Result<Response, Problem> {
     let Path(topic) = topic.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
-    let topic = find_topic(&state, &topic)?.name;
+    let topic = find_topic(&state, &topic).await?.name;
     if names::is_own_topic(&topic) {
         return Err(Problem::own_topic(&topic));
     }
@@ -97,17 +97,21 @@ fn refused(bus: &dyn Bus, topic: &str, error: PublishError) -> Problem {
 }
 
 /// The topic of this full or short name.
-pub(super) fn find_topic(state: &AppState, name: &str) -> Result<Topic, Problem> {
-    if let Some(topic) = state.bus.topic(name) {
-        return Ok(topic);
-    }
+pub(super) async fn find_topic(state: &AppState, name: &str) -> Result<Topic, Problem> {
+    let bus = state.bus.as_ref();
     // Short names are for people and clients that know no environment; a name that is none is unknown as it stands.
     let full = names::expand_topic(name, &state.config.environment, &state.config.domain)
         .unwrap_or(name.to_owned());
-    state
-        .bus
-        .topic(&full)
-        .ok_or_else(|| unknown_topic(state.bus.as_ref(), &full))
+    if let Some(topic) = bus.topic(name).or_else(|| bus.topic(&full)) {
+        return Ok(topic);
+    }
+    // Asked for only where neither is known: of a short name there is mostly no topic.
+    for name in [name, &*full] {
+        if let Some(topic) = bus.find_topic(name).await? {
+            return Ok(topic);
+        }
+    }
+    Err(unknown_topic(bus, &full))
 }
 
 /// 404 with the names that may have been meant.

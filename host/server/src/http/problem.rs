@@ -5,6 +5,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::bus::Unanswered;
+
 /// Seconds until a full queue is worth another try: a commit takes far less.
 const RETRY_BUSY_S: u16 = 1;
 /// Seconds until a stopped intake is worth another try: somebody has to make room first.
@@ -236,6 +238,12 @@ impl Problem {
             retry_after_s: Some(RETRY_STOPPED_S),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail)
         }
+    }
+}
+
+impl From<Unanswered> for Problem {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::unavailable("cluster", unanswered.to_string())
     }
 }
 

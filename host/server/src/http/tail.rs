@@ -31,7 +31,7 @@ use super::AppState;
 use super::access::Tenant;
 use super::ingress::{TENANT_DEFAULT, find_topic};
 use super::problem::Problem;
-use crate::bus::{Bus, FetchError, Reader, Topic};
+use crate::bus::{Bus, FetchError, Reader, SubscribeError, Topic};
 use crate::cloudevents;
 
 /// One fetch of one partition: small, because each open tail holds one per partition.
@@ -61,15 +61,15 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     let Path(topic) = topic.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
-    let topic = find_topic(&state, &topic)?;
-    let mut spans = spans(state.bus.as_ref(), &topic, &query)?;
+    let topic = find_topic(&state, &topic).await?;
+    let mut spans = spans(state.bus.as_ref(), &topic, &query).await?;
     if !query.follow {
         spans.retain(|span| span.from < span.end);
     }
     let mut partitions = SelectAll::new();
     for span in spans {
         let reader = state.bus.reader(&topic.name, span.partition, span.from);
-        let reader = reader.map_err(|error| Problem::malformed(error.to_string()))?;
+        let reader = reader.await.map_err(unread)?;
         partitions.push(records(reader, span, query.follow).boxed());
     }
     let tail = Tail {
@@ -101,7 +101,7 @@ struct Span {
     end: u64,
 }
 
-fn spans(bus: &dyn Bus, topic: &Topic, query: &TailQuery) -> Result<Vec<Span>, Problem> {
+async fn spans(bus: &dyn Bus, topic: &Topic, query: &TailQuery) -> Result<Vec<Span>, Problem> {
     if let Some(partition) = query
         .partition
         .filter(|partition| *partition >= topic.partitions)
@@ -114,22 +114,37 @@ fn spans(bus: &dyn Bus, topic: &Topic, query: &TailQuery) -> Result<Vec<Span>, P
     let partitions = query
         .partition
         .map_or(0..topic.partitions, |partition| partition..partition + 1);
-    // Between two calls a topic may go; then there is nothing to read.
-    partitions
-        .filter_map(|partition| Some((partition, bus.bounds(&topic.name, partition)?)))
-        .map(|(partition, (first, end))| {
-            let from = match query.from.as_deref() {
-                None | Some("beginning") => first,
-                Some("end") => end,
-                Some(offset) => from_offset(offset, query.partition.is_some(), first, end)?,
-            };
-            Ok(Span {
-                partition,
-                from,
-                end,
-            })
-        })
-        .collect()
+    let mut spans = Vec::new();
+    for partition in partitions {
+        // Between two calls a topic may go; then there is nothing to read.
+        let Some((first, end)) = bus.bounds(&topic.name, partition).await? else {
+            continue;
+        };
+        let from = match query.from.as_deref() {
+            None | Some("beginning") => first,
+            Some("end") => end,
+            Some(offset) => from_offset(offset, query.partition.is_some(), first, end)?,
+        };
+        spans.push(Span {
+            partition,
+            from,
+            end,
+        });
+    }
+    Ok(spans)
+}
+
+/// Why a partition cannot be read: nothing of it is the caller's fault, who named a topic that was there.
+fn unread(error: SubscribeError) -> Problem {
+    match error {
+        SubscribeError::UnknownTopic(name) => Problem::unknown_topic(&name, Vec::new()),
+        SubscribeError::UnknownPartition { .. } => Problem::malformed(error.to_string()),
+        SubscribeError::Unavailable { message, .. } => Problem::unavailable("cluster", message),
+        SubscribeError::Refused { .. }
+        | SubscribeError::PartitionCount { .. }
+        | SubscribeError::Fixed { .. }
+        | SubscribeError::Ledger(_) => Problem::failed(error.to_string()),
+    }
 }
 
 fn from_offset(text: &str, one_partition: bool, first: u64, end: u64) -> Result<u64, Problem> {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use weir_core::command::{self, Kind};
 use weir_core::replay::{Fate, Next, Replay, Step};
 
-use super::{Job, Now, Planned, command_ends};
+use super::{Job, Now, Planned, command_end, command_ends};
 use crate::clock;
 use crate::handlers::chain;
 use crate::letters::{self, LettersError, Status};
@@ -36,15 +36,8 @@ pub(super) async fn resume(job: Arc<Job>, stop: CancellationToken) {
 
 /// Works until everything has ended, or the host stops.
 pub(super) async fn run(job: Arc<Job>, stop: CancellationToken) {
-    // What was sent before a restart is before the ends of this moment.
-    let ends = command_ends(&job.subscription);
-    let end = |letter: &Planned| ends.get(letter.place.partition as usize).copied();
     let mut worker = Worker {
-        sent_before: job
-            .letters
-            .iter()
-            .map(|letter| end(letter).unwrap_or(0))
-            .collect(),
+        sent_before: vec![None; job.letters.len()],
         kept: Instant::now(),
         is_kept: true,
     };
@@ -79,8 +72,8 @@ pub(super) async fn run(job: Arc<Job>, stop: CancellationToken) {
 }
 
 struct Worker {
-    /// By letter, an end of the command topic that its command stands before.
-    sent_before: Vec<u64>,
+    /// By letter, an end of the command topic that its command stands before, once the bus has said it.
+    sent_before: Vec<Option<u64>>,
     kept: Instant,
     is_kept: bool,
 }
@@ -109,16 +102,38 @@ impl Worker {
     /// Takes the fates of letters that were sent.
     async fn hear(&mut self, job: &Job) -> Result<(), LettersError> {
         let waiting: Vec<_> = job.lock().replay.waiting().collect();
+        self.find_ends(job, &waiting).await?;
         let asked = waiting.iter().map(|letter| job.letters[*letter].asked());
         let known = letters::known(&job.subscription, asked.collect()).await?;
         for (letter, (obeyed, Known { status, .. })) in waiting.into_iter().zip(known) {
             // A letter that is dead and whose command was not obeyed has not died again.
-            if obeyed < self.sent_before[letter] {
+            if self.sent_before[letter].is_none_or(|end| obeyed < end) {
                 continue;
             }
             if let Some(fate) = fate(status) {
                 job.lock().replay.handle_fate(letter, fate);
                 self.is_kept = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks once for each partition how far commands reach that letters were sent to since.
+    async fn find_ends(&mut self, job: &Job, waiting: &[usize]) -> Result<(), LettersError> {
+        let mut ends = HashMap::new();
+        for &letter in waiting {
+            if self.sent_before[letter].is_some() {
+                continue;
+            }
+            let partition = job.letters[letter].place.partition;
+            let end = match ends.get(&partition) {
+                Some(end) => *end,
+                None => command_end(&job.subscription, partition).await?,
+            };
+            ends.insert(partition, end);
+            self.sent_before[letter] = Some(end);
+            if let Some(known) = job.lock().commands.get_mut(partition as usize) {
+                *known = end;
             }
         }
         Ok(())
@@ -150,14 +165,8 @@ impl Worker {
         let partition = planned.place.partition;
         let commands = vec![(partition, Kind::Replay, found, record)];
         letters::command(&job.subscription, commands).await?;
-        let end = command_ends(&job.subscription);
-        let end = end.get(partition as usize).copied().unwrap_or(0);
-        self.sent_before[letter] = end;
-        let mut now = job.lock();
-        now.replay.handle_sent(letter);
-        if let Some(known) = now.commands.get_mut(partition as usize) {
-            *known = end;
-        }
+        self.sent_before[letter] = None;
+        job.lock().replay.handle_sent(letter);
         Ok(())
     }
 }
@@ -171,14 +180,16 @@ impl Job {
         };
         let by_id: HashMap<_, _> = self.letters.iter().map(|one| one.id).zip(0..).collect();
         let topic = names::commands_topic(&self.subscription.deployment.scope.group);
-        let ends = command_ends(&self.subscription);
+        let ends = command_ends(&self.subscription).await?;
         for ((partition, mut next), end) in (0..).zip(from).zip(&ends) {
             if next >= *end {
                 continue;
             }
-            let mut reader = self.subscription.bus.reader(&topic, partition, next)?;
+            let reader = self.subscription.bus.reader(&topic, partition, next);
+            let mut reader = reader.await?;
             while next < *end {
-                for (_, record) in letters::fetch(&mut *reader, &mut next).await? {
+                let source = (&*topic, partition);
+                for (_, record) in letters::fetch(&mut *reader, source, &mut next).await? {
                     let Ok((command, _)) = command::from_record(record) else {
                         continue;
                     };

@@ -19,8 +19,9 @@ use super::restore::RestoreError;
 use crate::embedded::Extent;
 use crate::names;
 
-/// An open transaction ends within its timeout; a broker that was restarted needs longer.
-pub(super) const STABLE: Duration = Duration::from_secs(120);
+/// For the end of an open transaction, in one try of a restore: others wait for its turn. One that takes longer, or a
+/// broker that was restarted, is waited for in the tries that follow.
+pub(super) const STABLE: Duration = Duration::from_secs(10);
 /// Between two records of a changelog that is not at its end.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Between two looks at what the cluster has still to write.

@@ -98,7 +98,9 @@ impl Clients {
         // librdkafka wants a group's name to assign partitions; nothing is committed under it.
         config
             .set("group.id", format!("weir-reader-{}", self.host_id))
-            .set("enable.partition.eof", "true");
+            .set("enable.partition.eof", "true")
+            // An end is believed, so it has to be the leader's: that of a replica nearby may lie before what the leader has.
+            .remove("client.rack");
         config
     }
 

@@ -1,7 +1,6 @@
 //! What is known of the cluster: its topics, how far they reach, and the topics that the host makes.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::FutureExt as _;
@@ -12,9 +11,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::clients::{Clients, Logged};
 use super::extents::Extents;
+use super::metadata::Metadata;
 use super::native::{self, Description};
 use super::records::number;
-use crate::bus::{EnsureTopicError, SubscribeError, Topic};
+use crate::bus::{EnsureTopicError, SubscribeError};
 use crate::config::{self, CreateTopics, RECORD_BYTES};
 use crate::ledger::Scope;
 use crate::names;
@@ -23,8 +23,6 @@ use crate::names;
 const CONNECT: Duration = Duration::from_secs(30);
 /// For an answer later on.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
-/// What is known of topics is asked for again after this time.
-const METADATA_AGE: Duration = Duration::from_secs(10);
 /// A topic that is not known is asked for again after this time.
 const MISS_AGE: Duration = Duration::from_millis(500);
 /// Dead letters are kept so long: people have to come to them.
@@ -114,17 +112,11 @@ pub(super) struct Cluster {
     create: CreateTopics,
     replication: i32,
     letter_bytes: usize,
-    known: Mutex<Known>,
+    pub(super) metadata: Metadata,
     pub(super) extents: Extents,
 }
 
 impl rdkafka::consumer::ConsumerContext for Logged {}
-
-#[derive(Default)]
-struct Known {
-    topics: HashMap<Arc<str>, u32>,
-    asked: Option<Instant>,
-}
 
 impl Cluster {
     pub(super) fn connect(clients: &Clients, config: &config::Kafka) -> Result<Self, ConnectError> {
@@ -138,11 +130,12 @@ impl Cluster {
             create: config.create_topics,
             replication: replication.unwrap_or(-1),
             letter_bytes: config.letter_bytes,
-            known: Mutex::default(),
+            metadata: Metadata::default(),
             extents: Extents::default(),
         };
         cluster
-            .ask(CONNECT)
+            .metadata
+            .refresh(&cluster.asking, Duration::ZERO, CONNECT)
             .map_err(|source| ConnectError::Unreachable {
                 bootstrap: config.bootstrap.clone(),
                 source,
@@ -150,48 +143,29 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// All topics but Kafka's own, by name.
-    pub(super) fn topics(&self) -> Vec<Topic> {
-        self.refresh(METADATA_AGE);
-        let known = self.known();
-        let topics = known
-            .topics
-            .iter()
-            .filter(|(name, _)| !name.starts_with("__"));
-        let mut topics: Vec<_> = topics
-            .map(|(name, &partitions)| Topic {
-                name: Arc::clone(name),
-                partitions,
-            })
-            .collect();
-        topics.sort_by(|a, b| a.name.cmp(&b.name));
-        topics
-    }
-
-    /// How many partitions a topic has. Asks a broker only for one that is not known: a commit may be waiting.
-    pub(super) fn partitions(&self, topic: &str) -> Option<u32> {
-        if let Some(&count) = self.known().topics.get(topic) {
-            return Some(count);
+    /// How many partitions a topic has, none where there is no such topic. Asks a broker only for one that is not known:
+    /// a commit may be waiting.
+    pub(super) fn partitions(&self, topic: &str) -> Result<Option<u32>, KafkaError> {
+        if let Some(count) = self.metadata.partitions(topic) {
+            return Ok(Some(count));
         }
-        self.refresh(MISS_AGE);
-        self.known().topics.get(topic).copied()
+        self.metadata.refresh(&self.asking, MISS_AGE, ANSWER)?;
+        Ok(self.metadata.partitions(topic))
     }
 
-    /// The first offset and the one after the last record, as a broker says.
-    pub(super) fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
-        match self.watermarks(topic, partition) {
-            Ok(bounds) => Some(self.extents.set(topic, partition, bounds)),
-            Err(error) => {
-                tracing::debug!(%error, topic, partition, "cannot ask how far a partition reaches");
-                self.extents.get(topic, partition)
+    /// The first offset and the one after the last record, as a broker says; none where there is no such partition.
+    pub(super) fn bounds(
+        &self,
+        topic: &str,
+        partition: u32,
+    ) -> Result<Option<(u64, u64)>, KafkaError> {
+        match self.partitions(topic)? {
+            Some(count) if partition < count => {
+                let bounds = self.watermarks(topic, partition)?;
+                Ok(Some(self.extents.set(topic, partition, bounds)))
             }
+            Some(_) | None => Ok(None),
         }
-    }
-
-    /// The same as it was a second ago, or when a broker last answered; asks only for what it has not been asked lately.
-    pub(super) fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
-        let known = self.extents.get(topic, partition);
-        known.or_else(|| self.bounds(topic, partition))
     }
 
     /// What topics these names stand for.
@@ -224,14 +198,17 @@ impl Cluster {
     /// The ledger of a subscription and what it sets aside: compacted, with as many partitions as its commands.
     pub(super) fn ensure_ledger(&self, scope: &Scope) -> Result<(), SubscribeError> {
         let commands = scope.topics.last().map_or("", |topic| topic);
-        let partitions = self
-            .partitions(commands)
-            .ok_or_else(|| SubscribeError::UnknownTopic(commands.to_owned()))?;
+        let count = |name: &str| {
+            let count = self.partitions(name);
+            count.map_err(|error| unjoined(scope, &format!("look for topic {name:?}"), &error))
+        };
+        let partitions =
+            count(commands)?.ok_or_else(|| SubscribeError::UnknownTopic(commands.to_owned()))?;
         for name in [
             names::ledger_topic(&scope.group),
             names::park_topic(&scope.group),
         ] {
-            if self.partitions(&name).is_some() {
+            if count(&name)?.is_some() {
                 self.check_settings(&name, true)
                     .map_err(|message| refused(scope, message))?;
                 continue;
@@ -255,7 +232,8 @@ impl Cluster {
     /// may be made.
     pub(super) fn ensure_control(&self, name: &str) -> Result<bool, EnsureTopicError> {
         self.make_compacted(name, 1)?;
-        if self.partitions(name).is_none() {
+        let found = self.partitions(name);
+        if found.map_err(|error| unmade(name, error))?.is_none() {
             return Ok(false);
         }
         let checked = self.check_settings(name, true);
@@ -278,7 +256,10 @@ impl Cluster {
     pub(super) fn check_letters(&self, scope: &Scope) -> Result<(), SubscribeError> {
         for topic in scope.topics.iter() {
             let letters = names::dlq_topic(&scope.group, topic);
-            if self.partitions(&letters).is_some() {
+            let found = self
+                .partitions(&letters)
+                .map_err(|error| unjoined(scope, &format!("look for topic {letters:?}"), &error))?;
+            if found.is_some() {
                 self.check_settings(&letters, false)
                     .map_err(|message| refused(scope, message))?;
             }
@@ -292,7 +273,8 @@ impl Cluster {
         partitions: u32,
         settings: &[(&str, &str)],
     ) -> Result<(), EnsureTopicError> {
-        if let Some(found) = self.partitions(name) {
+        let failed = |error| unmade(name, error);
+        if let Some(found) = self.partitions(name).map_err(failed)? {
             let different = EnsureTopicError::PartitionCount {
                 name: name.to_owned(),
                 found,
@@ -304,10 +286,6 @@ impl Cluster {
                 Err(different)
             };
         }
-        let failed = |error: KafkaError| EnsureTopicError::Store {
-            name: name.to_owned(),
-            source: error.into(),
-        };
         if self.create == CreateTopics::Off {
             tracing::warn!(
                 topic = name,
@@ -394,10 +372,7 @@ impl Cluster {
 
     /// Waits until all partitions of a new topic are known.
     fn wait_for(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        let failed = |error: KafkaError| EnsureTopicError::Store {
-            name: name.to_owned(),
-            source: error.into(),
-        };
+        let failed = |error| unmade(name, error);
         let deadline = Instant::now() + ANSWER;
         loop {
             let metadata = self
@@ -409,8 +384,10 @@ impl Cluster {
                 let led = |one: &&rdkafka::metadata::MetadataPartition| one.leader() >= 0;
                 topic.partitions().iter().filter(led).count()
             });
-            if led == partitions as usize {
-                self.known().topics.insert(name.into(), partitions);
+            if let Some(found) = found
+                && led == partitions as usize
+            {
+                self.metadata.insert(found);
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -420,40 +397,12 @@ impl Cluster {
             }
         }
     }
+}
 
-    fn refresh(&self, age: Duration) {
-        let fresh = self
-            .known()
-            .asked
-            .is_some_and(|asked| asked.elapsed() < age);
-        if !fresh && let Err(error) = self.ask(ANSWER) {
-            tracing::debug!(%error, "cannot ask for the topics");
-        }
-    }
-
-    fn ask(&self, timeout: Duration) -> Result<(), KafkaError> {
-        let metadata = self.asking.fetch_metadata(None, timeout)?;
-        let topics = metadata
-            .topics()
-            .iter()
-            .filter(|topic| topic.error().is_none());
-        let topics = topics
-            .filter_map(|topic| {
-                Some((
-                    topic.name().into(),
-                    u32::try_from(topic.partitions().len()).ok()?,
-                ))
-            })
-            .collect();
-        *self.known() = Known {
-            topics,
-            asked: Some(Instant::now()),
-        };
-        Ok(())
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+fn unmade(name: &str, error: KafkaError) -> EnsureTopicError {
+    EnsureTopicError::Store {
+        name: name.to_owned(),
+        source: error.into(),
     }
 }
 

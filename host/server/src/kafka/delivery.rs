@@ -127,7 +127,7 @@ impl<'a> Delivery<'a> {
         let item = completion.item;
         let refused = |(code, message)| Failure::Refused(request, item, code, message);
         for out in &completion.output.records {
-            let partition = destination(self.cluster, out).map_err(refused)?;
+            let partition = self.destination(out)?.map_err(refused)?;
             let of = Of::Event(item);
             let send = self.note(Sent { request, of });
             let message = to_message(&out.topic, number(partition), &out.record, send);
@@ -136,7 +136,7 @@ impl<'a> Delivery<'a> {
         }
         for change in &completion.output.timers {
             if let (TimerSlot::Emission(_), Some(timer)) = (&change.key.slot, &change.timer) {
-                destination(self.cluster, &timer.out).map_err(refused)?;
+                self.destination(&timer.out)?.map_err(refused)?;
             }
         }
         Ok(())
@@ -160,6 +160,16 @@ impl<'a> Delivery<'a> {
         }
         self.send(message)
             .map_err(|code| blame(Some(Sent { request, of }), code, true))
+    }
+
+    /// The partition that a record goes to, or what is wrong with the record. That a topic is not known is nobody's fault
+    /// while the cluster does not answer.
+    fn destination(&self, out: &OutRecord) -> Result<Result<u32, (&'static str, String)>, Failure> {
+        let count = self
+            .cluster
+            .partitions(&out.topic)
+            .map_err(|error| Failure::Absent(format!("look for topic {:?}: {error}", out.topic)))?;
+        Ok(destination(count, out))
     }
 
     /// The number of the next send.
@@ -235,9 +245,9 @@ fn take_reports(producer: &Producer) {
     }
 }
 
-/// The partition that a record goes to.
-fn destination(cluster: &Cluster, out: &OutRecord) -> Result<u32, (&'static str, String)> {
-    let Some(count) = cluster.partitions(&out.topic) else {
+/// The partition that a record goes to, of a topic with so many; none: there is no such topic.
+fn destination(count: Option<u32>, out: &OutRecord) -> Result<u32, (&'static str, String)> {
+    let Some(count) = count else {
         return Err((
             "unknown-topic",
             format!("there is no topic {:?}", out.topic),

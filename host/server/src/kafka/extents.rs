@@ -1,6 +1,9 @@
 //! How far partitions reach, kept fresh by a thread: what status and watchdog ask every second must not wait for a broker.
+//!
+//! Each broker is asked by itself for the partitions that it leads: one that does not answer, or a partition that nobody
+//! leads, leaves those of others as fresh as they were.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -9,15 +12,21 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::clients::Logged;
-use super::cluster::{ANSWER, Cluster, pause};
+use super::cluster::{Cluster, pause};
 use super::records::number;
 
 const REFRESH: Duration = Duration::from_secs(1);
+/// For a broker to answer: those of the others are not asked for meanwhile.
+const ANSWER: Duration = Duration::from_secs(3);
+/// What no broker has said for so long is not known any more.
+const KNOWN: Duration = Duration::from_secs(30);
 /// What nobody has asked for in this time is no longer kept fresh.
 const WANTED: Duration = Duration::from_secs(60);
 
 /// A topic and the number of a partition.
 type Place = (Arc<str>, u32);
+/// The first offset, and the one after the last.
+type Bounds = (u64, u64);
 
 #[derive(Default)]
 pub(super) struct Extents {
@@ -26,35 +35,42 @@ pub(super) struct Extents {
     empty: Mutex<HashMap<Place, (u64, u64)>>,
 }
 
-#[derive(Clone, Copy)]
 struct Extent {
-    first: u64,
-    end: u64,
+    /// When a broker has said it.
+    said: Option<(Instant, Bounds)>,
     wanted: Instant,
 }
 
 impl Extents {
-    /// What was known a moment ago; none of what was not asked for lately.
-    pub(super) fn get(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
-        let place = (Arc::from(topic), partition);
-        let mut known = lock(&self.known);
-        let extent = known.get_mut(&place)?;
-        extent.wanted = Instant::now();
-        let (first, end) = (extent.first, extent.end);
-        drop(known);
-        Some(self.without_empty(&place, first, end))
+    /// What was known a moment ago; what was not asked for lately will be in a moment.
+    pub(super) fn get(&self, topic: &str, partition: u32) -> Option<Bounds> {
+        self.at(Instant::now(), &(topic.into(), partition))
+    }
+
+    fn at(&self, now: Instant, place: &Place) -> Option<Bounds> {
+        let said = {
+            let mut known = lock(&self.known);
+            let extent = known.entry(place.clone()).or_insert(Extent {
+                said: None,
+                wanted: now,
+            });
+            extent.wanted = now;
+            extent.said
+        };
+        let (_, bounds) = said.filter(|(at, _)| now.saturating_duration_since(*at) < KNOWN)?;
+        Some(self.without_empty(place, bounds))
     }
 
     /// What a broker has just said.
-    pub(super) fn set(&self, topic: &str, partition: u32, (first, end): (u64, u64)) -> (u64, u64) {
-        let place = (Arc::from(topic), partition);
+    pub(super) fn set(&self, topic: &str, partition: u32, bounds: Bounds) -> Bounds {
+        let (place, now) = ((topic.into(), partition), Instant::now());
         let extent = Extent {
-            first,
-            end,
-            wanted: Instant::now(),
+            said: Some((now, bounds)),
+            wanted: now,
         };
-        lock(&self.known).insert(place.clone(), extent);
-        self.without_empty(&place, first, end)
+        let bounds = self.without_empty(&place, bounds);
+        lock(&self.known).insert(place, extent);
+        bounds
     }
 
     /// A reader has found no record from `from` up to `to`.
@@ -62,47 +78,71 @@ impl Extents {
         lock(&self.empty).insert((Arc::clone(topic), partition), (from, to));
     }
 
-    fn without_empty(&self, place: &Place, first: u64, end: u64) -> (u64, u64) {
+    fn without_empty(&self, place: &Place, (first, end): Bounds) -> Bounds {
         match lock(&self.empty).get(place) {
             Some(&(from, to)) if to == end => (first, from.max(first)),
             Some(_) | None => (first, end),
         }
     }
 
-    fn refresh(&self, asking: &BaseConsumer<Logged>) -> Result<(), KafkaError> {
-        let places: Vec<Place> = {
-            let mut known = lock(&self.known);
-            known.retain(|_, extent| extent.wanted.elapsed() < WANTED);
-            known.keys().cloned().collect()
-        };
-        if places.is_empty() {
-            return Ok(());
-        }
-        let ask = |of: Offset| -> Result<HashMap<Place, u64>, KafkaError> {
-            let mut list = TopicPartitionList::with_capacity(places.len());
-            for (topic, partition) in &places {
-                list.add_partition_offset(topic, number(*partition), of)?;
-            }
-            let answered = asking.offsets_for_times(list, ANSWER)?;
-            let elements = answered.elements();
-            let found = elements.iter().filter_map(|one| {
-                let Offset::Offset(offset) = one.offset() else {
-                    return None;
-                };
-                let partition = u32::try_from(one.partition()).ok()?;
-                Some(((one.topic().into(), partition), u64::try_from(offset).ok()?))
-            });
-            Ok(found.collect())
-        };
-        let (first, end) = (ask(Offset::Beginning)?, ask(Offset::End)?);
+    fn wanted(&self) -> Vec<Place> {
         let mut known = lock(&self.known);
-        for (place, extent) in &mut *known {
-            if let (Some(&first), Some(&end)) = (first.get(place), end.get(place)) {
-                (extent.first, extent.end) = (first, end);
+        known.retain(|_, extent| extent.wanted.elapsed() < WANTED);
+        known.keys().cloned().collect()
+    }
+
+    fn refresh(&self, cluster: &Cluster) {
+        let mut led = BTreeMap::<i32, Vec<Place>>::new();
+        for place in self.wanted() {
+            if let Some(leader) = cluster.metadata.leader(&place.0, place.1) {
+                led.entry(leader).or_default().push(place);
             }
         }
-        Ok(())
+        for (broker, places) in led {
+            match ask(&cluster.asking, &places) {
+                Ok(said) => self.take(said),
+                Err(error) => {
+                    tracing::debug!(%error, broker, "cannot ask how far partitions reach")
+                }
+            }
+        }
     }
+
+    fn take(&self, said: Vec<(Place, Bounds)>) {
+        let now = Instant::now();
+        let mut known = lock(&self.known);
+        for (place, bounds) in said {
+            if let Some(extent) = known.get_mut(&place) {
+                extent.said = Some((now, bounds));
+            }
+        }
+    }
+}
+
+/// Asks a broker about partitions that it leads; answers what it knew.
+fn ask(
+    client: &BaseConsumer<Logged>,
+    places: &[Place],
+) -> Result<Vec<(Place, Bounds)>, KafkaError> {
+    let offsets = |of: Offset| -> Result<HashMap<Place, u64>, KafkaError> {
+        let mut list = TopicPartitionList::with_capacity(places.len());
+        for (topic, partition) in places {
+            list.add_partition_offset(topic, number(*partition), of)?;
+        }
+        let answered = client.offsets_for_times(list, ANSWER)?;
+        let elements = answered.elements();
+        let found = elements.iter().filter_map(|one| {
+            let (Ok(()), Offset::Offset(offset)) = (one.error(), one.offset()) else {
+                return None;
+            };
+            let partition = u32::try_from(one.partition()).ok()?;
+            Some(((one.topic().into(), partition), u64::try_from(offset).ok()?))
+        });
+        Ok(found.collect())
+    };
+    let (first, end) = (offsets(Offset::Beginning)?, offsets(Offset::End)?);
+    let both = |place: &Place| Some((place.clone(), (*first.get(place)?, *end.get(place)?)));
+    Ok(places.iter().filter_map(both).collect())
 }
 
 /// Keeps them fresh as long as the cluster is used.
@@ -110,9 +150,7 @@ pub(super) fn spawn(cluster: &Arc<Cluster>) -> std::io::Result<()> {
     let cluster: Weak<Cluster> = Arc::downgrade(cluster);
     let run = move || {
         while let Some(cluster) = cluster.upgrade() {
-            if let Err(error) = cluster.extents.refresh(&cluster.asking) {
-                tracing::debug!(%error, "cannot ask how far partitions reach");
-            }
+            cluster.extents.refresh(&cluster);
             drop(cluster);
             pause(REFRESH);
         }
@@ -124,3 +162,6 @@ pub(super) fn spawn(cluster: &Arc<Cluster>) -> std::io::Result<()> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

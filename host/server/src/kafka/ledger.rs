@@ -9,7 +9,7 @@ use weir_core::inbox;
 use weir_core::unit::{CommitResult, Cursor, Restore, Unit};
 
 use super::offsets;
-use super::restore::{self, Loading, RestoreError};
+use super::restore::{self, Loading, Patience, RestoreError};
 use super::share::Share;
 use super::{Inner, Kafka};
 use crate::clock::now;
@@ -133,13 +133,13 @@ impl Inner {
         loading.load(partition)
     }
 
-    /// Does what waits for the cluster where nothing else has to wait for it. When the partition moves on meanwhile nobody
-    /// waits for the answer, and there is none.
+    /// Does what waits for the cluster where nothing else has to wait for it, and again as long as the cluster does not
+    /// answer. When the partition moves on meanwhile nobody waits for the answer, and there is none.
     async fn owning<T: Send + 'static>(
         self: &Arc<Self>,
         scope: &Scope,
         partition: u32,
-        work: impl Fn(&Self, &Share, u32) -> Result<T, RestoreError> + Send + 'static,
+        work: impl Fn(&Self, &Share, u32) -> Result<T, RestoreError> + Send + Sync + 'static,
     ) -> Result<T, LedgerError> {
         let here = self.groups().get(&scope.group).map(|group| {
             let decided = group.committers.wait_decided(partition);
@@ -154,14 +154,12 @@ impl Inner {
             group: Arc::clone(&scope.group),
             source,
         };
-        let turn = self.loads.acquire().await;
+        let Some(patience) = Patience::new(&share, partition) else {
+            return future::pending().await;
+        };
         let inner = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || {
-            restore::patiently(&share, partition, || work(&inner, &share, partition))
-        });
-        let done = done.await;
-        drop(turn);
-        match done {
+        let attempt = move || patience.attempt(&share, || work(&inner, &share, partition));
+        match self.loads.until_done(restore::RETRY, attempt).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(RestoreError::NoMember)) => future::pending().await,
             Ok(Err(error)) => Err(failed(error.into())),

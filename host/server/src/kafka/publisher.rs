@@ -1,14 +1,19 @@
 //! Publishes what is no unit of work: requests of the ingress, operators' commands.
+//!
+//! An idempotent producer that meets what it cannot explain (a broker that has lost the end of a log, a right that is
+//! missing for a moment) takes nothing any more. Another one takes its place, and its records are whose who published them
+//! to send again.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{ProducerContext, ThreadedProducer};
+use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 
 use super::clients::{self, Clients};
@@ -16,9 +21,22 @@ use super::cluster::ConnectError;
 use super::records::{number, to_message};
 use crate::bus::{Publish, PublishError};
 
+/// Between two producers: each has threads and connections of its own, and what ended one may last.
+const RENEW: Duration = Duration::from_secs(5);
+
 /// An idempotent producer with a thread for its reports.
+type Producer = ThreadedProducer<Answers>;
+
+/// The producer of the host.
 pub(super) struct Publisher {
-    producer: ThreadedProducer<Answers>,
+    clients: Arc<Clients>,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    producer: Arc<Producer>,
+    /// When it was made, or another one could not be.
+    tried: Instant,
 }
 
 /// One call: answered with the last of its reports.
@@ -54,21 +72,17 @@ impl ProducerContext for Answers {
 
 impl Call {
     fn report(&self, records: usize, failure: Option<RDKafkaErrorCode>) {
-        let lock = |error: std::sync::PoisonError<_>| error.into_inner();
         if let Some(code) = failure {
-            *self.failed.lock().unwrap_or_else(lock) = Some(code);
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
         }
         if self.left.fetch_sub(records, Ordering::AcqRel) != records {
             return;
         }
-        let failed = *self
-            .failed
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let reply = self
             .reply
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(reply) = reply {
             // Nobody may be waiting any more.
@@ -78,11 +92,34 @@ impl Call {
 }
 
 impl Publisher {
-    pub(super) fn new(clients: &Clients) -> Result<Self, ConnectError> {
-        let producer = ThreadedProducer::from_config_and_context(&clients.publishing(), Answers);
+    pub(super) fn new(clients: &Arc<Clients>) -> Result<Self, ConnectError> {
+        let producer = make(clients).map_err(ConnectError::Settings)?;
         Ok(Self {
-            producer: producer.map_err(ConnectError::Settings)?,
+            clients: Arc::clone(clients),
+            current: Mutex::new(Current {
+                producer,
+                tried: Instant::now(),
+            }),
         })
+    }
+
+    /// A producer that takes records; where there is none, why.
+    fn producer(&self, now: Instant) -> Result<Arc<Producer>, String> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((code, reason)) = current.producer.client().fatal_error() else {
+            return Ok(Arc::clone(&current.producer));
+        };
+        if now.saturating_duration_since(current.tried) < RENEW {
+            return Err(format!("{code}: {reason}"));
+        }
+        current.tried = now;
+        tracing::warn!(%code, reason, "the producer of requests and commands takes nothing any more and is replaced");
+        let made = make(&self.clients).map_err(|error| error.to_string());
+        let made = made.inspect_err(|error| tracing::warn!(error, "cannot start a producer"))?;
+        let before = std::mem::replace(&mut current.producer, Arc::clone(&made));
+        drop(current);
+        end(before);
+        Ok(made)
     }
 
     /// Answers when all records are durable on their brokers. After an error some may be: who publishes them again has
@@ -96,6 +133,12 @@ impl Publisher {
         if records.is_empty() {
             return Ok(());
         }
+        let stopped = |why: &dyn Display| {
+            PublishError::Stopped(format!(
+                "the cluster did not take the events: {why}; publish them again when it is well"
+            ))
+        };
+        let producer = self.producer(Instant::now()).map_err(|why| stopped(&why))?;
         let (reply, answer) = oneshot::channel();
         let call = Arc::new(Call {
             left: AtomicUsize::new(records.len()),
@@ -105,22 +148,36 @@ impl Publisher {
         for (index, publish) in records.iter().enumerate() {
             let partition = number(publish.partition_hash % partitions);
             let message = to_message(topic, partition, &publish.record, Arc::clone(&call));
-            if let Err((error, _)) = self.producer.send(message) {
+            if let Err((error, _)) = producer.send(message) {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
                 call.report(records.len() - index, Some(code));
                 break;
             }
         }
-        drop(records);
+        drop((records, producer));
         match answer.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(RDKafkaErrorCode::QueueFull)) => Err(PublishError::Busy),
-            Ok(Err(code)) => Err(PublishError::Stopped(format!(
-                "the cluster did not take the events: {code}; publish them again when it is well"
-            ))),
+            Ok(Err(code)) => Err(stopped(&code)),
             Err(_) => Err(PublishError::Stopped(
                 "the host is shutting down".to_owned(),
             )),
         }
     }
 }
+
+fn make(clients: &Clients) -> Result<Arc<Producer>, KafkaError> {
+    ThreadedProducer::from_config_and_context(&clients.publishing(), Answers).map(Arc::new)
+}
+
+/// Ends a producer with what it still has, which is reported to those who wait for it.
+fn end(producer: Arc<Producer>) {
+    let thread = std::thread::Builder::new().name("weir-publisher".to_owned());
+    // Without a thread it ends here, and whoever publishes waits for that.
+    if let Err(error) = thread.spawn(move || drop(producer)) {
+        tracing::error!(%error, "cannot end a producer on a thread of its own");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -332,6 +332,19 @@ impl TopicReader {
     }
 }
 
+impl Drop for TopicReader {
+    /// librdkafka's threads are waited for when a consumer ends, and a request must not wait for them.
+    fn drop(&mut self) {
+        let last = (
+            Arc::clone(&self.consumer),
+            std::mem::take(&mut self.sources.by_topic),
+        );
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(last));
+        }
+    }
+}
+
 impl Reader for TopicReader {
     fn seek(&mut self, position: Position) {
         if let Err(error) = self.assign(position.offset) {

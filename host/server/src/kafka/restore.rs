@@ -21,6 +21,7 @@ use super::copies::{Copies, Place};
 use super::offsets;
 use super::origin::Origin;
 use super::share::{Leave, Share};
+use super::turns::Tried;
 use crate::bus::SubscribeError;
 use crate::clock::now;
 use crate::embedded::{Checkpoint, Embedded, Flaw, Reached};
@@ -32,7 +33,7 @@ use crate::names;
 /// broker that has just started may not show all of them.
 const GAP: Duration = Duration::from_secs(30);
 /// After a restore that failed.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// Why a partition could not be restored.
 #[derive(Debug, thiserror::Error)]
@@ -74,31 +75,50 @@ impl RestoreError {
     }
 }
 
-/// Tries again what the cluster did not answer, as long as this host owns the partition; blocks.
-pub(super) fn patiently<T>(
-    share: &Share,
+/// How long the cluster may be silent about a partition.
+pub(super) struct Patience {
     partition: u32,
-    work: impl Fn() -> Result<T, RestoreError>,
-) -> Result<T, RestoreError> {
-    let epoch = share.epoch(partition).ok_or(RestoreError::NoMember)?;
-    let believed = Instant::now() + GAP;
-    loop {
-        if !share.owns(partition, epoch) {
-            return Err(RestoreError::NoMember);
+    epoch: u64,
+    /// A gap that is found after this is believed, and whatever keeps the partition from its start is worth a look.
+    until: Instant,
+}
+
+impl Patience {
+    /// With a partition that this host owns.
+    pub(super) fn new(share: &Share, partition: u32) -> Option<Self> {
+        Some(Self {
+            partition,
+            epoch: share.epoch(partition)?,
+            until: Instant::now() + GAP,
+        })
+    }
+
+    /// One try, to be repeated where the cluster did not answer and this host still owns the partition; blocks.
+    pub(super) fn attempt<T>(
+        &self,
+        share: &Share,
+        work: impl Fn() -> Result<T, RestoreError>,
+    ) -> Tried<Result<T, RestoreError>> {
+        if !share.owns(self.partition, self.epoch) {
+            return Tried::Done(Err(RestoreError::NoMember));
         }
+        let is_over = Instant::now() > self.until;
         match work() {
-            Err(error @ RestoreError::Gap { .. }) if Instant::now() > believed => {
-                return Err(error);
-            }
+            Err(error @ RestoreError::Gap { .. }) if is_over => Tried::Done(Err(error)),
             Err(RestoreError::Changed(error)) => {
                 share.leave(Leave::Refuse(error));
-                return Err(RestoreError::NoMember);
+                Tried::Done(Err(RestoreError::NoMember))
             }
             Err(error) if !error.is_final() => {
-                tracing::warn!(%error, group = &*share.scope.group, partition, "cannot restore yet");
-                pause(RETRY);
+                let (group, partition) = (&*share.scope.group, self.partition);
+                if is_over {
+                    tracing::warn!(%error, group, partition, "cannot restore yet");
+                } else {
+                    tracing::debug!(%error, group, partition, "cannot restore yet");
+                }
+                Tried::Again
             }
-            done => return done,
+            done => Tried::Done(done),
         }
     }
 }

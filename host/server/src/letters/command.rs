@@ -9,7 +9,7 @@ use weir_core::event::Record;
 use super::LettersError;
 use crate::bus::Publish;
 use crate::clock;
-use crate::lookup::{Answer, Asked, LookupError, Question};
+use crate::lookup::{Answer, Asked, Question};
 use crate::names;
 use crate::pipeline::Subscription;
 
@@ -42,15 +42,15 @@ pub async fn command(
 }
 
 /// Waits until the owners of these partitions have obeyed all that was published before; false when they have not in
-/// this time, or cannot be asked.
+/// this time, or they or the cluster cannot be asked.
 pub async fn wait_obeyed(subscription: &Subscription, partitions: &[u32], time: Duration) -> bool {
     let topic = names::commands_topic(&subscription.deployment.scope.group);
-    let end = |partition: &u32| {
-        let bounds = subscription.bus.bounds(&topic, *partition);
-        (*partition, bounds.map_or(0, |(_, end)| end))
-    };
-    let mut left: Vec<_> = partitions.iter().map(end).collect();
     let all = async {
+        let mut left = Vec::new();
+        for &partition in partitions {
+            let bounds = subscription.bus.bounds(&topic, partition).await?;
+            left.push((partition, bounds.map_or(0, |(_, end)| end)));
+        }
         loop {
             let asked = left.iter().map(|&(partition, _)| Asked {
                 partition,
@@ -63,7 +63,7 @@ pub async fn wait_obeyed(subscription: &Subscription, partitions: &[u32], time: 
                 Some(Answer::Parked(_) | Answer::Sequence(_)) | None => true,
             });
             if left.is_empty() {
-                return Ok::<_, LookupError>(());
+                return Ok::<_, LettersError>(());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -78,15 +78,17 @@ struct Source {
 
 impl<'a> Scan<'a> {
     /// Begins where another one ended, or with the latest records.
-    pub(super) fn new(
+    pub(super) async fn new(
         subscription: &'a Subscription,
         before: Option<&Cursor>,
-    ) -> Result<Self, CursorError> {
+    ) -> Result<Self, LettersError> {
         let deployment = &subscription.deployment;
         let mut sources = Vec::new();
         for (topic, name) in (0..).zip(deployment.dead_letter_topics.iter()) {
             for partition in 0..deployment.partitions(&*subscription.bus) {
-                let (first, end) = subscription.bus.bounds(name, partition).unwrap_or((0, 0));
+                // There is no such topic where none may be made, and no letter either.
+                let bounds = subscription.bus.bounds(name, partition).await?;
+                let (first, end) = bounds.unwrap_or((0, 0));
                 sources.push(Source {
                     topic,
                     partition,
@@ -99,7 +101,7 @@ impl<'a> Scan<'a> {
         }
         if let Some(cursor) = before {
             if cursor.0.len() != sources.len() {
-                return Err(CursorError(cursor.to_string()));
+                return Err(CursorError(cursor.to_string()).into());
             }
             for (source, offset) in sources.iter_mut().zip(&cursor.0) {
                 source.unread = source.unread.min(*offset);
@@ -155,10 +157,11 @@ impl Source {
             let end = self.unread;
             let from = end.saturating_sub(PIECE).max(self.first);
             let topic = &subscription.deployment.dead_letter_topics[usize::from(self.topic)];
-            let mut reader = subscription.bus.reader(topic, self.partition, from)?;
-            let mut next = from;
+            let reader = subscription.bus.reader(topic, self.partition, from);
+            let mut reader = reader.await?;
+            let (source, mut next) = ((&**topic, self.partition), from);
             while next < end {
-                for (position, record) in fetch(&mut *reader, &mut next).await? {
+                for (position, record) in fetch(&mut *reader, source, &mut next).await? {
                     let place = Place {
                         topic: self.topic,
                         partition: self.partition,

@@ -1,4 +1,5 @@
 mod selecting;
+mod unanswered;
 
 use std::sync::Arc;
 
@@ -54,6 +55,7 @@ const PARTITIONS: u32 = 3;
 /// A handler without letters, and nothing that runs.
 struct Fixture {
     subscription: Subscription,
+    store: Embedded,
     /// Units by partition.
     units: [u64; PARTITIONS as usize],
     _scratch: TempDir,
@@ -95,7 +97,7 @@ impl Fixture {
             deployment,
             handlers: Arc::new(Handlers::default()),
             bus: Arc::new(store.clone()),
-            ledger: Arc::new(store),
+            ledger: Arc::new(store.clone()),
             fleet: Arc::new(Fleet::Single),
             gate,
             status: Arc::new(status),
@@ -105,6 +107,7 @@ impl Fixture {
         };
         Self {
             subscription,
+            store,
             units: [0; PARTITIONS as usize],
             _scratch: scratch,
         }
@@ -426,7 +429,7 @@ proptest! {
         numbers in prop::collection::vec(0..40_u8, 0..120),
         size in 1..50_usize,
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let mut fixture = Fixture::new();
             let deaths: Vec<_> = (10..).zip(&numbers).map(|(at, number)| Death(*number, at, "c")).collect();

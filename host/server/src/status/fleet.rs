@@ -90,7 +90,7 @@ pub(super) fn sums(members: &[Member], group: &str) -> Value {
         "hosts": records.len(),
         "partitions": sum(|one| one.partitions.len() as u64),
         "of": records.iter().map(|one| one.of).max(),
-        "lag": sum(|one| one.lag),
+        "lag": records.iter().map(|one| one.lag).sum::<Option<u64>>(),
         "open": sum(|one| one.open),
         "parked_events": sum(|one| one.parked_events),
         "held_sequences": sum(|one| one.held_sequences),

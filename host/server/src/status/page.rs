@@ -245,7 +245,11 @@ fn write_levels(handlers: &[Summary<'_>], page: &mut Page) {
         "Records that have no durable fate.",
     );
     for one in handlers {
-        for (topic, lag) in &one.lag {
+        let known = one
+            .lag
+            .iter()
+            .filter_map(|(topic, lag)| Some((topic, (*lag)?)));
+        for (topic, lag) in known {
             family.sample(
                 &[
                     ("tenant", one.tenant()),
@@ -303,7 +307,9 @@ fn write_topics(host: &HostStatus, page: &mut Page) {
     let topics = host.topics();
     let mut family = page.family("weir_topic_records", Gauge, "Records that the topic keeps.");
     for topic in &topics {
-        family.sample(&[("topic", &topic.name)], host.records(topic).0);
+        if let Some((records, _)) = host.records(topic) {
+            family.sample(&[("topic", &topic.name)], records);
+        }
     }
 }
 

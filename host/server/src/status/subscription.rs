@@ -331,8 +331,8 @@ impl SubscriptionStatus {
         });
         serving
             .map(|(partition, status)| {
-                let lag = self.lag_of(bus, *partition, Some(status)).iter().sum();
-                (*partition, status.progress(lag))
+                let lag = self.lag_of(bus, *partition, Some(status));
+                (*partition, status.progress(&lag))
             })
             .collect()
     }
@@ -391,16 +391,27 @@ impl SubscriptionStatus {
         }
     }
 
-    /// By topic, records of a partition that have no durable fate; of one that has not reported, all.
-    fn lag_of(&self, bus: &dyn Bus, partition: u32, status: Option<&PartitionStatus>) -> Vec<u64> {
+    /// By topic, records of a partition that have no durable fate; of one that has not reported, all; none where it is not
+    /// known how far the topic reaches.
+    fn lag_of(
+        &self,
+        bus: &dyn Bus,
+        partition: u32,
+        status: Option<&PartitionStatus>,
+    ) -> Vec<Option<u64>> {
         let topics = self.deployment.source_topics().iter().enumerate();
         topics
             .map(|(index, topic)| {
-                let Some((first, end)) = bus.extent(topic, partition) else {
-                    return 0;
-                };
+                // A topic with fewer partitions than another has nothing here.
+                if bus
+                    .topic(topic)
+                    .is_some_and(|it| it.partitions <= partition)
+                {
+                    return Some(0);
+                }
+                let (first, end) = bus.extent(topic, partition)?;
                 let frontier = status.and_then(|status| status.frontiers.get(index));
-                end.saturating_sub(frontier.copied().unwrap_or(first))
+                Some(end.saturating_sub(frontier.copied().unwrap_or(first)))
             })
             .collect()
     }
@@ -416,14 +427,14 @@ impl SubscriptionStatus {
 pub(super) struct Progress {
     /// Grows with everything that happens.
     pub(super) done: u64,
-    /// Something waits that nobody works on.
-    pub(super) waiting: bool,
+    /// Something waits that nobody works on; none: that is not known.
+    pub(super) waiting: Option<bool>,
     /// And it has not come from the bus.
     pub(super) starved: bool,
 }
 
 impl PartitionStatus {
-    fn progress(&self, lag: u64) -> Progress {
+    fn progress(&self, lag: &[Option<u64>]) -> Progress {
         let (counters, gauges) = (&self.counters, &self.gauges);
         let counts = [&counters.fates[..], &counters.later, &counters.failures].concat();
         // What waits for a retry is worked on: its time will come. What the gate holds back goes on with it, and what
@@ -434,10 +445,12 @@ impl PartitionStatus {
             || gauges.park_full
             || gauges.halted.is_some()
             || gauges.letter_refused.is_some();
+        let has_lag = lag.iter().flatten().any(|lag| *lag > 0);
+        let is_known = has_lag || excused || lag.iter().all(Option::is_some);
         Progress {
             done: counts.iter().sum::<u64>() + counters.commands + counters.attempts,
-            waiting: lag > 0 && !excused,
-            starved: lag > 0 && gauges.open == 0,
+            waiting: is_known.then_some(has_lag && !excused),
+            starved: has_lag && gauges.open == 0,
         }
     }
 }

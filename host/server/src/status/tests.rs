@@ -21,6 +21,7 @@ use weir_core::partition::{self, Action, Decoded, Partition};
 use weir_core::unit::{CommitResult, Cursor, Position, Restore, Unit};
 
 use super::*;
+use crate::bus::mute::Mute;
 use crate::bus::{Publish, Reader};
 use crate::clock;
 use crate::config::Config;
@@ -344,6 +345,62 @@ async fn a_partition_without_lag_does_not_stall() {
         watchdog.look(start + Duration::from_secs(seconds));
     }
     assert!(host.alarms().is_empty());
+}
+
+/// With a bus that can be made to say nothing of how far topics reach.
+fn mute() -> (Fixture, Arc<Mute>) {
+    let mut host = fixture();
+    let bus = Mute::new(host.store.clone());
+    let status = Arc::get_mut(&mut host.host).expect("nobody else has it");
+    status.bus = Arc::clone(&bus) as _;
+    (host, bus)
+}
+
+#[tokio::test]
+async fn a_lag_that_the_cluster_does_not_say_is_shown_as_unknown() {
+    let (host, bus) = mute();
+    host.publish(3, Duration::ZERO).await;
+    host.status().update(PARTITION, &host.machine(restored(1)));
+    let name =
+        format!("weir_lag_records{{tenant=\"default\",handler=\"count\",topic=\"{TOPIC}\"}}");
+    let shown = || {
+        let status = host.host.status(&View::whole());
+        let handler = &status["handlers"][0];
+        let lag = (
+            handler["lag"].as_u64(),
+            handler["lag_by_topic"][TOPIC].as_u64(),
+        );
+        let series = host.scrape(&View::whole());
+        let topic = status["topics"].as_array().unwrap().iter();
+        let topic = topic.into_iter().find(|topic| topic["name"] == TOPIC);
+        (
+            lag,
+            series.get(&name).copied(),
+            topic.unwrap()["records"].as_u64(),
+        )
+    };
+    assert_eq!(shown(), ((Some(2), Some(2)), Some(2.0), Some(3)));
+    bus.silence(Some(""));
+    assert_eq!(shown(), ((None, None), None, None));
+}
+
+#[tokio::test]
+async fn whether_a_partition_stalls_is_left_open_while_its_lag_is_unknown() {
+    let (host, bus) = mute();
+    host.publish(1, Duration::ZERO).await;
+    host.status().update(PARTITION, &host.machine(restored(0)));
+    let (mut watchdog, start) = (Watchdog::new(Arc::clone(&host.host)), Instant::now());
+    let mut look = |seconds| {
+        watchdog.look(start + Duration::from_secs(seconds));
+        host.alarms().len()
+    };
+    assert_eq!((look(0), look(31)), (0, 1));
+    bus.silence(Some(""));
+    assert_eq!((look(32), look(90)), (1, 1), "what is raised stays so");
+    bus.silence(None);
+    assert_eq!(look(91), 0, "its time begins anew");
+    bus.silence(Some(""));
+    assert_eq!(look(130), 0, "nothing is raised that is not known");
 }
 
 /// A machine with one event that is about to start, as far as the gate lets it.

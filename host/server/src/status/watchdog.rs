@@ -52,8 +52,12 @@ impl Watchdog {
             let tripped = self.tripped.get(&index);
             subscription.watch(tripped.map(|since| now.saturating_duration_since(*since)));
             for (partition, progress) in subscription.progress(&*host.bus) {
+                // What is raised stays so, and time begins anew once it is known whether anything waits.
+                let Some(waiting) = progress.waiting else {
+                    continue;
+                };
                 let mut since = match before.remove(&(index, partition)) {
-                    Some((done, since)) if done == progress.done && progress.waiting => since,
+                    Some((done, since)) if done == progress.done && waiting => since,
                     Some(_) | None => now,
                 };
                 let still = now.saturating_duration_since(since);

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde::Deserialize;
 
-use super::{CliError, Status, table};
+use super::{CliError, Status, figure, table};
 use crate::names::printable;
 
 /// A handler on all hosts.
@@ -15,7 +15,7 @@ pub(super) struct Sums {
     /// Served by one of them.
     partitions: u64,
     of: u64,
-    lag: u64,
+    lag: Option<u64>,
     open: u64,
     parked_events: u64,
     held_sequences: u64,
@@ -43,7 +43,7 @@ struct Served {
     digest: String,
     state: String,
     partitions: Vec<u32>,
-    lag: u64,
+    lag: Option<u64>,
     open: u64,
 }
 
@@ -80,7 +80,7 @@ fn write_sums(status: &Status, out: &mut dyn Write) -> Result<(), CliError> {
             name.clone(),
             sums.hosts.to_string(),
             format!("{} of {}", sums.partitions, sums.of),
-            sums.lag.to_string(),
+            figure(sums.lag),
             sums.open.to_string(),
             sums.parked_events.to_string(),
             sums.held_sequences.to_string(),
@@ -120,7 +120,7 @@ fn write_hosts(hosts: &[Host], out: &mut dyn Write) -> Result<(), CliError> {
                 short(&one.digest),
                 one.state.clone(),
                 ranges(&one.partitions),
-                one.lag.to_string(),
+                figure(one.lag),
                 one.open.to_string(),
             ];
             rows.push(begin.iter().cloned().chain(own).collect());

@@ -53,7 +53,7 @@ async fn content(path: &Path) -> Result<String, String> {
     let bus = Embedded::open(path, config).map_err(|error| told(&error))?;
     let mut text = format!("{:?}\n", bus.topics());
     for topic in ["in", "out"] {
-        let Some((start, end)) = bus.bounds(topic, 0) else {
+        let Some((start, end)) = bus.extent(topic, 0) else {
             text += "no topic";
             continue;
         };
@@ -309,5 +309,5 @@ async fn a_fault_in_the_last_record_is_a_torn_end_where_nobody_was_told_of_the_r
     let bus = open(&store);
     bus.publish("out", publishes(["more"])).await.unwrap();
     bus.close();
-    assert_eq!(open(&store).bounds("out", 0), Some((0, UNITS + 1)));
+    assert_eq!(open(&store).extent("out", 0), Some((0, UNITS + 1)));
 }

@@ -81,7 +81,7 @@ async fn a_checkpoint_holds_what_was_committed_and_nothing_that_came_after() {
     assert!(bus.checkpoint(&copy).is_err());
 
     let copy = open(&copy);
-    assert_eq!(copy.bounds("in", 0), Some((0, 0)));
+    assert_eq!(copy.extent("in", 0), Some((0, 0)));
     assert_eq!(names(&copy, &scope).await.0, 1);
     assert_eq!(read_all(&copy, "out", 0).await, ["g"]);
 }

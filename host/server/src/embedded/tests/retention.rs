@@ -35,7 +35,7 @@ async fn retention_by_age_deletes_whole_old_batches_for_good() {
     };
     let bus = with_old_batches(scratch.path(), config.clone()).await;
     bus.sweep_retention().unwrap();
-    assert_eq!(bus.bounds("t", 0), Some((4, 6)));
+    assert_eq!(bus.extent("t", 0), Some((4, 6)));
     let error = bus.reader("t", 0, 1).unwrap().fetch(100).await.unwrap_err();
     assert!(
         matches!(
@@ -58,7 +58,7 @@ async fn retention_by_age_deletes_whole_old_batches_for_good() {
     );
     bus.close();
     let bus = open(scratch.path());
-    assert_eq!(bus.bounds("t", 0), Some((4, 6)));
+    assert_eq!(bus.extent("t", 0), Some((4, 6)));
     assert_eq!(read_all(&bus, "t", 0).await, ["x", "y"]);
 }
 
@@ -73,9 +73,9 @@ async fn an_emptied_partition_keeps_its_end_over_a_restart() {
     bus.sweep_retention().unwrap();
     bus.close();
     let bus = open(scratch.path());
-    assert_eq!(bus.bounds("t", 0), Some((6, 6)));
+    assert_eq!(bus.extent("t", 0), Some((6, 6)));
     bus.publish("t", publishes(["z"])).await.unwrap();
-    assert_eq!(bus.bounds("t", 0), Some((6, 7)));
+    assert_eq!(bus.extent("t", 0), Some((6, 7)));
     assert_eq!(read_all(&bus, "t", 0).await, ["z"]);
 }
 
@@ -93,8 +93,8 @@ async fn dead_letters_outlast_other_records() {
         bus.publish(topic, publishes(["x"])).await.unwrap();
     }
     bus.sweep_retention().unwrap();
-    assert_eq!(bus.bounds("t", 0), Some((1, 1)));
-    assert_eq!(bus.bounds("dlq.g.t", 0), Some((0, 1)));
+    assert_eq!(bus.extent("t", 0), Some((1, 1)));
+    assert_eq!(bus.extent("dlq.g.t", 0), Some((0, 1)));
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn retention_by_size_keeps_the_newest() {
     let bus = with_old_batches(scratch.path(), config).await;
     assert_eq!(bus.disk_usage().topics[0].1, 3 * 45);
     bus.sweep_retention().unwrap();
-    assert_eq!(bus.bounds("t", 0), Some((4, 6)));
+    assert_eq!(bus.extent("t", 0), Some((4, 6)));
     assert_eq!(bus.disk_usage().topics[0].1, 45);
 }
 
@@ -164,7 +164,7 @@ async fn retention_never_passes_a_deployed_subscription() {
     let scope = scope("g", &["t"]);
     bus.register_subscription(&scope).unwrap();
     bus.sweep_retention().unwrap();
-    assert_eq!(bus.bounds("t", 0), Some((0, 6)), "it has not started");
+    assert_eq!(bus.extent("t", 0), Some((0, 6)), "it has not started");
     assert_eq!(
         bus.commit(&scope, 0, unit(1, 3, Vec::new())).await,
         CommitResult::Committed
@@ -173,13 +173,13 @@ async fn retention_never_passes_a_deployed_subscription() {
     let bus = Embedded::open(scratch.path(), config).unwrap();
     bus.sweep_retention().unwrap();
     assert_eq!(
-        bus.bounds("t", 0),
+        bus.extent("t", 0),
         Some((2, 6)),
         "the batch with offset 3 is needed, after a restart too"
     );
     bus.release_subscription("g");
     bus.sweep_retention().unwrap();
-    assert_eq!(bus.bounds("t", 0), Some((6, 6)));
+    assert_eq!(bus.extent("t", 0), Some((6, 6)));
 }
 
 /// Commits what became of letter 1, with its record when it died.
@@ -264,7 +264,7 @@ async fn check_swept(
     let id = Hash128([1; 16]).as_uuid();
     let left = bus.letter(&scope("g", &["t"]), 0, id).unwrap();
     assert_eq!(left, status, "{changes:?}");
-    let (first, end) = bus.bounds("dlq.g.t", 0).unwrap();
+    let (first, end) = bus.extent("dlq.g.t", 0).unwrap();
     assert_eq!(end - first, records, "{changes:?}");
 }
 

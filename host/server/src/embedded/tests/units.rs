@@ -102,7 +102,7 @@ async fn a_unit_with_a_refused_output_leaves_nothing_and_hurts_no_other() {
         };
         assert_eq!((item, code.as_str()), (ItemId::Record(second), expected));
     }
-    assert_eq!(bus.bounds("out", 0), Some((0, 0)));
+    assert_eq!(bus.extent("out", 0), Some((0, 0)));
     assert_eq!(bus.state(&scope, 0, &keyed("k"), "total").unwrap(), None);
     assert_eq!(bus.restore(&scope, 0, window()).await.unwrap().unit, 0);
     assert_eq!(bus.restore(&scope, 1, window()).await.unwrap().unit, 1);

@@ -10,7 +10,7 @@ use weir_core::unit::Position;
 
 use crate::bus::{
     Bus, EnsureTopicError, FetchError, Membership, Publish, PublishError, Reader, SubscribeError,
-    Topic,
+    Topic, Unanswered,
 };
 
 /// How the next calls to publish are answered.
@@ -21,6 +21,8 @@ pub(super) enum Mood {
     Stopped,
     /// Accepts nothing and says nothing.
     Silent,
+    /// A cluster that does not answer what it is asked.
+    Away,
 }
 
 type Log = Vec<Vec<Record>>;
@@ -50,6 +52,16 @@ impl MemoryBus {
 
     pub(super) fn records(&self) -> Log {
         self.log.borrow().clone()
+    }
+
+    fn ask<T>(&self, what: &str, answer: T) -> Result<T, Unanswered> {
+        if *self.mood.lock().unwrap() != Mood::Away {
+            return Ok(answer);
+        }
+        Err(Unanswered {
+            what: what.to_owned(),
+            why: "it is away".to_owned(),
+        })
     }
 
     /// Readers that are in use.
@@ -83,7 +95,7 @@ impl Bus for MemoryBus {
         records: Vec<Publish>,
     ) -> BoxFuture<'static, Result<(), PublishError>> {
         let answer = match *self.mood.lock().unwrap() {
-            Mood::Silent => return std::future::pending().boxed(),
+            Mood::Silent | Mood::Away => return std::future::pending().boxed(),
             Mood::Busy => Err(PublishError::Busy),
             Mood::Stopped => Err(PublishError::Stopped(
                 "the disk is nearly full: make room".to_owned(),
@@ -117,19 +129,38 @@ impl Bus for MemoryBus {
         topic: &str,
         partition: u32,
         from: u64,
-    ) -> Result<Box<dyn Reader>, SubscribeError> {
-        if *self.name != *topic {
-            return Err(SubscribeError::UnknownTopic(topic.to_owned()));
-        }
-        let next = usize::try_from(from).unwrap();
-        Ok(Box::new(MemoryReader {
-            log: self.log.subscribe(),
-            partition: partition as usize,
-            next,
-        }))
+    ) -> BoxFuture<'static, Result<Box<dyn Reader>, SubscribeError>> {
+        let what = format!("read topic {topic:?} partition {partition}");
+        let reader: Result<Box<dyn Reader>, _> = match self.ask(&what, ()) {
+            Err(unanswered) => Err(SubscribeError::Unavailable {
+                group: topic.to_owned(),
+                message: unanswered.to_string(),
+            }),
+            Ok(()) if *self.name != *topic => Err(SubscribeError::UnknownTopic(topic.to_owned())),
+            Ok(()) => Ok(Box::new(MemoryReader {
+                log: self.log.subscribe(),
+                partition: partition as usize,
+                next: usize::try_from(from).unwrap(),
+            })),
+        };
+        std::future::ready(reader).boxed()
     }
 
-    fn bounds(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
+    fn find_topic(&self, name: &str) -> BoxFuture<'static, Result<Option<Topic>, Unanswered>> {
+        std::future::ready(self.ask(&format!("find topic {name:?}"), self.topic(name))).boxed()
+    }
+
+    fn bounds(
+        &self,
+        topic: &str,
+        partition: u32,
+    ) -> BoxFuture<'static, Result<Option<(u64, u64)>, Unanswered>> {
+        let what = format!("how far topic {topic:?} partition {partition} reaches");
+        let asked = self.ask(&what, self.extent(topic, partition));
+        std::future::ready(asked).boxed()
+    }
+
+    fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
         let log = self.log.borrow();
         let records = log
             .get(partition as usize)

@@ -188,3 +188,14 @@ async fn what_only_the_host_says_is_refused_and_a_count_of_hops_may_come_back() 
     }
     assert_eq!(host.post(STRUCTURED, &with("weirhops")).await.status, 202);
 }
+
+#[tokio::test]
+async fn a_topic_that_is_not_known_while_the_cluster_is_away_is_not_unknown() {
+    let host = start().await;
+    host.bus.set_mood(Mood::Away);
+    let path = EVENTS.replace(TOPIC, "public.others.v1");
+    let answer = host.get(&path).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    host.bus.set_mood(Mood::Takes);
+    assert_eq!(host.get(&path).await.status, 404);
+}

@@ -74,3 +74,19 @@ async fn a_tail_that_follows_gets_what_comes_and_stops_when_its_client_leaves() 
         .await
         .expect("the readers are dropped");
 }
+
+#[tokio::test]
+async fn a_tail_of_a_cluster_that_does_not_answer_is_to_be_tried_again() {
+    let host = start().await;
+    host.bus.set_mood(Mood::Away);
+    let answer = host.get(EVENTS).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    let problem = answer.json();
+    assert_eq!(problem["type"], "urn:weir:problem:cluster");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.contains(&format!("{TOPIC:?} partition 0")),
+        "{detail}"
+    );
+}

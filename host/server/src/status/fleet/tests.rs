@@ -15,7 +15,7 @@ fn member(id: &str, age_s: u64, handlers: &[(&str, &[u32], u64)]) -> Member {
         of: 4,
         partitions: partitions.to_vec(),
         stopped: false,
-        lag: *lag,
+        lag: Some(*lag),
         open: 1,
         parked_events: 0,
         held_sequences: 0,
@@ -46,6 +46,14 @@ fn a_handlers_sums_are_those_of_the_hosts_that_are_not_silent() {
         })
     );
     assert_eq!(super::sums(&[], "weir.dev.shop.count"), Value::Null);
+}
+
+#[test]
+fn a_lag_that_one_host_does_not_know_is_not_known_of_the_fleet() {
+    let mut members = members();
+    members[1].record.handlers[0].lag = None;
+    let sums = sums(&members, "weir.dev.shop.count");
+    assert_eq!((&sums["lag"], &sums["open"]), (&Value::Null, &json!(2)));
 }
 
 #[test]

@@ -25,8 +25,8 @@ pub(in crate::status) struct Summary<'a> {
     /// How many this host serves.
     pub(in crate::status) partitions: usize,
     pub(in crate::status) gate: GateStatus,
-    /// Records without a durable fate, by topic.
-    pub(in crate::status) lag: Vec<(Arc<str>, u64)>,
+    /// Records without a durable fate, by topic; none where it is not known how far all its partitions reach.
+    pub(in crate::status) lag: Vec<(Arc<str>, Option<u64>)>,
     /// Since the host started.
     pub(in crate::status) counted: Counters,
     pub(in crate::status) open: u64,
@@ -62,11 +62,14 @@ impl SubscriptionStatus {
                 .sum::<u64>()
         };
         let topics = self.deployment.source_topics();
-        let mut lag: Vec<_> = topics.iter().map(|topic| (Arc::clone(topic), 0)).collect();
+        let mut lag: Vec<_> = topics
+            .iter()
+            .map(|topic| (Arc::clone(topic), Some(0)))
+            .collect();
         for partition in share.partitions() {
             let of_topics = self.lag_of(bus, partition, partitions.get(&partition));
             for ((_, total), lag) in lag.iter_mut().zip(of_topics) {
-                *total += lag;
+                *total = total.zip(lag).map(|(total, lag)| total + lag);
             }
         }
         let cuts = partitions.values().filter_map(|one| one.gauges.inbox_cut);
@@ -128,6 +131,11 @@ impl Summary<'_> {
         self.inbox_ids * size_of::<Hash128>() as u64
     }
 
+    /// Of all topics.
+    fn lag(&self) -> Option<u64> {
+        self.lag.iter().map(|(_, lag)| *lag).sum()
+    }
+
     /// For the other hosts.
     pub(in crate::status) fn to_record(&self) -> HandlerRecord {
         // A guard within the expression would live as long as all of it.
@@ -142,7 +150,7 @@ impl Summary<'_> {
             of,
             partitions: self.status.given(),
             stopped: !self.status.stopped().is_empty(),
-            lag: self.lag.iter().map(|(_, lag)| lag).sum(),
+            lag: self.lag(),
             open: self.open,
             parked_events: self.parked.events,
             held_sequences: self.parked.held,
@@ -172,7 +180,7 @@ impl Summary<'_> {
             "breaker": self.gate.breaker.name(),
             "breaker_command": self.status.steering().breaker.name(),
             "breaker_cause": self.gate.cause.map(weir_core::breaker::Cause::name),
-            "lag": self.lag.iter().map(|(_, lag)| lag).sum::<u64>(),
+            "lag": self.lag(),
             "lag_by_topic": lag,
             "fates": fates(&self.counted.fates),
             "later_fates": fates(&self.counted.later),

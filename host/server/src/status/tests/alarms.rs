@@ -183,12 +183,12 @@ async fn fail_to_sweep() -> Vec<Raised> {
         detail.contains(&format!("sweep topic {letters}, partition 0: ")),
         "{detail}"
     );
-    assert_eq!(host.store.bounds(TOPIC, 0), Some((1, 1)));
+    assert_eq!(host.store.extent(TOPIC, 0), Some((1, 1)));
 
     host.store.spoil_header(letters, 0, &header);
     host.host.sweep().await;
     assert_eq!(host.alarms(), []);
-    assert_eq!(host.store.bounds(letters, 0), Some((1, 1)));
+    assert_eq!(host.store.extent(letters, 0), Some((1, 1)));
     raised
 }
 

@@ -27,7 +27,7 @@ fn hosts_stand_with_what_each_serves_below_the_sums() {
             "",
             "host weir seen handler version digest state partitions lag open",
             "h1 0.1.0 this one billing 1.0.0 01234567 ready 0-2,7 4 1",
-            "audit 2.0.0 starting none 0 0",
+            "audit 2.0.0 starting none unknown 0",
             "h2 0.1.0 silent for 40 s",
             ""
         ]

@@ -34,7 +34,7 @@ fn host() -> HostRecord {
         of: 12,
         partitions: vec![0, 5],
         stopped: false,
-        lag: 1,
+        lag: Some(1),
         open: 2,
         parked_events: 3,
         held_sequences: 4,

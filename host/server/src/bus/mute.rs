@@ -1,0 +1,119 @@
+//! The store's bus, which can be made to answer nothing, as a cluster does whose brokers are away.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::embedded::Embedded;
+
+pub(crate) struct Mute {
+    store: Embedded,
+    /// How the names of topics begin of which nothing is said.
+    silent: Mutex<Option<&'static str>>,
+    /// Questions that were not answered.
+    refused: AtomicU32,
+}
+
+impl Mute {
+    /// One that answers.
+    pub(crate) fn new(store: Embedded) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            silent: Mutex::default(),
+            refused: AtomicU32::new(0),
+        })
+    }
+
+    /// Says nothing of topics whose names begin so, from here on; none: answers.
+    pub(crate) fn silence(&self, topics: Option<&'static str>) {
+        *self.silent.lock().unwrap() = topics;
+    }
+
+    /// How many questions were not answered.
+    pub(crate) fn refused(&self) -> u32 {
+        self.refused.load(Ordering::Acquire)
+    }
+
+    fn ask<T>(
+        &self,
+        topic: &str,
+        what: String,
+        answer: impl FnOnce(&Embedded) -> T,
+    ) -> Result<T, Unanswered> {
+        let silent = *self.silent.lock().unwrap();
+        if silent.is_some_and(|silent| topic.starts_with(silent)) {
+            self.refused.fetch_add(1, Ordering::AcqRel);
+            let why = "it is away".to_owned();
+            return Err(Unanswered { what, why });
+        }
+        Ok(answer(&self.store))
+    }
+}
+
+impl Bus for Mute {
+    fn topics(&self) -> Vec<Topic> {
+        self.store.topics()
+    }
+
+    fn topic(&self, name: &str) -> Option<Topic> {
+        self.store.topic(name)
+    }
+
+    fn find_topic(&self, name: &str) -> BoxFuture<'static, Result<Option<Topic>, Unanswered>> {
+        let found = self.ask(name, format!("topic {name:?}"), |store| store.topic(name));
+        future::ready(found).boxed()
+    }
+
+    fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        self.store.ensure_topic(name, partitions)
+    }
+
+    fn publish(
+        &self,
+        topic: &str,
+        records: Vec<Publish>,
+    ) -> BoxFuture<'static, Result<(), PublishError>> {
+        self.store.publish(topic, records)
+    }
+
+    fn subscribe(
+        &self,
+        group: &str,
+        topics: &[Arc<str>],
+    ) -> Result<Box<dyn Membership>, SubscribeError> {
+        self.store.subscribe(group, topics)
+    }
+
+    fn reader(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: u64,
+    ) -> BoxFuture<'static, Result<Box<dyn Reader>, SubscribeError>> {
+        let what = format!("read topic {topic:?} partition {partition}");
+        let reader = self
+            .ask(topic, what, |store| store.reader(topic, partition, from))
+            .unwrap_or_else(|unanswered| {
+                Err(SubscribeError::Unavailable {
+                    group: topic.to_owned(),
+                    message: unanswered.to_string(),
+                })
+            });
+        future::ready(reader).boxed()
+    }
+
+    fn bounds(
+        &self,
+        topic: &str,
+        partition: u32,
+    ) -> BoxFuture<'static, Result<Option<(u64, u64)>, Unanswered>> {
+        let what = format!("how far topic {topic:?} partition {partition} reaches");
+        let bounds = self.ask(topic, what, |store| store.extent(topic, partition));
+        future::ready(bounds).boxed()
+    }
+
+    fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
+        self.ask(topic, String::new(), |store| store.extent(topic, partition))
+            .ok()?
+    }
+}
