@@ -45,7 +45,7 @@ pub(super) enum Key {
 }
 
 /// What operators command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum What {
     Pause,
     Breaker,
@@ -85,8 +85,7 @@ impl Key {
     pub(super) fn group(&self) -> Option<&str> {
         match self {
             Self::Host(_) => None,
-            Self::Pause(group)
-            | Self::Breaker(group)
+            Self::Command { group, .. }
             | Self::Progress { group, .. }
             | Self::Plan { group, .. } => Some(group),
         }

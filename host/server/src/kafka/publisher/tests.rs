@@ -21,7 +21,7 @@ fn publisher() -> Publisher {
         },
         settings: BTreeMap::new(),
     };
-    Publisher::new(&Arc::new(Clients::new(&config, "host"))).unwrap()
+    Publisher::new(&Arc::new(Clients::new(&config, "host", 1 << 20))).unwrap()
 }
 
 #[expect(
