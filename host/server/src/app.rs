@@ -340,17 +340,7 @@ impl App {
         next: BoxFuture<'_, Redeployment>,
     ) -> anyhow::Result<End> {
         let (intake, partitions) = (CancellationToken::new(), CancellationToken::new());
-        let pipelines = TaskTracker::new();
-        let serving = Serving {
-            config: Arc::clone(&self.config),
-            stop: partitions.clone(),
-            tasks: pipelines.clone(),
-            workers: workers.handle().clone(),
-        };
-        for subscription in &self.subscriptions {
-            let served = serving::serve(Arc::clone(subscription), serving.clone());
-            pipelines.spawn_on(essential(served), workers.handle());
-        }
+        let pipelines = self.serve(workers, &partitions);
         let scheme = if self.config.http.tls.is_some() {
             "https"
         } else {
@@ -416,6 +406,22 @@ impl App {
 }
 
 impl App {
+    /// Serves all subscriptions until `stop`.
+    fn serve(&self, workers: &Runtime, stop: &CancellationToken) -> TaskTracker {
+        let pipelines = TaskTracker::new();
+        let serving = Serving {
+            config: Arc::clone(&self.config),
+            stop: stop.clone(),
+            tasks: pipelines.clone(),
+            workers: workers.handle().clone(),
+        };
+        for subscription in &self.subscriptions {
+            let served = serving::serve(Arc::clone(subscription), serving.clone());
+            pipelines.spawn_on(essential(served), workers.handle());
+        }
+        pipelines
+    }
+
     /// In a fleet: obeys what any of its hosts was commanded, and tells the others of this one. Answers by what it ends that,
     /// last of all, and what to wait for then.
     fn join_fleet(

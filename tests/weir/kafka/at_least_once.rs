@@ -84,7 +84,8 @@ fn nothing_is_lost_when_one_of_two_hosts_that_keep_positions_alone_is_killed() {
     let [stays, mut dies] = places.each_ref().map(|place| place.start().unwrap());
     fleet.settle(&[&stays, &dies]);
     for kill in 0..KILLS {
-        let before = stays.client().records(deeds).unwrap();
+        let counted = || Ok(Some(stays.client().records(deeds)?));
+        let before = wait::until("the emissions to be counted", SETTLE, counted).unwrap();
         let batch = EVENTS / KILLS;
         publish(&stays, scripts, kill * batch..(kill + 1) * batch);
         // What comes out shows that they are at work.

@@ -242,15 +242,18 @@ fn two_hosts(fleet: &Fleet) -> ([Place; 2], [Host; 2]) {
     (places, hosts)
 }
 
-/// Waits until each host sees all of them, and that they serve all partitions.
+/// Waits until each host sees all of them, and that they serve all partitions, each some.
 pub(super) fn settle_partitions(hosts: &[&Host]) {
     for host in hosts {
         wait::until("the fleet to be seen", SETTLE, || {
             let status = host.client().status()?;
             let sums = handler_of(&status)["fleet"].clone();
-            let seen = status["hosts"].as_array().map_or(0, Vec::len);
+            let seen = status["hosts"].as_array().map_or(&[][..], Vec::as_slice);
+            // One that has none yet is about to be given some.
+            let serves = |host: &Value| host["handlers"][0]["partitions"][0].is_u64();
             let whole = sums["hosts"] == hosts.len() && sums["partitions"] == PARTITIONS;
-            anyhow::ensure!(whole && seen == hosts.len(), "{sums}, {}", status["hosts"]);
+            let settled = whole && seen.len() == hosts.len() && seen.iter().all(serves);
+            anyhow::ensure!(settled, "{sums}, {}", status["hosts"]);
             Ok(Some(()))
         })
         .unwrap();

@@ -100,7 +100,8 @@ fn a_new_owner_waits_for_the_open_transaction_of_the_owner_before_it() {
         let log = fs::read_to_string(second.log())?;
         let restored = log.matches("ledger restored").count() as u64;
         assert!(restored < PARTITIONS, "it has not waited for what was open");
-        Ok(log.contains("positions are not stable yet").then_some(()))
+        let waits = |line: &str| line.contains("cannot restore yet") && line.contains("stable");
+        Ok(log.lines().any(waits).then_some(()))
     })
     .unwrap();
     between.lose(WRITE_TXN_MARKERS, Loss::Nothing);

@@ -93,8 +93,6 @@ impl Clients {
     pub(super) fn reading(&self) -> ClientConfig {
         let mut config = self.base.clone();
         fetching(&mut config, PREFETCH_MAX);
-        // Who reads a ledger takes the end that his broker tells for the end: it has to be the leader.
-        config.remove("client.rack");
         // librdkafka wants a group's name to assign partitions; nothing is committed under it.
         config
             .set("group.id", format!("weir-reader-{}", self.host_id))

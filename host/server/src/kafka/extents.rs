@@ -92,9 +92,18 @@ impl Extents {
     }
 
     fn refresh(&self, cluster: &Cluster) {
+        let places = self.wanted();
+        let leader = |(topic, partition): &Place| cluster.metadata.leader(topic, *partition);
+        if places.iter().any(|place| leader(place).is_none()) {
+            // It may have one by now: a topic that was just made has none for a moment.
+            let asked = cluster.metadata.refresh(&cluster.asking, REFRESH, ANSWER);
+            if let Err(error) = asked {
+                tracing::debug!(%error, "cannot ask who leads partitions");
+            }
+        }
         let mut led = BTreeMap::<i32, Vec<Place>>::new();
-        for place in self.wanted() {
-            if let Some(leader) = cluster.metadata.leader(&place.0, place.1) {
+        for place in places {
+            if let Some(leader) = leader(&place) {
                 led.entry(leader).or_default().push(place);
             }
         }
