@@ -158,47 +158,70 @@ impl Cluster {
         }
     }
 
-    /// One broker on a free port in `folder`, ready, that can be reached through a proxy too, and reaches itself
-    /// through another.
+    /// One broker on a free port in `folder`, ready, that can be reached through a proxy too.
     ///
     /// # Errors
     /// It did not start; the end of its log is told.
     pub fn start_one(libraries: &Path, folder: &Path) -> anyhow::Result<Self> {
-        let ports = free_ports(5)?;
+        let ports = free_ports(3)?;
         let mut cluster = Self::new(libraries, folder, &ports[..1])?;
-        let [(behind, proxy), (inner, between)] = [(ports[1], ports[2]), (ports[3], ports[4])];
-        cluster.proxied = (behind, proxy);
-        cluster.between = Some(proxy::Proxy::start(between, inner)?);
-        let properties = cluster.home(1).join("server.properties");
-        let text = fs::read_to_string(&properties)?
-            .replace(
-                ",CONTROLLER://",
-                &format!(
-                    ",PROXIED://127.0.0.1:{behind},BETWEEN://127.0.0.1:{inner},CONTROLLER://"
-                ),
-            )
-            .replace(
-                "advertised.listeners=",
-                &format!(
-                    "advertised.listeners=PROXIED://127.0.0.1:{proxy},BETWEEN://127.0.0.1:{between},"
-                ),
-            )
-            .replace(
-                "protocol.map=",
-                "protocol.map=PROXIED:PLAINTEXT,BETWEEN:PLAINTEXT,",
-            );
-        fs::write(&properties, text + "inter.broker.listener.name=BETWEEN\n")?;
+        cluster.proxied = (ports[1], ports[2]);
+        cluster.listen("PROXIED", cluster.proxied)?;
+        cluster.talk_over("PLAINTEXT")?;
         cluster.start(1)?;
         Ok(cluster)
     }
 
-    /// What stands between the brokers of [`Self::start_one`], as long as they are there.
+    /// One broker as [`Self::start_one`], which reaches itself through a proxy.
+    ///
+    /// # Errors
+    /// It did not start; the end of its log is told.
+    pub fn start_between(libraries: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let ports = free_ports(3)?;
+        let mut cluster = Self::new(libraries, folder, &ports[..1])?;
+        let (inner, proxy) = (ports[1], ports[2]);
+        cluster.between = Some(proxy::Proxy::start(proxy, inner)?);
+        cluster.listen("BETWEEN", (inner, proxy))?;
+        cluster.talk_over("BETWEEN")?;
+        cluster.start(1)?;
+        Ok(cluster)
+    }
+
+    /// Another listener of the only broker, which tells that it is to be reached by another port.
+    fn listen(&self, name: &str, (port, advertised): (u16, u16)) -> anyhow::Result<()> {
+        let properties = self.home(1).join("server.properties");
+        let text = fs::read_to_string(&properties)?
+            .replace(
+                ",CONTROLLER://",
+                &format!(",{name}://127.0.0.1:{port},CONTROLLER://"),
+            )
+            .replace(
+                "advertised.listeners=",
+                &format!("advertised.listeners={name}://127.0.0.1:{advertised},"),
+            )
+            .replace("protocol.map=", &format!("protocol.map={name}:PLAINTEXT,"));
+        Ok(fs::write(&properties, text)?)
+    }
+
+    /// By which of its listeners the only broker reaches itself.
+    fn talk_over(&self, name: &str) -> anyhow::Result<()> {
+        let properties = self.home(1).join("server.properties");
+        let text = fs::read_to_string(&properties)?;
+        Ok(fs::write(
+            &properties,
+            format!("{text}inter.broker.listener.name={name}\n"),
+        )?)
+    }
+
+    /// What stands between the broker of [`Self::start_between`] and itself.
     ///
     /// # Panics
     /// The cluster was made otherwise.
     #[must_use]
     pub fn between(&self) -> &proxy::Proxy {
-        self.between.as_ref().expect("a cluster of one broker")
+        self.between
+            .as_ref()
+            .expect("a broker that reaches itself through a proxy")
     }
 
     /// A proxy that clients may take for this broker.

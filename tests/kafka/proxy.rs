@@ -205,16 +205,12 @@ fn pass(mut from: TcpStream, mut to: TcpStream, mut passes: impl FnMut(&mut [u8]
         if bytes > FRAME_BYTES_MAX {
             break;
         }
-        frame.resize(bytes, 0);
-        if from.read_exact(&mut frame).is_err() {
-            break;
-        }
-        if passes(&mut frame)
-            && to
-                .write_all(&size)
-                .and_then(|()| to.write_all(&frame))
-                .is_err()
-        {
+        // Written at once: in two parts the second waits for an answer to the first.
+        frame.clear();
+        frame.extend_from_slice(&size);
+        frame.resize(size.len() + bytes, 0);
+        let (_, rest) = frame.split_at_mut(size.len());
+        if from.read_exact(rest).is_err() || (passes(rest) && to.write_all(&frame).is_err()) {
             break;
         }
     }

@@ -67,6 +67,10 @@ fn broker(test: &str) -> Option<Arc<Broker>> {
 
 /// One that no other test has.
 fn broker_alone(test: &str) -> Option<Arc<Broker>> {
+    started(test, Cluster::start_one)
+}
+
+fn started(test: &str, start: fn(&Path, &Path) -> anyhow::Result<Cluster>) -> Option<Arc<Broker>> {
     let libraries = match kafka::libraries(root()) {
         Ok(libraries) => libraries,
         Err(Missing(why)) => {
@@ -75,7 +79,7 @@ fn broker_alone(test: &str) -> Option<Arc<Broker>> {
         }
     };
     let folder = TempDir::with_prefix("weir-kafka-").unwrap();
-    let cluster = Cluster::start_one(&libraries, folder.path()).unwrap();
+    let cluster = start(&libraries, folder.path()).unwrap();
     Some(Arc::new(Broker {
         cluster,
         _folder: folder,

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_tests::host::{self, Place};
+use weir_tests::kafka::Cluster;
 use weir_tests::kafka::proxy::{END_TXN, Loss, WRITE_TXN_MARKERS};
 use weir_tests::purchases;
 use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
 
-use super::{
-    Fleet, PARTITIONS, SETTLE, alarm, assert_payments, assert_totals, broker, broker_alone,
-};
+use super::{Fleet, PARTITIONS, SETTLE, alarm, assert_payments, assert_totals, broker, started};
 use crate::fixture::root;
 
 const HANDLERS: [&str; 2] = ["billing", "notification"];
@@ -63,7 +62,8 @@ fn a_transaction_that_was_committed_and_not_answered_is_not_staged_again() {
 /// before it, and what reads them then misses what is committed.
 #[test]
 fn a_new_owner_waits_for_the_open_transaction_of_the_owner_before_it() {
-    let Some(broker) = broker_alone("an open transaction of another host") else {
+    let test = "an open transaction of another host";
+    let Some(broker) = started(test, Cluster::start_between) else {
         return;
     };
     let fleet = Fleet::new(&broker, "open");
