@@ -1,16 +1,14 @@
 //! The program `weir` as a child process: started on a directory, killed, drained, started again.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::http::Client;
-use crate::wait;
+use crate::{ports, wait};
 
 /// Compiling handlers of a fresh directory takes most of it.
 const START: Duration = Duration::from_secs(60);
@@ -74,7 +72,8 @@ impl Place {
             "there is no {}: run `cargo build --package weir`",
             binary.display()
         );
-        let address = free_address()?;
+        let [port] = ports::free()?;
+        let address = format!("127.0.0.1:{port}");
         let handlers = serde_json::to_string(handlers)?;
         let text = format!(
             "handlers = {handlers}\nenvironment = \"{environment}\"\n[http]\nlisten = \"{address}\"\n{config}"
@@ -358,23 +357,4 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     Ok(folder
         .join("weir")
         .with_extension(std::env::consts::EXE_EXTENSION))
-}
-
-/// A free port of this moment, below those that systems give to who connects somewhere: a place keeps its port for many starts
-/// of its host, and what others connect with in between must not take it.
-fn free_address() -> anyhow::Result<String> {
-    const PORTS: std::ops::Range<u32> = 12_000..32_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    for _ in PORTS {
-        // Tests in other processes begin elsewhere.
-        let number = std::process::id()
-            .wrapping_mul(97)
-            .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = PORTS.start + number % (PORTS.end - PORTS.start);
-        let address = format!("127.0.0.1:{port}");
-        if TcpListener::bind(&address).is_ok() {
-            return Ok(address);
-        }
-    }
-    anyhow::bail!("no port from {PORTS:?} is free")
 }

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::wait;
+use crate::{ports, wait};
 
 pub mod chaos;
 pub mod proxy;
@@ -129,7 +129,10 @@ impl Cluster {
     pub fn new(libraries: &Path, folder: &Path, ports: &[u16]) -> anyhow::Result<Self> {
         let mut cluster = Self::made(folder, ports);
         cluster.libraries = libraries.to_path_buf();
-        let controllers = free_ports(ports.len())?;
+        let controllers: Vec<_> = ports
+            .iter()
+            .map(|_| ports::next())
+            .collect::<Result<_, _>>()?;
         for node in 1..=ports.len() {
             let home = cluster.home(node);
             if home.join("server.properties").is_file() {
@@ -163,11 +166,10 @@ impl Cluster {
     /// # Errors
     /// It did not start; the end of its log is told.
     pub fn start_one(libraries: &Path, folder: &Path) -> anyhow::Result<Self> {
-        let ports = free_ports(3)?;
-        let mut cluster = Self::new(libraries, folder, &ports[..1])?;
-        cluster.proxied = (ports[1], ports[2]);
-        cluster.listen("PROXIED", cluster.proxied)?;
-        cluster.talk_over("PLAINTEXT")?;
+        let [port, behind, proxied] = ports::free()?;
+        let mut cluster = Self::new(libraries, folder, &[port])?;
+        cluster.proxied = (behind, proxied);
+        cluster.listen("PROXIED", cluster.proxied, "PLAINTEXT")?;
         cluster.start(1)?;
         Ok(cluster)
     }
@@ -177,18 +179,22 @@ impl Cluster {
     /// # Errors
     /// It did not start; the end of its log is told.
     pub fn start_between(libraries: &Path, folder: &Path) -> anyhow::Result<Self> {
-        let ports = free_ports(3)?;
-        let mut cluster = Self::new(libraries, folder, &ports[..1])?;
-        let (inner, proxy) = (ports[1], ports[2]);
+        let [port, inner, proxy] = ports::free()?;
+        let mut cluster = Self::new(libraries, folder, &[port])?;
         cluster.between = Some(proxy::Proxy::start(proxy, inner)?);
-        cluster.listen("BETWEEN", (inner, proxy))?;
-        cluster.talk_over("BETWEEN")?;
+        cluster.listen("BETWEEN", (inner, proxy), "BETWEEN")?;
         cluster.start(1)?;
         Ok(cluster)
     }
 
-    /// Another listener of the only broker, which tells that it is to be reached by another port.
-    fn listen(&self, name: &str, (port, advertised): (u16, u16)) -> anyhow::Result<()> {
+    /// Another listener of the only broker, which tells that it is to be reached by another port, and by which of its
+    /// listeners the broker reaches itself.
+    fn listen(
+        &self,
+        name: &str,
+        (port, advertised): (u16, u16),
+        inner: &str,
+    ) -> anyhow::Result<()> {
         let properties = self.home(1).join("server.properties");
         let text = fs::read_to_string(&properties)?
             .replace(
@@ -200,17 +206,8 @@ impl Cluster {
                 &format!("advertised.listeners={name}://127.0.0.1:{advertised},"),
             )
             .replace("protocol.map=", &format!("protocol.map={name}:PLAINTEXT,"));
+        let text = format!("{text}inter.broker.listener.name={inner}\n");
         Ok(fs::write(&properties, text)?)
-    }
-
-    /// By which of its listeners the only broker reaches itself.
-    fn talk_over(&self, name: &str) -> anyhow::Result<()> {
-        let properties = self.home(1).join("server.properties");
-        let text = fs::read_to_string(&properties)?;
-        Ok(fs::write(
-            &properties,
-            format!("{text}inter.broker.listener.name={name}\n"),
-        )?)
     }
 
     /// What stands between the broker of [`Self::start_between`] and itself.
@@ -561,19 +558,6 @@ impl Drop for Cluster {
             drop(child.wait());
         }
     }
-}
-
-/// Free ports of this moment, all different.
-///
-/// # Errors
-/// The system has none.
-pub fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
-    let bind = |_| TcpListener::bind("127.0.0.1:0").context("find a free port");
-    let listeners = (0..count).map(bind).collect::<Result<Vec<_>, _>>()?;
-    listeners
-        .iter()
-        .map(|listener| Ok(listener.local_addr()?.port()))
-        .collect()
 }
 
 /// Whether the process is there and was started with this in its command line.

@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod host;
 pub mod http;
 pub mod kafka;
+pub mod ports;
 pub mod publisher;
 pub mod purchases;
 pub mod random;

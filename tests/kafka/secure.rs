@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 
-use super::{Cluster, free_ports};
+use super::Cluster;
+use crate::ports;
 
 /// Of the key store, which holds nothing but a key for a test.
 const STORE_PASSWORD: &str = "weir-tests";
@@ -31,8 +32,8 @@ impl Cluster {
         user: &str,
         password: &str,
     ) -> anyhow::Result<(Self, Secured)> {
-        let ports = free_ports(2)?;
-        let mut cluster = Self::new(libraries, folder, &ports[..1])?;
+        let [plain, port] = ports::free()?;
+        let mut cluster = Self::new(libraries, folder, &[plain])?;
         let (store, ca) = (folder.join("broker.p12"), folder.join("ca.pem"));
         keytool(
             &store,
@@ -55,7 +56,6 @@ impl Cluster {
             &["-exportcert", "-rfc", "-file", &ca.display().to_string()],
         )?;
         let properties = cluster.home(1).join("server.properties");
-        let port = ports[1];
         let text = fs::read_to_string(&properties)?
             .replace(
                 ",CONTROLLER://",

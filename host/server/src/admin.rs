@@ -72,12 +72,8 @@ impl HostAdmin {
         if own.any(|one| *one.scope.group == *group) {
             return Err(String::new());
         }
-        let members = self.fleet.members();
-        let own = self.fleet.own_id();
-        let mut live = members
-            .iter()
-            .filter(|one| !one.is_silent() && Some(&*one.id) != own);
-        let has = live.find(|one| {
+        let others = self.fleet.others();
+        let has = others.iter().find(|one| {
             let mut handlers = one.record.handlers.iter();
             handlers.any(|handler| handler.group == group)
         });

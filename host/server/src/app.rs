@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_wasm::Component;
 
-use self::background::{announce, beat, drain, essential, forget, obey, sweep, watch};
+use self::background::{Pipelines, announce, beat, drain, essential, forget, obey, sweep, watch};
 use self::loading::{ensure_topics, load, sandbox, subscriptions, warn_of_no_handlers};
 use crate::admin::HostAdmin;
 use crate::alarm::Alarms;
@@ -339,8 +339,8 @@ impl App {
         workers: &Runtime,
         next: BoxFuture<'_, Redeployment>,
     ) -> anyhow::Result<End> {
-        let (intake, partitions) = (CancellationToken::new(), CancellationToken::new());
-        let pipelines = self.serve(workers, &partitions);
+        let intake = CancellationToken::new();
+        let pipelines = self.serve(workers);
         let scheme = if self.config.http.tls.is_some() {
             "https"
         } else {
@@ -355,9 +355,8 @@ impl App {
         others.spawn(essential(drain(
             Arc::clone(&self.status),
             self.subscriptions.clone(),
-            Arc::clone(&self.jobs),
             Arc::clone(&self.draining),
-            (partitions.clone(), pipelines.clone()),
+            pipelines.clone(),
             intake.clone(),
         )));
         let known = self.join_fleet(&others, &intake);
@@ -383,10 +382,7 @@ impl App {
         let drain = async {
             // Requests that have begun bring their last events; the server bounds how long it waits for them.
             drop(serving.await);
-            self.jobs.close().await;
-            partitions.cancel();
-            pipelines.close();
-            pipelines.wait().await;
+            pipelines.end().await;
             others.wait().await;
             let (stopped, told) = known;
             stopped.cancel();
@@ -406,18 +402,24 @@ impl App {
 }
 
 impl App {
-    /// Serves all subscriptions until `stop`.
-    fn serve(&self, workers: &Runtime, stop: &CancellationToken) -> TaskTracker {
-        let pipelines = TaskTracker::new();
+    /// Serves all subscriptions until their end is asked for.
+    fn serve(&self, workers: &Runtime) -> Pipelines {
+        let pipelines = Pipelines {
+            jobs: Arc::clone(&self.jobs),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
         let serving = Serving {
             config: Arc::clone(&self.config),
-            stop: stop.clone(),
-            tasks: pipelines.clone(),
+            stop: pipelines.stop.clone(),
+            tasks: pipelines.tasks.clone(),
             workers: workers.handle().clone(),
         };
         for subscription in &self.subscriptions {
             let served = serving::serve(Arc::clone(subscription), serving.clone());
-            pipelines.spawn_on(essential(served), workers.handle());
+            pipelines
+                .tasks
+                .spawn_on(essential(served), workers.handle());
         }
         pipelines
     }

@@ -213,6 +213,15 @@ impl Fleet {
         }
     }
 
+    /// The other hosts that are there.
+    #[must_use]
+    pub fn others(&self) -> Vec<Member> {
+        let own = self.own_id();
+        let mut others = self.members();
+        others.retain(|member| !member.is_silent() && Some(&*member.id) != own);
+        others
+    }
+
     /// The name of this host, where it has others.
     #[must_use]
     pub fn own_id(&self) -> Option<&str> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use weir_tests::host::{self, Place};
 use weir_tests::kafka::chaos::{self, Fleet, Plan, Size};
 use weir_tests::kafka::{self, Cluster, Missing};
+use weir_tests::ports;
 
 use super::{Order, any_seed, fresh};
 
@@ -23,7 +24,9 @@ pub(super) fn run(root: &Path, order: &Order) -> anyhow::Result<bool> {
     let missing = |Missing(why)| anyhow::anyhow!("there is no Kafka to run on: {why}");
     let libraries = kafka::libraries(root).map_err(missing)?;
     let folder = fresh(&root.join("target/chaos-kafka"))?;
-    let ports = kafka::free_ports(order.brokers.into())?;
+    let ports: Vec<_> = (0..order.brokers)
+        .map(|_| ports::next())
+        .collect::<anyhow::Result<_>>()?;
     let mut cluster = Cluster::new(&libraries, &folder, &ports)?;
     cluster.start_all()?;
     let handlers = host::handlers(root, &["scripted"])?;

@@ -56,13 +56,11 @@ impl Drain {
             .await
             .map_err(|error| AdminError::Failed(error.to_string()))?;
         let own = self.fleet.own_id();
-        let members = self.fleet.members().into_iter();
-        let others = members.filter(|one| Some(&*one.id) != own && !one.is_silent());
         Ok(json!({
             "host_id": own,
             "was_drained": !is_first,
             "finished": finished.is_ok(),
-            "others": own.map(|_| others.count()),
+            "others": own.map(|_| self.fleet.others().len()),
             "handlers": departed.iter().map(|one| self.describe(one)).collect::<Vec<_>>(),
         }))
     }

@@ -128,9 +128,7 @@ async fn find_stopped(
 /// The other hosts that have the handler, and whether they have said that something of it has stopped there.
 fn others(subscription: &Subscription) -> Vec<(Member, bool)> {
     let group = &*subscription.deployment.scope.group;
-    let own = subscription.fleet.own_id();
-    let members = subscription.fleet.members().into_iter();
-    let others = members.filter(|member| !member.is_silent() && Some(&*member.id) != own);
+    let others = subscription.fleet.others().into_iter();
     let having = others.filter_map(|member| {
         let mut handlers = member.record.handlers.iter();
         let is_stopped = handlers.find(|one| one.group == group)?.stopped;

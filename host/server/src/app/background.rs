@@ -47,13 +47,30 @@ pub(super) async fn beat(status: Arc<HostStatus>, stop: CancellationToken) {
     }
 }
 
+/// What handles events: the partitions that are served, and the replays of letters, which need them.
+#[derive(Clone)]
+pub(super) struct Pipelines {
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Pipelines {
+    /// Lets what has begun come to its end, and no more begin.
+    pub(super) async fn end(&self) {
+        self.jobs.close().await;
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
 /// Gives all partitions to others when an operator asks for it; until the host stops.
 pub(super) async fn drain(
     status: Arc<HostStatus>,
     subscriptions: Vec<Arc<Subscription>>,
-    jobs: Arc<Jobs>,
     draining: Arc<Draining>,
-    (partitions, pipelines): (CancellationToken, TaskTracker),
+    pipelines: Pipelines,
     stop: CancellationToken,
 ) {
     tokio::select! {
@@ -61,10 +78,7 @@ pub(super) async fn drain(
         () = draining.asked() => {}
     }
     status.drained.store(true, Ordering::Release);
-    jobs.close().await;
-    partitions.cancel();
-    pipelines.close();
-    pipelines.wait().await;
+    pipelines.end().await;
     for subscription in subscriptions {
         subscription.status.drain();
     }

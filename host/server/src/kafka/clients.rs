@@ -223,4 +223,4 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

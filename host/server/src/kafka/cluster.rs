@@ -198,17 +198,14 @@ impl Cluster {
     /// The ledger of a subscription and what it sets aside: compacted, with as many partitions as its commands.
     pub(super) fn ensure_ledger(&self, scope: &Scope) -> Result<(), SubscribeError> {
         let commands = scope.topics.last().map_or("", |topic| topic);
-        let count = |name: &str| {
-            let count = self.partitions(name);
-            count.map_err(|error| unjoined(scope, &format!("look for topic {name:?}"), &error))
-        };
-        let partitions =
-            count(commands)?.ok_or_else(|| SubscribeError::UnknownTopic(commands.to_owned()))?;
+        let partitions = self
+            .look_for(scope, commands)?
+            .ok_or_else(|| SubscribeError::UnknownTopic(commands.to_owned()))?;
         for name in [
             names::ledger_topic(&scope.group),
             names::park_topic(&scope.group),
         ] {
-            if count(&name)?.is_some() {
+            if self.look_for(scope, &name)?.is_some() {
                 self.check_settings(&name, true)
                     .map_err(|message| refused(scope, message))?;
                 continue;
@@ -256,15 +253,18 @@ impl Cluster {
     pub(super) fn check_letters(&self, scope: &Scope) -> Result<(), SubscribeError> {
         for topic in scope.topics.iter() {
             let letters = names::dlq_topic(&scope.group, topic);
-            let found = self
-                .partitions(&letters)
-                .map_err(|error| unjoined(scope, &format!("look for topic {letters:?}"), &error))?;
-            if found.is_some() {
+            if self.look_for(scope, &letters)?.is_some() {
                 self.check_settings(&letters, false)
                     .map_err(|message| refused(scope, message))?;
             }
         }
         Ok(())
+    }
+
+    /// How many partitions a topic of the subscription has; nothing where there is none.
+    fn look_for(&self, scope: &Scope, topic: &str) -> Result<Option<u32>, SubscribeError> {
+        self.partitions(topic)
+            .map_err(|error| unjoined(scope, &format!("look for topic {topic:?}"), &error))
     }
 
     fn make(

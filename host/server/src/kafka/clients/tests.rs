@@ -10,13 +10,13 @@ use crate::config::{self, kafka_ours};
 /// Of each subscription.
 const PREFETCH: u64 = 12 << 20;
 
-/// Clients of an operator who says this.
-fn clients(settings: &[(&str, &str)]) -> Clients {
+/// Clients of an operator who says this, for a cluster that is not there.
+pub(in crate::kafka) fn clients(settings: &[(&str, &str)]) -> Clients {
     let settings = settings
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let config = config::Kafka {
-        bootstrap: "b:9092".to_owned(),
+        bootstrap: "127.0.0.1:1".to_owned(),
         delivery: config::Delivery::default(),
         create_topics: config::CreateTopics::default(),
         replication: None,

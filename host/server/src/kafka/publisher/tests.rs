@@ -1,27 +1,14 @@
-use std::collections::BTreeMap;
 use std::ffi::CString;
 
 use rdkafka::bindings as rd;
 use weir_core::event::Record;
 
 use super::*;
-use crate::config;
+use crate::kafka::clients;
 
 /// Of a cluster that is not there.
 fn publisher() -> Publisher {
-    let config = config::Kafka {
-        bootstrap: "127.0.0.1:1".to_owned(),
-        delivery: config::Delivery::default(),
-        create_topics: config::CreateTopics::default(),
-        replication: None,
-        letter_bytes: 3_000_000,
-        transaction: config::Transaction {
-            events: 1,
-            bytes: 1,
-        },
-        settings: BTreeMap::new(),
-    };
-    Publisher::new(&Arc::new(Clients::new(&config, "host", 1 << 20))).unwrap()
+    Publisher::new(&Arc::new(clients::tests::clients(&[]))).unwrap()
 }
 
 #[expect(
