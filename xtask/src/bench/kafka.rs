@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use weir_tests::host::{self, Place};
 use weir_tests::kafka::{self, Cluster, Missing};
+use weir_tests::ports;
 use weir_tests::purchases::{INVOICES, PAYMENTS};
 
 use super::{Budget, Figure, figures_of, host::copies, limits};
@@ -25,9 +26,9 @@ mod restoring;
 const EVENTS: u64 = 300_000;
 /// Of `billing` under its name in a benchmark.
 const GROUP: &str = "weir.dev.default.billing-0";
-/// Of the handler without state, which a host that keeps positions alone can have.
-const STATELESS: &str = "weir.least.default.stateless";
-const STATELESS_OUTPUT: &str = "least.local.public.deeds.v1";
+/// The environments of the hosts whose handler keeps nothing of an event, as the peers keep nothing but its id.
+const EXACTLY: &str = "exactly";
+const LEAST: &str = "least";
 const AT_LEAST_ONCE: &str = "delivery = \"at-least-once\"\n";
 /// The broker is warm when its compiler takes this part of a core, or after so many rounds.
 const WARM: f64 = 0.1;
@@ -41,10 +42,20 @@ struct Bench<'a> {
     rate: PathBuf,
 }
 
+/// The threads of a host that do the work, by a part of their names: handlers and the pipeline, commits, and the client of the
+/// brokers.
+const THREADS: [(&str, &str); 3] = [
+    ("handlers", "weir-handler"),
+    ("committers", "weir-committer"),
+    ("librdkafka", "rdk:"),
+];
+
 /// What a host took for all events.
 struct Used {
     /// For each of them.
     cpu_us: f64,
+    /// The part of each of [`THREADS`].
+    by_thread_us: [f64; THREADS.len()],
     /// What it had at the end.
     memory_mib: f64,
 }
@@ -61,19 +72,22 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     }
     let mut bench = Bench::start(root, &folder)?;
     bench.warm(&folder)?;
-    let (weir, used) = bench.weir(&folder.join("host"))?;
-    let changelog = bench.changelog_bytes()?;
+    let (weir, used) = bench.stateless(&folder, EXACTLY, "")?;
     let size = mean_transaction(&weir)?;
     let transaction = size.to_string();
     let transactions = bench.bare("bare-transactions", &["--transaction", &transaction])?;
     let bare = bench.bare("bare", &[])?;
-    let (least, least_used) = bench.at_least_once(&folder.join("least"))?;
+    let (least, least_used) = bench.stateless(&folder, LEAST, AT_LEAST_ONCE)?;
     let at_least_once = events_per_s(&least)?;
+    let (stateful, stateful_used) = bench.billing(&folder.join("billing"))?;
+    let with_state = events_per_s(&stateful)?;
     let restoring = restoring::measure(&bench, &folder.join("restored"))?;
     let java = compiled(&streams, &streams_libraries)?;
     let streams = bench.streams(java)?;
     let ours = events_per_s(&weir)?;
-    let delays = delay::measure(&bench, &folder, ours, at_least_once)?;
+    let ids = bench.changelog_bytes(&stateless_group(EXACTLY))?;
+    let states = bench.changelog_bytes(GROUP)?;
+    let delays = delay::measure(&bench, &folder, with_state, at_least_once)?;
     let many = many::measure(&bench, &folder)?;
     bench.cluster.stop(1, true)?;
     fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
@@ -93,20 +107,36 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
             &Budget::AtLeast(0.8),
             None,
         ),
-        rate("kafka_alo_events_per_s", at_least_once),
         rate("kafka_events_per_s", ours),
         Figure::limit("kafka_cpu_us", used.cpu_us, "us"),
         rate("kafka_core_events_per_s", 1e6 / used.cpu_us),
         Figure::limit("kafka_memory_mib", used.memory_mib, "MiB"),
+        Figure::limit("kafka_changelog_bytes_per_event", ids, "bytes"),
+        rate("kafka_state_events_per_s", with_state),
+        Figure::limit("kafka_state_ratio", with_state / transactions, "ratio"),
+        Figure::limit("kafka_state_cpu_us", stateful_used.cpu_us, "us"),
+        Figure::limit("kafka_state_memory_mib", stateful_used.memory_mib, "MiB"),
+        Figure::limit("kafka_state_changelog_bytes_per_event", states, "bytes"),
+        rate("kafka_alo_events_per_s", at_least_once),
         Figure::limit("kafka_alo_cpu_us", least_used.cpu_us, "us"),
         Figure::limit("kafka_alo_memory_mib", least_used.memory_mib, "MiB"),
         Figure::limit("kafka_transaction", f64::from(size), "events"),
         rate("bare_transactions_per_s", transactions),
         rate("bare_loop_per_s", bare),
         rate("kafka_streams_per_s", streams),
-        Figure::limit("kafka_changelog_bytes_per_event", changelog, "bytes"),
     ];
-    Ok([own.to_vec(), restoring, delays, many].concat())
+    let profile = [used.profile("kafka"), stateful_used.profile("kafka_state")].concat();
+    Ok([own.to_vec(), profile, restoring, delays, many].concat())
+}
+
+impl Used {
+    /// Where the CPU went.
+    fn profile(&self, name: &str) -> Vec<Figure> {
+        let threads = THREADS.iter().zip(self.by_thread_us);
+        threads
+            .map(|((of, _), us)| Figure::limit(&format!("{name}_cpu_{of}_us"), us, "us"))
+            .collect()
+    }
 }
 
 fn missing(Missing(why): Missing) -> anyhow::Error {
@@ -117,7 +147,7 @@ impl<'a> Bench<'a> {
     /// A broker with its input.
     fn start(root: &'a Path, folder: &Path) -> anyhow::Result<Self> {
         let libraries = kafka::libraries(root).map_err(missing)?;
-        let mut cluster = Cluster::new(&libraries, folder, &kafka::free_ports(1)?)?;
+        let mut cluster = Cluster::new(&libraries, folder, &ports::free::<1>()?)?;
         cluster.start(1)?;
         let bench = Self {
             root,
@@ -134,8 +164,10 @@ impl<'a> Bench<'a> {
             "bare-transactions",
             "bare",
             "streams",
-            STATELESS_OUTPUT,
+            &deeds(EXACTLY),
+            &deeds(LEAST),
         ]))?;
+        guests::build_fixtures(root)?;
         Ok(bench)
     }
 
@@ -202,8 +234,8 @@ impl<'a> Bench<'a> {
         command
     }
 
-    /// The host's figures, and what it took.
-    fn weir(&self, folder: &Path) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
+    /// The figures of a host whose handler adds up a total for each of 10,000 keys, and what it took.
+    fn billing(&self, folder: &Path) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
         let handlers = copies(self.root, 1)?;
         let place = Place::new(&host::binary()?, folder, &handlers, &self.config())?;
         self.copied(&place, &["watch", GROUP, INVOICES, PAYMENTS])
@@ -222,30 +254,39 @@ impl<'a> Bench<'a> {
         let figures = figures.with_context(|| place.end_of_log())?;
         let cpu = limits::cpu_time(running.pid()).unwrap_or_default();
         let memory = limits::resident_kib(running.pid())?;
+        let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / EVENTS as f64;
+        let by_thread = THREADS.map(|(_, name)| limits::cpu_of_threads(running.pid(), name));
         running.drain()?;
         let used = Used {
-            cpu_us: cpu.as_secs_f64() * 1e6 / EVENTS as f64,
+            cpu_us: each(cpu),
+            by_thread_us: by_thread.map(each),
             memory_mib: memory as f64 / 1024.0,
         };
         Ok((figures, used))
     }
 
     /// What the host has written to its changelog for each event.
-    fn changelog_bytes(&self) -> anyhow::Result<f64> {
+    fn changelog_bytes(&self, group: &str) -> anyhow::Result<f64> {
         let mut bytes = 0;
         for log in ["ledger", "park"] {
-            bytes += self.cluster.topic_bytes(&format!("_weir.{GROUP}.{log}"))?;
+            bytes += self.cluster.topic_bytes(&format!("_weir.{group}.{log}"))?;
         }
         Ok(bytes as f64 / EVENTS as f64)
     }
 
-    /// The same of a host that keeps positions alone.
-    fn at_least_once(&self, folder: &Path) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
-        guests::build_fixtures(self.root)?;
+    /// The same of a host whose handler does what the peers do: it makes another event of each.
+    fn stateless(
+        &self,
+        folder: &Path,
+        environment: &str,
+        config: &str,
+    ) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
         let built = self.root.join("target/fixtures/stateless");
         let own = ("stateless.wasm", "public.scripts.v1");
-        let place = self.reader_of_invoices(folder, "least", &built, own, AT_LEAST_ONCE)?;
-        self.copied(&place, &["watch", STATELESS, INVOICES, STATELESS_OUTPUT])
+        let home = folder.join(environment);
+        let place = self.reader_of_invoices(&home, environment, &built, own, config)?;
+        let (group, output) = (stateless_group(environment), deeds(environment));
+        self.copied(&place, &["watch", &group, INVOICES, &output])
     }
 
     /// Of a host on this broker.
@@ -279,6 +320,16 @@ impl Drop for Peer {
         drop(self.0.kill());
         drop(self.0.wait());
     }
+}
+
+/// The consumer group of the handler without state.
+fn stateless_group(environment: &str) -> String {
+    format!("weir.{environment}.default.stateless")
+}
+
+/// Where that handler emits to.
+fn deeds(environment: &str) -> String {
+    format!("{environment}.local.public.deeds.v1")
 }
 
 fn events_per_s(figures: &BTreeMap<String, f64>) -> anyhow::Result<f64> {
