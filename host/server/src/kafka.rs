@@ -218,16 +218,20 @@ impl Inner {
         let topics = self.cluster.describe(&scope.topics);
         let topics =
             topics.map_err(|error| cluster::unjoined(scope, "look at its topics", &error))?;
-        let fixed = self.fixed(&scope.group);
+        let origin = Origin {
+            fixed: self.fixed(&scope.group),
+            topics,
+            names: Some(Arc::clone(&scope.topics)),
+        };
         if self.delivery == Delivery::AtLeastOnce {
-            return Ok(Origin { fixed, topics });
+            return Ok(origin);
         }
         let ledger = names::ledger_topic(&scope.group);
         let stored = self.cluster.partitions(&ledger);
         let stored =
             stored.map_err(|error| cluster::unjoined(scope, "look for its ledger", &error))?;
         let stored = stored.ok_or(SubscribeError::UnknownTopic(ledger))?;
-        let sizes = scope.topics.iter().zip(&topics);
+        let sizes = scope.topics.iter().zip(&origin.topics);
         match sizes.max_by_key(|(_, topic)| topic.partitions) {
             Some((topic, largest)) if largest.partitions != stored => {
                 Err(SubscribeError::PartitionCount {
@@ -237,7 +241,7 @@ impl Inner {
                     found: largest.partitions,
                 })
             }
-            Some(_) | None => Ok(Origin { fixed, topics }),
+            Some(_) | None => Ok(origin),
         }
     }
 

@@ -2,8 +2,9 @@
 //! committed. It lies in the ledger with the positions, so that every owner meets the same.
 //!
 //! `version u8, ordering u8, inbox u8, across topics u8, length of the inbox key u16, inbox key, length of the mapping u16,
-//! mapping, (topic id 16 bytes, partitions u32)*`, in the order of the subscription; no key or mapping is one of no length.
-//! Version 1 has nothing between inbox and topics, version 2 no mapping.
+//! mapping, topics`; no key or mapping is one of no length. `topics` are, in the order of the subscription,
+//! `(topic id 16 bytes, partitions u32, length of the name u16, name)*`. Version 1 has nothing between inbox and topics,
+//! version 2 no mapping, version 3 topics without names.
 
 use std::sync::Arc;
 
@@ -13,12 +14,14 @@ use super::native::Description;
 use crate::bus::SubscribeError;
 use crate::ledger::{Fixed, Scope};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) fixed: Fixed,
     pub(super) topics: Vec<Description>,
+    /// What the topics are called; none of what an older version has kept.
+    pub(super) names: Option<Arc<[Arc<str>]>>,
 }
 
 impl Origin {
@@ -35,14 +38,13 @@ impl Origin {
         } = self.fixed;
         let mut out = vec![VERSION, ordering, inbox.into(), across_topics.into()];
         for text in [&self.fixed.inbox_key, &self.fixed.mapping] {
-            let text = text.as_deref().unwrap_or_default();
-            let length = u16::try_from(text.len()).expect("a manifest has no longer texts");
-            out.extend_from_slice(&length.to_le_bytes());
-            out.extend_from_slice(text.as_bytes());
+            put_text(&mut out, text.as_deref().unwrap_or_default());
         }
-        for topic in &self.topics {
+        let names = self.names.iter().flat_map(|names| names.iter());
+        for (topic, name) in self.topics.iter().zip(names) {
             out.extend_from_slice(&topic.id.to_be_bytes());
             out.extend_from_slice(&topic.partitions.to_le_bytes());
+            put_text(&mut out, name);
         }
         out
     }
@@ -74,16 +76,24 @@ impl Origin {
             2 => Ordering::None,
             _ => return None,
         };
-        let (topics, []) = topics.as_chunks::<20>() else {
+        let (mut described, mut names) = (Vec::new(), Vec::new());
+        let mut rest = topics;
+        while let Some((id, after)) = rest.split_first_chunk() {
+            let (partitions, after) = after.split_first_chunk()?;
+            described.push(Description {
+                id: u128::from_be_bytes(*id),
+                partitions: u32::from_le_bytes(*partitions),
+            });
+            rest = after;
+            if version == VERSION {
+                let (name, after) = text(rest)?;
+                names.push(name?);
+                rest = after;
+            }
+        }
+        if !rest.is_empty() {
             return None;
-        };
-        let topic = |bytes: &[u8; 20]| {
-            let (id, partitions) = bytes.split_at(16);
-            Some(Description {
-                id: u128::from_be_bytes(id.try_into().ok()?),
-                partitions: u32::from_le_bytes(partitions.try_into().ok()?),
-            })
-        };
+        }
         Some(Self {
             fixed: Fixed {
                 ordering,
@@ -92,13 +102,21 @@ impl Origin {
                 inbox_key,
                 mapping,
             },
-            topics: topics.iter().map(topic).collect::<Option<_>>()?,
+            topics: described,
+            names: (version == VERSION).then(|| names.into()),
         })
     }
 
     /// Whether what was kept may go on as this. A topic that is another one is for [`super::restore::lost`] to say.
     pub(super) fn check(&self, kept: &Self, scope: &Scope) -> Result<(), SubscribeError> {
         let group = || scope.group.to_string();
+        let others = |names: &Arc<[Arc<str>]>| *names != scope.topics;
+        if kept.topics.len() != scope.topics.len() || kept.names.as_ref().is_some_and(others) {
+            return Err(SubscribeError::Fixed {
+                group: group(),
+                setting: kept.topics_changed_to(scope),
+            });
+        }
         let topics = scope
             .topics
             .iter()
@@ -122,11 +140,30 @@ impl Origin {
         }
     }
 
+    /// The topics that a handler reads, without the last, which has its commands, as they are and were.
+    fn topics_changed_to(&self, scope: &Scope) -> String {
+        let shown = |names: &[Arc<str>]| match names {
+            [own @ .., _commands] => own.join(", "),
+            [] => String::new(),
+        };
+        let was = match &self.names {
+            Some(names) => shown(names),
+            None => format!("a list of {}", self.topics.len().saturating_sub(1)),
+        };
+        format!("subscribe.topics ({}, and was {was})", shown(&scope.topics))
+    }
+
     /// Whether a topic at this index is another one than was kept.
     pub(super) fn is_remade(&self, kept: &Self, index: usize) -> bool {
         let ids = [self, kept].map(|origin| origin.topics.get(index).map(|topic| topic.id));
         ids[0] != ids[1]
     }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let length = u16::try_from(text.len()).expect("a manifest has no longer texts");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// A text with its length before it, and what follows.

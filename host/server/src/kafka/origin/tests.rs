@@ -19,8 +19,26 @@ fn origin() -> Origin {
                 partitions: 3,
             },
         ],
+        names: Some(scope().topics),
     }
 }
+
+/// As an older version has kept it.
+fn nameless() -> Origin {
+    Origin {
+        names: None,
+        ..origin()
+    }
+}
+
+/// The topics of [`nameless`] in their stored form.
+const NAMELESS: [&[u8]; 5] = [
+    &[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef],
+    &[0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77],
+    &[12, 0, 0, 0],
+    &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7],
+    &[3, 0, 0, 0],
+];
 
 fn scope() -> Scope {
     Scope {
@@ -33,12 +51,14 @@ fn scope() -> Scope {
 fn the_stored_form_is_fixed_and_reads_back() {
     let bytes = origin().encode();
     let topics = [
-        [3, 0, 1, 1, 1, 0, b'k', 1, 0, b'm'].as_slice(),
+        [4, 0, 1, 1, 1, 0, b'k', 1, 0, b'm'].as_slice(),
         &[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef],
         &[0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77],
-        &[12, 0, 0, 0],
+        &[12, 0, 0, 0, 28, 0],
+        b"dev.local.public.invoices.v1",
         &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7],
-        &[3, 0, 0, 0],
+        &[3, 0, 0, 0, 8, 0],
+        b"commands",
     ];
     assert_eq!(bytes, topics.concat());
     assert_eq!(Origin::decode(&bytes), Some(origin()));
@@ -46,27 +66,19 @@ fn the_stored_form_is_fixed_and_reads_back() {
         let shorter = Origin::decode(&bytes[..cut]);
         assert_ne!(shorter, Some(origin()), "{cut} bytes");
     }
-    assert_eq!(Origin::decode(&[4, 0, 1]), None, "another version");
+    assert_eq!(Origin::decode(&[5, 0, 1]), None, "another version");
 }
 
 #[test]
-fn version_1_has_no_order_across_topics_and_no_inbox_key() {
-    let mut older = origin();
+fn versions_1_to_3_have_no_names_and_less_that_is_fixed() {
+    let stored = |head: &[u8]| Origin::decode(&[head, &NAMELESS.concat()].concat());
+    let mut older = nameless();
+    let third = stored(&[3, 0, 1, 1, 1, 0, b'k', 1, 0, b'm']);
+    assert_eq!(third, Some(older.clone()));
+    older.fixed.mapping = None;
+    assert_eq!(stored(&[2, 0, 1, 1, 1, 0, b'k']), Some(older.clone()));
     (older.fixed.across_topics, older.fixed.inbox_key) = (false, None);
-    older.fixed.mapping = None;
-    let bytes = older.encode();
-    let topics = &bytes[8..];
-    assert_eq!(Origin::decode(&[&[1, 0, 1], topics].concat()), Some(older));
-}
-
-#[test]
-fn version_2_has_no_mapping() {
-    let mut older = origin();
-    older.fixed.mapping = None;
-    let bytes = older.encode();
-    let (head, rest) = bytes[1..].split_at(6);
-    let bytes = [&[2], head, &rest[2..]].concat();
-    assert_eq!(Origin::decode(&bytes), Some(older));
+    assert_eq!(stored(&[1, 0, 1]), Some(older));
 }
 
 #[test]
@@ -87,6 +99,36 @@ fn a_topic_that_has_grown_and_a_setting_that_has_changed_are_refused_by_name() {
         error.contains("inbox.enabled (false, and was true)"),
         "{error}"
     );
+}
+
+#[test]
+fn other_topics_than_were_kept_are_refused_by_their_names() {
+    let more = Scope {
+        topics: ["dev.a".into(), "dev.b".into(), "commands".into()].into(),
+        ..scope()
+    };
+    let found = Origin {
+        topics: vec![origin().topics[1]; 3],
+        names: Some(Arc::clone(&more.topics)),
+        ..origin()
+    };
+    let refused = |found: &Origin, kept, scope| found.check(&kept, scope).unwrap_err().to_string();
+    let error = refused(&found, origin(), &more);
+    let told = "subscribe.topics (dev.a, dev.b, and was dev.local.public.invoices.v1)";
+    assert!(error.contains(told), "{error}");
+    let error = refused(&found, nameless(), &more);
+    assert!(error.contains("and was a list of 1"), "{error}");
+    let back = refused(&origin(), found, &scope());
+    assert!(
+        back.contains("invoices.v1, and was dev.a, dev.b)"),
+        "{back}"
+    );
+    assert!(origin().check(&nameless(), &scope()).is_ok());
+    let renamed = Scope {
+        topics: ["dev.a".into(), "commands".into()].into(),
+        ..scope()
+    };
+    assert!(origin().check(&origin(), &renamed).is_err());
 }
 
 #[test]
