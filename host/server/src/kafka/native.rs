@@ -116,6 +116,25 @@ pub(super) fn member_id<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Strin
     }
 }
 
+/// Of the group's assignments, the one that this member takes part in; below 0 when it takes part in none.
+#[expect(
+    unsafe_code,
+    reason = "the crate does not wrap it, and a group without members takes offsets of such a member"
+)]
+pub(super) fn generation<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> i32 {
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client lives as long as the borrow of it. What librdkafka makes is checked for null and destroyed once.
+    unsafe {
+        let made = Owned::new(
+            rd::rd_kafka_consumer_group_metadata(client),
+            rd::rd_kafka_consumer_group_metadata_destroy,
+        );
+        made.map_or(-1, |made| {
+            rd::rd_kafka_consumer_group_metadata_generation_id(made.0)
+        })
+    }
+}
+
 /// What librdkafka made and has to destroy.
 struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
 

@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::cluster::{ANSWER, Cluster};
 use super::membership::{Context, GroupConsumer};
-use super::native::member_id;
+use super::native::{generation, member_id};
 use super::origin::Origin;
 use super::records::{number, offset};
 use crate::bus::SubscribeError;
@@ -120,10 +120,11 @@ impl Share {
     /// nothing of a loss: only the name tells.
     pub(super) fn identity(&self) -> Option<ConsumerGroupMetadata> {
         let consumer = self.consumer()?;
+        let takes_part = generation(&consumer) >= 0;
         let metadata = consumer.group_metadata()?;
         let named = member_id(&consumer);
         let is_same = !named.is_empty() && named == *self.lock_member();
-        (is_same && !consumer.assignment_lost()).then_some(metadata)
+        (takes_part && is_same && !consumer.assignment_lost()).then_some(metadata)
     }
 
     /// The group has given something to this host under the name that it has now; false when what it had before was

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, PurgeConfig};
 use weir_core::unit::CommitResult;
 
@@ -158,15 +158,20 @@ impl Committer {
             })?,
         };
         let outcome = self.attempt(&producer, staged);
-        match outcome {
-            Ok(_) => self.producer = Some(producer),
+        let goes_on = match outcome {
+            Ok(_) => true,
+            // Aborted, it can be used again. Not aborted, its successor fences it.
             Err(Failure::Refused(..) | Failure::Crowded(_) | Failure::Absent(_)) => {
-                // Aborted, it can be used again. Not aborted, its successor fences it.
-                if abort(&producer) {
-                    self.producer = Some(producer);
-                }
+                abort(&producer)
             }
-            Err(Failure::Unknown(_)) => {}
+            Err(Failure::Unknown(_)) => false,
+        };
+        if goes_on {
+            self.producer = Some(producer);
+        } else if is_fenced(&producer) {
+            let why = "its producer was fenced: it stood still for longer than a transaction may take, or another host has its \
+                       name";
+            self.share.leave(Leave::Renew(why.to_owned()));
         }
         outcome
     }
@@ -314,6 +319,13 @@ impl Committer {
         let list = consumer.committed_offsets(self.share.partitions_of(partitions), ANSWER)?;
         offsets::units(&list)
     }
+}
+
+/// Whether the cluster takes nothing of it any more because there is another of its name, or because its transaction took
+/// too long.
+fn is_fenced(producer: &Producer) -> bool {
+    let fatal = producer.client().fatal_error();
+    fatal.is_some_and(|(code, _)| code == RDKafkaErrorCode::Fenced)
 }
 
 /// What was not sent is given up first, and all reports are taken: librdkafka waits for them while it aborts.
