@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use clap::Args;
+use clap::builder::ArgPredicate::IsPresent;
 use weir_tests::chaos;
 use weir_tests::host::{self, Place};
 
@@ -17,16 +18,18 @@ mod kafka;
 #[derive(Args)]
 pub(crate) struct Order {
     /// How often a host on the embedded store is killed.
-    #[arg(long, default_value_t = 200, conflicts_with = "kafka")]
+    #[arg(long, default_value_t = 200, conflicts_with_all = ["kafka", "minutes", "brokers"])]
     kills: usize,
-    /// Instead: three hosts on Kafka are killed, frozen and rolled, and its brokers bounced.
-    #[arg(long)]
+    /// Instead: three hosts on Kafka are killed, frozen and rolled, and its brokers bounced; `--minutes` and `--brokers` say
+    /// so too.
+    // It stands before them: to the parser a default of theirs that is set already is one that was written.
+    #[arg(long, default_value_ifs = [("minutes", IsPresent, "true"), ("brokers", IsPresent, "true")])]
     kafka: bool,
     /// For so long; 200,000 events are published in any case.
-    #[arg(long, default_value_t = 5, requires = "kafka")]
+    #[arg(long, default_value_t = 5)]
     minutes: u64,
     /// How many brokers; one of them at a time goes away.
-    #[arg(long, default_value_t = 1, requires = "kafka", value_parser = clap::value_parser!(u16).range(1..=9))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
     brokers: u16,
     /// To repeat an earlier run: it says its seed.
     #[arg(long)]
@@ -85,3 +88,6 @@ fn fresh(folder: &Path) -> anyhow::Result<PathBuf> {
 fn any_seed() -> anyhow::Result<u64> {
     Ok(SystemTime::UNIX_EPOCH.elapsed()?.subsec_nanos().into())
 }
+
+#[cfg(test)]
+mod tests;

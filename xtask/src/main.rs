@@ -62,7 +62,7 @@ enum Command {
         format: bool,
     },
     /// Kill a host under load again and again, at random moments and at every step of a commit, and check every effect; or
-    /// disturb a fleet on Kafka in every way.
+    /// for some minutes disturb a fleet on Kafka in every way.
     Chaos(chaos::Order),
     /// Say which seed of the simulator notices which planted bug, and run more seeds than every test run takes.
     Sim {
