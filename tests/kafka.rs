@@ -129,10 +129,14 @@ impl Cluster {
     pub fn new(libraries: &Path, folder: &Path, ports: &[u16]) -> anyhow::Result<Self> {
         let mut cluster = Self::made(folder, ports);
         cluster.libraries = libraries.to_path_buf();
-        let controllers: Vec<_> = ports
-            .iter()
-            .map(|_| ports::next())
-            .collect::<Result<_, _>>()?;
+        let mut controllers = Vec::new();
+        while controllers.len() < ports.len() {
+            let free = ports::next()?;
+            // Those of the brokers are free too until they start.
+            if !ports.contains(&free) {
+                controllers.push(free);
+            }
+        }
         for node in 1..=ports.len() {
             let home = cluster.home(node);
             if home.join("server.properties").is_file() {

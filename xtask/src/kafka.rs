@@ -155,3 +155,6 @@ fn stored(folder: &Path) -> anyhow::Result<Option<Vec<u16>>> {
         .map(Some)
         .with_context(|| format!("read {}", known.display()))
 }
+
+#[cfg(test)]
+mod tests;

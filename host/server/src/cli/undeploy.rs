@@ -68,7 +68,7 @@ fn explain(name: &str, out: &mut dyn Write) -> Result<(), CliError> {
         "To undeploy {name}, take its folder out of `handlers` in the config and start the host anew. All of this stays:\n\
          \n\
          \x20 its position, inbox and state: deployed again under this name, it goes on where it was;\n\
-         \x20 the records that it has not handled: retention waits for it;\n\
+         \x20 the records that it has not handled: retention waits for it, a cluster's does not;\n\
          \x20 its topics, what it emitted, and its dead letters.\n\
          \n\
          To delete its position, inbox and state for good, after that: weir undeploy {name} --purge"
