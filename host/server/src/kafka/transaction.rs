@@ -177,13 +177,10 @@ impl Committer {
     }
 
     fn attempt(&self, producer: &Producer, staged: &[Staged]) -> Result<Vec<LastEntries>, Failure> {
-        let absent = |what: &'static str| {
-            move |error: KafkaError| Failure::Absent(format!("{what}: {error}"))
-        };
         let mut delivery = Delivery::new(producer, &self.cluster, self.apart);
         producer
             .begin_transaction()
-            .map_err(absent("begin a transaction"))?;
+            .map_err(|error| Failure::Absent(format!("begin a transaction: {error}")))?;
         for (index, one) in staged.iter().enumerate() {
             self.produce(&mut delivery, index, one)?;
         }
@@ -212,9 +209,10 @@ impl Committer {
         };
         let requests = staged.iter().map(|one| &one.request);
         let positions = offsets::positions(&self.share, requests, |_topic| None);
+        // Not absent: positions that are still on their way would join the next transaction of this producer.
         producer
             .send_offsets_to_transaction(&positions, &identity, ANSWER)
-            .map_err(absent("add the positions"))?;
+            .map_err(|error| Failure::Unknown(format!("add the positions: {error}")))?;
         producer
             .commit_transaction(TRANSACTION_TIMEOUT)
             .map_err(|error| Failure::Unknown(format!("commit a transaction: {error}")))?;
