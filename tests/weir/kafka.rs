@@ -21,6 +21,7 @@ mod resuming;
 mod same_id;
 mod secure;
 mod stalls;
+mod starts;
 mod topics;
 mod undeploying;
 

@@ -1,16 +1,12 @@
 //! Records of others that a manifest makes events of, and emissions under keys that it composes.
 
-use std::fs;
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
-use weir_tests::host::{self, Host, Place};
+use weir_tests::host::{Host, Place};
 use weir_tests::scripted;
 use weir_tests::wait;
 
 use super::kcat::{Kcat, header, kcat};
 use super::{Fleet, SETTLE, broker};
-use crate::fixture::root;
 
 const MAPPING: &str = r#"
 [mapping]
@@ -22,24 +18,12 @@ subject = { pointer = "/fail" }
 tombstone = { text = "Deleted" }
 "#;
 
-/// A folder with the scripted handler, whose manifest is changed so.
-fn handler(fleet: &Fleet, emit: &str, more: &str) -> PathBuf {
-    let built = host::handlers(root(), &["scripted"]).unwrap().remove(0);
-    let folder = fleet.folder.path().join("handler");
-    fs::create_dir_all(&folder).unwrap();
-    fs::copy(built.join("scripted.wasm"), folder.join("scripted.wasm")).unwrap();
-    let manifest = fs::read_to_string(built.join("handler.toml")).unwrap();
-    let manifest = manifest.replace("[emit]\n", &format!("[emit]\n{emit}")) + more;
-    fs::write(folder.join("handler.toml"), manifest).unwrap();
-    folder
-}
-
-fn place(fleet: &Fleet, handler: PathBuf) -> Place {
-    let bootstrap = fleet.broker.cluster.bootstrap();
-    let config = format!("[kafka]\nbootstrap = \"{bootstrap}\"\n");
-    let home = fleet.folder.path().join("a");
-    let binary = host::binary().unwrap();
-    Place::in_environment(&binary, &home, &[handler], fleet.environment, &config).unwrap()
+/// A place for a host with the scripted handler, whose manifest is changed so.
+fn place(fleet: &Fleet, emit: &str, more: &str) -> Place {
+    let handler = fleet.handler("scripted", "scripted", |manifest| {
+        manifest.replace("[emit]\n", &format!("[emit]\n{emit}")) + more
+    });
+    fleet.place_with("a", &[handler], "")
 }
 
 fn order(kcat: &Kcat, topic: &str, (key, number): (&str, &str), what: &Value) {
@@ -66,7 +50,7 @@ fn a_mapped_record_is_an_event_on_all_its_ways() {
         return;
     };
     let fleet = Fleet::new(&broker, "mapped");
-    let place = place(&fleet, handler(&fleet, "", MAPPING));
+    let place = place(&fleet, "", MAPPING);
     let host = place.start().unwrap();
     let scripts = fleet.topic("public.scripts.v1");
 
@@ -122,7 +106,7 @@ fn an_emission_has_the_key_that_the_manifest_composes_where_java_looks_for_it() 
     };
     let fleet = Fleet::new(&broker, "composed");
     let emit = "mode = \"structured\"\nkey = [\"/id\", \"causationid\"]\n";
-    let place = place(&fleet, handler(&fleet, emit, MAPPING));
+    let place = place(&fleet, emit, MAPPING);
     let _host = place.start().unwrap();
     for number in ["1", "2", "3", "4"] {
         order(

@@ -6,6 +6,7 @@ use weir_tests::purchases::{self, Totals};
 use weir_tests::wait;
 
 use super::kcat::kcat;
+use super::starts::{orders, publish, reading, wait_for_fates};
 use super::{Fleet, SETTLE, alarm, assert_payments, broker};
 use crate::fixture::root;
 
@@ -16,6 +17,16 @@ const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand
 const BEFORE: usize = 200;
 const AFTER: usize = 100;
 const LATER: usize = 100;
+
+const A: &str = "public.scripts.v1";
+const B: &str = "public.more-scripts.v1";
+/// Handlers with the topics that each has at its first start, and at the next.
+const RELISTED: [(&str, [&[&str]; 2]); 4] = [
+    ("longer", [&[A], &[A, B]]),
+    ("shorter", [&[A, B], &[A]]),
+    ("turned", [&[A, B], &[B, A]]),
+    ("other", [&[A], &[B]]),
+];
 
 /// Purchases and their totals.
 fn purchases() -> (Vec<String>, impl Fn(usize) -> Totals) {
@@ -29,14 +40,7 @@ fn purchases() -> (Vec<String>, impl Fn(usize) -> Totals) {
 impl Fleet {
     fn publish(&self, host: &Host, lines: &[String]) {
         for batch in lines.chunks(50) {
-            wait::until("the events to be taken", SETTLE, || {
-                let answer = host
-                    .client()
-                    .publish(self.topic("public.invoices.v1"), batch)?;
-                anyhow::ensure!(answer.status == 202, "{}: {}", answer.status, answer.body);
-                Ok(Some(()))
-            })
-            .unwrap();
+            publish(host, self.topic("public.invoices.v1"), batch);
         }
     }
 }
@@ -202,4 +206,56 @@ fn records_that_were_deleted_before_they_were_read_are_counted_and_an_operator_c
         cause.unwrap_or_default().to_owned()
     });
     assert_eq!(causes.collect::<Vec<_>>(), ["3", "4"]);
+}
+
+/// Positions stand in the order of the list: under another one, they would be those of other topics.
+#[test]
+fn a_handler_with_other_topics_than_at_its_first_start_is_refused_until_they_are_written_back() {
+    let Some(broker) = broker("a list of topics that changes") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "relisted");
+    let write = |at: usize| {
+        RELISTED.map(|(name, lists)| {
+            fleet.handler("stateless", name, |manifest| reading(&manifest, lists[at]))
+        })
+    };
+    let place = fleet.place_with("a", &write(0), "");
+    let handle = |events: &[String]| {
+        let host = place.start().unwrap();
+        publish(&host, fleet.topic(A), events);
+        for (name, _) in RELISTED {
+            wait_for_fates(&host, name, &json!({ "handled": events.len() }));
+        }
+        assert!(host.drain().unwrap().success());
+    };
+    handle(&orders("before", BEFORE));
+
+    write(1);
+    let host = place.spawn().unwrap();
+    for (name, lists) in RELISTED {
+        let [was, is] = lists.map(|list| {
+            let names: Vec<_> = list.iter().map(|short| fleet.topic(short)).collect();
+            names.join(", ")
+        });
+        let said = alarm_of(&host, name);
+        assert_eq!(said["alarm"], "setting-changed", "{said}");
+        let says = format!("subscribe.topics ({is}, and was {was})");
+        assert!(said["detail"].to_string().contains(&says), "{said}");
+        assert_eq!(host.client().fate(name, "handled").unwrap(), 0);
+    }
+    assert!(host.drain().unwrap().success());
+
+    write(0);
+    handle(&orders("after", AFTER));
+}
+
+/// Waits for whatever alarm of this handler.
+fn alarm_of(host: &Host, handler: &str) -> Value {
+    wait::until(&format!("an alarm of {handler}"), SETTLE, || {
+        let status = host.client().status()?;
+        let mut alarms = status["alarms"].as_array().into_iter().flatten();
+        Ok(alarms.find(|alarm| alarm["handler"] == handler).cloned())
+    })
+    .unwrap()
 }

@@ -112,6 +112,8 @@ pub(super) fn subscriptions(
         match store.register_subscription(&deployment.scope) {
             // It is refused by name when it joins, and the others run.
             Ok(()) | Err(RegisterError::Partitions { .. }) => {}
+            // A cluster knows better than this machine what the subscription began with.
+            Err(RegisterError::Topics { .. }) if config.kafka.is_some() => {}
             Err(error @ RegisterError::Topics { .. }) => return Err(error.into()),
         }
         let gate = Arc::new(deployment.gate());
