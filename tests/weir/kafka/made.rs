@@ -56,6 +56,18 @@ impl Fleet {
         let set = lines.filter_map(|line| line.split(' ').next()?.split_once('='));
         settings(set)
     }
+
+    /// Makes a topic with these settings.
+    fn make(&self, topic: &str, partitions: u64, settings: &Settings) {
+        let partitions = partitions.to_string();
+        let mut make = vec!["--create", "--topic", topic, "--partitions", &partitions];
+        let set: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        make.extend(set.iter().flat_map(|set| ["--config", set.as_str()]));
+        self.tool(COMMANDS, &make);
+    }
 }
 
 #[test]
@@ -91,14 +103,7 @@ fn a_host_that_may_make_no_topics_asks_for_each_with_its_settings() {
             true => 1,
             false => PARTITIONS,
         };
-        let partitions = partitions.to_string();
-        let mut make = vec!["--create", "--topic", &topic, "--partitions", &partitions];
-        let set: Vec<_> = settings
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        make.extend(set.iter().flat_map(|set| ["--config", set.as_str()]));
-        fleet.tool(COMMANDS, &make);
+        fleet.make(&topic, partitions, &settings);
         let before = asked.insert(topic, settings);
         assert_eq!(before, None, "{}", place.end_of_log());
         drop(host);
@@ -107,6 +112,84 @@ fn a_host_that_may_make_no_topics_asks_for_each_with_its_settings() {
     for (topic, wanted) in wanted("asked") {
         assert_eq!(asked.get(&topic), Some(&wanted), "{topic}: {asked:?}");
     }
+}
+
+/// In topics of other settings what was committed would be gone with age, or too large to be kept, and what was removed
+/// would come back.
+#[test]
+fn a_ledger_that_keeps_less_than_it_must_is_refused_until_its_topics_are_altered_as_the_alarm_says()
+{
+    let Some(broker) = broker("the topics of a ledger that others make") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "altered");
+    let week = (7 * DAY_MS).to_string();
+    let ledger = "_weir.weir.altered.default.billing.ledger";
+    let park = "_weir.weir.altered.default.billing.park";
+    let wrong = settings([
+        ("cleanup.policy", "compact,delete"),
+        ("delete.retention.ms", &week),
+        ("max.message.bytes", "2000"),
+    ]);
+    fleet.make(ledger, PARTITIONS, &wrong);
+    // As Kafka makes one that is compacted.
+    let usual = settings([
+        ("cleanup.policy", "compact"),
+        ("max.message.bytes", RECORD_BYTES),
+    ]);
+    fleet.make(park, PARTITIONS, &usual);
+
+    let place = fleet.place("a", &["billing"]);
+    let host = place.spawn().unwrap();
+    let (taken, kept, gone) = (
+        format!("takes records of 2000 bytes at most: set its max.message.bytes to {RECORD_BYTES}"),
+        "has cleanup.policy \"compact,delete\": set it to \"compact\"".to_owned(),
+        format!("has delete.retention.ms 86400000: set it to {week}"),
+    );
+    for (topic, says, altered) in [
+        (ledger, taken, format!("max.message.bytes={RECORD_BYTES}")),
+        (ledger, kept, "cleanup.policy=compact".to_owned()),
+        (park, gone, format!("delete.retention.ms={week}")),
+    ] {
+        resume_until(&place, &host, &says, || {
+            let status = host.client().status()?;
+            let alarms = status["alarms"].as_array().into_iter().flatten();
+            let mut stopped = alarms.filter(|alarm| alarm["alarm"] == "handler-stopped");
+            let says = format!("topic {topic:?} {says}");
+            let found = stopped.any(|alarm| {
+                let detail = alarm["detail"].as_str().unwrap_or_default();
+                detail.contains(&says)
+            });
+            anyhow::ensure!(found, "{}", status["alarms"]);
+            Ok(true)
+        });
+        assert_eq!(host.client().get("/readyz").unwrap().status, 503);
+        let entity = ["--entity-type", "topics", "--entity-name", topic];
+        let alter = ["--alter", "--add-config", &altered];
+        fleet.tool(CONFIGS, &[entity.as_slice(), &alter].concat());
+    }
+    resume_until(&place, &host, "the host to be ready", || {
+        Ok(host.client().get("/readyz")?.status == 200)
+    });
+}
+
+/// A broker may show for a moment what a topic was before it was altered.
+fn resume_until(
+    place: &Place,
+    host: &Host,
+    what: &str,
+    mut is: impl FnMut() -> anyhow::Result<bool>,
+) {
+    let url = host.client().url();
+    wait::until(what, SETTLE, || {
+        let seen = is();
+        if !matches!(seen, Ok(true)) {
+            let mut resume = place.weir(&["resume", "billing", "--url", &url]);
+            resume.output()?;
+        }
+        Ok(seen?.then_some(()))
+    })
+    .unwrap();
 }
 
 /// The next topic that the host asks for, in what its log says since; none when it is ready.
