@@ -1,15 +1,17 @@
-//! A proxy before a broker that loses what a test wants lost, requests on their way or answers on their way back, and
-//! has the broker say what it would not.
+//! A proxy before a broker that loses what a test wants lost, requests on their way or answers on their way back, has
+//! requests come late, and has the broker say what it would not.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+
+use crate::wait;
 
 /// Kafka's number of the request that ends a transaction.
 pub const END_TXN: i16 = 26;
@@ -17,6 +19,10 @@ pub const END_TXN: i16 = 26;
 pub const WRITE_TXN_MARKERS: i16 = 27;
 /// A request or an answer is no larger than what a test publishes.
 const FRAME_BYTES_MAX: usize = 64 << 20;
+/// Of the number that a frame begins with.
+const FRAME_SIZE: usize = 4;
+/// A broker answers at once what comes late.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// What becomes of requests of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +34,9 @@ pub enum Loss {
     Requests,
     /// The broker does what they ask, and nobody hears of it.
     Answers,
+    /// They reach the broker by [`Proxy::deliver`], on the connection on which they came, whether or not who sent them is
+    /// still there.
+    Late,
 }
 
 /// Passes all on but what is to be lost. Dropped, it cuts all off and gives its port back.
@@ -44,8 +53,23 @@ struct Shared {
     /// What answers say, and what clients read in its place: as long.
     words: Mutex<Option<(&'static str, &'static str)>>,
     lost: AtomicUsize,
+    /// Requests on their way, each with the connection to the broker on which it goes on.
+    late: Mutex<Vec<(TcpStream, Vec<u8>)>>,
+    /// How many of those that came late the broker has answered.
+    answered: AtomicUsize,
     stopped: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
+}
+
+/// What both ways of a connection know of it.
+#[derive(Debug, Default)]
+struct Connection {
+    /// Requests whose answers are to be lost, by the number that the client gave them.
+    unheard: Mutex<HashSet<i32>>,
+    /// Those that come late.
+    late: Mutex<HashSet<i32>>,
+    /// Nobody waits for answers any more.
+    is_left: AtomicBool,
 }
 
 impl Proxy {
@@ -78,18 +102,12 @@ impl Proxy {
 
     /// From here on requests of this kind (Kafka's `api_key`) are treated so.
     pub fn lose(&self, kind: i16, loss: Loss) {
-        *self
-            .shared
-            .loss
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = (kind, loss);
+        *lock(&self.shared.loss) = (kind, loss);
     }
 
     /// Ends all connections: who waits for an answer that was lost asks again on a new one.
     pub fn cut(&self) {
-        let connections = self.shared.connections.lock();
-        let mut connections = connections.unwrap_or_else(PoisonError::into_inner);
-        for connection in connections.drain(..) {
+        for connection in lock(&self.shared.connections).drain(..) {
             drop(connection.shutdown(Shutdown::Both));
         }
     }
@@ -97,14 +115,31 @@ impl Proxy {
     /// From here on answers say the one where the broker says the other; both are as long.
     pub fn replace(&self, said: &'static str, read: &'static str) {
         assert_eq!(said.len(), read.len(), "a frame keeps its size");
-        let words = self.shared.words.lock();
-        *words.unwrap_or_else(PoisonError::into_inner) = Some((said, read));
+        *lock(&self.shared.words) = Some((said, read));
     }
 
-    /// How many were lost.
+    /// How many were lost, or are late.
     #[must_use]
     pub fn lost(&self) -> usize {
         self.shared.lost.load(Ordering::Acquire)
+    }
+
+    /// Has all that is late reach the broker, one after the other in the order in which they came, each when the one before
+    /// it was answered.
+    ///
+    /// # Errors
+    /// The broker did not answer.
+    pub fn deliver(&self) -> anyhow::Result<()> {
+        let late = std::mem::take(&mut *lock(&self.shared.late));
+        for (mut broker, frame) in late {
+            let before = self.shared.answered.load(Ordering::Acquire);
+            broker.write_all(&frame).context("deliver what is late")?;
+            wait::until("the answer to what came late", ANSWER, || {
+                let answered = self.shared.answered.load(Ordering::Acquire);
+                Ok((answered > before).then_some(()))
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -128,58 +163,76 @@ impl Shared {
         let (Ok(client_too), Ok(broker_too)) = (client.try_clone(), broker.try_clone()) else {
             return;
         };
-        let mut connections = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut connections = lock(&self.connections);
         connections.extend(client.try_clone());
         connections.extend(broker.try_clone());
         drop(connections);
-        // Answers come by the number that the client gave its request.
-        let unheard = Arc::<Mutex<HashSet<i32>>>::default();
+        let connection = Arc::<Connection>::default();
         let (there, back) = (Arc::clone(self), Arc::clone(self));
-        let asked = Arc::clone(&unheard);
+        let asked = Arc::clone(&connection);
         std::thread::spawn(move || {
-            pass(client, broker, |frame| {
-                let (Some(kind), Some(number)) = (i16_at(frame, 0), i32_at(frame, 4)) else {
-                    return true;
-                };
-                match *there.loss.lock().unwrap_or_else(PoisonError::into_inner) {
-                    (lost, Loss::Requests) if lost == kind => {
-                        there.lost.fetch_add(1, Ordering::AcqRel);
-                        false
-                    }
-                    (lost, Loss::Answers) if lost == kind => {
-                        asked
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .insert(number);
-                        true
-                    }
-                    _ => true,
-                }
+            pass(&client, &broker, |frame| {
+                there.is_to_pass(&asked, frame, &broker)
             });
+            asked.is_left.store(true, Ordering::Release);
+            drop(client.shutdown(Shutdown::Both));
+            if lock(&asked.late).is_empty() {
+                drop(broker.shutdown(Shutdown::Both));
+            }
         });
         std::thread::spawn(move || {
-            pass(broker_too, client_too, |frame| {
-                let number = i32_at(frame, 0).unwrap_or_default();
-                let unheard = unheard
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&number);
+            pass(&broker_too, &client_too, |frame| {
                 back.rephrase(frame);
-                if unheard {
-                    back.lost.fetch_add(1, Ordering::AcqRel);
-                }
-                !unheard
+                back.is_to_be_heard(&connection, frame)
             });
+            for side in [broker_too, client_too] {
+                drop(side.shutdown(Shutdown::Both));
+            }
         });
     }
-}
 
-impl Shared {
+    /// Whether a request goes on at once.
+    fn is_to_pass(&self, connection: &Connection, frame: &[u8], broker: &TcpStream) -> bool {
+        let request = &frame[FRAME_SIZE..];
+        let (Some(kind), Some(number)) = (i16_at(request, 0), i32_at(request, 4)) else {
+            return true;
+        };
+        let (lost, loss) = *lock(&self.loss);
+        if lost != kind {
+            return true;
+        }
+        match loss {
+            Loss::Nothing => return true,
+            Loss::Answers => {
+                lock(&connection.unheard).insert(number);
+                return true;
+            }
+            Loss::Requests => {}
+            Loss::Late => {
+                lock(&connection.late).insert(number);
+                let broker = broker.try_clone().map(|broker| (broker, frame.to_vec()));
+                lock(&self.late).extend(broker);
+            }
+        }
+        self.lost.fetch_add(1, Ordering::AcqRel);
+        false
+    }
+
+    /// Whether an answer goes on.
+    fn is_to_be_heard(&self, connection: &Connection, frame: &[u8]) -> bool {
+        let number = i32_at(frame, FRAME_SIZE).unwrap_or_default();
+        if lock(&connection.late).contains(&number) {
+            self.answered.fetch_add(1, Ordering::AcqRel);
+        }
+        let unheard = lock(&connection.unheard).remove(&number);
+        if unheard {
+            self.lost.fetch_add(1, Ordering::AcqRel);
+        }
+        !unheard && !connection.is_left.load(Ordering::Acquire)
+    }
+
     fn rephrase(&self, frame: &mut [u8]) {
-        let words = *self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = *lock(&self.words);
         let Some((said, read)) = words else {
             return;
         };
@@ -193,29 +246,32 @@ impl Shared {
     }
 }
 
-/// Hands on frame by frame what `passes` lets pass, until one side is gone.
-fn pass(mut from: TcpStream, mut to: TcpStream, mut passes: impl FnMut(&mut [u8]) -> bool) {
+/// Hands on frame by frame what `passes` lets pass, until one side is gone. A frame begins with its size.
+fn pass(mut from: &TcpStream, mut to: &TcpStream, mut passes: impl FnMut(&mut [u8]) -> bool) {
     let mut frame = Vec::new();
     loop {
-        let mut size = [0; 4];
+        let mut size = [0; FRAME_SIZE];
         if from.read_exact(&mut size).is_err() {
-            break;
+            return;
         }
         let bytes = usize::try_from(u32::from_be_bytes(size)).unwrap_or(usize::MAX);
         if bytes > FRAME_BYTES_MAX {
-            break;
+            return;
         }
         // Written at once: in two parts the second waits for an answer to the first.
         frame.clear();
         frame.extend_from_slice(&size);
-        frame.resize(size.len() + bytes, 0);
-        let (_, rest) = frame.split_at_mut(size.len());
-        if from.read_exact(rest).is_err() || (passes(rest) && to.write_all(&frame).is_err()) {
-            break;
+        frame.resize(FRAME_SIZE + bytes, 0);
+        if from.read_exact(&mut frame[FRAME_SIZE..]).is_err()
+            || (passes(&mut frame) && to.write_all(&frame).is_err())
+        {
+            return;
         }
     }
-    drop(from.shutdown(Shutdown::Both));
-    drop(to.shutdown(Shutdown::Both));
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn i16_at(frame: &[u8], at: usize) -> Option<i16> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Disturbance;
 use super::check::Checked;
 use super::load::Sent;
+use super::script::What;
 use crate::purchases::grouped;
 
 /// What a run came to; that there is one says that every effect was right.
@@ -67,11 +68,21 @@ impl Report {
         self.events
     }
 
-    /// Events by what they were told to do, each done once.
+    /// Events by what they were told to do, each done once; of what no event did there are none.
     #[must_use]
     pub fn done(&self) -> BTreeMap<&'static str, u64> {
-        let done = self.checked.done.iter();
-        done.map(|(what, count)| (what.name(), *count)).collect()
+        let done = &self.checked.done;
+        let count = |what: What| done.get(&what).copied().unwrap_or_default();
+        What::ALL
+            .map(|what| (what.name(), count(what)))
+            .into_iter()
+            .collect()
+    }
+
+    /// Events that died because hosts died with them alone: where fewer than three died there are none.
+    #[must_use]
+    pub fn suspects(&self) -> u64 {
+        self.checked.suspects
     }
 
     /// Records that an inbox dropped: what producers sent again, on purpose or because no answer came.

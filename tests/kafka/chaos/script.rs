@@ -40,6 +40,17 @@ pub(super) enum What {
 }
 
 impl What {
+    /// All of them.
+    pub(super) const ALL: [Self; 7] = [
+        Self::Plain,
+        Self::Fail,
+        Self::Trap,
+        Self::Park,
+        Self::Die,
+        Self::Timer,
+        Self::Later,
+    ];
+
     /// In a report.
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -135,6 +135,7 @@ fn a_restart_within_the_session_moves_no_partition() {
     let own = |topic: &serde_json::Value| topic["name"].to_string().contains("restarted");
     assert!(!shown.is_empty() && shown.iter().all(own), "{shown:?}");
     let before = moves(&places[0]);
+    assert!(!before.is_empty(), "{}", places[0].end_of_log());
     let ended = restarts.drain().unwrap();
     assert!(ended.success(), "{ended}: {}", places[1].end_of_log());
     let back = places[1].start().unwrap();
@@ -142,6 +143,7 @@ fn a_restart_within_the_session_moves_no_partition() {
     assert_eq!(moves(&places[0]), before, "{}", places[0].end_of_log());
     // And the other way round: who leads the group makes no difference.
     let before = moves(&places[1]);
+    assert!(!before.is_empty(), "{}", places[1].end_of_log());
     let ended = stays.drain().unwrap();
     assert!(ended.success(), "{ended}: {}", places[0].end_of_log());
     let again = places[0].start().unwrap();

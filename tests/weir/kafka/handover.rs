@@ -218,6 +218,7 @@ fn an_event_that_is_tried_again_for_long_holds_up_neither_its_partition_nor_its_
         log.matches("partitions assigned").count() + log.matches("partitions revoked").count()
     };
     let before = moves();
+    assert!(before > 0, "{}", place.end_of_log());
     let fails = json!({ "fail": "transient", "attempts": 1, "retryAfterMs": LONG.as_millis() });
     let mut orders = vec![
         order("first", "key-f", &fails),

@@ -1,10 +1,11 @@
 //! Transactions whose end nobody heard of, and transactions that stay open.
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir_tests::host::{self, Place};
+use weir_tests::host::{self, Host, Place};
 use weir_tests::kafka::Cluster;
 use weir_tests::kafka::proxy::{END_TXN, Loss, WRITE_TXN_MARKERS};
 use weir_tests::purchases;
@@ -15,6 +16,10 @@ use super::{Fleet, PARTITIONS, SETTLE, alarm, assert_payments, assert_totals, br
 use crate::fixture::root;
 
 const HANDLERS: [&str; 2] = ["billing", "notification"];
+/// Kafka's own program that copies a partition in transactions.
+const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
+/// Where its transaction is open, in a line of the host's log.
+const HELD: &str = " partition=0";
 /// One proxy stands before the broker at a time.
 static PROXY: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
@@ -56,6 +61,54 @@ fn a_transaction_that_was_committed_and_not_answered_is_not_staged_again() {
     proxy.lose(END_TXN, Loss::Nothing);
     fleet.settle(&[&host]);
     assert_totals(&host, &fleet, &right);
+}
+
+/// The request to commit is on its way for so long that its producer is given up for it, and it comes when its successor, who
+/// has the same name, has a transaction of its own open: both are of the same events. Taken for the end of either it would be
+/// that of records which are not there, or which are there twice.
+#[test]
+fn a_commit_that_comes_late_commits_neither_what_it_was_sent_for_nor_what_followed() {
+    let Some(broker) = broker("a commit that comes late") else {
+        return;
+    };
+    let _alone = PROXY.lock();
+    let proxy = broker.cluster.proxy().unwrap();
+    let fleet = Fleet::new(&broker, "late");
+    let place = fleet.place_at("a", &["scripted"], &proxy.address());
+    let host = place.start().unwrap();
+    let scripts = fleet.topic("public.scripts.v1");
+    let publish = |events: &[(&str, &str)]| {
+        let events = events.iter().map(|(id, key)| order(id, key, &json!({})));
+        let events: Vec<_> = events.collect();
+        assert_eq!(host.client().publish(scripts, &events).unwrap().status, 202);
+    };
+    let sent = |what: &str, count: usize| {
+        wait::until(what, SETTLE, || Ok((proxy.lost() >= count).then_some(()))).unwrap();
+    };
+    // One producer has both.
+    let (one, other) = ("key-1", "key-2");
+    publish(&[("first", one), ("second", other)]);
+    fleet.settle(&[&host]);
+
+    proxy.lose(END_TXN, Loss::Late);
+    publish(&[("third", one)]);
+    sent("a commit to be on its way", 1);
+    publish(&[("fourth", other)]);
+    sent("its successor's to be on its way too", 2);
+    let log = fs::read_to_string(place.log()).unwrap();
+    assert!(log.contains("the outcome of a transaction is unknown"));
+    proxy.lose(END_TXN, Loss::Nothing);
+    proxy.deliver().unwrap();
+
+    fleet.settle(&[&host]);
+    let told = deeds_in(host.client(), fleet.topic("public.deeds.v1")).unwrap();
+    let ids = |key: &str| {
+        let deeds = told[key].iter();
+        let ids = deeds.map(|deed| (&*deed.id, deed.count));
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids(one), [("first", 1), ("third", 2)]);
+    assert_eq!(ids(other), [("second", 1), ("fourth", 2)]);
 }
 
 /// The end of a transaction is decided before it is written to where it counts: until then its partitions are as they were
@@ -106,6 +159,100 @@ fn a_new_owner_waits_for_the_open_transaction_of_the_owner_before_it() {
     .unwrap();
     between.lose(WRITE_TXN_MARKERS, Loss::Nothing);
     between.cut();
+    fleet.settle(&[&host]);
+    assert_payments(&host, &fleet, &right);
+}
+
+/// That program, which copies the first partition of a topic behind its end, in one transaction.
+fn copier(cluster: &Cluster, bootstrap: &str, topic: &str) -> Command {
+    let mut command = cluster.tool(COPIER);
+    command.args(["--broker-list", bootstrap, "--transactional-id", "others"]);
+    command.args(["--input-topic", topic, "--output-topic", topic]);
+    command.args(["--input-partition", "0", "--transaction-size", "100000"]);
+    // Nothing ends it but a test.
+    command.args(["--transaction-timeout", "600000"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Leaves a transaction of others open in the first partition of a topic, whose program is gone.
+fn leave_open(cluster: &Cluster, topic: &str) {
+    let _alone = PROXY.lock();
+    let proxy = cluster.proxy().unwrap();
+    // All of it is written before it is to be committed.
+    proxy.lose(END_TXN, Loss::Requests);
+    let mut command = copier(cluster, &proxy.address(), topic);
+    command.args(["--consumer-group", "copies"]);
+    let mut copies = command.spawn().unwrap();
+    let open = wait::until("a transaction of others to be open", SETTLE, || {
+        let ended = copies.try_wait()?;
+        Ok((proxy.lost() > 0 || ended.is_some()).then_some(ended))
+    });
+    copies.kill().unwrap();
+    copies.wait().unwrap();
+    assert_eq!(open.unwrap(), None, "it has ended");
+}
+
+/// Whoever has the same name ends it, and has nothing to copy.
+fn end_open(cluster: &Cluster, topic: &str) {
+    let mut command = copier(cluster, &cluster.bootstrap(), topic);
+    command.args(["--consumer-group", "ends", "--max-messages", "0"]);
+    assert!(command.status().unwrap().success());
+}
+
+/// What is committed behind a transaction of others is not to be read while that is open, and the positions are stable all
+/// the while: a restore that takes the last stable offset for the end misses it.
+#[test]
+fn a_new_owner_waits_for_a_transaction_of_others_that_is_open_in_its_ledger() {
+    let Some(broker) = broker("a transaction of others in a ledger") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "others");
+    let lines = purchases::lines(&purchases::sample(root())).unwrap();
+    let right = purchases::totals(&lines).unwrap();
+    let [first, second] = ["a", "b"].map(|name| fleet.place(name, &["billing"]));
+    let invoices = fleet.topic("public.invoices.v1");
+    let publish = |host: &Host, lines: &[String]| {
+        for batch in lines.chunks(256) {
+            assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
+        }
+    };
+    let thirds: Vec<_> = lines.chunks(lines.len().div_ceil(3)).collect();
+    let host = first.start().unwrap();
+    publish(&host, thirds[0]);
+    fleet.settle(&[&host]);
+    let ledger = "_weir.weir.others.default.billing.ledger";
+    leave_open(&broker.cluster, ledger);
+    publish(&host, thirds[1]);
+    fleet.settle(&[&host]);
+    host.kill().unwrap();
+
+    let mut command = second.run_command();
+    command.env("WEIR_LOG", "info,weir=debug");
+    let host = second.spawn_command(command).unwrap();
+    let waits = format!("ask how far {ledger} reaches: ");
+    let restored = |log: &str| {
+        assert!(!log.contains("was it made anew?"), "it has not waited");
+        let lines = log.lines().filter(|line| line.contains("ledger restored"));
+        let (held, others): (Vec<_>, Vec<_>) = lines.partition(|line| line.contains(HELD));
+        (held.len() as u64, others.len() as u64)
+    };
+    wait::until("the second host to wait", SETTLE, || {
+        let log = fs::read_to_string(second.log())?;
+        let (held, others) = restored(&log);
+        assert_eq!(held, 0, "it has not waited for what was open");
+        let says = |line: &str| {
+            line.contains("cannot restore yet") && line.contains(HELD) && line.contains(&waits)
+        };
+        Ok((log.lines().any(says) && others >= PARTITIONS - 1).then_some(()))
+    })
+    .unwrap();
+    end_open(&broker.cluster, ledger);
+    fleet.settle(&[&host]);
+    let (held, _) = restored(&fs::read_to_string(second.log()).unwrap());
+    assert!(held > 0);
+    // What it restored is what the totals go on from.
+    publish(&host, thirds[2]);
     fleet.settle(&[&host]);
     assert_payments(&host, &fleet, &right);
 }

@@ -23,12 +23,18 @@ fn a_partition_whose_records_do_not_come_is_read_by_another_consumer() {
         let invoices = fleet.topic("public.invoices.v1");
         assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
     }
-    wait::until("the consumer to be replaced", SETTLE, || {
+    // It is not ready before, and while it takes its partitions again: which of them is seen is chance.
+    let mut is_ready = true;
+    let log = wait::until("the consumer to be replaced", SETTLE, || {
+        is_ready = is_ready && host.client().get("/readyz")?.status == 200;
         let log = std::fs::read_to_string(place.log())?;
-        let said = log.contains("the membership is made anew");
-        Ok((said && log.contains("records wait, and none comes")).then_some(()))
+        let said = log.contains("records wait, and none comes");
+        Ok((said && !is_ready).then_some(log))
     })
     .unwrap();
+    let alarmed = log.find("alarm=\"stalled\"");
+    let renewed = log.find("the membership is made anew");
+    assert!(alarmed.is_some() && alarmed < renewed, "{log}");
     fleet.settle(&[&host]);
     assert_payments(&host, &fleet, &right);
 }
