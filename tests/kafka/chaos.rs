@@ -297,7 +297,12 @@ impl Running<'_> {
             let given = status["handlers"][0]["fates"].as_object().cloned();
             fates += given.context("no fates")?.values().map(number).sum::<u64>();
         }
-        Ok([self.hosts[0].client().records(self.fleet.orders)?, fates])
+        // A host says nothing of topics that its brokers have told it nothing of for a moment.
+        let records = wait::until("the host to know its topics", ANSWER, || {
+            let client = self.hosts[0].client();
+            client.records(self.fleet.orders).map(Some)
+        })?;
+        Ok([records, fates])
     }
 }
 

@@ -144,7 +144,7 @@ const PARTS: &[Part] = &[
         name: "Kafka",
         // They wait for sessions to end more than they work.
         run: |root, tally| {
-            let waiting = ["kafka::", "--test-threads=3"];
+            let waiting = ["kafka::", "--test-threads=4"];
             package(root, tally, "tests", Some("weir"), &waiting)
         },
     },
