@@ -18,6 +18,8 @@ use super::records::number;
 const REFRESH: Duration = Duration::from_secs(1);
 /// For a broker to answer: those of the others are not asked for meanwhile.
 const ANSWER: Duration = Duration::from_secs(3);
+/// At once: librdkafka looks each partition up in the list of all that are asked for.
+const ASKED_MAX: usize = 64;
 /// What no broker has said for so long is not known any more.
 const KNOWN: Duration = Duration::from_secs(30);
 /// What nobody has asked for in this time is no longer kept fresh.
@@ -108,10 +110,13 @@ impl Extents {
             }
         }
         for (broker, places) in led {
-            match ask(&cluster.asking, &places) {
-                Ok(said) => self.take(said),
-                Err(error) => {
-                    tracing::debug!(%error, broker, "cannot ask how far partitions reach")
+            for some in places.chunks(ASKED_MAX) {
+                match ask(&cluster.asking, some) {
+                    Ok(said) => self.take(said),
+                    Err(error) => {
+                        tracing::debug!(%error, broker, "cannot ask how far partitions reach");
+                        break;
+                    }
                 }
             }
         }
@@ -136,7 +141,8 @@ fn ask(
     let offsets = |of: Offset| -> Result<HashMap<Place, u64>, KafkaError> {
         let mut list = TopicPartitionList::with_capacity(places.len());
         for (topic, partition) in places {
-            list.add_partition_offset(topic, number(*partition), of)?;
+            list.add_partition(topic, number(*partition))
+                .set_offset(of)?;
         }
         let answered = client.offsets_for_times(list, ANSWER)?;
         let elements = answered.elements();
