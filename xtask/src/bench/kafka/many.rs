@@ -30,7 +30,10 @@ pub(super) fn measure(bench: &Bench<'_>, folder: &Path) -> anyhow::Result<Vec<Fi
     let running = place.spawn()?;
     let client = running.client();
     wait::until("all groups to have their partitions", PATIENCE, || {
-        let served = sum(client, |handler| handler["partitions"].as_u64())?;
+        let ready = |handler: &serde_json::Value| handler["state"] == "ready";
+        let served = sum(client, |handler| {
+            ready(handler).then(|| handler["partitions"].as_u64())?
+        })?;
         Ok((served == PARTITIONS * HANDLERS as u64).then_some(()))
     })?;
     let (threads, connections) = (threads(&running)?, connections(&running)?);
