@@ -168,11 +168,14 @@ impl Committer {
         };
         if goes_on {
             self.producer = Some(producer);
-        } else if is_fenced(&producer) {
+            return outcome;
+        }
+        if is_fenced(&producer) {
             let why = "its producer was fenced: it stood still for longer than a transaction may take, or another host has its \
                        name";
             self.share.leave(Leave::Renew(why.to_owned()));
         }
+        end_apart(producer);
         outcome
     }
 
@@ -324,6 +327,15 @@ impl Committer {
 fn is_fenced(producer: &Producer) -> bool {
     let fatal = producer.client().fatal_error();
     fatal.is_some_and(|(code, _)| code == RDKafkaErrorCode::Fenced)
+}
+
+/// librdkafka waits for its threads when a producer ends, without a bound, and no unit may wait for that: who comes after it
+/// fences it, whether it has ended or not.
+fn end_apart(producer: Producer) {
+    let thread = std::thread::Builder::new().name("weir-producer".to_owned());
+    if let Err(error) = thread.spawn(move || drop(producer)) {
+        tracing::warn!(%error, "a producer ends on the thread of its successor");
+    }
 }
 
 /// What was not sent is given up first, and all reports are taken: librdkafka waits for them while it aborts.
