@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use weir_tests::host::{self, Host, Place};
 
 use super::{Bench, Figure, figures_of};
-use crate::{cargo, guests};
+use crate::cargo;
 
 /// As many as the inbox of a partition keeps.
 const IDS: u64 = 1_000_000;
@@ -18,7 +18,6 @@ const INPUT: &str = "restored.local.public.scripts.v1";
 const OUTPUT: &str = "restored.local.public.deeds.v1";
 
 pub(super) fn measure(bench: &Bench<'_>, folder: &Path) -> anyhow::Result<Vec<Figure>> {
-    guests::build_fixtures(bench.root)?;
     let ids = IDS.to_string();
     eprintln!("writing {ids} events into one partition");
     let fill = ["fill", &ids, INPUT, OUTPUT, "--partition", "0"];
