@@ -17,6 +17,8 @@ use crate::wait;
 pub const END_TXN: i16 = 26;
 /// Of the one by which brokers write the end of a transaction into the partitions that it touched.
 pub const WRITE_TXN_MARKERS: i16 = 27;
+/// The request that adds positions to a transaction.
+pub const TXN_OFFSET_COMMIT: i16 = 28;
 /// A request or an answer is no larger than what a test publishes.
 const FRAME_BYTES_MAX: usize = 64 << 20;
 /// Of the number that a frame begins with.

@@ -6,7 +6,7 @@
 //! there is no command topic, and the group divides the largest of its topics.
 //!
 //! [`membership`] holds a place in a group, [`share`] is what the group gave to this host, [`reader`] reads it. Units wait
-//! for the [`committers`], [`transaction`] commits them, and [`delivery`] produces what they write. [`copies`] says what goes
+//! for the [`committers`], [`transaction`] commits them, and [`delivery`] produces what they write by a [`producer`]. [`copies`] says what goes
 //! into the local copy of a ledger, [`restore`] brings it up to date by its [`changelog`]. At least once [`acknowledged`]
 //! commits units, and [`offsets`] is what is kept of them. [`control`] is the topic on which hosts tell one another what
 //! they are. [`clients`] says how librdkafka is set up, [`brokers`] whether the cluster can do what is promised.
@@ -33,6 +33,7 @@ mod metadata;
 mod native;
 mod offsets;
 mod origin;
+mod producer;
 mod publisher;
 mod reader;
 mod records;
@@ -218,11 +219,7 @@ impl Inner {
         let topics = self.cluster.describe(&scope.topics);
         let topics =
             topics.map_err(|error| cluster::unjoined(scope, "look at its topics", &error))?;
-        let origin = Origin {
-            fixed: self.fixed(&scope.group),
-            topics,
-            names: Some(Arc::clone(&scope.topics)),
-        };
+        let origin = Origin::found(self.fixed(&scope.group), scope, topics);
         if self.delivery == Delivery::AtLeastOnce {
             return Ok(origin);
         }
@@ -231,7 +228,8 @@ impl Inner {
         let stored =
             stored.map_err(|error| cluster::unjoined(scope, "look for its ledger", &error))?;
         let stored = stored.ok_or(SubscribeError::UnknownTopic(ledger))?;
-        let sizes = scope.topics.iter().zip(&origin.topics);
+        let found = origin.topics.iter().map(|topic| topic.is);
+        let sizes = scope.topics.iter().zip(found);
         match sizes.max_by_key(|(_, topic)| topic.partitions) {
             Some((topic, largest)) if largest.partitions != stored => {
                 Err(SubscribeError::PartitionCount {

@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{Producer as _, PurgeConfig};
@@ -16,8 +15,9 @@ use weir_core::unit::CommitResult;
 use super::clients::{Clients, TRANSACTION_TIMEOUT};
 use super::cluster::{Cluster, pause};
 use super::committers::{Committers, Queue, Request, unavailable};
-use super::delivery::{Delivery, Failure, Producer, Reports, serve};
+use super::delivery::{Delivery, Failure, serve};
 use super::offsets;
+use super::producer::{Producer, StartError};
 use super::share::Share;
 use crate::config;
 
@@ -171,7 +171,7 @@ impl Committer {
             let committed = match member {
                 Some(consumer) => {
                     let topics = &self.share.origin.topics;
-                    let topic = |index: usize| Some(topics[index]);
+                    let topic = |index: usize| Some(topics[index].is);
                     let positions = offsets::positions(&self.share, &requests, topic);
                     consumer.commit(&positions, CommitMode::Sync)
                 }
@@ -199,12 +199,12 @@ impl Committer {
         self.share.owns(request.partition, request.epoch)
     }
 
-    fn make(&self) -> Result<Producer, KafkaError> {
+    fn make(&self) -> Result<Producer, StartError> {
         let mut config = self.clients.delivering();
         if self.apart {
             config.set("batch.num.messages", "1");
         }
-        Producer::from_config_and_context(&config, Reports::default())
+        Producer::start(&config)
     }
 }
 

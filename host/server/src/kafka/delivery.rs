@@ -19,7 +19,7 @@ use crate::embedded::Log;
 /// crate's clothes, spins through the last millisecond of it.
 const SERVE: Duration = Duration::from_millis(1);
 
-pub(super) type Producer = BaseProducer<Reports>;
+pub(super) type Client = BaseProducer<Reports>;
 
 /// The offset of a unit's last entry in each topic of its changelog, where it has one and the broker told it.
 pub(super) type LastEntries = [Option<u64>; 2];
@@ -88,7 +88,7 @@ pub(super) enum Failure {
 
 /// What some requests write, on its way to the brokers.
 pub(super) struct Delivery<'a> {
-    producer: &'a Producer,
+    producer: &'a Client,
     cluster: &'a Cluster,
     /// Each record goes in a batch of its own.
     apart: bool,
@@ -112,7 +112,7 @@ enum Of {
 
 impl<'a> Delivery<'a> {
     /// `apart`: the producer sends each record in a batch of its own.
-    pub(super) fn new(producer: &'a Producer, cluster: &'a Cluster, apart: bool) -> Self {
+    pub(super) fn new(producer: &'a Client, cluster: &'a Cluster, apart: bool) -> Self {
         producer.context().lock().clear();
         Self {
             producer,
@@ -223,7 +223,7 @@ impl<'a> Delivery<'a> {
 }
 
 /// Takes reports until nothing is on its way. librdkafka gives up what takes longer than a transaction may.
-pub(super) fn serve(producer: &Producer, patience: Duration) -> Result<(), Failure> {
+pub(super) fn serve(producer: &Client, patience: Duration) -> Result<(), Failure> {
     let deadline = Instant::now() + patience;
     while producer.in_flight_count() > 0 {
         if Instant::now() > deadline {
@@ -237,7 +237,7 @@ pub(super) fn serve(producer: &Producer, patience: Duration) -> Result<(), Failu
 }
 
 /// Takes the reports that are there, or waits a little where there are none.
-fn take_reports(producer: &Producer) {
+fn take_reports(producer: &Client) {
     let before = producer.in_flight_count();
     producer.poll(Duration::ZERO);
     if producer.in_flight_count() == before {

@@ -150,7 +150,7 @@ impl GroupMembership {
             assignments: sender.clone(),
         };
         let group = Arc::clone(&share.scope.group);
-        let fetched = share.origin.topics.iter().map(|topic| topic.partitions);
+        let fetched = share.origin.topics.iter().map(|topic| topic.is.partitions);
         let config = clients.member(&group, fetched.sum());
         let consumer = Arc::new(GroupConsumer::from_config_and_context(&config, context)?);
         share.set_consumer(Arc::downgrade(&consumer));

@@ -19,12 +19,31 @@ const VERSION: u8 = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) fixed: Fixed,
-    pub(super) topics: Vec<Description>,
-    /// What the topics are called; none of what an older version has kept.
-    pub(super) names: Option<Arc<[Arc<str>]>>,
+    /// In the order of the subscription.
+    pub(super) topics: Vec<Topic>,
+}
+
+/// A topic of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Topic {
+    /// None of what an older version has kept.
+    pub(super) name: Option<Arc<str>>,
+    pub(super) is: Description,
 }
 
 impl Origin {
+    /// What a subscription stands on whose topics are found so, in its order.
+    pub(super) fn found(fixed: Fixed, scope: &Scope, topics: Vec<Description>) -> Self {
+        let topics = scope.topics.iter().zip(topics).map(|(name, is)| Topic {
+            name: Some(Arc::clone(name)),
+            is,
+        });
+        Self {
+            fixed,
+            topics: topics.collect(),
+        }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let ordering = match self.fixed.ordering {
             Ordering::Key => 0,
@@ -40,11 +59,10 @@ impl Origin {
         for text in [&self.fixed.inbox_key, &self.fixed.mapping] {
             put_text(&mut out, text.as_deref().unwrap_or_default());
         }
-        let names = self.names.iter().flat_map(|names| names.iter());
-        for (topic, name) in self.topics.iter().zip(names) {
-            out.extend_from_slice(&topic.id.to_be_bytes());
-            out.extend_from_slice(&topic.partitions.to_le_bytes());
-            put_text(&mut out, name);
+        for Topic { name, is } in &self.topics {
+            out.extend_from_slice(&is.id.to_be_bytes());
+            out.extend_from_slice(&is.partitions.to_le_bytes());
+            put_text(&mut out, name.as_deref().unwrap_or_default());
         }
         out
     }
@@ -76,20 +94,19 @@ impl Origin {
             2 => Ordering::None,
             _ => return None,
         };
-        let (mut described, mut names) = (Vec::new(), Vec::new());
-        let mut rest = topics;
+        let (mut described, mut rest) = (Vec::new(), topics);
         while let Some((id, after)) = rest.split_first_chunk() {
             let (partitions, after) = after.split_first_chunk()?;
-            described.push(Description {
+            let (name, after) = match version {
+                VERSION => text(after).filter(|(name, _)| name.is_some())?,
+                _ => (None, after),
+            };
+            let is = Description {
                 id: u128::from_be_bytes(*id),
                 partitions: u32::from_le_bytes(*partitions),
-            });
+            };
+            described.push(Topic { name, is });
             rest = after;
-            if version == VERSION {
-                let (name, after) = text(rest)?;
-                names.push(name?);
-                rest = after;
-            }
         }
         if !rest.is_empty() {
             return None;
@@ -103,15 +120,16 @@ impl Origin {
                 mapping,
             },
             topics: described,
-            names: (version == VERSION).then(|| names.into()),
         })
     }
 
     /// Whether what was kept may go on as this. A topic that is another one is for [`super::restore::lost`] to say.
     pub(super) fn check(&self, kept: &Self, scope: &Scope) -> Result<(), SubscribeError> {
         let group = || scope.group.to_string();
-        let others = |names: &Arc<[Arc<str>]>| *names != scope.topics;
-        if kept.topics.len() != scope.topics.len() || kept.names.as_ref().is_some_and(others) {
+        let mut named = kept.topics.iter().zip(scope.topics.iter());
+        let is_other =
+            |(topic, name): (&Topic, _)| topic.name.as_ref().is_some_and(|own| own != name);
+        if kept.topics.len() != scope.topics.len() || named.any(is_other) {
             return Err(SubscribeError::Fixed {
                 group: group(),
                 setting: kept.topics_changed_to(scope),
@@ -122,6 +140,7 @@ impl Origin {
             .iter()
             .zip(self.topics.iter().zip(&kept.topics));
         for (topic, (found, stored)) in topics {
+            let (found, stored) = (found.is, stored.is);
             if found.partitions != stored.partitions {
                 return Err(SubscribeError::PartitionCount {
                     group: group(),
@@ -146,8 +165,9 @@ impl Origin {
             [own @ .., _commands] => own.join(", "),
             [] => String::new(),
         };
-        let was = match &self.names {
-            Some(names) => shown(names),
+        let names: Option<Vec<_>> = self.topics.iter().map(|topic| topic.name.clone()).collect();
+        let was = match names {
+            Some(names) => shown(&names),
             None => format!("a list of {}", self.topics.len().saturating_sub(1)),
         };
         format!("subscribe.topics ({}, and was {was})", shown(&scope.topics))
@@ -155,7 +175,7 @@ impl Origin {
 
     /// Whether a topic at this index is another one than was kept.
     pub(super) fn is_remade(&self, kept: &Self, index: usize) -> bool {
-        let ids = [self, kept].map(|origin| origin.topics.get(index).map(|topic| topic.id));
+        let ids = [self, kept].map(|origin| origin.topics.get(index).map(|topic| topic.is.id));
         ids[0] != ids[1]
     }
 }

@@ -236,7 +236,7 @@ impl Share {
     pub(super) fn topics_of(&self, partition: u32) -> impl Iterator<Item = (u16, &Arc<str>)> {
         let topics = (0..).zip(self.scope.topics.iter()).zip(&self.origin.topics);
         topics
-            .filter(move |(_, topic)| partition < topic.partitions)
+            .filter(move |(_, topic)| partition < topic.is.partitions)
             .map(|(topic, _)| topic)
     }
 
@@ -258,7 +258,7 @@ impl Share {
     /// many as the largest has.
     pub(super) fn divided_topic(&self) -> &str {
         let topics = self.scope.topics.iter().zip(&self.origin.topics);
-        let largest = topics.max_by_key(|(_, topic)| topic.partitions);
+        let largest = topics.max_by_key(|(_, topic)| topic.is.partitions);
         largest.map_or("", |(name, _)| name)
     }
 
@@ -304,10 +304,7 @@ impl Share {
             let Ok(topics) = self.cluster.describe(&self.scope.topics) else {
                 return;
             };
-            let found = Origin {
-                topics,
-                ..self.origin.clone()
-            };
+            let found = Origin::found(self.origin.fixed.clone(), &self.scope, topics);
             let mut indexes = 0..self.scope.topics.len();
             if let Err(error) = found.check(&self.origin, &self.scope) {
                 self.leave(Leave::Refuse(error));

@@ -5,10 +5,10 @@
 //! name, which fences what is still on its way, and then the committed offsets say whether the unit is there.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, PurgeConfig};
@@ -18,8 +18,9 @@ use super::clients::{Clients, TRANSACTION_TIMEOUT};
 use super::cluster::{ANSWER, Cluster, pause};
 use super::committers::{Committers, Queue, Request, unavailable};
 use super::copies::Copies;
-use super::delivery::{Delivery, Failure, LastEntries, Producer, Reports, serve};
+use super::delivery::{Client, Delivery, Failure, LastEntries, serve};
 use super::offsets;
+use super::producer::{Producer, StartError};
 use super::share::{Leave, Share};
 use crate::config;
 use crate::embedded::{Changes, Log};
@@ -27,6 +28,8 @@ use crate::names;
 
 /// What was sent before a transaction is aborted is answered within this time, or the producer is replaced.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
+/// For librdkafka to add positions, which should take it no longer than [`ANSWER`].
+const POSITIONS: Duration = Duration::from_secs(12);
 /// After a producer could not be made.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -175,7 +178,6 @@ impl Committer {
                        name";
             self.share.leave(Leave::Renew(why.to_owned()));
         }
-        end_apart(producer);
         outcome
     }
 
@@ -213,9 +215,13 @@ impl Committer {
         let requests = staged.iter().map(|one| &one.request);
         let positions = offsets::positions(&self.share, requests, |_topic| None);
         // Not absent: positions that are still on their way would join the next transaction of this producer.
+        let unadded = |why: &dyn Display| Failure::Unknown(format!("add the positions: {why}"));
         producer
-            .send_offsets_to_transaction(&positions, &identity, ANSWER)
-            .map_err(|error| Failure::Unknown(format!("add the positions: {error}")))?;
+            .within(POSITIONS, move |client| {
+                client.send_offsets_to_transaction(&positions, &identity, ANSWER)
+            })
+            .ok_or_else(|| unadded(&"librdkafka does not answer"))?
+            .map_err(|error| unadded(&error))?;
         producer
             .commit_transaction(TRANSACTION_TIMEOUT)
             .map_err(|error| Failure::Unknown(format!("commit a transaction: {error}")))?;
@@ -246,14 +252,14 @@ impl Committer {
     }
 
     /// A producer that has fenced all before it of its name: what they left open is aborted or was committed.
-    fn make(&self) -> Result<Producer, KafkaError> {
+    fn make(&self) -> Result<Producer, StartError> {
         let mut config = self
             .clients
             .committing(&self.share.scope.group, self.number);
         if self.apart {
             config.set("batch.num.messages", "1");
         }
-        let producer = Producer::from_config_and_context(&config, Reports::default())?;
+        let producer = Producer::start(&config)?;
         producer.init_transactions(ANSWER)?;
         Ok(producer)
     }
@@ -324,25 +330,16 @@ impl Committer {
 
 /// Whether the cluster takes nothing of it any more because there is another of its name, or because its transaction took
 /// too long.
-fn is_fenced(producer: &Producer) -> bool {
+fn is_fenced(producer: &Client) -> bool {
     let fatal = producer.client().fatal_error();
     fatal.is_some_and(|(code, _)| code == RDKafkaErrorCode::Fenced)
-}
-
-/// librdkafka waits for its threads when a producer ends, without a bound, and no unit may wait for that: who comes after it
-/// fences it, whether it has ended or not.
-fn end_apart(producer: Producer) {
-    let thread = std::thread::Builder::new().name("weir-producer".to_owned());
-    if let Err(error) = thread.spawn(move || drop(producer)) {
-        tracing::warn!(%error, "a producer ends on the thread of its successor");
-    }
 }
 
 /// What was not sent is given up first, and all reports are taken: librdkafka waits for them while it aborts.
 ///
 /// Invariant: nothing is on its way to a broker when a transaction ends that another of the same producer follows. What
 /// came late would be taken for a part of that one; of a producer that is replaced, brokers take nothing any more.
-fn abort(producer: &Producer) -> bool {
+fn abort(producer: &Client) -> bool {
     producer.purge(PurgeConfig::default().queue());
     let is_quiet = serve(producer, ABORT_PATIENCE).is_ok();
     is_quiet && producer.abort_transaction(TRANSACTION_TIMEOUT).is_ok()

@@ -1,34 +1,33 @@
 use super::*;
 
 fn origin() -> Origin {
-    Origin {
-        fixed: Fixed {
-            ordering: Ordering::Key,
-            across_topics: true,
-            inbox: true,
-            inbox_key: Some("k".into()),
-            mapping: Some("m".into()),
+    let fixed = Fixed {
+        ordering: Ordering::Key,
+        across_topics: true,
+        inbox: true,
+        inbox_key: Some("k".into()),
+        mapping: Some("m".into()),
+    };
+    let topics = vec![
+        Description {
+            id: 0x0123_4567_89ab_cdef_0011_2233_4455_6677,
+            partitions: 12,
         },
-        topics: vec![
-            Description {
-                id: 0x0123_4567_89ab_cdef_0011_2233_4455_6677,
-                partitions: 12,
-            },
-            Description {
-                id: 7,
-                partitions: 3,
-            },
-        ],
-        names: Some(scope().topics),
-    }
+        Description {
+            id: 7,
+            partitions: 3,
+        },
+    ];
+    Origin::found(fixed, &scope(), topics)
 }
 
 /// As an older version has kept it.
 fn nameless() -> Origin {
-    Origin {
-        names: None,
-        ..origin()
+    let mut origin = origin();
+    for topic in &mut origin.topics {
+        topic.name = None;
     }
+    origin
 }
 
 /// The topics of [`nameless`] in their stored form.
@@ -86,7 +85,7 @@ fn a_topic_that_has_grown_and_a_setting_that_has_changed_are_refused_by_name() {
     let kept = origin();
     assert!(origin().check(&kept, &scope()).is_ok());
     let mut grown = origin();
-    grown.topics[0].partitions = 13;
+    grown.topics[0].is.partitions = 13;
     let error = grown.check(&kept, &scope()).unwrap_err().to_string();
     assert!(
         error.contains("invoices.v1\" has 13 partitions, and had 12"),
@@ -107,11 +106,7 @@ fn other_topics_than_were_kept_are_refused_by_their_names() {
         topics: ["dev.a".into(), "dev.b".into(), "commands".into()].into(),
         ..scope()
     };
-    let found = Origin {
-        topics: vec![origin().topics[1]; 3],
-        names: Some(Arc::clone(&more.topics)),
-        ..origin()
-    };
+    let found = Origin::found(origin().fixed, &more, vec![origin().topics[1].is; 3]);
     let refused = |found: &Origin, kept, scope| found.check(&kept, scope).unwrap_err().to_string();
     let error = refused(&found, origin(), &more);
     let told = "subscribe.topics (dev.a, dev.b, and was dev.local.public.invoices.v1)";
@@ -135,7 +130,7 @@ fn other_topics_than_were_kept_are_refused_by_their_names() {
 fn a_topic_of_the_same_name_with_another_id_is_another_topic() {
     let kept = origin();
     let mut remade = origin();
-    remade.topics[1].id = 8;
+    remade.topics[1].is.id = 8;
     let found: Vec<_> = (0..2).map(|index| remade.is_remade(&kept, index)).collect();
     assert_eq!(found, [false, true]);
 }
