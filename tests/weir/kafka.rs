@@ -26,16 +26,19 @@ mod topics;
 mod undeploying;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir_tests::host::{self, Host, Place};
 use weir_tests::kafka::{self, Cluster, Missing};
 use weir_tests::purchases::Totals;
+use weir_tests::scripted::order;
 use weir_tests::wait;
 
 use crate::fixture::{root, skip};
@@ -104,23 +107,45 @@ impl Fleet {
     }
 
     /// A place for a host of the fleet.
-    fn place(&self, name: &str, handlers: &[&str]) -> Place {
-        self.place_at(name, handlers, &self.broker.cluster.bootstrap())
+    fn place(&self, name: &str, built: &[&str]) -> Place {
+        self.place_with(name, &host::handlers(root(), built).unwrap(), "")
+    }
+
+    /// The same with the handlers of these folders; `config` follows what it has of Kafka.
+    fn place_with(&self, name: &str, handlers: &[PathBuf], config: &str) -> Place {
+        let bootstrap = self.broker.cluster.bootstrap();
+        self.place_at(name, handlers, &bootstrap, config)
     }
 
     /// The same for one that reaches the cluster there.
-    fn place_at(&self, name: &str, handlers: &[&str], bootstrap: &str) -> Place {
-        let handlers = host::handlers(root(), handlers).unwrap();
-        let folder: &Path = &self.folder.path().join(name);
-        let config = format!("[kafka]\nbootstrap = \"{bootstrap}\"\n");
-        Place::in_environment(
-            &host::binary().unwrap(),
-            folder,
-            &handlers,
-            self.environment,
-            &config,
-        )
-        .unwrap()
+    fn place_at(&self, name: &str, handlers: &[PathBuf], bootstrap: &str, config: &str) -> Place {
+        let config = format!("[kafka]\nbootstrap = \"{bootstrap}\"\n{config}");
+        let home = self.folder.path().join(name);
+        let binary = host::binary().unwrap();
+        Place::in_environment(&binary, &home, handlers, self.environment, &config).unwrap()
+    }
+
+    /// A handler that is built, under this name and with its manifest changed.
+    fn handler(&self, built: &str, name: &str, change: impl FnOnce(String) -> String) -> PathBuf {
+        let origin = host::handlers(root(), &[built]).unwrap().remove(0);
+        let folder = self.folder.path().join("handlers").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let component = format!("{built}.wasm");
+        fs::copy(origin.join(&component), folder.join(&component)).unwrap();
+        let manifest = fs::read_to_string(origin.join("handler.toml")).unwrap();
+        let manifest = manifest.replace(
+            &format!("name = \"{built}\""),
+            &format!("name = \"{name}\""),
+        );
+        fs::write(folder.join("handler.toml"), change(manifest)).unwrap();
+        folder
+    }
+
+    /// The handler that does what it is told, without dead letters: an event that dies stops its partition.
+    fn letterless(&self) -> PathBuf {
+        self.handler("scripted", "scripted", |manifest| {
+            format!("dead_letter = \"stop\"\n{manifest}")
+        })
     }
 
     /// Waits until these hosts serve all partitions of all handlers and have given a fate to every event.
@@ -171,6 +196,50 @@ impl Fleet {
         // Publishers keep a name as long as they live, and a test has a handful.
         Box::leak(format!("{}.local.{short}", self.environment).into_boxed_str())
     }
+}
+
+/// The manifest of a fixture that reads these topics in place of its own.
+fn reading(manifest: &str, topics: &[&str]) -> String {
+    let own = "topics = [\"public.scripts.v1\"]";
+    assert!(manifest.contains(own), "{manifest}");
+    manifest.replace(own, &format!("topics = {topics:?}"))
+}
+
+fn publish(host: &Host, topic: &str, events: &[String]) {
+    wait::until("the events to be taken", SETTLE, || {
+        let answer = host.client().publish(topic, events)?;
+        anyhow::ensure!(answer.status == 202, "{}: {}", answer.status, answer.body);
+        Ok(Some(()))
+    })
+    .unwrap();
+}
+
+/// Orders to do nothing but tell it, of keys all over the topic.
+fn orders(prefix: &str, count: usize) -> Vec<String> {
+    let orders = (0..count).map(|n| order(&format!("{prefix}-{n}"), &format!("k-{n}"), &json!({})));
+    orders.collect()
+}
+
+/// Waits until a handler serves all partitions and has given these fates to events since the host started, and no other.
+fn wait_for_fates(host: &Host, handler: &str, wanted: &Value) {
+    wait::until(&format!("{handler}: {wanted}"), SETTLE, || {
+        let status = host.client().status()?;
+        let mut all = status["handlers"].as_array().into_iter().flatten();
+        let entry = all.find(|entry| entry["name"] == handler);
+        let entry = entry.with_context(|| format!("no {handler} in {status}"))?;
+        let mut fates = entry["fates"].clone();
+        if let Some(fates) = fates.as_object_mut() {
+            fates.retain(|_, count| *count != 0);
+        }
+        let serves = entry["partitions"] == PARTITIONS && entry["state"] == "ready";
+        anyhow::ensure!(
+            serves && fates == *wanted,
+            "{entry}, alarms {}",
+            status["alarms"]
+        );
+        Ok(Some(()))
+    })
+    .unwrap();
 }
 
 /// Waits for an alarm of this code, and gives what it says.

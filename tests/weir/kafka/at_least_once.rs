@@ -19,12 +19,8 @@ const KILLS: usize = 3;
 const AT_LEAST_ONCE: &str = "delivery = \"at-least-once\"\ncreate_topics = \"off\"\n";
 
 fn place(fleet: &Fleet, name: &str, delivery: &str) -> Place {
-    let bootstrap = fleet.broker.cluster.bootstrap();
-    let config = format!("[kafka]\nbootstrap = \"{bootstrap}\"\n{delivery}");
     let handlers = host::handlers(root(), &["stateless"]).unwrap();
-    let home = fleet.folder.path().join(name);
-    let binary = host::binary().unwrap();
-    Place::in_environment(&binary, &home, &handlers, fleet.environment, &config).unwrap()
+    fleet.place_with(name, &handlers, delivery)
 }
 
 fn create(fleet: &Fleet, topic: &str) {
@@ -45,12 +41,7 @@ fn order_of(number: usize, what: &Value) -> String {
 
 fn publish(host: &Host, topic: &str, numbers: Range<usize>) {
     let orders: Vec<_> = numbers.map(|n| order_of(n, &json!({}))).collect();
-    wait::until("the events to be taken", SETTLE, || {
-        let answer = host.client().publish(topic, &orders)?;
-        anyhow::ensure!(answer.status == 202, "{}: {}", answer.status, answer.body);
-        Ok(Some(()))
-    })
-    .unwrap();
+    super::publish(host, topic, &orders);
 }
 
 /// The ids of all emissions by the event that caused them, and how many emissions there are.

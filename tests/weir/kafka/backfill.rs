@@ -1,14 +1,12 @@
 //! Records of another time: a mark stays in the inbox for a day on both clocks.
 
-use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-use weir_tests::host::{self, Place};
+use weir_tests::host::{Host, Place};
 use weir_tests::wait;
 
 use super::{Fleet, SETTLE, broker};
-use crate::fixture::root;
 
 const PRODUCER: &str = "org.apache.kafka.tools.VerifiableProducer";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -25,22 +23,12 @@ id = { record = "key" }
 
 /// A host with the handler `audit`, which reads what the producer writes.
 fn place(fleet: &Fleet) -> Place {
-    let built = host::handlers(root(), &["audit"]).unwrap().remove(0);
-    let folder = fleet.folder.path().join("handler");
-    fs::create_dir_all(&folder).unwrap();
-    fs::copy(built.join("audit.wasm"), folder.join("audit.wasm")).unwrap();
-    let manifest = fs::read_to_string(built.join("handler.toml")).unwrap();
-    let (head, topics) = manifest.split_once("topics = [").unwrap();
-    let (_, tail) = topics.split_once(']').unwrap();
-    let manifest = format!("{head}topics = [\"public.facts.v1\"]{tail}{MAPPING}");
-    fs::write(folder.join("handler.toml"), manifest).unwrap();
-    let config = format!(
-        "[kafka]\nbootstrap = \"{}\"\n",
-        fleet.broker.cluster.bootstrap()
-    );
-    let home = fleet.folder.path().join("a");
-    let binary = host::binary().unwrap();
-    Place::in_environment(&binary, &home, &[folder], fleet.environment, &config).unwrap()
+    let handler = fleet.handler("audit", "audit", |manifest| {
+        let (head, topics) = manifest.split_once("topics = [").unwrap();
+        let (_, tail) = topics.split_once(']').unwrap();
+        format!("{head}topics = [\"public.facts.v1\"]{tail}{MAPPING}")
+    });
+    fleet.place_with("a", &[handler], "")
 }
 
 /// Writes a record for each of the first so many keys. That producer's clock runs ahead, by an hour within seconds; a broker
@@ -73,7 +61,7 @@ fn a_backfill_of_last_years_records_leaves_the_marks_of_what_came_before_it() {
     let facts = fleet.topic("public.facts.v1");
     let place = place(&fleet);
     let mut host = place.start().unwrap();
-    let fates = |host: &host::Host, right: [u64; 2]| {
+    let fates = |host: &Host, right: [u64; 2]| {
         wait::until(&format!("{right:?} handled and dropped"), SETTLE, || {
             let client = host.client();
             let found = ["handled", "duplicate"].map(|fate| client.fate("audit", fate));

@@ -1,11 +1,10 @@
 //! Partitions that change their owner while nothing new arrives in them, or while their handler is paused.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir_tests::host::{self, Place};
+use weir_tests::host::Place;
 use weir_tests::http::Client;
 use weir_tests::purchases;
 use weir_tests::scripted::{deeds_in, order};
@@ -27,21 +26,11 @@ const KEYS: usize = 60;
 
 /// A place for `scripted` with a manifest by which what is parked is due as late as the timer.
 fn patient(fleet: &Fleet, name: &str) -> Place {
-    let built = host::handlers(root(), &["scripted"]).unwrap().remove(0);
-    let folder = fleet.folder.path().join("handler");
-    fs::create_dir_all(&folder).unwrap();
-    fs::copy(built.join("scripted.wasm"), folder.join("scripted.wasm")).unwrap();
-    let manifest = fs::read_to_string(built.join("handler.toml")).unwrap();
-    let due = format!("long_ms = [{}]", DUE_AFTER.as_millis());
-    let manifest = manifest.replace("long_ms = [200]", &due);
-    fs::write(folder.join("handler.toml"), manifest).unwrap();
-    let config = format!(
-        "[kafka]\nbootstrap = \"{}\"\n",
-        fleet.broker.cluster.bootstrap()
-    );
-    let home = fleet.folder.path().join(name);
-    let binary = host::binary().unwrap();
-    Place::in_environment(&binary, &home, &[folder], fleet.environment, &config).unwrap()
+    let handler = fleet.handler("scripted", "scripted", |manifest| {
+        let due = format!("long_ms = [{}]", DUE_AFTER.as_millis());
+        manifest.replace("long_ms = [200]", &due)
+    });
+    fleet.place_with(name, &[handler], "")
 }
 
 fn count(client: &Client, what: &str) -> anyhow::Result<u64> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_tests::host::{self, Host, Place};
 use weir_tests::kafka::Cluster;
-use weir_tests::kafka::proxy::{END_TXN, Loss, WRITE_TXN_MARKERS};
+use weir_tests::kafka::proxy::{END_TXN, Loss, Proxy, TXN_OFFSET_COMMIT, WRITE_TXN_MARKERS};
 use weir_tests::purchases;
 use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
@@ -23,6 +23,14 @@ const HELD: &str = " partition=0";
 /// One proxy stands before the broker at a time.
 static PROXY: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
+impl Fleet {
+    /// A place for a host that reaches the cluster through a proxy.
+    fn behind(&self, proxy: &Proxy, built: &[&str]) -> Place {
+        let handlers = host::handlers(root(), built).unwrap();
+        self.place_at("a", &handlers, &proxy.address(), "")
+    }
+}
+
 /// The broker commits, and the host waits for an answer until its time is up. Staged again, each event would have its
 /// effect twice.
 #[test]
@@ -35,7 +43,7 @@ fn a_transaction_that_was_committed_and_not_answered_is_not_staged_again() {
     let fleet = Fleet::new(&broker, "unheard");
     let lines = purchases::lines(&purchases::sample(root())).unwrap();
     let right = purchases::totals(&lines).unwrap();
-    let place = fleet.place_at("a", &HANDLERS, &proxy.address());
+    let place = fleet.behind(&proxy, &HANDLERS);
     let host = place.start().unwrap();
     let invoices = fleet.topic("public.invoices.v1");
 
@@ -51,14 +59,47 @@ fn a_transaction_that_was_committed_and_not_answered_is_not_staged_again() {
         Ok((proxy.lost() > 0).then_some(()))
     })
     .unwrap();
-    wait::until("the host to notice", Duration::from_secs(60), || {
-        let log = std::fs::read_to_string(place.log())?;
+    notices(&place, Duration::from_secs(60));
+    proxy.lose(END_TXN, Loss::Nothing);
+    fleet.settle(&[&host]);
+    assert_totals(&host, &fleet, &right);
+}
+
+/// Waits until the log tells of a transaction that may or may not be committed.
+fn notices(place: &Place, patience: Duration) {
+    wait::until("the host to notice", patience, || {
+        let log = fs::read_to_string(place.log())?;
         Ok(log
             .contains("the outcome of a transaction is unknown")
             .then_some(()))
     })
     .unwrap();
-    proxy.lose(END_TXN, Loss::Nothing);
+}
+
+/// The client waits for the group's coordinator as long as that takes, and longer than anybody has asked it to. Who waits
+/// for the client commits nothing any more.
+#[test]
+fn positions_that_are_never_added_are_given_up_and_added_by_the_next_producer() {
+    let Some(broker) = broker("positions that are never added") else {
+        return;
+    };
+    let _alone = PROXY.lock();
+    let proxy = broker.cluster.proxy().unwrap();
+    let fleet = Fleet::new(&broker, "unadded");
+    let lines = purchases::lines(&purchases::sample(root())).unwrap();
+    let right = purchases::totals(&lines).unwrap();
+    let place = fleet.behind(&proxy, &HANDLERS);
+    let host = place.start().unwrap();
+    let invoices = fleet.topic("public.invoices.v1");
+
+    proxy.lose(TXN_OFFSET_COMMIT, Loss::Requests);
+    for batch in lines.chunks(256) {
+        assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
+    }
+    // Half of what a request may take by the client's own settings.
+    notices(&place, Duration::from_secs(30));
+    assert!(proxy.lost() > 0);
+    proxy.lose(TXN_OFFSET_COMMIT, Loss::Nothing);
     fleet.settle(&[&host]);
     assert_totals(&host, &fleet, &right);
 }
@@ -74,7 +115,7 @@ fn a_commit_that_comes_late_commits_neither_what_it_was_sent_for_nor_what_follow
     let _alone = PROXY.lock();
     let proxy = broker.cluster.proxy().unwrap();
     let fleet = Fleet::new(&broker, "late");
-    let place = fleet.place_at("a", &["scripted"], &proxy.address());
+    let place = fleet.behind(&proxy, &["scripted"]);
     let host = place.start().unwrap();
     let scripts = fleet.topic("public.scripts.v1");
     let publish = |events: &[(&str, &str)]| {
@@ -257,21 +298,6 @@ fn a_new_owner_waits_for_a_transaction_of_others_that_is_open_in_its_ledger() {
     assert_payments(&host, &fleet, &right);
 }
 
-/// The place of a host whose handler has no dead letters: a dying event stops its partition.
-fn stopping(fleet: &Fleet, bootstrap: &str) -> Place {
-    let built = host::handlers(root(), &["scripted"]).unwrap().remove(0);
-    let folder = fleet.folder.path().join("handler");
-    fs::create_dir_all(&folder).unwrap();
-    fs::copy(built.join("scripted.wasm"), folder.join("scripted.wasm")).unwrap();
-    let manifest = fs::read_to_string(built.join("handler.toml")).unwrap();
-    let manifest = format!("dead_letter = \"stop\"\n{manifest}");
-    fs::write(folder.join("handler.toml"), manifest).unwrap();
-    let config = format!("[kafka]\nbootstrap = \"{bootstrap}\"\n");
-    let home = fleet.folder.path().join("a");
-    let binary = host::binary().unwrap();
-    Place::in_environment(&binary, &home, &[folder], fleet.environment, &config).unwrap()
-}
-
 /// The unit that a partition handed over last stands behind another's transaction, which takes its time. Were the ledger read
 /// before that unit is in it, all that is in it would be done again, and committed after it.
 #[test]
@@ -282,7 +308,7 @@ fn a_partition_goes_on_after_it_has_stopped_when_its_last_unit_is_decided() {
     let _alone = PROXY.lock();
     let proxy = broker.cluster.proxy().unwrap();
     let fleet = Fleet::new(&broker, "halted");
-    let place = stopping(&fleet, &proxy.address());
+    let place = fleet.place_at("a", &[fleet.letterless()], &proxy.address(), "");
     let host = place.start().unwrap();
     let scripts = fleet.topic("public.scripts.v1");
     let publish = |events: &[(&str, &str, Value)]| {
@@ -351,7 +377,7 @@ fn a_broker_that_cannot_keep_transactions_apart_is_refused_for_exactly_once_alon
         "transaction.partition.verification.absent",
     );
     let fleet = Fleet::new(&broker, "old");
-    let place = fleet.place_at("a", &["stateless"], &proxy.address());
+    let place = fleet.behind(&proxy, &["stateless"]);
     let refused = place.start().unwrap_err().to_string();
     assert!(
         refused.contains("is older than Kafka 3.6") && refused.contains("at-least-once"),

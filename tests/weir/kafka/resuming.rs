@@ -1,36 +1,18 @@
 //! What has stopped by itself on one host, and an operator who asks another one.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
-use weir_tests::host::{self, Host, Place};
+use weir_tests::host::{Host, Place};
 use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
 
 use super::fleet_admin::{HANDLER, handler, settle_partitions};
 use super::{Fleet, SETTLE, broker};
-use crate::fixture::root;
 
 /// Long enough for the event to have died before, on a machine that is busy.
 const FAILS_FOR: Duration = Duration::from_secs(20);
-
-/// The handler that does what it is told, without dead letters.
-fn letterless(fleet: &Fleet) -> PathBuf {
-    let built = host::handlers(root(), &[HANDLER]).unwrap().remove(0);
-    let folder = fleet.folder.path().join("letterless");
-    fs::create_dir(&folder).unwrap();
-    for file in fs::read_dir(built).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
-    }
-    let manifest = folder.join("handler.toml");
-    let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, format!("dead_letter = \"stop\"\n{text}")).unwrap();
-    folder
-}
 
 fn resume(place: &Place, host: &Host, arguments: &[&str]) -> Output {
     let url = host.client().url();
@@ -59,13 +41,8 @@ fn a_partition_that_stopped_on_one_host_goes_on_as_soon_as_another_one_is_asked(
         return;
     };
     let fleet = Fleet::new(&broker, "stopped");
-    let handlers = [letterless(&fleet)];
-    let bootstrap = fleet.broker.cluster.bootstrap();
-    let config = format!("[kafka]\nbootstrap = \"{bootstrap}\"\n");
-    let places = ["a", "b"].map(|name| {
-        let (binary, home) = (host::binary().unwrap(), fleet.folder.path().join(name));
-        Place::in_environment(&binary, &home, &handlers, fleet.environment, &config).unwrap()
-    });
+    let handlers = [fleet.letterless()];
+    let places = ["a", "b"].map(|name| fleet.place_with(name, &handlers, ""));
     let hosts = places.each_ref().map(|place| place.start().unwrap());
     settle_partitions(&[&hosts[0], &hosts[1]]);
 

@@ -1,99 +1,19 @@
 //! Where a subscription begins, which events it keeps in order, and which it knows again, on the broker's own topics.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use weir_tests::host::{self, Host, Place};
+use weir_tests::host::Host;
 use weir_tests::scripted::order;
-use weir_tests::wait;
 
-use super::{Fleet, PARTITIONS, SETTLE, broker};
-use crate::fixture::root;
+use super::{Fleet, broker, orders, publish, reading, wait_for_fates};
 
 /// Half as many partitions as other topics have.
 const FEWER: &str = "[[topics]]\nname = \"public.fewer.v1\"\npartitions = 6\n";
 const EVENTS: usize = 48;
 /// Enough that not all of them come to the same partitions by chance.
 const KEYLESS: usize = 8;
-
-impl Fleet {
-    /// A handler that is built, under this name and with its manifest changed.
-    pub(super) fn handler(
-        &self,
-        built: &str,
-        name: &str,
-        change: impl FnOnce(String) -> String,
-    ) -> PathBuf {
-        let origin = host::handlers(root(), &[built]).unwrap().remove(0);
-        let folder = self.folder.path().join("handlers").join(name);
-        fs::create_dir_all(&folder).unwrap();
-        let component = format!("{built}.wasm");
-        fs::copy(origin.join(&component), folder.join(&component)).unwrap();
-        let manifest = fs::read_to_string(origin.join("handler.toml")).unwrap();
-        let manifest = manifest.replace(
-            &format!("name = \"{built}\""),
-            &format!("name = \"{name}\""),
-        );
-        fs::write(folder.join("handler.toml"), change(manifest)).unwrap();
-        folder
-    }
-
-    /// A place for a host with the handlers of these folders; `config` goes to the end of its configuration.
-    pub(super) fn place_with(&self, name: &str, handlers: &[PathBuf], config: &str) -> Place {
-        let bootstrap = self.broker.cluster.bootstrap();
-        let config = format!("[kafka]\nbootstrap = \"{bootstrap}\"\n{config}");
-        let home = self.folder.path().join(name);
-        let binary = host::binary().unwrap();
-        Place::in_environment(&binary, &home, handlers, self.environment, &config).unwrap()
-    }
-}
-
-/// The manifest of a fixture that reads these topics in place of its own.
-pub(super) fn reading(manifest: &str, topics: &[&str]) -> String {
-    let own = "topics = [\"public.scripts.v1\"]";
-    assert!(manifest.contains(own), "{manifest}");
-    manifest.replace(own, &format!("topics = {topics:?}"))
-}
-
-pub(super) fn publish(host: &Host, topic: &str, events: &[String]) {
-    wait::until("the events to be taken", SETTLE, || {
-        let answer = host.client().publish(topic, events)?;
-        anyhow::ensure!(answer.status == 202, "{}: {}", answer.status, answer.body);
-        Ok(Some(()))
-    })
-    .unwrap();
-}
-
-/// Orders to do nothing but tell it, of keys all over the topic.
-pub(super) fn orders(prefix: &str, count: usize) -> Vec<String> {
-    let orders = (0..count).map(|n| order(&format!("{prefix}-{n}"), &format!("k-{n}"), &json!({})));
-    orders.collect()
-}
-
-/// Waits until a handler serves all partitions and has given these fates to events since the host started, and no other.
-pub(super) fn wait_for_fates(host: &Host, handler: &str, wanted: &Value) {
-    wait::until(&format!("{handler}: {wanted}"), SETTLE, || {
-        let status = host.client().status()?;
-        let mut all = status["handlers"].as_array().into_iter().flatten();
-        let entry = all.find(|entry| entry["name"] == handler);
-        let entry = entry.with_context(|| format!("no {handler} in {status}"))?;
-        let mut fates = entry["fates"].clone();
-        if let Some(fates) = fates.as_object_mut() {
-            fates.retain(|_, count| *count != 0);
-        }
-        let serves = entry["partitions"] == PARTITIONS && entry["state"] == "ready";
-        anyhow::ensure!(
-            serves && fates == *wanted,
-            "{entry}, alarms {}",
-            status["alarms"]
-        );
-        Ok(Some(()))
-    })
-    .unwrap();
-}
 
 /// The events that made a handler emit, each as often as it did.
 fn causes(host: &Host, fleet: &Fleet, handler: &str) -> Vec<String> {

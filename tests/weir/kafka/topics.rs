@@ -6,8 +6,9 @@ use weir_tests::purchases::{self, Totals};
 use weir_tests::wait;
 
 use super::kcat::kcat;
-use super::starts::{orders, publish, reading, wait_for_fates};
-use super::{Fleet, SETTLE, alarm, assert_payments, broker};
+use super::{
+    Fleet, SETTLE, alarm, assert_payments, broker, orders, publish, reading, wait_for_fates,
+};
 use crate::fixture::root;
 
 const COMMANDS: &str = "org.apache.kafka.tools.TopicCommand";
