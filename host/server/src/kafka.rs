@@ -6,10 +6,11 @@
 //! there is no command topic, and the group divides the largest of its topics.
 //!
 //! [`membership`] holds a place in a group, [`share`] is what the group gave to this host, [`reader`] reads it. Units wait
-//! for the [`committers`], [`transaction`] commits them, and [`delivery`] produces what they write by a [`producer`]. [`copies`] says what goes
-//! into the local copy of a ledger, [`restore`] brings it up to date by its [`changelog`]. At least once [`acknowledged`]
-//! commits units, and [`offsets`] is what is kept of them. [`control`] is the topic on which hosts tell one another what
-//! they are. [`clients`] says how librdkafka is set up, [`brokers`] whether the cluster can do what is promised.
+//! for the [`committers`], [`transaction`] commits them, and [`delivery`] produces what they write by a [`producer`].
+//! [`copies`] says what goes into the local copy of a ledger, [`restore`] brings it up to date by its [`changelog`]. At least
+//! once [`acknowledged`] commits units, and [`offsets`] is what is kept of them. [`control`] is the topic on which hosts tell
+//! one another what they are. [`clients`] says how librdkafka is set up, [`brokers`] whether the cluster can do what is
+//! promised.
 //!
 //! Whatever waits for a broker does so on a thread that is there for it. [`metadata`] and [`extents`] are what is known of
 //! the cluster without asking; who has to ask and may not wait on his own thread does it by [`calls`], and a partition is
@@ -228,7 +229,7 @@ impl Inner {
         let stored =
             stored.map_err(|error| cluster::unjoined(scope, "look for its ledger", &error))?;
         let stored = stored.ok_or(SubscribeError::UnknownTopic(ledger))?;
-        let found = origin.topics.iter().map(|topic| topic.is);
+        let found = origin.topics.iter().map(|topic| topic.description);
         let sizes = scope.topics.iter().zip(found);
         match sizes.max_by_key(|(_, topic)| topic.partitions) {
             Some((topic, largest)) if largest.partitions != stored => {

@@ -46,7 +46,7 @@ struct Bench<'a> {
 /// brokers.
 const THREADS: [(&str, &str); 3] = [
     ("handlers", "weir-handler"),
-    ("committers", "weir-committer"),
+    ("committers", "weir-commit"),
     ("librdkafka", "rdk:"),
 ];
 

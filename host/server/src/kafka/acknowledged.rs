@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{Producer as _, PurgeConfig};
+use rdkafka::producer::Producer as _;
 use weir_core::unit::CommitResult;
 
 use super::clients::{Clients, TRANSACTION_TIMEOUT};
@@ -17,12 +17,13 @@ use super::cluster::{Cluster, pause};
 use super::committers::{Committers, Queue, Request, unavailable};
 use super::delivery::{Delivery, Failure, serve};
 use super::offsets;
-use super::producer::{Producer, StartError};
+use super::producer::{END, Producer, StartError};
 use super::share::Share;
 use crate::config;
 
-/// A group that rebalances takes no positions for a moment. To give them up means to emit again.
-const POSITIONS: Duration = Duration::from_secs(30);
+/// A group that rebalances takes no positions for a moment. To give them up means to emit again. Looked at between two
+/// tries, each of which the client ends after its session and its requests at the latest.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -75,6 +76,9 @@ impl Committer {
             }
             self.commit(delivered);
         }
+        if let Some(producer) = self.producer.take() {
+            producer.end(END);
+        }
     }
 
     /// Produces what all units emit and waits for the acknowledgements; answers what hindered which of them. Units in whose
@@ -125,7 +129,6 @@ impl Committer {
             }
         }
         if let Err(failure) = serve(&producer, 2 * TRANSACTION_TIMEOUT) {
-            producer.purge(PurgeConfig::default().queue().inflight());
             let CommitResult::Unavailable { message } = result(failure) else {
                 return Err("records were not acknowledged".to_owned());
             };
@@ -151,7 +154,7 @@ impl Committer {
 
     /// Commits the positions of units whose emissions are there. The group refuses those of a host that it has put out.
     fn commit(&self, mut requests: Vec<Request>) {
-        let deadline = Instant::now() + POSITIONS;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let (owned, moved) = requests.into_iter().partition(|one| self.is_owned(one));
             requests = owned;
@@ -171,7 +174,7 @@ impl Committer {
             let committed = match member {
                 Some(consumer) => {
                     let topics = &self.share.origin.topics;
-                    let topic = |index: usize| Some(topics[index].is);
+                    let topic = |index: usize| Some(topics[index].description);
                     let positions = offsets::positions(&self.share, &requests, topic);
                     consumer.commit(&positions, CommitMode::Sync)
                 }

@@ -45,12 +45,21 @@ impl Changelogs {
             let topic = topic.to_string();
             move |error| RestoreError::Bounds { topic, error }
         };
-        let described = cluster.describe(&topics).map_err(bounds(&topics[0]))?;
+        let describe = |topic| match cluster.describe(std::slice::from_ref(topic)) {
+            Ok(found) => Ok(found[0]),
+            Err(KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition)) => {
+                Err(RestoreError::Absent {
+                    topic: topic.to_string(),
+                })
+            }
+            Err(error) => Err(bounds(topic)(error)),
+        };
         let extent = |log: usize| {
+            let described = describe(&topics[log])?;
             let found = cluster.watermarks(&topics[log], partition);
             let (first, end) = found.map_err(bounds(&topics[log]))?;
             Ok(Extent {
-                topic: described[log].id,
+                topic: described.id,
                 first,
                 end,
             })

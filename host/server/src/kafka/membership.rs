@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
 use super::clients::{self, Clients};
-use super::cluster::ANSWER;
+use super::cluster::{ANSWER, pause};
 use super::native::member_id;
 use super::reader::GroupReader;
 use super::share::{Leave, Share};
@@ -27,6 +27,8 @@ use crate::bus::{Assignment, Membership, SubscribeError};
 
 /// Between two looks at what librdkafka has to tell; it wakes the thread when there is something.
 const POLL: Duration = Duration::from_millis(100);
+/// For whoever asks the cluster by a consumer that is about to be closed: two answers.
+const HELD: Duration = Duration::from_secs(20);
 /// An orderly revoke waits so long for running attempts and their commit.
 const REVOKE: Duration = Duration::from_secs(5);
 /// Between two looks whether topics have grown.
@@ -150,7 +152,11 @@ impl GroupMembership {
             assignments: sender.clone(),
         };
         let group = Arc::clone(&share.scope.group);
-        let fetched = share.origin.topics.iter().map(|topic| topic.is.partitions);
+        let fetched = share
+            .origin
+            .topics
+            .iter()
+            .map(|topic| topic.description.partitions);
         let config = clients.member(&group, fetched.sum());
         let consumer = Arc::new(GroupConsumer::from_config_and_context(&config, context)?);
         share.set_consumer(Arc::downgrade(&consumer));
@@ -223,6 +229,11 @@ impl Poller {
         self.poll();
         if self.share.is_departing() {
             self.depart();
+        }
+        // Who commits or restores may be asking by it, and must not be the one who closes it.
+        let deadline = Instant::now() + HELD;
+        while Arc::strong_count(&self.consumer) > 1 && Instant::now() < deadline {
+            pause(POLL);
         }
     }
 

@@ -184,7 +184,7 @@ pub(super) fn lost(
             });
             continue;
         };
-        let found = share.origin.topics[index].is;
+        let found = share.origin.topics[index].description;
         match metadata.topic {
             Some(stood_on) if stood_on.id != found.id => lost.push(LostPosition {
                 topic,

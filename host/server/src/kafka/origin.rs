@@ -28,16 +28,20 @@ pub(super) struct Origin {
 pub(super) struct Topic {
     /// None of what an older version has kept.
     pub(super) name: Option<Arc<str>>,
-    pub(super) is: Description,
+    pub(super) description: Description,
 }
 
 impl Origin {
     /// What a subscription stands on whose topics are found so, in its order.
     pub(super) fn found(fixed: Fixed, scope: &Scope, topics: Vec<Description>) -> Self {
-        let topics = scope.topics.iter().zip(topics).map(|(name, is)| Topic {
-            name: Some(Arc::clone(name)),
-            is,
-        });
+        let topics = scope
+            .topics
+            .iter()
+            .zip(topics)
+            .map(|(name, description)| Topic {
+                name: Some(Arc::clone(name)),
+                description,
+            });
         Self {
             fixed,
             topics: topics.collect(),
@@ -59,9 +63,9 @@ impl Origin {
         for text in [&self.fixed.inbox_key, &self.fixed.mapping] {
             put_text(&mut out, text.as_deref().unwrap_or_default());
         }
-        for Topic { name, is } in &self.topics {
-            out.extend_from_slice(&is.id.to_be_bytes());
-            out.extend_from_slice(&is.partitions.to_le_bytes());
+        for Topic { name, description } in &self.topics {
+            out.extend_from_slice(&description.id.to_be_bytes());
+            out.extend_from_slice(&description.partitions.to_le_bytes());
             put_text(&mut out, name.as_deref().unwrap_or_default());
         }
         out
@@ -101,11 +105,11 @@ impl Origin {
                 VERSION => text(after).filter(|(name, _)| name.is_some())?,
                 _ => (None, after),
             };
-            let is = Description {
+            let description = Description {
                 id: u128::from_be_bytes(*id),
                 partitions: u32::from_le_bytes(*partitions),
             };
-            described.push(Topic { name, is });
+            described.push(Topic { name, description });
             rest = after;
         }
         if !rest.is_empty() {
@@ -140,7 +144,7 @@ impl Origin {
             .iter()
             .zip(self.topics.iter().zip(&kept.topics));
         for (topic, (found, stored)) in topics {
-            let (found, stored) = (found.is, stored.is);
+            let (found, stored) = (found.description, stored.description);
             if found.partitions != stored.partitions {
                 return Err(SubscribeError::PartitionCount {
                     group: group(),
@@ -175,7 +179,8 @@ impl Origin {
 
     /// Whether a topic at this index is another one than was kept.
     pub(super) fn is_remade(&self, kept: &Self, index: usize) -> bool {
-        let ids = [self, kept].map(|origin| origin.topics.get(index).map(|topic| topic.is.id));
+        let ids =
+            [self, kept].map(|origin| origin.topics.get(index).map(|topic| topic.description.id));
         ids[0] != ids[1]
     }
 }

@@ -1,8 +1,9 @@
 //! A producer with a thread of its own, for what librdkafka may take without an end.
 //!
 //! To add positions to a transaction it waits for the group's coordinator and never looks at its timeout
-//! [librdkafka 5456, 5511], and a client that ends waits for its threads. Who commits must wait for neither: a producer
-//! that does not answer is left to its thread, and its successor, who has its name, fences it.
+//! [librdkafka 5456, 5511], and a client that ends waits for its threads, as one does that gives up what it has queued. Who
+//! commits must wait for none of these: a producer that does not answer is left to its thread. In a transaction its
+//! successor, who has its name, fences it; at least once, what it still sends is there once more, under the same ids.
 
 use std::ops::Deref;
 use std::sync::{Arc, mpsc};
@@ -13,8 +14,13 @@ use rdkafka::error::KafkaError;
 
 use super::delivery::{Client, Reports};
 
-/// A call at a time: who did not wait for its end makes no other.
+/// A call at a time: who did not wait for its end drops the producer.
 const CALLS: usize = 1;
+
+/// For a producer to end before its host does.
+pub(super) const END: Duration = Duration::from_secs(2);
+/// The committer's, by the first part of its name.
+const THREAD: &str = "weir-committing";
 
 type Call = Box<dyn FnOnce(&Client) + Send>;
 
@@ -27,10 +33,13 @@ pub(super) enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// Invariant: the thread has the client longest. What is used here is gone before the calls end, which the thread waits for.
+/// Invariant: the thread has the client longest. Fields are dropped in their order: what is used here is gone before the
+/// calls end, which the thread waits for.
 pub(super) struct Producer {
     client: Arc<Client>,
     calls: mpsc::SyncSender<Call>,
+    /// Hung up when the client has ended.
+    ended: mpsc::Receiver<()>,
 }
 
 impl Producer {
@@ -38,14 +47,33 @@ impl Producer {
         let client = Client::from_config_and_context(config, Reports::default())?;
         let client = Arc::new(client);
         let (calls, asked) = mpsc::sync_channel::<Call>(CALLS);
+        let (end, ended) = mpsc::sync_channel(0);
         let own = Arc::clone(&client);
-        let thread = std::thread::Builder::new().name("weir-producer".to_owned());
+        let thread = std::thread::Builder::new().name(THREAD.to_owned());
         thread.spawn(move || {
             for call in asked {
                 call(&own);
             }
+            drop(own);
+            drop::<mpsc::SyncSender<()>>(end);
         })?;
-        Ok(Self { client, calls })
+        Ok(Self {
+            client,
+            calls,
+            ended,
+        })
+    }
+
+    /// Ends it, and waits for that; false when it has not ended within this time.
+    pub(super) fn end(self, patience: Duration) -> bool {
+        let Self {
+            client,
+            calls,
+            ended,
+        } = self;
+        drop(client);
+        drop(calls);
+        ended.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Disconnected)
     }
 
     /// Makes a call that may never return; none where it has not within this time, and then the producer is to be dropped.
@@ -71,3 +99,6 @@ impl Deref for Producer {
         &self.client
     }
 }
+
+#[cfg(test)]
+mod tests;

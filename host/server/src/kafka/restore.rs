@@ -44,6 +44,9 @@ pub(super) enum RestoreError {
     Offsets(KafkaError),
     #[error("ask how far {topic} reaches: {error}")]
     Bounds { topic: String, error: KafkaError },
+    /// Of those that the ledger lies in. It is not made anew here: what was in it people have to know of first.
+    #[error("there is no topic {topic}")]
+    Absent { topic: String },
     #[error("read {topic}: {error}")]
     Read { topic: String, error: KafkaError },
     #[error("{topic} has an entry that this version does not know")]
@@ -70,7 +73,11 @@ impl RestoreError {
         match self {
             Self::NoMember | Self::Unknown { .. } | Self::Changed(_) | Self::Copy(_) => true,
             // Tried again for a while, before it is believed.
-            Self::Offsets(_) | Self::Bounds { .. } | Self::Read { .. } | Self::Gap { .. } => false,
+            Self::Offsets(_)
+            | Self::Bounds { .. }
+            | Self::Absent { .. }
+            | Self::Read { .. }
+            | Self::Gap { .. } => false,
         }
     }
 }
@@ -107,6 +114,10 @@ impl Patience {
             Err(error @ RestoreError::Gap { .. }) if is_over => Tried::Done(Err(error)),
             Err(RestoreError::Changed(error)) => {
                 share.leave(Leave::Refuse(error));
+                Tried::Done(Err(RestoreError::NoMember))
+            }
+            Err(RestoreError::Absent { topic }) if is_over => {
+                share.leave(Leave::Refuse(SubscribeError::UnknownTopic(topic)));
                 Tried::Done(Err(RestoreError::NoMember))
             }
             Err(error) if !error.is_final() => {

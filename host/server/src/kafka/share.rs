@@ -236,7 +236,7 @@ impl Share {
     pub(super) fn topics_of(&self, partition: u32) -> impl Iterator<Item = (u16, &Arc<str>)> {
         let topics = (0..).zip(self.scope.topics.iter()).zip(&self.origin.topics);
         topics
-            .filter(move |(_, topic)| partition < topic.is.partitions)
+            .filter(move |(_, topic)| partition < topic.description.partitions)
             .map(|(topic, _)| topic)
     }
 
@@ -258,7 +258,7 @@ impl Share {
     /// many as the largest has.
     pub(super) fn divided_topic(&self) -> &str {
         let topics = self.scope.topics.iter().zip(&self.origin.topics);
-        let largest = topics.max_by_key(|(_, topic)| topic.is.partitions);
+        let largest = topics.max_by_key(|(_, topic)| topic.description.partitions);
         largest.map_or("", |(name, _)| name)
     }
 

@@ -20,7 +20,7 @@ use super::committers::{Committers, Queue, Request, unavailable};
 use super::copies::Copies;
 use super::delivery::{Client, Delivery, Failure, LastEntries, serve};
 use super::offsets;
-use super::producer::{Producer, StartError};
+use super::producer::{END, Producer, StartError};
 use super::share::{Leave, Share};
 use crate::config;
 use crate::embedded::{Changes, Log};
@@ -28,8 +28,8 @@ use crate::names;
 
 /// What was sent before a transaction is aborted is answered within this time, or the producer is replaced.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
-/// For librdkafka to add positions, which should take it no longer than [`ANSWER`].
-const POSITIONS: Duration = Duration::from_secs(12);
+/// Beside the time that a call is given: librdkafka says itself what went wrong, where it looks at the clock.
+const SLACK: Duration = Duration::from_secs(2);
 /// After a producer could not be made.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -111,6 +111,9 @@ impl Committer {
                 self.set_apart(false);
             }
         }
+        if let Some(producer) = self.producer.take() {
+            producer.end(END);
+        }
     }
 
     fn set_apart(&mut self, apart: bool) {
@@ -165,7 +168,8 @@ impl Committer {
             Ok(_) => true,
             // Aborted, it can be used again. Not aborted, its successor fences it.
             Err(Failure::Refused(..) | Failure::Crowded(_) | Failure::Absent(_)) => {
-                abort(&producer)
+                let patience = ABORT_PATIENCE + TRANSACTION_TIMEOUT + SLACK;
+                producer.within(patience, abort).unwrap_or(false)
             }
             Err(Failure::Unknown(_)) => false,
         };
@@ -217,7 +221,7 @@ impl Committer {
         // Not absent: positions that are still on their way would join the next transaction of this producer.
         let unadded = |why: &dyn Display| Failure::Unknown(format!("add the positions: {why}"));
         producer
-            .within(POSITIONS, move |client| {
+            .within(ANSWER + SLACK, move |client| {
                 client.send_offsets_to_transaction(&positions, &identity, ANSWER)
             })
             .ok_or_else(|| unadded(&"librdkafka does not answer"))?

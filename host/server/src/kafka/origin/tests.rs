@@ -85,7 +85,7 @@ fn a_topic_that_has_grown_and_a_setting_that_has_changed_are_refused_by_name() {
     let kept = origin();
     assert!(origin().check(&kept, &scope()).is_ok());
     let mut grown = origin();
-    grown.topics[0].is.partitions = 13;
+    grown.topics[0].description.partitions = 13;
     let error = grown.check(&kept, &scope()).unwrap_err().to_string();
     assert!(
         error.contains("invoices.v1\" has 13 partitions, and had 12"),
@@ -106,7 +106,11 @@ fn other_topics_than_were_kept_are_refused_by_their_names() {
         topics: ["dev.a".into(), "dev.b".into(), "commands".into()].into(),
         ..scope()
     };
-    let found = Origin::found(origin().fixed, &more, vec![origin().topics[1].is; 3]);
+    let found = Origin::found(
+        origin().fixed,
+        &more,
+        vec![origin().topics[1].description; 3],
+    );
     let refused = |found: &Origin, kept, scope| found.check(&kept, scope).unwrap_err().to_string();
     let error = refused(&found, origin(), &more);
     let told = "subscribe.topics (dev.a, dev.b, and was dev.local.public.invoices.v1)";
@@ -130,7 +134,7 @@ fn other_topics_than_were_kept_are_refused_by_their_names() {
 fn a_topic_of_the_same_name_with_another_id_is_another_topic() {
     let kept = origin();
     let mut remade = origin();
-    remade.topics[1].is.id = 8;
+    remade.topics[1].description.id = 8;
     let found: Vec<_> = (0..2).map(|index| remade.is_remade(&kept, index)).collect();
     assert_eq!(found, [false, true]);
 }
