@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use weir_tests::host::{Host, Place, Start};
+use weir_tests::http::Client;
 use weir_tests::publisher::Publisher;
 use weir_tests::scripted::{DEEDS, ORDERS, deeds, order};
 use weir_tests::wait;
@@ -33,17 +34,35 @@ fn wait_for_log(place: &Place, text: &str) {
     .unwrap();
 }
 
-/// Whether the host lives until this many were handled and one is dead.
-fn outlives(host: &mut Host, handled: u64) -> bool {
+/// Whether the host lives until its handler has told this many deeds, which `told` counts, and one event is dead.
+pub(crate) fn outlives(
+    host: &mut Host,
+    handled: u64,
+    told: impl Fn(&Client) -> anyhow::Result<u64>,
+) -> bool {
     wait::until("the host to end, or all to have a fate", SETTLE, || {
         if host.ended()?.is_some() {
             return Ok(Some(false));
         }
         let client = host.client();
-        let done = client.records(DEEDS)? == handled && client.fate("scripted", "dead")? == 1;
+        let done = told(client)? == handled && client.fate("scripted", "dead")? == 1;
         Ok(done.then_some(true))
     })
     .unwrap()
+}
+
+/// The event that ended its hosts is the only dead letter.
+pub(crate) fn assert_guilty(client: &Client, letters: &str) {
+    let mut found = Vec::new();
+    client
+        .each_event(letters, |record| {
+            found.push((record["event"]["id"].clone(), record.to_string()));
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "guilty");
+    assert!(found[0].1.contains("crash-suspect"), "{found:?}");
 }
 
 #[test]
@@ -58,7 +77,7 @@ fn an_event_that_ends_the_host_is_a_dead_letter_and_no_other_is_counted_for_it()
     let mut host = Some(host);
     let host = loop {
         if let Some(mut host) = host.take()
-            && outlives(&mut host, 300)
+            && outlives(&mut host, 300, |client| client.records(DEEDS))
         {
             break host;
         }
@@ -70,18 +89,8 @@ fn an_event_that_ends_the_host_is_a_dead_letter_and_no_other_is_counted_for_it()
     };
     // Among all that ran, among those that were marked together, if it was, and three times alone.
     assert!((4..=5).contains(&ends), "{ends}");
-    let mut letters = Vec::new();
     let topic = format!("=dlq.weir.dev.default.scripted.{ORDERS}");
-    let client = host.client();
-    client
-        .each_event(&topic, |record| {
-            letters.push((record["event"]["id"].clone(), record.to_string()));
-            Ok(())
-        })
-        .unwrap();
-    assert_eq!(letters.len(), 1, "{letters:?}");
-    assert_eq!(letters[0].0, "guilty");
-    assert!(letters[0].1.contains("crash-suspect"), "{letters:?}");
+    assert_guilty(host.client(), &topic);
 }
 
 #[test]

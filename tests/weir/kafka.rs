@@ -22,6 +22,7 @@ mod same_id;
 mod secure;
 mod stalls;
 mod starts;
+mod suspects;
 mod topics;
 mod undeploying;
 

@@ -142,7 +142,7 @@ const PARTS: &[Part] = &[
     Part {
         group: KAFKA,
         name: "Kafka",
-        // They wait for sessions to end more than they work.
+        // They wait for sessions to end as much as they work: more at a time wait for the processors.
         run: |root, tally| {
             let waiting = ["kafka::", "--test-threads=4"];
             package(root, tally, "tests", Some("weir"), &waiting)

@@ -73,7 +73,7 @@ fn a_drained_host_has_left_its_groups_when_that_is_answered_and_others_do_its_wo
 }
 
 /// What `weir drain` answers.
-fn drain(place: &Place) -> Value {
+pub(super) fn drain(place: &Place) -> Value {
     let url = place.client().url();
     let output = place.weir(&["drain", "--json", "--url", &url]).output();
     let output = output.unwrap();

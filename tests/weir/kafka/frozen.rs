@@ -13,6 +13,8 @@ use crate::fixture::root;
 
 /// Of each kind, at once: more than the machine has cores, and more than the host makes calls.
 const REQUESTS: usize = 12;
+/// What no topic has.
+const NOTHING: &str = "/v1/topics/public.nothing.v1/events";
 /// How often the host is asked meanwhile.
 const LOOKS: usize = 20;
 
@@ -66,6 +68,12 @@ fn a_host_whose_brokers_are_frozen_answers_what_it_knows_and_says_what_it_does_n
     fleet.settle(&[&host]);
 
     broker.cluster.freeze(1).unwrap();
+    // What topics there are is believed for half a second.
+    wait::until("the host to ask again", SETTLE, || {
+        let answer = host.client().get(NOTHING)?;
+        Ok((answer.status == 503).then_some(()))
+    })
+    .unwrap();
     let published = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..REQUESTS {
@@ -78,7 +86,7 @@ fn a_host_whose_brokers_are_frozen_answers_what_it_knows_and_says_what_it_does_n
                 let is_known = known.iter().any(|known| code.ends_with(known));
                 assert!(is_known, "{code}: {detail}");
             });
-            scope.spawn(|| drop(unanswered(&place, "/v1/topics/public.nothing.v1/events")));
+            scope.spawn(|| drop(unanswered(&place, NOTHING)));
             scope.spawn(|| {
                 let path = format!("/v1/topics/{invoices}/events?partition=3");
                 let said = unanswered(&place, &path);

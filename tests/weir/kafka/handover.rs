@@ -116,7 +116,7 @@ fn units(fleet: &Fleet, topic: &str) -> BTreeMap<u64, (u64, u64)> {
     command.args(["--topic", "__consumer_offsets", "--from-beginning"]);
     command.args([
         "--timeout-ms",
-        "10000",
+        "20000",
         "--isolation-level",
         "read_committed",
     ]);
