@@ -99,7 +99,11 @@ fn positions_that_are_never_added_are_given_up_and_added_by_the_next_producer() 
     // A request may take 60 s by the client's own settings.
     notices(&place, Duration::from_secs(45));
     let log = fs::read_to_string(place.log()).unwrap();
-    assert!(log.contains("add the positions: "), "{}", place.end_of_log());
+    assert!(
+        log.contains("add the positions: "),
+        "{}",
+        place.end_of_log()
+    );
     assert!(proxy.lost() > 0);
     proxy.lose(TXN_OFFSET_COMMIT, Loss::Nothing);
     fleet.settle(&[&host]);
