@@ -42,6 +42,7 @@ mod restore;
 mod share;
 mod transaction;
 mod turns;
+mod twins;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,6 +64,7 @@ use self::publisher::Publisher;
 use self::reader::TopicReader;
 use self::share::{Leave, Share};
 use self::turns::Turns;
+use self::twins::Twins;
 use crate::bus::{
     Bus, Departure, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError,
     Topic, Unanswered,
@@ -115,6 +117,7 @@ struct Inner {
     first: Mutex<HashMap<Arc<str>, Origin>>,
     /// Whether groups are left for good.
     departing: Arc<AtomicBool>,
+    twins: Arc<Twins>,
 }
 
 /// A subscription on this host.
@@ -183,6 +186,7 @@ impl Kafka {
                 groups: Mutex::default(),
                 first: Mutex::default(),
                 departing: Arc::default(),
+                twins: Arc::default(),
             }),
         })
     }
@@ -323,8 +327,13 @@ impl Bus for Kafka {
             group: group.to_owned(),
             message,
         };
-        let departing = Arc::clone(&inner.departing);
-        let share = Share::new(scope.clone(), origin, Arc::clone(&inner.cluster), departing);
+        let share = Share::new(
+            scope.clone(),
+            origin,
+            Arc::clone(&inner.cluster),
+            Arc::clone(&inner.departing),
+            Arc::clone(&inner.twins),
+        );
         let membership = GroupMembership::join(&inner.clients, share)
             .map_err(|error| refused(error.to_string()))?;
         let share = membership.share();

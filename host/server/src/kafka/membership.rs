@@ -263,11 +263,7 @@ impl Poller {
             match self.share.leaving() {
                 None => {}
                 Some(Leave::Refuse(error)) => return self.stop(Some(error)),
-                Some(Leave::Renew(why)) => {
-                    let group = &*self.share.scope.group;
-                    tracing::warn!(group, why, "the membership is made anew");
-                    return self.stop(None);
-                }
+                Some(Leave::Renew(why)) => return self.renew(&why),
             }
         }
     }
@@ -300,6 +296,9 @@ impl Poller {
         let fatal = self.consumer.client().fatal_error();
         let message = match fatal {
             Some((RDKafkaErrorCode::FencedInstanceId, _)) => {
+                if !self.share.is_twin(Instant::now()) {
+                    return self.renew("a member of this host's id has put it out");
+                }
                 "another live host has this host's id: give each host_id to one host".to_owned()
             }
             Some((_, message)) => message,
@@ -309,6 +308,12 @@ impl Poller {
             group: self.share.scope.group.as_ref().to_owned(),
             message,
         }));
+    }
+
+    fn renew(&self, why: &str) {
+        let group = &*self.share.scope.group;
+        tracing::warn!(group, why, "the membership is made anew");
+        self.stop(None);
     }
 
     /// Nothing is committed from here on; says why.

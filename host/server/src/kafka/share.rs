@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
@@ -17,6 +17,7 @@ use super::membership::{Context, GroupConsumer};
 use super::native::{generation, member_id};
 use super::origin::Origin;
 use super::records::{number, offset};
+use super::twins::Twins;
 use crate::bus::SubscribeError;
 use crate::ledger::Scope;
 
@@ -44,6 +45,8 @@ pub(super) struct Share {
     leaving: Mutex<Option<Leave>>,
     /// Whether it then ends for good: the host is not expected back.
     departing: Arc<AtomicBool>,
+    /// Who has put members of this host out of their groups.
+    twins: Arc<Twins>,
     consumer: OnceLock<Weak<GroupConsumer>>,
     /// Under which name the group gave this host what it has.
     member: Mutex<String>,
@@ -76,12 +79,14 @@ impl Share {
         origin: Origin,
         cluster: Arc<Cluster>,
         departing: Arc<AtomicBool>,
+        twins: Arc<Twins>,
     ) -> Self {
         Self {
             scope,
             origin,
             leaving: Mutex::default(),
             departing,
+            twins,
             consumer: OnceLock::new(),
             member: Mutex::default(),
             owned: Mutex::default(),
@@ -324,6 +329,11 @@ impl Share {
         let busy = |owned: &mut Owned| !owned.readers.is_empty();
         let idle = self.released.wait_while(self.owned(), busy);
         drop(idle.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The member was put out by another of its id; whether that is another host.
+    pub(super) fn is_twin(&self, now: Instant) -> bool {
+        self.twins.put_out(&self.scope.group, now)
     }
 
     /// Whether the membership ends for good.
