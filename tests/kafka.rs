@@ -29,6 +29,8 @@ const STOP: Duration = Duration::from_secs(60);
 const STOP_TOGETHER: Duration = Duration::from_secs(20);
 /// Of each broker: enough for some million small records, little enough for three of them on a laptop.
 const HEAP: &str = "-Xmx768m";
+/// For what works some minutes at most: Java's second compiler would take a quarter of the machine and never have it back.
+const SHORT: &str = "-XX:TieredStopAtLevel=1";
 /// What a broker, or Java before it, writes when it does not come up.
 const ENDS: [&str; 3] = [
     "Exiting Kafka due to fatal exception",
@@ -53,6 +55,8 @@ pub struct Cluster {
     proxied: (u16, u16),
     /// Between the brokers.
     between: Option<proxy::Proxy>,
+    /// It works some minutes at most.
+    short: bool,
     /// By number of the broker.
     children: BTreeMap<usize, Child>,
 }
@@ -161,17 +165,19 @@ impl Cluster {
             ports: ports.to_vec(),
             proxied: (0, 0),
             between: None,
+            short: false,
             children: BTreeMap::new(),
         }
     }
 
-    /// One broker on a free port in `folder`, ready, that can be reached through a proxy too.
+    /// One broker for a test on a free port in `folder`, ready, that can be reached through a proxy too.
     ///
     /// # Errors
     /// It did not start; the end of its log is told.
     pub fn start_one(libraries: &Path, folder: &Path) -> anyhow::Result<Self> {
         let [port, behind, proxied] = ports::free()?;
         let mut cluster = Self::new(libraries, folder, &[port])?;
+        cluster.short = true;
         cluster.proxied = (behind, proxied);
         cluster.listen("PROXIED", cluster.proxied, "PLAINTEXT")?;
         cluster.start(1)?;
@@ -185,6 +191,7 @@ impl Cluster {
     pub fn start_between(libraries: &Path, folder: &Path) -> anyhow::Result<Self> {
         let [port, inner, proxy] = ports::free()?;
         let mut cluster = Self::new(libraries, folder, &[port])?;
+        cluster.short = true;
         cluster.between = Some(proxy::Proxy::start(proxy, inner)?);
         cluster.listen("BETWEEN", (inner, proxy), "BETWEEN")?;
         cluster.start(1)?;
@@ -471,7 +478,9 @@ impl Cluster {
             fs::rename(self.log(node), self.home(node).join("broker.before.log"))?;
         }
         let log = File::create(self.log(node)).context("make the broker's log")?;
-        self.java_with(&[HEAP, "-Xms256m"], "kafka.Kafka")
+        let mut options = vec![HEAP, "-Xms256m"];
+        options.extend(self.short.then_some(SHORT));
+        self.java_with(&options, "kafka.Kafka")
             .arg(self.home(node).join("server.properties"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -532,7 +541,7 @@ impl Cluster {
     }
 
     fn java(&self, class: &str) -> Command {
-        self.java_with(&["-Xmx256m"], class)
+        self.java_with(&["-Xmx256m", "-XX:+UseSerialGC", SHORT], class)
     }
 
     fn java_with(&self, options: &[&str], class: &str) -> Command {

@@ -34,6 +34,7 @@ impl Cluster {
     ) -> anyhow::Result<(Self, Secured)> {
         let [plain, port] = ports::free()?;
         let mut cluster = Self::new(libraries, folder, &[plain])?;
+        cluster.short = true;
         let (store, ca) = (folder.join("broker.p12"), folder.join("ca.pem"));
         keytool(
             &store,
