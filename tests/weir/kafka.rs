@@ -112,7 +112,15 @@ impl Fleet {
         self.place_with(name, &host::handlers(root(), built).unwrap(), "")
     }
 
-    /// The same with the handlers of these folders; `config` follows what it has of Kafka.
+    /// The same for a host of this id.
+    fn place_as(&self, id: &str, name: &str, built: &[&str]) -> Place {
+        let place = self.place(name, built);
+        let text = fs::read_to_string(place.config()).unwrap();
+        fs::write(place.config(), format!("host_id = \"{id}\"\n{text}")).unwrap();
+        place
+    }
+
+    /// As [`Self::place`] with the handlers of these folders; `config` follows what it has of Kafka.
     fn place_with(&self, name: &str, handlers: &[PathBuf], config: &str) -> Place {
         let bootstrap = self.broker.cluster.bootstrap();
         self.place_at(name, handlers, &bootstrap, config)

@@ -7,13 +7,12 @@ use super::{Fleet, SETTLE, broker};
 
 /// A place whose host has this id, and tells others that it is reached there.
 fn place(fleet: &Fleet, name: &str, advertise: Option<&str>) -> Place {
-    let place = fleet.place(name, &["billing"]);
-    let text = std::fs::read_to_string(place.config()).unwrap();
-    let mut text = format!("host_id = \"twin\"\n{text}");
+    let place = fleet.place_as("twin", name, &["billing"]);
     if let Some(url) = advertise {
-        text = text.replace("[http]\n", &format!("[http]\nadvertise = \"{url}\"\n"));
+        let text = std::fs::read_to_string(place.config()).unwrap();
+        let text = text.replace("[http]\n", &format!("[http]\nadvertise = \"{url}\"\n"));
+        std::fs::write(place.config(), text).unwrap();
     }
-    std::fs::write(place.config(), text).unwrap();
     place
 }
 

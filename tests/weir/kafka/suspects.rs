@@ -1,7 +1,7 @@
 //! An event that ends whichever host runs it, on hosts that have nothing of one another but the ledger.
 
 use serde_json::json;
-use weir_tests::host::{Place, Start};
+use weir_tests::host::Start;
 use weir_tests::http::Client;
 use weir_tests::scripted::{deeds_in, order};
 
@@ -9,14 +9,6 @@ use super::{Fleet, broker, orders, publish};
 use crate::ends::{assert_guilty, outlives};
 
 const OTHERS: usize = 60;
-
-/// The place of a host that has the id of those before it, and not their disks: their partitions are its own at once.
-fn replacement(fleet: &Fleet, number: usize) -> Place {
-    let place = fleet.place(&format!("a{number}"), &["scripted"]);
-    let text = std::fs::read_to_string(place.config()).unwrap();
-    std::fs::write(place.config(), format!("host_id = \"replaced\"\n{text}")).unwrap();
-    place
-}
 
 #[test]
 fn an_event_that_ends_each_host_is_a_dead_letter_though_none_has_what_the_one_before_it_had() {
@@ -41,7 +33,8 @@ fn an_event_that_ends_each_host_is_a_dead_letter_though_none_has_what_the_one_be
     };
     let mut ends = 0;
     let host = loop {
-        let place = replacement(&fleet, ends);
+        // It has the id of those before it, and not their disks: their partitions are its own at once.
+        let place = fleet.place_as("replaced", &format!("a{ends}"), &["scripted"]);
         if let Start::Ready(mut host) = place.start_to_fail("attempt:guilty").unwrap()
             && outlives(&mut host, OTHERS as u64, told)
         {
