@@ -201,13 +201,15 @@ impl Watch {
             Err(faults) => return self.tell(faults, failed),
         };
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(handler = %deployment.manifest.name, from = old, to = new.digest(), ms, "handler swapped");
+        let digest = new.digest().to_owned();
+        self.running.versions.keep(deployment, &digest);
+        handlers.deploy(Arc::clone(group), new);
+        // Told once it is so: who reads it may count on the new one.
         let mut subscriptions = self.running.subscriptions.iter();
         if let Some(one) = subscriptions.find(|one| one.deployment.scope.group == *group) {
-            one.status.deploy(new.digest());
+            one.status.deploy(&digest);
         }
-        self.running.versions.keep(deployment, new.digest());
-        handlers.deploy(Arc::clone(group), new);
+        tracing::info!(handler = %deployment.manifest.name, from = old, to = digest, ms, "handler swapped");
     }
 
     /// One line for each fault, and its alarm at the handler whose file has it.
