@@ -224,6 +224,15 @@ impl Inner {
         let topics = self.cluster.describe(&scope.topics);
         let topics =
             topics.map_err(|error| cluster::unjoined(scope, "look at its topics", &error))?;
+        let topics = scope.topics.iter().zip(topics);
+        let topics = topics.map(|(name, found)| {
+            // A broker may not have heard of a new one, and one that was deleted may be made anew.
+            found.ok_or_else(|| SubscribeError::Unavailable {
+                group: scope.group.to_string(),
+                message: format!("there is no topic {name:?} yet"),
+            })
+        });
+        let topics = topics.collect::<Result<_, _>>()?;
         let origin = Origin::found(self.fixed(&scope.group), scope, topics);
         if self.delivery == Delivery::AtLeastOnce {
             return Ok(origin);

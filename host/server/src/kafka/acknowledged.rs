@@ -17,7 +17,7 @@ use super::cluster::{Cluster, pause};
 use super::committers::{Committers, Queue, Request, unavailable};
 use super::delivery::{Delivery, Failure, serve};
 use super::offsets;
-use super::producer::{END, Producer, StartError};
+use super::producer::{Clientele, Producer, StartError};
 use super::share::Share;
 use crate::config;
 
@@ -32,6 +32,7 @@ struct Committer {
     clients: Arc<Clients>,
     cluster: Arc<Cluster>,
     share: Arc<Share>,
+    clientele: Clientele,
     producer: Option<Producer>,
     /// A broker has refused a batch: each record goes in one of its own, until what was in it is decided.
     apart: bool,
@@ -44,10 +45,11 @@ pub(super) fn spawn(
     bounds: config::Transaction,
 ) -> std::io::Result<Committers> {
     Committers::spawn(share, bounds, |_number| {
-        let mut committer = Committer {
+        let committer = Committer {
             clients: Arc::clone(clients),
             cluster: Arc::clone(cluster),
             share: Arc::clone(share),
+            clientele: Clientele::default(),
             producer: None,
             apart: false,
         };
@@ -56,7 +58,7 @@ pub(super) fn spawn(
 }
 
 impl Committer {
-    fn run(&mut self, queue: &Queue) {
+    fn run(mut self, queue: &Queue) -> Option<Producer> {
         while let Some(requests) = queue.take() {
             let results = match self.deliver(&requests) {
                 Ok(results) => results,
@@ -76,9 +78,7 @@ impl Committer {
             }
             self.commit(delivered);
         }
-        if let Some(producer) = self.producer.take() {
-            producer.end(END);
-        }
+        self.producer
     }
 
     /// Produces what all units emit and waits for the acknowledgements; answers what hindered which of them. Units in whose
@@ -207,7 +207,7 @@ impl Committer {
         if self.apart {
             config.set("batch.num.messages", "1");
         }
-        Producer::start(&config)
+        Producer::start(&config, &self.clientele)
     }
 }
 

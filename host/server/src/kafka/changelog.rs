@@ -41,23 +41,20 @@ impl Changelogs {
         partition: u32,
     ) -> Result<Self, RestoreError> {
         let topics = [names::ledger_topic(group), names::park_topic(group)].map(Arc::from);
-        let bounds = |topic: &Arc<str>| {
-            let topic = topic.to_string();
+        let bounds = |topic: &str| {
+            let topic = topic.to_owned();
             move |error| RestoreError::Bounds { topic, error }
         };
-        let describe = |topic| match cluster.describe(std::slice::from_ref(topic)) {
-            Ok(found) => Ok(found[0]),
-            Err(KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition)) => {
-                Err(RestoreError::Absent {
-                    topic: topic.to_string(),
-                })
-            }
-            Err(error) => Err(bounds(topic)(error)),
-        };
+        let described = cluster.describe(&topics);
+        let described = described.map_err(bounds(&topics.join(" and ")))?;
         let extent = |log: usize| {
-            let described = describe(&topics[log])?;
-            let found = cluster.watermarks(&topics[log], partition);
-            let (first, end) = found.map_err(bounds(&topics[log]))?;
+            let topic = &*topics[log];
+            let described = described[log].ok_or_else(|| RestoreError::Absent {
+                topic: topic.to_owned(),
+            })?;
+            let (first, end) = cluster
+                .watermarks(topic, partition)
+                .map_err(bounds(topic))?;
             Ok(Extent {
                 topic: described.id,
                 first,

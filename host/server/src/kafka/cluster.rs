@@ -168,8 +168,11 @@ impl Cluster {
         }
     }
 
-    /// What topics these names stand for.
-    pub(super) fn describe(&self, topics: &[Arc<str>]) -> Result<Vec<Description>, KafkaError> {
+    /// What topics these names stand for; none for one that there is not.
+    pub(super) fn describe(
+        &self,
+        topics: &[Arc<str>],
+    ) -> Result<Vec<Option<Description>>, KafkaError> {
         native::describe(self.asking.client(), topics, ANSWER)
     }
 
@@ -413,10 +416,12 @@ pub(super) fn unjoined(scope: &Scope, what: &str, error: &KafkaError) -> Subscri
         RDKafkaErrorCode::TopicAuthorizationFailed,
         RDKafkaErrorCode::ClusterAuthorizationFailed,
         RDKafkaErrorCode::PolicyViolation,
-        RDKafkaErrorCode::InvalidReplicationFactor,
-        RDKafkaErrorCode::UnknownTopicOrPartition,
     ];
-    match error.rdkafka_error_code() {
+    let code = match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    match code {
         Some(code) if denied.contains(&code) => refused(scope, message),
         Some(_) | None => SubscribeError::Unavailable {
             group: scope.group.to_string(),

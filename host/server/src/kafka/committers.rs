@@ -13,6 +13,7 @@ use futures_util::future::{self, BoxFuture};
 use tokio::sync::{oneshot, watch};
 use weir_core::unit::{CommitResult, Unit};
 
+use super::producer::{END, Producer};
 use super::share::{Leave, Share};
 use crate::config;
 
@@ -53,8 +54,9 @@ pub(super) struct Request {
 }
 
 impl Committers {
-    /// One thread for each producer, which `make` makes by its number.
-    pub(super) fn spawn<C: FnOnce(&Queue) + Send + 'static>(
+    /// One thread for each producer. `make` makes by its number what runs there until the queue is closed, and hands over
+    /// the producer that it has.
+    pub(super) fn spawn<C: FnOnce(&Queue) -> Option<Producer> + Send + 'static>(
         share: &Arc<Share>,
         bounds: config::Transaction,
         make: impl Fn(u32) -> C,
@@ -74,7 +76,9 @@ impl Committers {
                 .name("weir-committer".to_owned())
                 .spawn(move || {
                     let _membership = Renewed(membership);
-                    committer(&shared);
+                    if let Some(producer) = committer(&shared) {
+                        producer.end(END);
+                    }
                 })?;
             committers.queues.push(queue);
             committers.threads.push(thread);

@@ -296,7 +296,7 @@ impl Poller {
         let fatal = self.consumer.client().fatal_error();
         let message = match fatal {
             Some((RDKafkaErrorCode::FencedInstanceId, _)) => {
-                if !self.share.is_twin(Instant::now()) {
+                if !self.share.put_out(Instant::now()) {
                     return self.renew("a member of this host's id has put it out");
                 }
                 "another live host has this host's id: give each host_id to one host".to_owned()

@@ -19,7 +19,8 @@ pub(super) struct Description {
     pub(super) partitions: u32,
 }
 
-/// Asks for these topics, in this order; an error of any of them is that of the call.
+/// Asks for these topics, in this order; none where there is no such topic, and another error of any of them is that of the
+/// call.
 #[expect(
     unsafe_code,
     reason = "the crate does not wrap DescribeTopics, and nothing else tells a topic's id"
@@ -28,7 +29,7 @@ pub(super) fn describe(
     client: &Client<impl ClientContext>,
     topics: &[Arc<str>],
     timeout: Duration,
-) -> Result<Vec<Description>, KafkaError> {
+) -> Result<Vec<Option<Description>>, KafkaError> {
     let failed = |code| KafkaError::AdminOp(code);
     let names = topics.iter().map(|name| CString::new(&**name));
     let names: Vec<CString> = names
@@ -71,7 +72,7 @@ pub(super) fn describe(
         }
         let mut count = 0;
         let found = rd::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-        let described = |name: &CString| -> Result<Description, KafkaError> {
+        let described = |name: &CString| -> Result<Option<Description>, KafkaError> {
             for at in 0..count {
                 let topic = *found.add(at);
                 if CStr::from_ptr(rd::rd_kafka_TopicDescription_name(topic)) != name.as_c_str() {
@@ -79,18 +80,23 @@ pub(super) fn describe(
                 }
                 let error = rd::rd_kafka_TopicDescription_error(topic);
                 if !error.is_null() {
-                    check(rd::rd_kafka_error_code(error))?;
+                    match check(rd::rd_kafka_error_code(error)) {
+                        Err(KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition)) => {
+                            return Ok(None);
+                        }
+                        checked => checked?,
+                    }
                 }
                 let id = rd::rd_kafka_TopicDescription_topic_id(topic);
                 let mut partitions = 0;
                 rd::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
-                return Ok(Description {
+                return Ok(Some(Description {
                     id: bits(rd::rd_kafka_Uuid_most_significant_bits(id)) << 64
                         | bits(rd::rd_kafka_Uuid_least_significant_bits(id)),
                     partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
-                });
+                }));
             }
-            Err(failed(RDKafkaErrorCode::UnknownTopicOrPartition))
+            Err(failed(RDKafkaErrorCode::Fail))
         };
         names.iter().map(described).collect()
     }

@@ -16,6 +16,9 @@ use super::delivery::{Client, Reports};
 
 /// A call at a time: who did not wait for its end drops the producer.
 const CALLS: usize = 1;
+/// Clients of one committer that have not ended: the one in use, one that is just being replaced, and some that do not
+/// answer, each of which holds its threads and what it has queued.
+const CLIENTS_MAX: usize = 4;
 
 /// For a producer to end before its host does.
 pub(super) const END: Duration = Duration::from_secs(2);
@@ -31,7 +34,15 @@ pub(super) enum StartError {
     Kafka(#[from] KafkaError),
     #[error("start its thread: {0}")]
     Thread(#[from] std::io::Error),
+    #[error(
+        "{CLIENTS_MAX} before it do not end; if they still do not when the cluster answers, restart the host"
+    )]
+    Crowded,
 }
+
+/// The clients of one committer that have not ended.
+#[derive(Default)]
+pub(super) struct Clientele(Arc<()>);
 
 /// Invariant: the thread has the client longest. Fields are dropped in their order: what is used here is gone before the
 /// calls end, which the thread waits for.
@@ -43,7 +54,12 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    pub(super) fn start(config: &ClientConfig) -> Result<Self, StartError> {
+    pub(super) fn start(config: &ClientConfig, clientele: &Clientele) -> Result<Self, StartError> {
+        let one = Arc::clone(&clientele.0);
+        // Beside this one and the committer's own.
+        if Arc::strong_count(&one) - 2 >= CLIENTS_MAX {
+            return Err(StartError::Crowded);
+        }
         let client = Client::from_config_and_context(config, Reports::default())?;
         let client = Arc::new(client);
         let (calls, asked) = mpsc::sync_channel::<Call>(CALLS);
@@ -55,6 +71,7 @@ impl Producer {
                 call(&own);
             }
             drop(own);
+            drop(one);
             drop::<mpsc::SyncSender<()>>(end);
         })?;
         Ok(Self {

@@ -306,7 +306,9 @@ impl Share {
     /// Looks whether the topics are what they were, on a thread of its own: the poll does not wait for the answer.
     pub(super) fn check_topics(self: Arc<Self>) {
         let check = move || {
-            let Ok(topics) = self.cluster.describe(&self.scope.topics) else {
+            let topics = self.cluster.describe(&self.scope.topics).ok();
+            // One that was deleted may be made anew.
+            let Some(topics) = topics.and_then(|found| found.into_iter().collect()) else {
                 return;
             };
             let found = Origin::found(self.origin.fixed.clone(), &self.scope, topics);
@@ -331,8 +333,8 @@ impl Share {
         drop(idle.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The member was put out by another of its id; whether that is another host.
-    pub(super) fn is_twin(&self, now: Instant) -> bool {
+    /// Counts that the member was put out by another of its id; answers whether that is another host.
+    pub(super) fn put_out(&self, now: Instant) -> bool {
         self.twins.put_out(&self.scope.group, now)
     }
 

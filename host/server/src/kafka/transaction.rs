@@ -20,7 +20,7 @@ use super::committers::{Committers, Queue, Request, unavailable};
 use super::copies::Copies;
 use super::delivery::{Client, Delivery, Failure, LastEntries, serve};
 use super::offsets;
-use super::producer::{END, Producer, StartError};
+use super::producer::{Clientele, Producer, StartError};
 use super::share::{Leave, Share};
 use crate::config;
 use crate::embedded::{Changes, Log};
@@ -46,6 +46,7 @@ struct Committer {
     copies: Arc<Copies>,
     share: Arc<Share>,
     number: u32,
+    clientele: Clientele,
     producer: Option<Producer>,
     /// A broker has refused a batch: each record goes in one of its own, until what was in it is decided.
     apart: bool,
@@ -59,12 +60,13 @@ pub(super) fn spawn(
     bounds: config::Transaction,
 ) -> std::io::Result<Committers> {
     Committers::spawn(share, bounds, |number| {
-        let mut committer = Committer {
+        let committer = Committer {
             clients: Arc::clone(clients),
             cluster: Arc::clone(cluster),
             copies: Arc::clone(copies),
             share: Arc::clone(share),
             number,
+            clientele: Clientele::default(),
             producer: None,
             apart: false,
         };
@@ -73,7 +75,7 @@ pub(super) fn spawn(
 }
 
 impl Committer {
-    fn run(&mut self, queue: &Queue) {
+    fn run(mut self, queue: &Queue) -> Option<Producer> {
         while let Some(requests) = queue.take() {
             let mut staged = self.stage(requests);
             while !staged.is_empty() {
@@ -111,9 +113,7 @@ impl Committer {
                 self.set_apart(false);
             }
         }
-        if let Some(producer) = self.producer.take() {
-            producer.end(END);
-        }
+        self.producer
     }
 
     fn set_apart(&mut self, apart: bool) {
@@ -263,7 +263,7 @@ impl Committer {
         if self.apart {
             config.set("batch.num.messages", "1");
         }
-        let producer = Producer::start(&config)?;
+        let producer = Producer::start(&config, &self.clientele)?;
         producer.init_transactions(ANSWER)?;
         Ok(producer)
     }

@@ -18,7 +18,7 @@ const WITHIN: Duration = Duration::from_secs(120);
 pub(super) struct Twins(Mutex<HashMap<Arc<str>, (Instant, u32)>>);
 
 impl Twins {
-    /// A member was put out; whether another host has its id.
+    /// Counts that a member was put out; answers whether another host has its id.
     pub(super) fn put_out(&self, group: &Arc<str>, now: Instant) -> bool {
         let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, times) = groups.entry(Arc::clone(group)).or_insert((now, 0));

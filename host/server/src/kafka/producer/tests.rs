@@ -7,10 +7,14 @@ use crate::kafka::cluster::pause;
 const LONG: Duration = Duration::from_secs(60);
 
 /// Of a cluster that is not there.
-fn producer() -> Producer {
+fn start(clientele: &Clientele) -> Result<Producer, StartError> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", "127.0.0.1:1");
-    Producer::start(&config).unwrap()
+    Producer::start(&config, clientele)
+}
+
+fn producer() -> Producer {
+    start(&Clientele::default()).unwrap()
 }
 
 /// Waits until nobody has the client.
@@ -47,4 +51,31 @@ fn who_commits_waits_neither_for_a_call_that_does_not_return_nor_for_the_end_of_
     assert_eq!(client.strong_count(), 1);
     outside.wait();
     wait_gone(&client);
+}
+
+#[test]
+fn no_more_are_started_than_may_be_there_until_one_has_ended() {
+    let clientele = Clientele::default();
+    let (returns, wait) = mpsc::channel::<()>();
+    let stuck = start(&clientele).unwrap();
+    let answer = stuck.within(Duration::from_millis(1), move |_client| {
+        wait.recv().is_err()
+    });
+    assert_eq!(answer, None);
+    let client = Arc::downgrade(&stuck.client);
+    drop(stuck);
+    let others: Vec<_> = (1..CLIENTS_MAX)
+        .map(|_| start(&clientele).unwrap())
+        .collect();
+    assert!(matches!(start(&clientele), Err(StartError::Crowded)));
+    drop(returns);
+    wait_gone(&client);
+    let deadline = std::time::Instant::now() + LONG;
+    while start(&clientele).is_err() {
+        assert!(std::time::Instant::now() < deadline);
+        pause(Duration::from_millis(1));
+    }
+    for one in others {
+        assert!(one.end(LONG));
+    }
 }
