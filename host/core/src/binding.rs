@@ -4,9 +4,9 @@
 //! record passes here at least twice, so nothing is allocated that is not kept. The structured mode needs a JSON
 //! decoder and encoder and lives in the server.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use crate::event::{Event, Header, HeaderName, Record};
+use crate::event::{Event, EventRef, HeaderName, Record};
 
 /// The only version of CloudEvents that is spoken here.
 pub const SPEC_VERSION: &str = "1.0";
@@ -114,45 +114,55 @@ pub fn header_name(name: &str) -> HeaderName {
 /// The record that carries this event. The caller has validated it: a `datacontenttype` of CloudEvents itself
 /// ([`is_structured`]) would be read back as the structured mode.
 #[must_use]
-pub fn to_record(mut event: Event, key: Option<Bytes>, timestamp_ms: u64) -> Record {
-    let value = event.data.take();
+pub fn to_record(event: &Event, key: Option<Bytes>, timestamp_ms: u64) -> Record {
+    write(&event.into(), event.data.clone(), key, timestamp_ms)
+}
+
+/// The same of an event whose parts lie elsewhere.
+#[must_use]
+pub fn write(
+    event: &EventRef<'_>,
+    data: Option<Bytes>,
+    key: Option<Bytes>,
+    timestamp_ms: u64,
+) -> Record {
     let context = [
         ("ce_specversion", Some(SPEC_VERSION)),
-        ("ce_id", Some(&*event.id)),
-        ("ce_source", Some(&*event.source)),
-        ("ce_type", Some(&*event.ty)),
-        ("ce_subject", event.subject.as_deref()),
-        ("ce_time", event.time.as_deref()),
-        ("ce_dataschema", event.dataschema.as_deref()),
-        (CONTENT_TYPE, event.datacontenttype.as_deref()),
+        ("ce_id", Some(event.id)),
+        ("ce_source", Some(event.source)),
+        ("ce_type", Some(event.ty)),
+        ("ce_subject", event.subject),
+        ("ce_time", event.time),
+        ("ce_dataschema", event.dataschema),
+        (CONTENT_TYPE, event.datacontenttype),
     ];
-    let mut all = Vec::with_capacity(context.len() + event.extensions.len());
+    let texts = context.iter().filter_map(|(_, value)| *value);
+    let texts = texts.chain(event.extensions.iter().map(|(_, value)| &**value));
+    let (count, bytes) = texts.fold((0, 0), |(n, bytes), text| (n + 1, bytes + text.len()));
+    let mut values = BytesMut::with_capacity(bytes);
+    let mut headers = Vec::with_capacity(count);
     for (name, value) in context {
         if let Some(value) = value {
-            all.push((name.into(), Some(value.as_bytes())));
+            headers.push((name.into(), Some(part(&mut values, value.as_bytes()))));
         }
     }
     for (name, value) in &event.extensions {
-        all.push((attribute_header(name), Some(value.as_bytes())));
+        let value = part(&mut values, value.as_bytes());
+        headers.push((attribute_header(name), Some(value)));
     }
     Record {
         key,
-        value,
-        headers: headers(all),
+        value: data,
+        headers,
         timestamp_ms,
     }
 }
 
-/// These headers, with copies of all values in one buffer: a record has ten of them, and passes from thread to thread.
+/// A copy in this buffer: a record has ten values, and passes from thread to thread.
 #[must_use]
-pub fn headers(all: Vec<(HeaderName, Option<&[u8]>)>) -> Vec<Header> {
-    let given = || all.iter().filter_map(|(_, value)| *value);
-    let mut values = Vec::with_capacity(given().map(<[u8]>::len).sum());
-    given().for_each(|value| values.extend_from_slice(value));
-    let mut values = Bytes::from(values);
-    all.into_iter()
-        .map(|(name, value)| (name, value.map(|value| values.split_to(value.len()))))
-        .collect()
+pub fn part(buffer: &mut BytesMut, value: &[u8]) -> Bytes {
+    buffer.extend_from_slice(value);
+    buffer.split().freeze()
 }
 
 /// The header of an extension attribute.

@@ -1,5 +1,6 @@
 //! From what a handler returned to records: checks, identity, and what the host adds.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::binding::{self, ATTRIBUTE_BYTES_MAX};
-use crate::event::{Emission, EmissionKey, Event, Record};
+use crate::event::{Emission, EmissionKey, Event, EventRef, Record};
 use crate::identity::{emission_id, hash_128, partition_hash};
 use crate::time::Millis;
 use crate::unit::OutRecord;
@@ -22,6 +23,12 @@ pub const RECORDS_BYTES_MAX: usize = 16 << 20;
 
 /// Extension that counts the handlers an event has passed.
 pub const HOPS: &str = "weirhops";
+
+/// Extension by which an event is known to be ordered, wherever its record's key does not go along.
+const KEY: &str = "partitionkey";
+
+/// Extensions that the host adds at most, with the key's.
+const HOSTS_OWN: usize = 6;
 
 /// What is shown of a name that is too long.
 const SHOWN: usize = 64;
@@ -173,34 +180,32 @@ fn to_record(
         return Err(("bad-content-type", reason.to_owned()));
     }
     let id = id(rules, cause, index, emission.id)?;
-    let extensions = extensions(cause, &id, emission.extensions)?;
-    let mut event = Event {
-        ty: emission.ty,
-        source: rules.source.to_string(),
-        subject: emission.subject,
-        time: emission.time.or_else(|| Some(time_of(cause))),
-        datacontenttype: emission.datacontenttype,
-        dataschema: emission.dataschema,
-        extensions,
-        data: emission.data,
-        mapped_key: None,
-        is_named_by_place: false,
-        id: id.clone(),
+    let time = emission.time.map_or_else(|| time_of(cause), Cow::Owned);
+    let mut event = EventRef {
+        id: &id,
+        source: &rules.source,
+        ty: &emission.ty,
+        subject: emission.subject.as_deref(),
+        time: Some(&time),
+        datacontenttype: emission.datacontenttype.as_deref(),
+        dataschema: emission.dataschema.as_deref(),
+        extensions: extensions(cause, &id, &emission.extensions)?,
     };
-    let key = key(rules, cause, emission.key, &event)?;
+    let whole = |event: &EventRef<'_>| event.to_event(emission.data.clone());
+    let key = key(rules, cause, emission.key, || whole(&event))?;
     let text = key.as_ref().and_then(|key| str::from_utf8(key).ok());
     // Four bytes of a number are text too, and no attribute.
     let text = text.filter(|text| !text.chars().any(char::is_control));
-    if let Some(text) = text.filter(|_| event.extension("partitionkey").is_none()) {
-        let text = text.to_owned();
-        event.extensions.push(("partitionkey".to_owned(), text));
+    let is_own = event.extensions.iter().any(|(name, _)| *name == KEY);
+    if let Some(text) = text.filter(|_| !is_own) {
+        event.extensions.push((KEY, text.into()));
     }
-    let partition_hash = partition_hash(key.as_deref(), cause.tenant, &event.source, &event.id);
+    let partition_hash = partition_hash(key.as_deref(), cause.tenant, event.source, event.id);
     let record = match rules.structured {
-        None => binding::to_record(event, key, now.0),
+        None => binding::write(&event, emission.data, key.clone(), now.0),
         Some(write) => {
-            let json = write(&event).map_err(|reason| ("bad-attribute", reason))?;
-            binding::to_structured(json, key, now.0)
+            let json = write(&whole(&event)).map_err(|reason| ("bad-attribute", reason))?;
+            binding::to_structured(json, key.clone(), now.0)
         }
     };
     Ok(Emitted {
@@ -235,7 +240,7 @@ fn key(
     rules: &Rules,
     cause: Cause<'_>,
     own: EmissionKey,
-    event: &Event,
+    event: impl Fn() -> Event,
 ) -> Result<Option<Bytes>, Fault> {
     let key = match (own, &rules.key) {
         (EmissionKey::Key(key), _) => Some(key),
@@ -243,7 +248,7 @@ fn key(
         // What was taken in is as small as its bus allows, and keeps its place.
         (EmissionKey::Inherit, None) => return Ok(cause.event.key(cause.record).cloned()),
         (EmissionKey::Inherit, Some(composed)) => {
-            let key = composed.of(cause.tenant, event);
+            let key = composed.of(cause.tenant, &event());
             Some(key.map_err(|reason| ("no-key", reason))?.into())
         }
     };
@@ -290,9 +295,11 @@ fn check_sizes(emission: &Emission) -> Result<(), Fault> {
 }
 
 /// The time of the input, and of one without a time that of its record: every attempt emits the same bytes.
-fn time_of(cause: Cause<'_>) -> String {
-    let own = cause.event.time.clone();
-    own.unwrap_or_else(|| Millis(cause.record.timestamp_ms).to_rfc3339())
+fn time_of(cause: Cause<'_>) -> Cow<'_, str> {
+    match &cause.event.time {
+        Some(own) => own.into(),
+        None => Millis(cause.record.timestamp_ms).to_rfc3339().into(),
+    }
 }
 
 fn resolve(rules: &Rules, asked: Option<&str>) -> Result<Arc<str>, Fault> {
@@ -319,14 +326,13 @@ fn resolve(rules: &Rules, asked: Option<&str>) -> Result<Arc<str>, Fault> {
 }
 
 /// The handler's extensions, checked, and the host's.
-fn extensions(
-    cause: Cause<'_>,
+fn extensions<'a>(
+    cause: Cause<'a>,
     id: &str,
-    own: Vec<(String, String)>,
-) -> Result<Vec<(String, String)>, Fault> {
+    own: &'a [(String, String)],
+) -> Result<Vec<(&'a str, Cow<'a, str>)>, Fault> {
     let input = cause.event;
-    let mut all = own;
-    for (at, (name, _)) in all.iter().enumerate() {
+    for (at, (name, _)) in own.iter().enumerate() {
         if !binding::is_attribute_name(name) {
             return Err((
                 "bad-extension",
@@ -345,31 +351,25 @@ fn extensions(
                 format!("extension {name:?} is set by the host alone"),
             ));
         }
-        if all[..at].iter().any(|(earlier, _)| earlier == name) {
+        if own[..at].iter().any(|(earlier, _)| earlier == name) {
             return Err(("bad-extension", format!("extension {name:?} is set twice")));
         }
     }
-    let set = |all: &mut Vec<(String, String)>, name: &str, value: &dyn Fn() -> Option<String>| {
-        if !all.iter().any(|(n, _)| n == name)
-            && let Some(value) = value()
-        {
-            all.push((name.to_owned(), value));
-        }
-    };
-    set(&mut all, "correlationid", &|| {
-        Some(
-            input
-                .extension("correlationid")
-                .unwrap_or(&input.id)
-                .to_owned(),
-        )
-    });
-    set(&mut all, "causationid", &|| Some(input.id.clone()));
-    set(&mut all, "tenantid", &|| {
-        input.extension("tenantid").map(str::to_owned)
-    });
-    set(&mut all, "traceparent", &|| Some(traceparent(input, id)));
-    set(&mut all, HOPS, &|| Some((hops(input) + 1).to_string()));
+    let mut all = Vec::with_capacity(own.len() + HOSTS_OWN);
+    all.extend(own.iter().map(|(name, value)| (&**name, value.into())));
+    let is_own = |name: &str| own.iter().any(|(known, _)| known == name);
+    if !is_own("correlationid") {
+        let correlation = input.extension("correlationid").unwrap_or(&input.id);
+        all.push(("correlationid", correlation.into()));
+    }
+    all.push(("causationid", (&*input.id).into()));
+    if let Some(tenant) = input.extension("tenantid") {
+        all.push(("tenantid", tenant.into()));
+    }
+    if !is_own("traceparent") {
+        all.push(("traceparent", traceparent(input, id).into()));
+    }
+    all.push((HOPS, (hops(input) + 1).to_string().into()));
     Ok(all)
 }
 

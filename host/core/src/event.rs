@@ -136,6 +136,69 @@ impl Event {
     }
 }
 
+/// An event whose parts lie elsewhere: what is written at once is not put together before.
+#[derive(Clone, Debug, Default)]
+pub struct EventRef<'a> {
+    /// See [`Event`], as all of these.
+    pub id: &'a str,
+    /// URI reference of the producer.
+    pub source: &'a str,
+    /// What happened.
+    pub ty: &'a str,
+    /// What it happened to.
+    pub subject: Option<&'a str>,
+    /// RFC 3339.
+    pub time: Option<&'a str>,
+    /// Media type of the data.
+    pub datacontenttype: Option<&'a str>,
+    /// URI of the schema of the data.
+    pub dataschema: Option<&'a str>,
+    /// Extension attributes in canonical string form.
+    pub extensions: Vec<(&'a str, Cow<'a, str>)>,
+}
+
+impl<'a> From<&'a Event> for EventRef<'a> {
+    fn from(event: &'a Event) -> Self {
+        let extensions = event.extensions.iter();
+        Self {
+            id: &event.id,
+            source: &event.source,
+            ty: &event.ty,
+            subject: event.subject.as_deref(),
+            time: event.time.as_deref(),
+            datacontenttype: event.datacontenttype.as_deref(),
+            dataschema: event.dataschema.as_deref(),
+            extensions: extensions
+                .map(|(name, value)| (&**name, Cow::Borrowed(&**value)))
+                .collect(),
+        }
+    }
+}
+
+impl EventRef<'_> {
+    /// The same with parts of its own.
+    #[must_use]
+    pub fn to_event(&self, data: Option<Bytes>) -> Event {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let extensions = self.extensions.iter();
+        Event {
+            id: self.id.to_owned(),
+            source: self.source.to_owned(),
+            ty: self.ty.to_owned(),
+            subject: owned(self.subject),
+            time: owned(self.time),
+            datacontenttype: owned(self.datacontenttype),
+            dataschema: owned(self.dataschema),
+            extensions: extensions
+                .map(|(name, value)| ((*name).to_owned(), value.clone().into_owned()))
+                .collect(),
+            data,
+            mapped_key: None,
+            is_named_by_place: false,
+        }
+    }
+}
+
 /// The record key that a handler asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EmissionKey {

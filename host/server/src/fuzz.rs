@@ -174,7 +174,7 @@ pub fn component(bytes: &[u8]) {
 /// An event that was taken is the same after it has been a record.
 fn survives(event: &Event) {
     assert!(!event.id.is_empty() && !event.source.is_empty() && !event.ty.is_empty());
-    let record = binding::to_record(event.clone(), None, 0);
+    let record = binding::to_record(event, None, 0);
     assert_eq!(
         binding::from_record(&record).as_ref(),
         Ok(event),

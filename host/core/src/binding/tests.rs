@@ -42,7 +42,7 @@ fn an_event_is_carried_as_the_kafka_binding_says() {
         ..Event::default()
     };
     let expected = with(&[("content-type", "application/json"), ("ce_traceid", "7")]);
-    assert_eq!(to_record(event, None, 0), expected);
+    assert_eq!(to_record(&event, None, 0), expected);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn an_event_without_data_is_a_tombstone_with_attributes() {
         ty: "t".into(),
         ..Event::default()
     };
-    let record = to_record(event.clone(), None, 0);
+    let record = to_record(&event, None, 0);
     assert_eq!(record.value, None);
     assert_eq!(from_record(&record), Ok(event));
 }
@@ -171,7 +171,7 @@ proptest! {
     #[test]
     fn an_event_comes_back_as_it_was(event in event(), key in proptest::option::of("[a-z]*"), at: u64) {
         let key = key.map(Bytes::from);
-        let record = to_record(event.clone(), key.clone(), at);
+        let record = to_record(&event, key.clone(), at);
         prop_assert_eq!(&record.key, &key);
         prop_assert_eq!(record.timestamp_ms, at);
         prop_assert_eq!(from_record(&record), Ok(event));

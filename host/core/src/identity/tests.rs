@@ -45,3 +45,17 @@ fn the_place_of_a_record_without_a_key_is_known() {
     let place = partition_hash(None, "default", "/till", "4711");
     assert_eq!(place, 1_207_756_633);
 }
+
+#[test]
+fn a_hash_is_the_same_however_long_its_fields_are() {
+    for bytes in 200..300 {
+        let field = vec![b'x'; bytes];
+        let mut hasher = blake3::Hasher::new();
+        for field in [&b"label"[..], b"", &field] {
+            hasher.update(&(field.len() as u64).to_le_bytes());
+            hasher.update(field);
+        }
+        let whole = hasher.finalize();
+        assert_eq!(hash_128("label", &[b"", &field]).0, whole.as_bytes()[..16]);
+    }
+}

@@ -239,7 +239,7 @@ impl Partition {
                         topic: Arc::clone(&self.config.topics[0]),
                         partition: Some(self.config.partition),
                         partition_hash: hash,
-                        record: binding::to_record(event, Some(key.clone()), now.0),
+                        record: binding::to_record(&event, Some(key.clone()), now.0),
                     },
                 }
             });

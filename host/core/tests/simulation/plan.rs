@@ -348,7 +348,7 @@ fn item(rng: &mut Rng, config: &Config, position: Position, known: &mut Vec<Even
     };
     let key = (!rng.percent(12)).then(|| Bytes::from(format!("key-{}", rng.below(5))));
     let timestamp_ms = START_MS + position.offset * 1_000 - rng.next() % 100_000;
-    let mut record = binding::to_record(event.clone(), key.clone(), timestamp_ms);
+    let mut record = binding::to_record(&event, key.clone(), timestamp_ms);
     let forged = (
         "weir.dlq.replays".into(),
         Some(Bytes::from_static(b"forged")),

@@ -344,6 +344,6 @@ fn to_publish(event: Event, now_ms: u64) -> Publish {
     let partition_hash = partition_hash(key.as_deref(), tenant, &event.source, &event.id);
     Publish {
         partition_hash,
-        record: binding::to_record(event, key, now_ms),
+        record: binding::to_record(&event, key, now_ms),
     }
 }

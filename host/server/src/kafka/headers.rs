@@ -4,45 +4,81 @@
 //! may write to a topic could stop its readers.
 
 use std::ffi::CStr;
+use std::marker::PhantomData;
 use std::ptr;
 
 use rdkafka::bindings as rd;
 use rdkafka::message::BorrowedMessage;
-use weir_core::binding::{self, header_name};
-use weir_core::event::Header;
+use weir_core::binding::header_name;
+use weir_core::event::HeaderName;
 
-/// All headers in their order. What is no UTF-8 in a name, which Kafka does not allow, reads as U+FFFD.
+/// All headers of a message in their order.
+pub(super) struct Headers<'a> {
+    /// Null: there are none.
+    native: *const rd::rd_kafka_headers_t,
+    next: usize,
+    count: usize,
+    message: PhantomData<&'a ()>,
+}
+
+/// Those of a message.
 #[expect(
     unsafe_code,
     reason = "the crate's iterator panics at a name that is no UTF-8"
 )]
-pub(super) fn of(message: &BorrowedMessage<'_>) -> Vec<Header> {
-    let none = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
-    let mut headers = ptr::null_mut();
-    // SAFETY: the message lives as long as the borrow of it, and its headers as long as it. What librdkafka answers
-    // without an error is a name that ends with a zero and a value of this size, or null. All of it is copied.
-    unsafe {
-        if rd::rd_kafka_message_headers(message.ptr(), &raw mut headers) != none {
-            return Vec::new();
+pub(super) fn of<'a>(message: &'a BorrowedMessage<'_>) -> Headers<'a> {
+    let mut native = ptr::null_mut();
+    // SAFETY: the message lives as long as the borrow of it, and its headers as long as it. What is answered without an error
+    // are headers, which may be counted.
+    let count = unsafe {
+        match rd::rd_kafka_message_headers(message.ptr(), &raw mut native) {
+            rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => rd::rd_kafka_header_cnt(native),
+            _ => 0,
         }
-        let count = rd::rd_kafka_header_cnt(headers);
-        let header = |index| {
-            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+    };
+    Headers {
+        native,
+        next: 0,
+        count,
+        message: PhantomData,
+    }
+}
+
+impl<'a> Iterator for Headers<'a> {
+    /// A name, in which what is no UTF-8, which Kafka does not allow, reads as U+FFFD, and a value.
+    type Item = (HeaderName, Option<&'a [u8]>);
+
+    #[expect(
+        unsafe_code,
+        reason = "the crate's iterator panics at a name that is no UTF-8"
+    )]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next == self.count {
+            return None;
+        }
+        let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+        // SAFETY: the headers live as long as the message that is borrowed here. What librdkafka answers without an error is a
+        // name that ends with a zero and a value of this size, or null, which live as long.
+        unsafe {
             let found = rd::rd_kafka_header_get_all(
-                headers,
-                index,
+                self.native,
+                self.next,
                 &raw mut name,
                 &raw mut value,
                 &raw mut size,
             );
-            if found != none {
+            if found != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                 return None;
             }
+            self.next += 1;
             let name = CStr::from_ptr(name).to_string_lossy();
             let value =
                 (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
             Some((header_name(&name), value))
-        };
-        binding::headers((0..count).map_while(header).collect())
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.count - self.next, Some(self.count - self.next))
     }
 }

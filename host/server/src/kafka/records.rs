@@ -1,20 +1,30 @@
 //! Records as Kafka's messages and back.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rdkafka::message::{BorrowedMessage, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use rdkafka::util::IntoOpaque;
+use weir_core::binding::part;
 use weir_core::event::Record;
 
 use super::headers;
 
-/// The record that a message carries.
+/// Bytes of a header's value, of most: what is longer costs a buffer more.
+const TEXT: usize = 40;
+
+/// The record that a message carries. Its values have one buffer; the key, which may be kept for longer, has its own.
 pub(super) fn from_message(message: &BorrowedMessage<'_>) -> Record {
     let timestamp = message.timestamp().to_millis().unwrap_or_default();
+    let headers = headers::of(message);
+    let (texts, _) = headers.size_hint();
+    let bytes = message.payload_len() + texts * TEXT;
+    let mut buffer = BytesMut::with_capacity(bytes);
     Record {
         key: message.key().map(Bytes::copy_from_slice),
-        value: message.payload().map(Bytes::copy_from_slice),
-        headers: headers::of(message),
+        value: message.payload().map(|value| part(&mut buffer, value)),
+        headers: headers
+            .map(|(name, value)| (name, value.map(|value| part(&mut buffer, value))))
+            .collect(),
         timestamp_ms: u64::try_from(timestamp).unwrap_or_default(),
     }
 }

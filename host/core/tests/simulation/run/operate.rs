@@ -122,7 +122,7 @@ impl Simulation {
             },
         };
         self.note(|| format!("operator: {kind:?} {letter:?}, unknown"));
-        let record = binding::to_record(event, key, START_MS);
+        let record = binding::to_record(&event, key, START_MS);
         let position = self.plan.command(command, record);
         self.ends[usize::from(position.topic)] = position.offset + 1;
     }

@@ -280,7 +280,7 @@ proptest! {
         if let Ok(Some(mut event)) = mapped {
             event.mapped_key = None;
             event.is_named_by_place = false;
-            let binary = weir_core::binding::to_record(event.clone(), None, 0);
+            let binary = weir_core::binding::to_record(&event, None, 0);
             prop_assert_eq!(&cloudevents::from_record(&binary).expect("binary"), &event);
             let json = cloudevents::to_structured(&event).expect("valid");
             let structured = weir_core::binding::to_structured(json, None, 0);

@@ -127,7 +127,7 @@ fn an_event_in_either_mode_is_the_same_event() {
     };
     let json = cloudevents::to_structured(&event).unwrap();
     let structured = binding::to_structured(json, None, 0);
-    let binary = binding::to_record(event.clone(), None, 0);
+    let binary = binding::to_record(&event, None, 0);
     for record in [structured, binary] {
         let Decoded::Event(found) = self::record(&record, &origin(), &manifest) else {
             panic!("{record:?}");
@@ -161,6 +161,6 @@ fn a_record_that_is_larger_than_an_event_may_be_is_poison_before_it_is_looked_at
         ..Event::default()
     };
     let key = Bytes::from(vec![b'k'; binding::ATTRIBUTE_BYTES_MAX]);
-    let largest = binding::to_record(event, Some(key), 0);
+    let largest = binding::to_record(&event, Some(key), 0);
     assert_eq!(code(&record(&largest, &origin(), &plain)), "event");
 }
