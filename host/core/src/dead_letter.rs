@@ -17,6 +17,8 @@ pub use self::letter::{Letter, NotALetter, from_record};
 pub const ID: &str = "weir.dlq.id";
 /// The first of our headers: the source topic.
 const FIRST: &str = "__dlq.errors.topic";
+/// The header that says when the event died.
+const DEAD_AT: &str = "weir.dlq.dead-at";
 /// The disposition of a letter whose sequence waits for an operator.
 const HELD: &str = "held";
 
@@ -254,7 +256,7 @@ fn headers(source: &Source, deceased: Deceased<'_>, cause: &Cause, now: Millis) 
     if let Some(at) = cause.first_failed {
         add("weir.dlq.first-failed-at", &at.to_rfc3339());
     }
-    add("weir.dlq.dead-at", &now.to_rfc3339());
+    add(DEAD_AT, &now.to_rfc3339());
     add("weir.dlq.attempts", &attempts);
     if let Some(sequence) = deceased.sequence.and_then(sequence_id) {
         add("weir.dlq.sequence", &sequence);

@@ -80,6 +80,26 @@ impl Millis {
         }
         text
     }
+
+    /// What [`Millis::to_rfc3339`] wrote, and nothing else: the years of four digits from 1970 on.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let number = |from: usize, end: usize| text.get(from..end)?.parse::<u64>().ok();
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let hours = number(11, 13)? * 60 + number(14, 16)?;
+        let seconds = hours * 60 + number(17, 19)?;
+        // `days_from_civil` of the same source.
+        let shifted_year = year.checked_sub(u64::from(month <= 2))?;
+        let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
+        let shifted_month = (month + 9) % 12;
+        let day_of_year = (153 * shifted_month + 2) / 5 + day.checked_sub(1)?;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+        let millis = (days * 86_400 + seconds) * 1_000 + number(20, 23)?;
+        // Whatever is written in another way is another text.
+        let found = Self(millis);
+        (found.to_rfc3339() == text).then_some(found)
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FIRST, ID, PREFIXES};
+use super::{DEAD_AT, FIRST, ID, PREFIXES};
 use crate::event::{Header, Record};
 use crate::identity::Hash128;
 use crate::time::Millis;
@@ -75,7 +75,10 @@ pub fn from_record(mut record: Record) -> Result<(Letter, Record), NotALetter> {
         attempts: number(find, "weir.dlq.attempts")?,
         replays: number(find, "weir.dlq.replays")?,
         sequence: find("weir.dlq.sequence").map(str::to_owned),
-        dead_at: Millis(record.timestamp_ms),
+        // A topic may stamp its records itself.
+        dead_at: find(DEAD_AT)
+            .and_then(Millis::from_rfc3339)
+            .ok_or(NotALetter(DEAD_AT))?,
         headers,
     };
     Ok((letter, record))
