@@ -29,16 +29,16 @@ pub(super) fn from_message(message: &BorrowedMessage<'_>) -> Record {
     }
 }
 
-/// The message that carries a record to a partition.
+/// The message that carries a record to a partition. Its time is that of its writing: brokers refuse, and retention deletes,
+/// what comes with an older one or one that is to come.
 pub(super) fn to_message<'a, D: IntoOpaque>(
     topic: &'a str,
     partition: i32,
     record: &'a Record,
     opaque: D,
 ) -> BaseRecord<'a, [u8], [u8], D> {
-    let mut message = BaseRecord::<[u8], [u8], D>::with_opaque_to(topic, opaque)
-        .partition(partition)
-        .timestamp(i64::try_from(record.timestamp_ms).unwrap_or(i64::MAX));
+    let mut message =
+        BaseRecord::<[u8], [u8], D>::with_opaque_to(topic, opaque).partition(partition);
     if let Some(key) = &record.key {
         message = message.key(&key[..]);
     }
