@@ -300,10 +300,10 @@ fn sync_that_the_system_fails_ends_the_host_at_once_and_loses_nothing() {
 }
 
 /// A file system of its own, while it is wanted.
-struct Mount(PathBuf);
+pub(crate) struct Mount(PathBuf);
 
 impl Mount {
-    fn new(arguments: &[&str], on: &Path) -> Result<Self, String> {
+    pub(crate) fn new(arguments: &[&str], on: &Path) -> Result<Self, String> {
         let output = Command::new("mount").args(arguments).arg(on).output();
         match output {
             Ok(output) if output.status.success() => Ok(Self(on.to_owned())),
@@ -373,7 +373,7 @@ fn disk_that_fills_up_between_two_commits_loses_nothing_that_was_accepted() {
 }
 
 /// Takes all room that there is.
-fn fill(path: &Path) {
+pub(crate) fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();
     for size in [1 << 20, 4096, 1] {
         let piece = vec![7; size];

@@ -40,7 +40,7 @@ use super::store::{ReadError, Store};
 use super::timer;
 use super::trust::Trust;
 use super::writes::{UnitWriter, Writes};
-use super::{Embedded, EmbeddedConfig, OpenError, PurgeError};
+use super::{Embedded, EmbeddedConfig, Inner, OpenError, PurgeError};
 use crate::handlers::chain;
 use crate::ledger::{LedgerError, Scope};
 
@@ -228,10 +228,15 @@ impl Embedded {
         Ok(())
     }
 
+    /// Whether there is room for what a copy takes; else what to do.
+    pub(crate) fn copy_room(&self) -> Result<(), String> {
+        self.inner.disk.check_units()
+    }
+
     /// Takes up the copy of a partition where its checkpoint has it.
     pub(crate) fn copy_resume(&self, scope: &Scope, partition: u32) -> Result<Loader, LedgerError> {
         Ok(Loader {
-            store: Arc::clone(&self.inner.store),
+            inner: Arc::clone(&self.inner),
             group: self.copy_group(scope)?,
             partition,
             batch: WriteBatch::default(),
@@ -245,7 +250,10 @@ impl Embedded {
         for kind in KINDS {
             let prefix = kind.of_partition(loader.group, partition);
             let batch = &mut loader.batch;
-            loader.store.delete_prefix(batch, kind.family(), &prefix);
+            loader
+                .inner
+                .store
+                .delete_prefix(batch, kind.family(), &prefix);
         }
         // At once, and not with what is read first: whatever happens next, nothing of it is taken for whole.
         loader.write();
@@ -353,7 +361,7 @@ fn mark(
 
 /// Fills the copy of one partition from its changelog.
 pub(crate) struct Loader {
-    store: Arc<Store>,
+    inner: Arc<Inner>,
     group: u32,
     partition: u32,
     batch: WriteBatch,
@@ -361,31 +369,40 @@ pub(crate) struct Loader {
     has_timers: bool,
 }
 
+/// Why an entry is not loaded.
+pub(crate) enum Unloaded {
+    /// It is none of ours.
+    Unknown,
+    /// The disk has no room; says what to do.
+    Full(String),
+}
+
 impl Loader {
-    /// The next entry, in the order of its log; false when it is none of ours.
-    pub(crate) fn push(&mut self, key: &[u8], value: Option<&[u8]>) -> bool {
+    /// The next entry, in the order of its log.
+    pub(crate) fn push(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Unloaded> {
         let known = key.first().and_then(|&first| {
             let mut kinds = KINDS.into_iter();
             kinds.find(|&kind| kind as u8 == first && is_logged(kind))
         });
         let Some(kind) = known else {
-            return false;
+            return Err(Unloaded::Unknown);
         };
         let mut full = kind.of_partition(self.group, self.partition).to_vec();
         full.extend_from_slice(&key[1..]);
         if Key::decode(&full).is_err() {
-            return false;
+            return Err(Unloaded::Unknown);
         }
         self.has_timers |= kind == Kind::Timer;
-        let family = self.store.family(kind.family());
+        let family = self.inner.store.family(kind.family());
         match value.filter(|value| !value.is_empty()) {
             Some(value) => self.batch.put_cf(family, &full, value),
             None => self.batch.delete_cf(family, &full),
         }
         if self.batch.size_in_bytes() >= BATCH_BYTES {
+            self.inner.disk.check_units().map_err(Unloaded::Full)?;
             self.write();
         }
-        true
+        Ok(())
     }
 
     /// Everything was loaded: makes what follows from it.
@@ -397,9 +414,10 @@ impl Loader {
         let (group, partition) = (self.group, self.partition);
         // In one batch with those that are due now: a copy that is cut off between the two would have none.
         let due = Kind::Due.of_partition(group, partition);
-        self.store
+        self.inner
+            .store
             .delete_prefix(&mut self.batch, Kind::Due.family(), &due);
-        self.store.scan(
+        self.inner.store.scan(
             Kind::Timer.family(),
             &Kind::Timer.of_partition(group, partition),
             |key, value| -> Result<bool, ReadError> {
@@ -410,7 +428,9 @@ impl Loader {
                     due,
                     id,
                 };
-                self.store.put(&mut self.batch, &by_due, &key.encode());
+                self.inner
+                    .store
+                    .put(&mut self.batch, &by_due, &key.encode());
                 Ok(true)
             },
         )?;
@@ -419,7 +439,9 @@ impl Loader {
     }
 
     fn write(&mut self) {
-        self.store.write_unsynced(std::mem::take(&mut self.batch));
+        self.inner
+            .store
+            .write_unsynced(std::mem::take(&mut self.batch));
     }
 }
 

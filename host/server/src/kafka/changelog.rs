@@ -16,7 +16,7 @@ use super::clients::{Clients, Logged};
 use super::cluster::{ANSWER, Cluster, pause};
 use super::records::{self, number};
 use super::restore::RestoreError;
-use crate::embedded::Extent;
+use crate::embedded::{Extent, Unloaded};
 use crate::names;
 
 /// For the end of an open transaction, in one try of a restore: others wait for its turn. One that takes longer, or a
@@ -75,7 +75,7 @@ impl Changelogs {
         &self,
         clients: &Clients,
         from: [u64; 2],
-        mut entry: impl FnMut(&[u8], Option<&[u8]>) -> bool,
+        mut entry: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), Unloaded>,
     ) -> Result<(u64, [u64; 2]), RestoreError> {
         let (mut entries, mut next) = (0, from);
         for (log, next) in next.iter_mut().enumerate() {
@@ -126,7 +126,7 @@ fn read(
     consumer: &BaseConsumer<Logged>,
     (topic, partition): (&str, u32),
     next: &mut u64,
-    mut entry: impl FnMut(&[u8], Option<&[u8]>) -> bool,
+    mut entry: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), Unloaded>,
 ) -> Result<u64, RestoreError> {
     let failed = |error| RestoreError::Read {
         topic: topic.to_owned(),
@@ -141,11 +141,13 @@ fn read(
     loop {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
-                if !entry(message.key().unwrap_or_default(), message.payload()) {
-                    return Err(RestoreError::Unknown {
+                let loaded = entry(message.key().unwrap_or_default(), message.payload());
+                loaded.map_err(|why| match why {
+                    Unloaded::Unknown => RestoreError::Unknown {
                         topic: topic.to_owned(),
-                    });
-                }
+                    },
+                    Unloaded::Full(message) => RestoreError::Full(message),
+                })?;
                 entries += 1;
                 *next = u64::try_from(message.offset()).unwrap_or_default() + 1;
                 heard = Instant::now();

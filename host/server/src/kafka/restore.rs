@@ -8,6 +8,7 @@
 //! [`crate::embedded`]'s `copy.rs` and in [`super::copies`]. What is restored so must end with the very unit that the
 //! group has committed. Where it does not, the copy is made anew before that is believed.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
@@ -63,6 +64,9 @@ pub(super) enum RestoreError {
     },
     #[error(transparent)]
     Changed(SubscribeError),
+    /// Says what to do.
+    #[error("{0}")]
+    Full(String),
     #[error("the local copy: {0}")]
     Copy(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -77,6 +81,7 @@ impl RestoreError {
             | Self::Bounds { .. }
             | Self::Absent { .. }
             | Self::Read { .. }
+            | Self::Full(_)
             | Self::Gap { .. } => false,
         }
     }
@@ -86,8 +91,10 @@ impl RestoreError {
 pub(super) struct Patience {
     partition: u32,
     epoch: u64,
-    /// A gap that is found after this is believed, and whatever keeps the partition from its start is worth a look.
-    until: Instant,
+    /// Whatever keeps the partition from its start for longer is worth a look.
+    since: Instant,
+    /// Since when each answer has been that something is not there.
+    missed: Mutex<Option<Instant>>,
 }
 
 impl Patience {
@@ -96,8 +103,20 @@ impl Patience {
         Some(Self {
             partition,
             epoch: share.epoch(partition)?,
-            until: Instant::now() + GAP,
+            since: Instant::now(),
+            missed: Mutex::default(),
         })
+    }
+
+    /// Whether what is not there has not been there for so long that this is believed.
+    fn is_missed(&self, error: &RestoreError) -> bool {
+        let is_miss = matches!(
+            error,
+            RestoreError::Gap { .. } | RestoreError::Absent { .. }
+        );
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        *missed = missed.filter(|_| is_miss);
+        is_miss && missed.get_or_insert_with(Instant::now).elapsed() > GAP
     }
 
     /// One try, to be repeated where the cluster did not answer and this host still owns the partition; blocks.
@@ -109,20 +128,21 @@ impl Patience {
         if !share.owns(self.partition, self.epoch) {
             return Tried::Done(Err(RestoreError::NoMember));
         }
-        let is_over = Instant::now() > self.until;
-        match work() {
-            Err(error @ RestoreError::Gap { .. }) if is_over => Tried::Done(Err(error)),
+        let done = work();
+        let is_missed = done.as_ref().is_err_and(|error| self.is_missed(error));
+        match done {
+            Err(error @ RestoreError::Gap { .. }) if is_missed => Tried::Done(Err(error)),
             Err(RestoreError::Changed(error)) => {
                 share.leave(Leave::Refuse(error));
                 Tried::Done(Err(RestoreError::NoMember))
             }
-            Err(RestoreError::Absent { topic }) if is_over => {
+            Err(RestoreError::Absent { topic }) if is_missed => {
                 share.leave(Leave::Refuse(SubscribeError::UnknownTopic(topic)));
                 Tried::Done(Err(RestoreError::NoMember))
             }
             Err(error) if !error.is_final() => {
                 let (group, partition) = (&*share.scope.group, self.partition);
-                if is_over {
+                if self.since.elapsed() > GAP {
                     tracing::warn!(%error, group, partition, "cannot restore yet");
                 } else {
                     tracing::debug!(%error, group, partition, "cannot restore yet");
@@ -278,6 +298,7 @@ impl Loading<'_> {
         from: Option<Checkpoint>,
     ) -> Result<Filled, RestoreError> {
         let (store, scope) = (&self.copies.store, &self.share.scope);
+        store.copy_room().map_err(RestoreError::Full)?;
         let loader = match from {
             Some(_) => store.copy_resume(scope, partition),
             None => store.copy_clear(scope, partition),

@@ -133,6 +133,11 @@ impl Committer {
             let origin = (request.unit.epoch == 0).then(|| self.share.origin.encode());
             let (scope, partition) = (&self.share.scope, request.partition);
             let copy = &self.copies.store;
+            // A write that fails ends the host, and one follows the commit.
+            if let Err(message) = copy.copy_room() {
+                request.answer(unavailable(&message));
+                continue;
+            }
             match copy.copy_stage(scope, partition, &request.unit, origin.as_deref()) {
                 Ok(changes) => staged.push(Staged { request, changes }),
                 Err(error) => {

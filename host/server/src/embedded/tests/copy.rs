@@ -178,7 +178,7 @@ fn push<'a>(
     entries: impl IntoIterator<Item = &'a Entry>,
 ) {
     for (key, value) in entries {
-        assert!(loader.push(key, value.as_deref()));
+        assert!(loader.push(key, value.as_deref()).is_ok());
     }
 }
 
@@ -365,7 +365,7 @@ fn all_partitions_of_which_there_is_a_copy_are_found_whatever_it_holds() {
     let mut loader = copy.copy_clear(&one, 7).unwrap();
     let mut letter = vec![Kind::Letter as u8];
     letter.extend_from_slice(&[7; 16]);
-    assert!(loader.push(&letter, Some(b"anything")));
+    assert!(loader.push(&letter, Some(b"anything")).is_ok());
     loader.finish().unwrap();
     let mut found = copy.copy_partitions().unwrap();
     found.sort_by_key(|(scope, partition)| (Arc::clone(&scope.group), *partition));
@@ -420,8 +420,8 @@ fn what_stands_in_a_changelog_and_is_none_of_its_entries_is_refused() {
     let scope = scope("g", &["in"]);
     let mut loader = bus.copy_clear(&scope, 0).unwrap();
     for kind in [Kind::Due, Kind::Checkpoint, Kind::Group, Kind::Batch] {
-        assert!(!loader.push(&[kind as u8], Some(&[1])), "{kind:?}");
+        assert!(loader.push(&[kind as u8], Some(&[1])).is_err(), "{kind:?}");
     }
-    assert!(!loader.push(&[], Some(&[1])));
-    assert!(loader.push(&[Kind::Progress as u8], Some(&[1])));
+    assert!(loader.push(&[], Some(&[1])).is_err());
+    assert!(loader.push(&[Kind::Progress as u8], Some(&[1])).is_ok());
 }
