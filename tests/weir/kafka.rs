@@ -8,7 +8,9 @@ mod drain;
 mod fleet;
 mod fleet_admin;
 mod frozen;
+mod full_disk;
 mod handover;
+mod held;
 mod kcat;
 mod large;
 mod letters;
@@ -198,6 +200,16 @@ impl Fleet {
             Ok(Some(()))
         })
         .unwrap();
+    }
+
+    /// Sets this of a topic.
+    fn alter(&self, topic: &str, setting: &str) {
+        let entity = ["--entity-type", "topics", "--entity-name", topic];
+        let change = ["--alter", "--add-config", setting];
+        self.tool(
+            "kafka.admin.ConfigCommand",
+            &[entity.as_slice(), &change].concat(),
+        );
     }
 
     /// A topic's full name here.

@@ -88,6 +88,12 @@ pub trait Bus: Send + Sync + 'static {
     /// Makes a topic, or finds it with this number of partitions; another number is an error that says both.
     fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError>;
 
+    /// The same of a topic whose records people have to come to, whatever their age. Where it is kept otherwise, the error
+    /// says how to change that.
+    fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        self.ensure_topic(name, partitions)
+    }
+
     /// Appends all records or none; answers when they are durable.
     fn publish(
         &self,

@@ -145,6 +145,9 @@ impl Kafka {
             last_start,
         } = identity;
         let clients = Arc::new(Clients::new(config, host_id, prefetch));
+        clients
+            .check(config.delivery)
+            .map_err(ConnectError::Settings)?;
         let cluster = Arc::new(Cluster::connect(&clients, config)?);
         if config.delivery == Delivery::ExactlyOnce {
             brokers::check(&cluster)?;
@@ -295,6 +298,10 @@ impl Bus for Kafka {
 
     fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
         self.inner.cluster.ensure_topic(name, partitions)
+    }
+
+    fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        self.inner.cluster.ensure_kept(name, partitions)
     }
 
     fn publish(

@@ -75,6 +75,9 @@ pub struct Subscription {
     pub status: Arc<SubscriptionStatus>,
     /// Counts how often an operator has let go on what had stopped.
     pub resumed: watch::Sender<u64>,
+    /// Held while lost positions are looked for and replaced: what was found would be old once another has let the partition
+    /// go on.
+    pub replacing: tokio::sync::Mutex<()>,
 }
 
 impl Subscription {

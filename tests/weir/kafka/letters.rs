@@ -97,13 +97,7 @@ fn a_letter_that_is_too_large_for_its_topic_holds_its_partition_until_the_topic_
 
 /// From here on the topic takes batches of so many bytes.
 pub(super) fn take(fleet: &Fleet, topic: &str, bytes: u32) {
-    let setting = format!("max.message.bytes={bytes}");
-    let entity = ["--entity-type", "topics", "--entity-name", topic];
-    let change = ["--alter", "--add-config", &setting];
-    fleet.tool(
-        "kafka.admin.ConfigCommand",
-        &[entity.as_slice(), &change].concat(),
-    );
+    fleet.alter(topic, &format!("max.message.bytes={bytes}"));
 }
 
 /// Writes these lines (headers, key and value between tabs) with Kafka's own console, compressed.

@@ -164,9 +164,7 @@ fn a_ledger_that_keeps_less_than_it_must_is_refused_until_its_topics_are_altered
             Ok(true)
         });
         assert_eq!(host.client().get("/readyz").unwrap().status, 503);
-        let entity = ["--entity-type", "topics", "--entity-name", topic];
-        let alter = ["--alter", "--add-config", &altered];
-        fleet.tool(CONFIGS, &[entity.as_slice(), &alter].concat());
+        fleet.alter(topic, &altered);
     }
     resume_until(&place, &host, "the host to be ready", || {
         Ok(host.client().get("/readyz")?.status == 200)

@@ -187,6 +187,7 @@ async fn find_positions(
 ) -> Result<bool, AdminError> {
     let handler = &subscription.deployment.manifest.name;
     let scope = &subscription.deployment.scope;
+    let _alone = subscription.replacing.lock().await;
     let mut lost: Vec<(u32, Vec<LostPosition>)> = Vec::new();
     for partition in subscription.status.ended() {
         let positions = subscription.ledger.lost_positions(scope, partition);

@@ -1,11 +1,13 @@
 //! From manifests and components to what runs: components that are loaded, topics that are there, subscriptions that
 //! know where they stand.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
 use tokio::sync::watch;
+use weir_core::partition::OnDead;
 use weir_wasm::{Component, Sandbox, SandboxConfig};
 
 use super::Seams;
@@ -73,8 +75,24 @@ pub(super) fn ensure_topics(
     deployments: &[Deployment],
 ) -> anyhow::Result<()> {
     let existing = |name: &str| bus.topic(name).map(|topic| topic.partitions);
+    // A letter that holds its sequence is looked for in its topic when somebody lets the sequence go.
+    let holding = deployments
+        .iter()
+        .filter(|one| one.manifest.on_dead == OnDead::Hold);
+    let kept: BTreeSet<_> = holding
+        .flat_map(|one| one.dead_letter_topics.iter())
+        .collect();
     for topic in topics::plan(&existing, config, deployments)? {
-        bus.ensure_topic(&topic.name, topic.partitions)?;
+        if kept.contains(&topic.name) {
+            bus.ensure_kept(&topic.name, topic.partitions)?;
+        } else {
+            bus.ensure_topic(&topic.name, topic.partitions)?;
+        }
+    }
+    for name in kept {
+        if let Some(partitions) = existing(name) {
+            bus.ensure_kept(name, partitions)?;
+        }
     }
     Ok(())
 }
@@ -135,6 +153,7 @@ pub(super) fn subscriptions(
             status,
             deployment,
             resumed: watch::Sender::new(0),
+            replacing: tokio::sync::Mutex::default(),
         });
         subscription.steer(orders.steering(&subscription.deployment.scope)?);
         subscriptions.push(subscription);

@@ -68,6 +68,10 @@ impl Bus for Mute {
         self.store.ensure_topic(name, partitions)
     }
 
+    fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        self.store.ensure_kept(name, partitions)
+    }
+
     fn publish(
         &self,
         topic: &str,

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
-use crate::config;
+use super::delivery::{self, Reports};
+use crate::config::{self, Delivery};
 use crate::names;
 
 /// A dead host's open transaction holds up its partitions for so long.
@@ -80,6 +82,19 @@ impl Clients {
             host_id: host_id.into(),
             prefetch_bytes,
         }
+    }
+
+    /// Makes one of each kind that is made later, so that what librdkafka refuses in one of them is told at the start.
+    pub(super) fn check(&self, delivery: Delivery) -> Result<(), KafkaError> {
+        let unit = match delivery {
+            Delivery::ExactlyOnce => self.committing("weir", 0),
+            Delivery::AtLeastOnce => self.delivering(),
+        };
+        delivery::Client::from_config_and_context(&unit, Reports::default())?;
+        for consumer in [self.reading(), self.member("weir", 1)] {
+            BaseConsumer::from_config_and_context(&consumer, Logged)?;
+        }
+        Ok(())
     }
 
     /// Asks for metadata and high watermarks, open transactions included.

@@ -41,6 +41,21 @@ const COMPACT: &str = "compact";
 /// The setting of a compacted topic that says how long a removal stays.
 const TOMBSTONES: &str = "delete.retention.ms";
 
+/// By age and by size: nothing is deleted.
+const RETENTION: [&str; 2] = ["retention.ms", "retention.bytes"];
+const KEEP_ALL: &str = "-1";
+
+/// What a topic of the host's own is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Keeps the last record of each key.
+    Table,
+    /// Takes letters, whole.
+    Letters,
+    /// And keeps them until somebody has decided about each.
+    Kept,
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -193,9 +208,27 @@ impl Cluster {
         let bytes = self.letter_bytes.to_string();
         let mut settings = vec![(BOUND, bytes.as_str())];
         if names::is_dlq_topic(name) {
-            settings.push(("retention.ms", &retention));
+            settings.push((RETENTION[0], &retention));
         }
         self.make(name, partitions, &settings)
+    }
+
+    /// The same of one that keeps its records whatever their age.
+    pub(super) fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        let bytes = self.letter_bytes.to_string();
+        let settings = [
+            (BOUND, bytes.as_str()),
+            (RETENTION[0], KEEP_ALL),
+            (RETENTION[1], KEEP_ALL),
+        ];
+        self.make(name, partitions, &settings)?;
+        let found = self.partitions(name);
+        match found.map_err(|error| unmade(name, error))? {
+            Some(_) => self
+                .check_settings(name, Purpose::Kept)
+                .map_err(EnsureTopicError::Invalid),
+            None => Ok(()),
+        }
     }
 
     /// The ledger of a subscription and what it sets aside: compacted, with as many partitions as its commands.
@@ -209,7 +242,7 @@ impl Cluster {
             names::park_topic(&scope.group),
         ] {
             if self.look_for(scope, &name)?.is_some() {
-                self.check_settings(&name, true)
+                self.check_settings(&name, Purpose::Table)
                     .map_err(|message| refused(scope, message))?;
                 continue;
             }
@@ -236,7 +269,7 @@ impl Cluster {
         if found.map_err(|error| unmade(name, error))?.is_none() {
             return Ok(false);
         }
-        let checked = self.check_settings(name, true);
+        let checked = self.check_settings(name, Purpose::Table);
         checked.map(|()| true).map_err(EnsureTopicError::Invalid)
     }
 
@@ -252,12 +285,13 @@ impl Cluster {
         self.make(name, partitions, &settings)
     }
 
-    /// Whether the topics for dead letters that are there take all of them.
+    /// Whether the topics for dead letters, and for commands, which carry one, take all of them where they are there.
     pub(super) fn check_letters(&self, scope: &Scope) -> Result<(), SubscribeError> {
-        for topic in scope.topics.iter() {
-            let letters = names::dlq_topic(&scope.group, topic);
+        let topics = scope.topics.iter();
+        let letters = topics.map(|topic| names::dlq_topic(&scope.group, topic));
+        for letters in letters.chain([names::commands_topic(&scope.group)]) {
             if self.look_for(scope, &letters)?.is_some() {
-                self.check_settings(&letters, false)
+                self.check_settings(&letters, Purpose::Letters)
                     .map_err(|message| refused(scope, message))?;
             }
         }
@@ -330,10 +364,10 @@ impl Cluster {
     }
 
     /// Whether a topic that is there keeps what it is for, and takes the largest record of it; else what to do.
-    fn check_settings(&self, name: &str, compacted: bool) -> Result<(), String> {
-        let needed = match compacted {
-            true => RECORD_BYTES,
-            false => self.letter_bytes as u64,
+    fn check_settings(&self, name: &str, purpose: Purpose) -> Result<(), String> {
+        let needed = match purpose {
+            Purpose::Table => RECORD_BYTES,
+            Purpose::Letters | Purpose::Kept => self.letter_bytes as u64,
         };
         let options = AdminOptions::new().request_timeout(Some(ANSWER));
         let asked = [ResourceSpecifier::Topic(name)];
@@ -354,6 +388,18 @@ impl Cluster {
                  take has nowhere to go"
             ));
         }
+        let limited = RETENTION.iter().find_map(|name| {
+            let limit = value(name).filter(|limit| *limit != KEEP_ALL)?;
+            Some((name, limit))
+        });
+        if purpose == Purpose::Kept
+            && let Some((setting, limit)) = limited
+        {
+            return Err(format!(
+                "topic {name:?} has {setting} {limit}: set it to {KEEP_ALL}, or a letter goes with age whose sequence is held                  (dead_letter.on_dead = \"hold\"), and nobody can let that go on"
+            ));
+        }
+        let compacted = purpose == Purpose::Table;
         let policy = value(CLEANUP).unwrap_or(COMPACT);
         if compacted && policy != COMPACT {
             return Err(format!(

@@ -102,6 +102,7 @@ impl Fixture {
             gate,
             status: Arc::new(status),
             resumed: tokio::sync::watch::Sender::new(0),
+            replacing: tokio::sync::Mutex::default(),
             memory: Arc::new(Memory::new(1 << 20, 1)),
             solitude: Arc::default(),
         };

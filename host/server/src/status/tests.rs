@@ -165,6 +165,7 @@ impl Fixture {
             solitude: Arc::default(),
             status: Arc::clone(self.status()),
             resumed: watch::Sender::new(0),
+            replacing: tokio::sync::Mutex::default(),
         })
     }
 

@@ -134,3 +134,16 @@ fn what_the_promises_rest_on_is_set_over_all() {
     assert_eq!(committing.get("enable.idempotence"), Some("true"));
     assert_eq!(committing.get("transactional.id"), Some("group.host.0"));
 }
+
+#[test]
+fn a_setting_that_librdkafka_refuses_in_one_client_is_told_at_the_start() {
+    use crate::config::Delivery::{AtLeastOnce, ExactlyOnce};
+    for delivery in [ExactlyOnce, AtLeastOnce] {
+        clients(&[]).check(delivery).unwrap();
+    }
+    // Longer than a transaction: fits all clients but the one that commits.
+    let slow = clients(&[("socket.timeout.ms", "60000")]);
+    slow.check(AtLeastOnce).unwrap();
+    let refused = slow.check(ExactlyOnce).unwrap_err().to_string();
+    assert!(refused.contains("socket.timeout.ms"), "{refused}");
+}
