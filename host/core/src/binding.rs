@@ -119,8 +119,7 @@ pub fn to_record(event: &Event, key: Option<Bytes>, timestamp_ms: u64) -> Record
 }
 
 /// The same of an event whose parts lie elsewhere.
-#[must_use]
-pub fn write(
+pub(crate) fn write(
     event: &EventRef<'_>,
     data: Option<Bytes>,
     key: Option<Bytes>,

@@ -137,24 +137,16 @@ impl Event {
 }
 
 /// An event whose parts lie elsewhere: what is written at once is not put together before.
-#[derive(Clone, Debug, Default)]
-pub struct EventRef<'a> {
-    /// See [`Event`], as all of these.
-    pub id: &'a str,
-    /// URI reference of the producer.
-    pub source: &'a str,
-    /// What happened.
-    pub ty: &'a str,
-    /// What it happened to.
-    pub subject: Option<&'a str>,
-    /// RFC 3339.
-    pub time: Option<&'a str>,
-    /// Media type of the data.
-    pub datacontenttype: Option<&'a str>,
-    /// URI of the schema of the data.
-    pub dataschema: Option<&'a str>,
-    /// Extension attributes in canonical string form.
-    pub extensions: Vec<(&'a str, Cow<'a, str>)>,
+#[derive(Debug)]
+pub(crate) struct EventRef<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) source: &'a str,
+    pub(crate) ty: &'a str,
+    pub(crate) subject: Option<&'a str>,
+    pub(crate) time: Option<&'a str>,
+    pub(crate) datacontenttype: Option<&'a str>,
+    pub(crate) dataschema: Option<&'a str>,
+    pub(crate) extensions: Vec<(&'a str, Cow<'a, str>)>,
 }
 
 impl<'a> From<&'a Event> for EventRef<'a> {
@@ -177,8 +169,7 @@ impl<'a> From<&'a Event> for EventRef<'a> {
 
 impl EventRef<'_> {
     /// The same with parts of its own.
-    #[must_use]
-    pub fn to_event(&self, data: Option<Bytes>) -> Event {
+    pub(crate) fn to_event(&self, data: Option<Bytes>) -> Event {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let extensions = self.extensions.iter();
         Event {

@@ -33,7 +33,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(20);
 /// Nobody takes longer for a measurement.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// What a group does before it has done this part of all is not counted: it starts.
+/// The part of all that a group does before it is counted.
 const WARM_UP: u64 = 10;
 /// A commit without a transaction covers as many.
 const COMMIT_EVERY: usize = 5_000;
@@ -61,9 +61,12 @@ enum Command {
         group: String,
         input: String,
         output: String,
+        /// What it does before it has done so many is not counted: it starts. By default a tenth of all.
+        #[arg(long)]
+        after: Option<u64>,
     },
-    /// Write events at a steady rate and print how long after each was due what came of it was read, in all and at most in
-    /// each partition.
+    /// Write events at a steady rate and print how many a second went through, and how long after each was due what came of it
+    /// was read, in all and at most in each partition.
     Delay {
         input: String,
         output: String,
@@ -106,7 +109,8 @@ async fn main() -> anyhow::Result<()> {
             group,
             input,
             output,
-        } => watch(config, &group, &input, &output),
+            after,
+        } => watch(config, &group, (&input, &output), after),
         Command::Delay {
             input,
             output,
@@ -237,6 +241,7 @@ fn delay(
     }
     producer.flush(PATIENCE)?;
     let delays = reader.join().expect("the reader does not panic")?;
+    let reached = all as f64 / epoch.elapsed().as_secs_f64();
     let mut sorted: Vec<f64> = delays.iter().map(|(_, delay)| *delay).collect();
     sorted.sort_by(f64::total_cmp);
     let percentile = |percent| sorted[(sorted.len() - 1) * percent / 100] * 1e3;
@@ -250,7 +255,7 @@ fn delay(
         .map(|(partition, delay)| format!(",\"max_ms_{partition}\":{delay:.3}"));
     writeln!(
         std::io::stdout(),
-        "{{\"p50_ms\":{:.3},\"p99_ms\":{:.3}{}}}",
+        "{{\"reached_per_s\":{reached:.0},\"p50_ms\":{:.3},\"p99_ms\":{:.3}{}}}",
         percentile(50),
         percentile(99),
         most.collect::<String>()
@@ -283,7 +288,12 @@ fn read_delays(
     Ok(delays)
 }
 
-fn watch(mut config: ClientConfig, group: &str, input: &str, output: &str) -> anyhow::Result<()> {
+fn watch(
+    mut config: ClientConfig,
+    group: &str,
+    (input, output): (&str, &str),
+    after: Option<u64>,
+) -> anyhow::Result<()> {
     config
         .set("group.id", group)
         .set("isolation.level", "read_committed")
@@ -291,6 +301,7 @@ fn watch(mut config: ClientConfig, group: &str, input: &str, output: &str) -> an
     let consumer: BaseConsumer = config.create()?;
     let inputs = ends(&consumer, input)?;
     let all: u64 = inputs.values().sum();
+    let after = after.unwrap_or(all / WARM_UP);
     let mut list = TopicPartitionList::new();
     list.add_partition_range(input, 0, PARTITIONS - 1);
     let deadline = Instant::now() + PATIENCE;
@@ -310,7 +321,7 @@ fn watch(mut config: ClientConfig, group: &str, input: &str, output: &str) -> an
         let done = elements.iter().filter_map(offset);
         let done = done.filter_map(|offset| u64::try_from(offset).ok());
         let (now, done) = (Instant::now(), done.sum::<u64>());
-        if begun.is_none() && done >= all / WARM_UP {
+        if begun.is_none() && done >= after {
             begun = Some((now, done));
         }
         if let Some((since, first)) = begun

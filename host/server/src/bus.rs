@@ -5,6 +5,7 @@
 //! | [`Bus::topics`], [`Bus::topic`] | the catalog in memory | the cluster's metadata as a thread asks for it |
 //! | [`Bus::find_topic`] | the same | asks the cluster for one that is not known |
 //! | [`Bus::ensure_topic`] | written and synced before it answers | `CreateTopics`, then metadata until every partition has a leader |
+//! | [`Bus::ensure_kept`] | the same: what is held back is kept by itself | the same, with settings that delete nothing |
 //! | [`Bus::publish`] | one atomic batch, one sync | idempotent, `acks=all`, answered when all are acknowledged |
 //! | [`Bus::subscribe`] | every partition at once, epoch 1 | joins the consumer group; each assignment has an epoch of its own |
 //! | [`Bus::reader`] | reads the log | assigns the partition to a consumer outside of any group, `read_committed` |
@@ -18,8 +19,8 @@
 //! | [`Reader::only`] | leaves the others unread | the same: their queues fill up and are no longer fetched |
 //! | [`Reader::fetch`] | reads the log, waits at its end | takes from the partition's queue; not calling it pauses the partition |
 //!
-//! What is not a future does not wait for a broker, but for [`Bus::ensure_topic`] and [`Bus::subscribe`], which are called
-//! where nobody else waits.
+//! What is not a future does not wait for a broker, but for [`Bus::ensure_topic`], [`Bus::ensure_kept`] and
+//! [`Bus::subscribe`], which are called where nobody else waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,8 +89,8 @@ pub trait Bus: Send + Sync + 'static {
     /// Makes a topic, or finds it with this number of partitions; another number is an error that says both.
     fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError>;
 
-    /// The same of a topic whose records people have to come to, whatever their age. Where it is kept otherwise, the error
-    /// says how to change that.
+    /// The same of a topic whose records people have to come to, whatever their age. Where it is kept otherwise, who subscribes
+    /// is refused.
     fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
         self.ensure_topic(name, partitions)
     }

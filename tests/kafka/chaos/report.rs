@@ -85,6 +85,12 @@ impl Report {
         self.checked.suspects
     }
 
+    /// Events that were sent again on purpose, after they were taken.
+    #[must_use]
+    pub fn repeats(&self) -> u64 {
+        self.repeats
+    }
+
     /// Records that an inbox dropped: what producers sent again, on purpose or because no answer came.
     #[must_use]
     pub fn dropped(&self) -> u64 {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use weir_tests::host::{Host, Place};
 use weir_tests::http::{Answer, Client};
-use weir_tests::scripted::order;
+use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
 
 use super::{Fleet, PARTITIONS, SETTLE, broker};
@@ -209,6 +209,13 @@ fn lose(fleet: &Fleet, place: &Place, a: Host, dies: Host) {
         (&jobs[0]["state"], &jobs[0]["done"]),
         (&json!("done"), &json!(KEYS - 1))
     );
+    // Once when they came and once by the job, whoever ran it.
+    let (environment, scripts) = (fleet.environment, fleet.topic("public.scripts.v1"));
+    let letters = format!("=dlq.weir.{environment}.default.scripted.{scripts}");
+    let mut deaths = deeds_in(a.client(), &letters).unwrap();
+    deaths.retain(|key, _| key.starts_with("doomed-"));
+    assert_eq!(deaths.len() as u64, DOOMED);
+    assert!(deaths.values().all(|died| died.len() == 2), "{deaths:?}");
     let ended = a.drain().unwrap();
     assert!(ended.success(), "{ended}: {}", place.end_of_log());
 }

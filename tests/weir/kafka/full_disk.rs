@@ -1,8 +1,10 @@
 //! A host whose disk is full, which has only copies there.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::json;
+use weir_tests::wait;
 
 use super::{Fleet, alarm, broker, orders, publish, wait_for_fates};
 use crate::damage::{Mount, fill};
@@ -31,6 +33,8 @@ fn a_host_whose_disk_is_full_commits_nothing_and_goes_on_by_itself_when_there_is
 
     let filler = disk.join("filler");
     fill(&filler);
+    // What was said of the disk before counts for a tenth of a second.
+    wait::pause(Duration::from_secs(1));
     publish(&host, scripts, &orders("after", 100));
     let said = alarm(&host, "commit-failing");
     assert!(said.contains("too little to commit"), "{said}");

@@ -5,7 +5,7 @@ use weir_tests::host::{Host, Place};
 use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
 
-use super::{Fleet, SETTLE, broker, publish, wait_for_fates};
+use super::{Fleet, SETTLE, alarm, broker, publish, wait_for_fates};
 
 /// `weir dlq` of the handler under test.
 fn dlq(place: &Place, host: &Host, arguments: &[&str]) -> anyhow::Result<Value> {
@@ -79,10 +79,8 @@ fn a_held_sequence_goes_on_by_its_letter_and_a_delayed_event_comes_whatever_time
 
     // Where letters go with age, nobody could release what they hold.
     fleet.alter(&letters, "retention.ms=3600000");
-    let mut refused = place.spawn().unwrap();
-    let ended = wait::until("the host to end", SETTLE, || refused.ended());
-    assert!(!ended.unwrap().success());
-    let said = place.end_of_log();
+    let host = place.spawn().unwrap();
+    let said = alarm(&host, "handler-stopped");
     assert!(
         said.contains("has retention.ms 3600000: set it to -1"),
         "{said}"

@@ -24,6 +24,10 @@ mod restoring;
 
 /// Some seconds of work for the fastest.
 const EVENTS: u64 = 300_000;
+/// What the peer on a virtual machine does before it is counted, so that its compiler does not count.
+const PEERS_WARM_UP: u64 = 2 * EVENTS;
+/// Where it reads that, and then as much as others.
+const PEERS_INPUT: &str = "streams-input";
 /// Of `billing` under its name in a benchmark.
 const GROUP: &str = "weir.dev.default.billing-0";
 /// The environments of the hosts whose handler keeps nothing of an event, as the peers keep nothing but its id.
@@ -297,20 +301,24 @@ impl<'a> Bench<'a> {
     fn bare(&self, output: &str, more: &[&str]) -> anyhow::Result<f64> {
         let mut command = self.command(&["loop", output, INVOICES, output]);
         command.args(more);
-        self.watched(command, output)
+        self.watched(command, &["watch", output, INVOICES, output])
     }
 
     fn streams(&self, mut java: Command) -> anyhow::Result<f64> {
+        let (name, after) = ("streams", PEERS_WARM_UP.to_string());
+        let all = (PEERS_WARM_UP + EVENTS).to_string();
+        eprintln!("writing {all} events");
+        cargo::run(self.command(&["fill", &all, PEERS_INPUT]))?;
         java.arg(self.cluster.bootstrap())
-            .args(["streams", INVOICES, "streams"]);
-        self.watched(java, "streams")
+            .args([name, PEERS_INPUT, name]);
+        self.watched(java, &["watch", name, PEERS_INPUT, name, "--after", &after])
     }
 
-    /// Runs a peer whose group and output have this name until it has copied everything.
-    fn watched(&self, mut peer: Command, name: &str) -> anyhow::Result<f64> {
-        let _peer = Peer(peer.spawn().with_context(|| format!("start {name}"))?);
-        let figures = figures_of(self.command(&["watch", name, INVOICES, name]));
-        events_per_s(&figures.with_context(|| name.to_owned())?)
+    /// Runs a peer until it has copied everything.
+    fn watched(&self, mut peer: Command, watch: &[&str]) -> anyhow::Result<f64> {
+        let _peer = Peer(peer.spawn().context("start a peer")?);
+        let figures = figures_of(self.command(watch));
+        events_per_s(&figures.with_context(|| watch.join(" "))?)
     }
 }
 

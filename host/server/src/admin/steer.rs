@@ -17,7 +17,7 @@ use crate::pipeline::Subscription;
 use crate::pipeline::position::{self, ChoiceError};
 use crate::steering::{Change, Choice, Start};
 
-/// For another host to let go on what has stopped there.
+/// For a host to let go on what has stopped there: what it has to ask the cluster for may take for ever.
 const RESUME_WITHIN: Duration = Duration::from_secs(30);
 
 /// Keeps the command, then obeys it: what a host that is killed in between was asked, it does at its next start. What
@@ -120,7 +120,12 @@ async fn find_stopped(
     choice: Option<Choice>,
 ) -> Result<Vec<Option<u32>>, AdminError> {
     let stopped = subscription.status.stopped();
-    let found = find_positions(subscription, choice).await?;
+    let finding = tokio::time::timeout(RESUME_WITHIN, find_positions(subscription, choice));
+    let found = finding.await.map_err(|_late| {
+        let handler = &subscription.deployment.manifest.name;
+        let why = "the cluster does not say within 30 s where its partitions stand; ask again when it answers";
+        AdminError::Unanswered(format!("{handler} does not go on yet: {why}"))
+    })??;
     let may_go_on = choice.is_none() || found;
     Ok(if may_go_on { stopped } else { Vec::new() })
 }
@@ -187,6 +192,7 @@ async fn find_positions(
 ) -> Result<bool, AdminError> {
     let handler = &subscription.deployment.manifest.name;
     let scope = &subscription.deployment.scope;
+    // Held while the cluster is asked, for as long as the caller waits: that is what it is for.
     let _alone = subscription.replacing.lock().await;
     let mut lost: Vec<(u32, Vec<LostPosition>)> = Vec::new();
     for partition in subscription.status.ended() {

@@ -89,6 +89,7 @@ pub(super) fn ensure_topics(
             bus.ensure_topic(&topic.name, topic.partitions)?;
         }
     }
+    // Those that were there before, too.
     for name in kept {
         if let Some(partitions) = existing(name) {
             bus.ensure_kept(name, partitions)?;

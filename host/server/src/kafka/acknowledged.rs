@@ -44,12 +44,12 @@ pub(super) fn spawn(
     share: &Arc<Share>,
     bounds: config::Transaction,
 ) -> std::io::Result<Committers> {
-    Committers::spawn(share, bounds, |_number| {
+    Committers::spawn(share, bounds, |number| {
         let committer = Committer {
             clients: Arc::clone(clients),
             cluster: Arc::clone(cluster),
             share: Arc::clone(share),
-            clientele: Clientele::default(),
+            clientele: clients.clientele(&share.scope.group, number),
             producer: None,
             apart: false,
         };

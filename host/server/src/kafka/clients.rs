@@ -1,7 +1,8 @@
 //! How librdkafka is set up: what the operator says, over it what the promises rest on, and below it what is only a matter of
 //! speed.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -11,6 +12,7 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
 use super::delivery::{self, Reports};
+use super::producer::Clientele;
 use crate::config::{self, Delivery};
 use crate::names;
 
@@ -40,6 +42,8 @@ pub(super) struct Clients {
     host_id: Arc<str>,
     /// What each subscription may fetch ahead.
     prefetch_bytes: u64,
+    /// By group and number of the committer.
+    clienteles: Mutex<HashMap<(Arc<str>, u32), Clientele>>,
 }
 
 /// Bytes that are fetched of a partition before anybody asks for them.
@@ -81,7 +85,16 @@ impl Clients {
             base,
             host_id: host_id.into(),
             prefetch_bytes,
+            clienteles: Mutex::default(),
         }
+    }
+
+    /// Who has the place of this committer, in whatever membership.
+    pub(super) fn clientele(&self, group: &Arc<str>, number: u32) -> Clientele {
+        let clienteles = self.clienteles.lock();
+        let mut clienteles = clienteles.unwrap_or_else(PoisonError::into_inner);
+        let place = (Arc::clone(group), number);
+        clienteles.entry(place).or_default().clone()
     }
 
     /// Makes one of each kind that is made later, so that what librdkafka refuses in one of them is told at the start.

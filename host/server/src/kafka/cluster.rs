@@ -1,6 +1,7 @@
 //! What is known of the cluster: its topics, how far they reach, and the topics that the host makes.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::FutureExt as _;
@@ -127,6 +128,8 @@ pub(super) struct Cluster {
     create: CreateTopics,
     replication: i32,
     letter_bytes: usize,
+    /// Topics that keep their records whatever their age.
+    kept: Mutex<HashSet<String>>,
     pub(super) metadata: Metadata,
     pub(super) extents: Extents,
 }
@@ -145,6 +148,7 @@ impl Cluster {
             create: config.create_topics,
             replication: replication.unwrap_or(-1),
             letter_bytes: config.letter_bytes,
+            kept: Mutex::default(),
             metadata: Metadata::default(),
             extents: Extents::default(),
         };
@@ -213,22 +217,20 @@ impl Cluster {
         self.make(name, partitions, &settings)
     }
 
-    /// The same of one that keeps its records whatever their age.
+    /// The same of one that keeps its records whatever their age, which is looked at by those who subscribe.
     pub(super) fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+        self.kept().insert(name.to_owned());
         let bytes = self.letter_bytes.to_string();
         let settings = [
             (BOUND, bytes.as_str()),
             (RETENTION[0], KEEP_ALL),
             (RETENTION[1], KEEP_ALL),
         ];
-        self.make(name, partitions, &settings)?;
-        let found = self.partitions(name);
-        match found.map_err(|error| unmade(name, error))? {
-            Some(_) => self
-                .check_settings(name, Purpose::Kept)
-                .map_err(EnsureTopicError::Invalid),
-            None => Ok(()),
-        }
+        self.make(name, partitions, &settings)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The ledger of a subscription and what it sets aside: compacted, with as many partitions as its commands.
@@ -291,7 +293,11 @@ impl Cluster {
         let letters = topics.map(|topic| names::dlq_topic(&scope.group, topic));
         for letters in letters.chain([names::commands_topic(&scope.group)]) {
             if self.look_for(scope, &letters)?.is_some() {
-                self.check_settings(&letters, Purpose::Letters)
+                let purpose = match self.kept().contains(&letters) {
+                    true => Purpose::Kept,
+                    false => Purpose::Letters,
+                };
+                self.check_settings(&letters, purpose)
                     .map_err(|message| refused(scope, message))?;
             }
         }
@@ -396,7 +402,8 @@ impl Cluster {
             && let Some((setting, limit)) = limited
         {
             return Err(format!(
-                "topic {name:?} has {setting} {limit}: set it to {KEEP_ALL}, or a letter goes with age whose sequence is held                  (dead_letter.on_dead = \"hold\"), and nobody can let that go on"
+                "topic {name:?} has {setting} {limit}: set it to {KEEP_ALL}, or a letter goes with age whose sequence is held \
+                 (dead_letter.on_dead = \"hold\"), and nobody can let that go on"
             ));
         }
         let compacted = purpose == Purpose::Table;

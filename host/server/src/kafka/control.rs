@@ -358,13 +358,11 @@ impl Control {
 
     /// Writes records, none for what is taken back; answers when they are durable.
     async fn write(&self, records: Vec<(Key, Option<Vec<u8>>)>) -> Result<(), ControlError> {
-        let now = clock::now();
         let records = records.into_iter().map(|(key, value)| Publish {
             partition_hash: PARTITION,
             record: Record {
                 key: Some(key.encode().into()),
                 value: value.map(Bytes::from),
-                timestamp_ms: now.0,
                 ..Record::default()
             },
         });

@@ -6,7 +6,7 @@
 //! successor, who has its name, fences it; at least once, what it still sends is there once more, under the same ids.
 
 use std::ops::Deref;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _};
@@ -16,8 +16,8 @@ use super::delivery::{Client, Reports};
 
 /// A call at a time: who did not wait for its end drops the producer.
 const CALLS: usize = 1;
-/// Clients of one committer that have not ended: the one in use, one that is just being replaced, and some that do not
-/// answer, each of which holds its threads and what it has queued.
+/// Clients of one name that have not ended: the one in use, one that is just being replaced, and some that do not answer,
+/// each of which holds its threads and what it has queued.
 const CLIENTS_MAX: usize = 4;
 
 /// For a producer to end before its host does.
@@ -40,9 +40,22 @@ pub(super) enum StartError {
     Crowded,
 }
 
-/// The clients of one committer that have not ended.
-#[derive(Default)]
-pub(super) struct Clientele(Arc<()>);
+/// The clients of one committer, and of those that had its place in earlier memberships, that have not ended.
+#[derive(Clone, Default)]
+pub(super) struct Clientele(Arc<Mutex<Vec<Weak<()>>>>);
+
+impl Clientele {
+    /// `one` lives as long as its client.
+    fn enter(&self, one: &Arc<()>) -> Result<(), StartError> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|other| other.strong_count() > 0);
+        if all.len() >= CLIENTS_MAX {
+            return Err(StartError::Crowded);
+        }
+        all.push(Arc::downgrade(one));
+        Ok(())
+    }
+}
 
 /// Invariant: the thread has the client longest. Fields are dropped in their order: what is used here is gone before the
 /// calls end, which the thread waits for.
@@ -55,11 +68,8 @@ pub(super) struct Producer {
 
 impl Producer {
     pub(super) fn start(config: &ClientConfig, clientele: &Clientele) -> Result<Self, StartError> {
-        let one = Arc::clone(&clientele.0);
-        // Beside this one and the committer's own.
-        if Arc::strong_count(&one) - 2 >= CLIENTS_MAX {
-            return Err(StartError::Crowded);
-        }
+        let one = Arc::new(());
+        clientele.enter(&one)?;
         let client = Client::from_config_and_context(config, Reports::default())?;
         let client = Arc::new(client);
         let (calls, asked) = mpsc::sync_channel::<Call>(CALLS);

@@ -66,7 +66,7 @@ pub(super) fn spawn(
             copies: Arc::clone(copies),
             share: Arc::clone(share),
             number,
-            clientele: Clientele::default(),
+            clientele: clients.clientele(&share.scope.group, number),
             producer: None,
             apart: false,
         };

@@ -13,8 +13,8 @@ use super::super::host::copies;
 use super::super::{Figure, figures_of};
 use super::{AT_LEAST_ONCE, Bench};
 
-/// Before the clock starts, at half load, and while a host joins.
-const WARM_UP_S: u64 = 3;
+/// At full load, at half load, and while a host joins.
+const FULL_LOAD_S: u64 = 6;
 const HALF_LOAD_S: u64 = 10;
 const JOIN_S: u64 = 20;
 /// Another host is started so long after the load.
@@ -30,7 +30,8 @@ struct Subject<'a> {
     output: String,
 }
 
-/// Figures of both deliveries at half of the rate that each reached.
+/// Figures of both deliveries at half of the rate that each reaches beside who writes the events and reads what comes of
+/// them: those have their part of the machine, and `exactly` and `at_least` are the rates without them.
 pub(super) fn measure(
     bench: &Bench<'_>,
     folder: &Path,
@@ -53,9 +54,10 @@ pub(super) fn measure(
         input: "leastdelay.local.public.scripts.v1".to_owned(),
         output: "leastdelay.local.public.deeds.v1".to_owned(),
     };
-    let mut figures = exactly_once.half_load("kafka", folder, exactly / 2.0)?;
-    figures.extend(at_least_once.half_load("kafka_alo", folder, at_least / 2.0)?);
-    figures.extend(exactly_once.join(folder, exactly / 4.0)?);
+    let (half, mut figures) = exactly_once.half_load("kafka", folder, exactly)?;
+    let (_, least) = at_least_once.half_load("kafka_alo", folder, at_least)?;
+    figures.extend(least);
+    figures.extend(exactly_once.join(folder, half)?);
     Ok(figures)
 }
 
@@ -84,22 +86,29 @@ impl Subject<'_> {
         figures_of(self.bench.command(&arguments)).context(self.environment)
     }
 
-    fn half_load(&self, name: &str, folder: &Path, rate: f64) -> anyhow::Result<Vec<Figure>> {
+    /// The rate of half load, and the figures at it.
+    fn half_load(
+        &self,
+        name: &str,
+        folder: &Path,
+        rate: f64,
+    ) -> anyhow::Result<(f64, Vec<Figure>)> {
         let topics = ["fill", "0", &self.input, &self.output];
         crate::cargo::run(self.bench.command(&topics))?;
         let running = self.place(folder, "a")?.start()?;
-        let rate = whole(rate);
-        self.delays(0, rate, WARM_UP_S)?;
-        let delays = self.delays(rate * WARM_UP_S, rate, HALF_LOAD_S)?;
+        let full = whole(rate);
+        let reached = self.delays(0, full, FULL_LOAD_S)?;
+        let reached = reached.get("reached_per_s").context("no rate")?;
+        let half = reached / 2.0;
+        let delays = self.delays(full * FULL_LOAD_S, whole(half), HALF_LOAD_S)?;
         running.drain()?;
-        ["p50_ms", "p99_ms"]
-            .map(|percentile| {
-                let value = delays.get(percentile).copied().context("no percentile")?;
-                let name = format!("{name}_{percentile}");
-                Ok(Figure::limit(&name, value, "ms"))
-            })
-            .into_iter()
-            .collect()
+        let limit = |what: &str, value, unit| Figure::limit(&format!("{name}_{what}"), value, unit);
+        let mut figures = vec![limit("half_load_per_s", half, "events/s")];
+        for percentile in ["p50_ms", "p99_ms"] {
+            let value = delays.get(percentile).copied().context("no percentile")?;
+            figures.push(limit(percentile, value, "ms"));
+        }
+        Ok((half, figures))
     }
 
     /// The longest that an event took while a second host joined: in partitions that stayed where they were, and in those
