@@ -287,11 +287,11 @@ impl Cluster {
         self.make(name, partitions, &settings)
     }
 
-    /// Whether the topics for dead letters, and for commands, which carry one, take all of them where they are there.
+    /// Whether the topics for dead letters that are there take all of them, and keep those that hold sequences.
     pub(super) fn check_letters(&self, scope: &Scope) -> Result<(), SubscribeError> {
         let topics = scope.topics.iter();
         let letters = topics.map(|topic| names::dlq_topic(&scope.group, topic));
-        for letters in letters.chain([names::commands_topic(&scope.group)]) {
+        for letters in letters {
             if self.look_for(scope, &letters)?.is_some() {
                 let purpose = match self.kept().contains(&letters) {
                     true => Purpose::Kept,
@@ -470,9 +470,10 @@ pub(super) fn unjoined(scope: &Scope, what: &str, error: &KafkaError) -> Subscri
         RDKafkaErrorCode::ClusterAuthorizationFailed,
         RDKafkaErrorCode::PolicyViolation,
     ];
-    let code = match error {
-        KafkaError::AdminOp(code) => Some(*code),
-        other => other.rdkafka_error_code(),
+    let code = if let KafkaError::AdminOp(code) = error {
+        Some(*code)
+    } else {
+        error.rdkafka_error_code()
     };
     match code {
         Some(code) if denied.contains(&code) => refused(scope, message),

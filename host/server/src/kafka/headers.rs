@@ -12,6 +12,9 @@ use rdkafka::message::BorrowedMessage;
 use weir_core::binding::header_name;
 use weir_core::event::HeaderName;
 
+/// What librdkafka answers where there is what was asked for.
+const FOUND: rd::rd_kafka_resp_err_t = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+
 /// All headers of a message in their order.
 pub(super) struct Headers<'a> {
     /// Null: there are none.
@@ -31,9 +34,10 @@ pub(super) fn of<'a>(message: &'a BorrowedMessage<'_>) -> Headers<'a> {
     // SAFETY: the message lives as long as the borrow of it, and its headers as long as it. What is answered without an error
     // are headers, which may be counted.
     let count = unsafe {
-        match rd::rd_kafka_message_headers(message.ptr(), &raw mut native) {
-            rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => rd::rd_kafka_header_cnt(native),
-            _ => 0,
+        if rd::rd_kafka_message_headers(message.ptr(), &raw mut native) == FOUND {
+            rd::rd_kafka_header_cnt(native)
+        } else {
+            0
         }
     };
     Headers {
@@ -67,7 +71,7 @@ impl<'a> Iterator for Headers<'a> {
                 &raw mut value,
                 &raw mut size,
             );
-            if found != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            if found != FOUND {
                 return None;
             }
             self.next += 1;
