@@ -20,8 +20,9 @@ use crate::names;
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A host that restarts within this time keeps its partitions; a dead one's events move after it.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
-/// Ten of them are missed before the group takes a host for dead.
-const HEARTBEAT: Duration = Duration::from_secs(3);
+/// Thirty of them are missed before the group takes a host for dead. Who has to give partitions away hears of it by the answer:
+/// what moves to a host that joins waits for two of them.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often librdkafka says how far it has fetched.
 const STATISTICS: Duration = Duration::from_millis(500);
 /// What librdkafka has of one partition at most: what waits in its queue, the next fetch of the machine and the one after
