@@ -303,7 +303,19 @@ fn sync_that_the_system_fails_ends_the_host_at_once_and_loses_nothing() {
 pub(crate) struct Mount(PathBuf);
 
 impl Mount {
-    pub(crate) fn new(arguments: &[&str], on: &Path) -> Result<Self, String> {
+    /// A disk that is soon full; none where there can be none, which is said.
+    pub(crate) fn small(test: &str, on: &Path) -> Option<Self> {
+        fs::create_dir_all(on).unwrap();
+        let mount = Self::new(&["-t", "tmpfs", "-o", "size=192m", "tmpfs"], on);
+        let why = match mount {
+            Ok(mount) => return Some(mount),
+            Err(why) => why,
+        };
+        skip(test, &format!("no file system could be mounted: {why}"));
+        None
+    }
+
+    fn new(arguments: &[&str], on: &Path) -> Result<Self, String> {
         let output = Command::new("mount").args(arguments).arg(on).output();
         match output {
             Ok(output) if output.status.success() => Ok(Self(on.to_owned())),
@@ -325,16 +337,8 @@ fn disk_that_fills_up_between_two_commits_loses_nothing_that_was_accepted() {
     let scratch = Scratch::new(&HANDLERS, "");
     let (place, events) = (&scratch.place, events(400));
     let disk = place.data();
-    fs::create_dir_all(&disk).unwrap();
-    let mount = Mount::new(&["-t", "tmpfs", "-o", "size=192m", "tmpfs"], &disk);
-    let _mount = match mount {
-        Ok(mount) => mount,
-        Err(why) => {
-            return skip(
-                "a full disk",
-                &format!("no file system could be mounted: {why}"),
-            );
-        }
+    let Some(_mount) = Mount::small("a full disk", &disk) else {
+        return;
     };
     let mut host = place.start().unwrap();
     let (before, after) = events.split_at(100);

@@ -10,7 +10,7 @@ use weir_tests::host::{self, Place};
 use weir_tests::http::Client;
 use weir_tests::purchases::{self, INVOICES, NOTIFICATIONS, PAYMENTS, Totals};
 
-use crate::fixture::{SETTLE, Scratch, invoice, root};
+use crate::fixture::{SETTLE, Scratch, invoice, json, root};
 
 /// More than are published while a copy is made.
 const EVENTS_MAX: u32 = 40_000;
@@ -22,11 +22,6 @@ fn text(output: &Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
-}
-
-fn json(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", text(output));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn assert_refused(output: &Output, says: &str) {
@@ -100,7 +95,8 @@ fn copy_made_under_load_restores_to_a_moment_and_goes_on_to_the_right_totals() {
                 .arg(place.data())
                 .output()
                 .unwrap(),
-        );
+        )
+        .unwrap();
         copied.store(true, Ordering::Release);
         (made, producer.join().unwrap())
     });
@@ -151,7 +147,7 @@ fn directory_without_a_host_is_copied_and_half_a_copy_is_refused() {
     let copy = place.data().with_file_name("copy");
     let mut backup = place.weir(&["backup", "--json"]);
     backup.arg(&copy).arg("--data").arg(place.data());
-    json(&backup.output().unwrap());
+    json(&backup.output().unwrap()).unwrap();
     assert_refused(&backup.output().unwrap(), "is not an empty directory");
 
     std::fs::remove_file(copy.join("BACKUP")).unwrap();
@@ -198,7 +194,7 @@ fn undeployed_handler_keeps_everything_until_it_is_purged() {
 
     scratch.write("weir.toml", &without);
     let host = place.start().unwrap();
-    let purged = json(&undeploy(&["--purge", "--yes", "--json"]));
+    let purged = json(&undeploy(&["--purge", "--yes", "--json"])).unwrap();
     for what in ["progress", "inbox", "state"] {
         assert!(purged["deleted"][what].as_u64().unwrap() > 0, "{purged}");
     }

@@ -14,7 +14,7 @@ use weir_tests::publisher::Publisher;
 use weir_tests::purchases::{INVOICES, PAYMENTS};
 use weir_tests::wait;
 
-use crate::fixture::{SETTLE, Scratch, root};
+use crate::fixture::{SETTLE, Scratch, json, root};
 
 const EVENTS: u32 = 4_000;
 
@@ -268,9 +268,7 @@ fn weir(scratch: &Scratch, arguments: &[&str]) -> serde_json::Value {
     let url = scratch.place.client().url();
     let arguments = [arguments, &["--json", "--url", &url]].concat();
     let output = scratch.place.weir(&arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    json(&output).unwrap_or_else(|error| panic!("{arguments:?}: {error:#}"))
 }
 
 #[test]

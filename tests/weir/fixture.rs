@@ -55,6 +55,13 @@ pub(crate) fn skip(test: &str, reason: &str) {
     writeln!(out, "\nSKIPPED: {test}: {reason}").unwrap();
 }
 
+/// What a command has printed; what it says where it fails.
+pub(crate) fn json(output: &std::process::Output) -> anyhow::Result<serde_json::Value> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{said}");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
 /// The public CDNOW purchase log, which stands beside the project; none where it is not there, which is said.
 pub(crate) fn cdnow(test: &str) -> Option<PathBuf> {
     let file = root().join("../shared/data/cdnow.ndjson.gz");

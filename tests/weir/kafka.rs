@@ -217,6 +217,14 @@ impl Fleet {
         // Publishers keep a name as long as they live, and a test has a handful.
         Box::leak(format!("{}.local.{short}", self.environment).into_boxed_str())
     }
+
+    /// Where the handler `scripted` takes its orders, and where it tells what it did.
+    fn scripted(&self) -> (&'static str, &'static str) {
+        (
+            self.topic("public.scripts.v1"),
+            self.topic("public.deeds.v1"),
+        )
+    }
 }
 
 /// The manifest of a fixture that reads these topics in place of its own.

@@ -140,10 +140,7 @@ fn a_group_goes_from_exactly_once_to_at_least_once_at_its_positions_and_is_refus
         return;
     };
     let fleet = Fleet::new(&broker, "delivery");
-    let (scripts, deeds) = (
-        fleet.topic("public.scripts.v1"),
-        fleet.topic("public.deeds.v1"),
-    );
+    let (scripts, deeds) = fleet.scripted();
     for (delivery, numbers) in [("", 0..100), (AT_LEAST_ONCE, 100..200)] {
         let host = place(&fleet, "a", delivery).start().unwrap();
         publish(&host, scripts, numbers.clone());

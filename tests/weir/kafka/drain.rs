@@ -9,7 +9,7 @@ use weir_tests::purchases;
 use weir_tests::wait;
 
 use super::{Fleet, SETTLE, assert_totals, broker};
-use crate::fixture::root;
+use crate::fixture::{self, root};
 
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const HANDLERS: [&str; 2] = ["billing", "notification"];
@@ -76,10 +76,7 @@ fn a_drained_host_has_left_its_groups_when_that_is_answered_and_others_do_its_wo
 pub(super) fn drain(place: &Place) -> Value {
     let url = place.client().url();
     let output = place.weir(&["drain", "--json", "--url", &url]).output();
-    let output = output.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    fixture::json(&output.unwrap()).unwrap()
 }
 
 /// Who is in a handler's group, in Kafka's words.

@@ -8,7 +8,6 @@ use weir_tests::wait;
 
 use super::{Fleet, alarm, broker, orders, publish, wait_for_fates};
 use crate::damage::{Mount, fill};
-use crate::fixture::skip;
 
 /// A write that fails would end it after the commit, and each host that takes over from it by its id.
 #[test]
@@ -21,11 +20,8 @@ fn a_host_whose_disk_is_full_commits_nothing_and_goes_on_by_itself_when_there_is
     let scripts = fleet.topic("public.scripts.v1");
     let place = fleet.place("a", &["scripted"]);
     let disk = place.data();
-    fs::create_dir_all(&disk).unwrap();
-    let mount = Mount::new(&["-t", "tmpfs", "-o", "size=192m", "tmpfs"], &disk);
-    let _mount = match mount {
-        Ok(mount) => mount,
-        Err(why) => return skip(TEST, &format!("no file system could be mounted: {why}")),
+    let Some(_mount) = Mount::small(TEST, &disk) else {
+        return;
     };
     let mut host = place.start().unwrap();
     publish(&host, scripts, &orders("before", 100));

@@ -6,18 +6,14 @@ use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
 
 use super::{Fleet, SETTLE, alarm, broker, publish, wait_for_fates};
+use crate::fixture;
 
 /// `weir dlq` of the handler under test.
 fn dlq(place: &Place, host: &Host, arguments: &[&str]) -> anyhow::Result<Value> {
     let url = host.client().url();
     let own = ["--json", "--url", &url];
-    let output = place.weir(&[&["dlq"], arguments, &own].concat()).output()?;
-    anyhow::ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let mut command = place.weir(&[&["dlq"], arguments, &own].concat());
+    fixture::json(&command.output()?)
 }
 
 /// Brokers may stamp records themselves, and refuse or delete those with times that are long over: neither hides a letter nor
@@ -29,10 +25,7 @@ fn a_held_sequence_goes_on_by_its_letter_and_a_delayed_event_comes_whatever_time
         return;
     };
     let fleet = Fleet::new(&broker, "held");
-    let (scripts, deeds) = (
-        fleet.topic("public.scripts.v1"),
-        fleet.topic("public.deeds.v1"),
-    );
+    let (scripts, deeds) = fleet.scripted();
     let letters = format!("dlq.weir.held.default.scripted.{scripts}");
     let holding = fleet.handler("scripted", "scripted", |manifest| {
         manifest + "\n[dead_letter]\non_dead = \"hold\"\n"

@@ -156,10 +156,7 @@ fn a_batch_that_is_too_large_for_its_topic_costs_no_event_whose_own_record_is_no
         let mut command = place.run_command();
         command.env("WEIR_LOG", "info,weir=debug");
         let host = place.start_command(command).unwrap();
-        let (scripts, deeds) = (
-            fleet.topic("public.scripts.v1"),
-            fleet.topic("public.deeds.v1"),
-        );
+        let (scripts, deeds) = fleet.scripted();
         take(&fleet, deeds, 2_000);
         let events: Vec<_> = (0..200)
             .map(|n| order(&n.to_string(), "key-1", &json!({})))

@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::process::Output;
 
-use serde_json::Value;
 use weir_tests::host::{self, Host, Place};
 use weir_tests::scripted::order;
 use weir_tests::wait;
 
 use super::fleet_admin::HANDLER;
 use super::{Fleet, PARTITIONS, SETTLE, broker};
-use crate::fixture::root;
+use crate::fixture::{json, root};
 
 /// So many that each host has some.
 const KEYS: usize = 48;
@@ -41,12 +40,6 @@ fn weir(place: &Place, arguments: &[&str]) -> Output {
     let mut command = place.weir(arguments);
     command.args(["--url", &url, "--ca", &file("ca.pem")]);
     command.output().unwrap()
-}
-
-fn json(output: &Output) -> anyhow::Result<Value> {
-    let said = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "{said}");
-    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// Waits until the host there knows both, and that they serve all partitions.

@@ -16,10 +16,7 @@ fn an_event_that_ends_each_host_is_a_dead_letter_though_none_has_what_the_one_be
         return;
     };
     let fleet = Fleet::new(&broker, "suspects");
-    let (scripts, deeds) = (
-        fleet.topic("public.scripts.v1"),
-        fleet.topic("public.deeds.v1"),
-    );
+    let (scripts, deeds) = fleet.scripted();
     let made = "[[topics]]\nname = \"public.scripts.v1\"\npartitions = 12\n";
     let publisher = fleet.place_with("publisher", &[], made).start().unwrap();
     let mut events = orders("other", OTHERS);
