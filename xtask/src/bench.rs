@@ -27,6 +27,8 @@ const KILL_OVERSHOOT_MS: f64 = 20.0;
 
 /// Whether this program, and the host beside it, are those of the profile that demo and tests share.
 const IS_DEV: bool = cfg!(debug_assertions);
+/// What that profile compiles otherwise for a benchmark.
+const AS_RELEASED: [&str; 2] = ["--config", "xtask/src/bench/as-released.toml"];
 /// The whole workspace, as [`cargo::build_host`] says; the programs that measure are examples.
 const EVERYTHING: [&str; 4] = ["build", "--workspace", "--bins", "--examples"];
 
@@ -108,7 +110,12 @@ pub(crate) fn run(root: &Path, parts: &[Part], release: bool) -> anyhow::Result<
     }
     let guests = guests::build(root)?;
     if IS_DEV {
-        cargo::run(cargo::command(root, EVERYTHING))?;
+        eprintln!(
+            "building our own crates as they are released; the first time takes some minutes"
+        );
+        let mut build = cargo::command(root, EVERYTHING);
+        build.args(AS_RELEASED);
+        cargo::run(build)?;
     }
     let parts = if parts.is_empty() { &USUAL } else { parts };
     let mut figures = Vec::new();
@@ -157,6 +164,9 @@ fn calls(root: &Path, guests: &[guests::Guest]) -> anyhow::Result<Vec<Figure>> {
     let hostile = fixtures.iter().find(|guest| guest.name == "hostile");
     let hostile = hostile.context("there is no handler `hostile` to kill")?;
     let mut command = cargo::command(root, bench);
+    if IS_DEV {
+        command.args(AS_RELEASED);
+    }
     command.args(["--bench", "overhead", "--"]);
     command.args([&billing.component, &hostile.component]);
     let measured = figures_of(command).context("the benchmark of the sandbox")?;

@@ -14,9 +14,10 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+use serde::{Deserialize, Serialize};
 
 /// Before an event's number, in its id.
 const ID: &str = "b-";
@@ -24,9 +25,10 @@ const ID: &str = "b-";
 const PARTITIONS: i32 = 12;
 /// Customers that take turns.
 const KEYS: u64 = 10_000;
-/// Bytes of the data of one event, and of what is made of it.
+/// Bytes of the data of one event.
 const IN_BYTES: usize = 1000;
-const OUT_BYTES: usize = 600;
+/// Of the note in what is made of it.
+const NOTE_BYTES_MAX: usize = 550;
 /// For the broker's answer.
 const ANSWER: Duration = Duration::from_secs(30);
 /// Between two looks at what is committed.
@@ -75,7 +77,8 @@ enum Command {
         events_per_s: u64,
         seconds: u64,
     },
-    /// Copy from topic to topic until killed, in transactions of so many events, or without transactions.
+    /// Make an event of each event, as the handler `stateless` does, until killed; in transactions of so many events, or
+    /// without transactions.
     Loop {
         group: String,
         input: String,
@@ -126,7 +129,7 @@ async fn main() -> anyhow::Result<()> {
             input,
             output,
             transaction,
-        } => copy(config, &group, (&input, &output), transaction),
+        } => transform_all(config, &group, (&input, &output), transaction),
     }
 }
 
@@ -358,8 +361,66 @@ fn ends(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<HashMap<i32, u64
         .collect()
 }
 
+/// What the handler `stateless` reads of an event, ...
+#[derive(Deserialize)]
+struct Orders {
+    #[serde(default)]
+    attempts: u32,
+    #[serde(default)]
+    note: String,
+}
+
+/// ... and makes of it.
+#[derive(Serialize)]
+struct Deed<'a> {
+    id: &'a str,
+    attempt: u32,
+    note: &'a str,
+}
+
+/// The same without a sandbox: the data of what is emitted, and the headers that any producer gives it.
+fn transform(message: &BorrowedMessage<'_>) -> anyhow::Result<(Vec<u8>, OwnedHeaders)> {
+    let headers = message.headers().context("events have headers")?;
+    let mut read = HashMap::with_capacity(headers.count());
+    for header in headers.iter() {
+        read.insert(
+            header.key,
+            std::str::from_utf8(header.value.unwrap_or(b""))?,
+        );
+    }
+    let of = |name: &'static str| read.get(name).copied().context(name);
+    let (id, _source, _ty) = (of("ce_id")?, of("ce_source")?, of("ce_type")?);
+    let correlation = read.get("ce_correlationid").copied().unwrap_or(id);
+    let orders: Orders = serde_json::from_slice(message.payload().context("events have data")?)?;
+    anyhow::ensure!(orders.attempts == 0, "{id} is to fail");
+    let note = orders.note.get(..NOTE_BYTES_MAX).unwrap_or(&orders.note);
+    let deed = Deed {
+        id,
+        attempt: 1,
+        note,
+    };
+    let written: [(&str, &str); 8] = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", &format!("{id}-done")),
+        ("ce_source", "/loop"),
+        ("ce_type", "Done"),
+        ("ce_time", &jiff::Timestamp::now().to_string()),
+        ("content-type", "application/json"),
+        ("ce_correlationid", correlation),
+        ("ce_causationid", id),
+    ];
+    let headers = OwnedHeaders::new_with_capacity(written.len());
+    let headers = written.into_iter().fold(headers, |headers, (key, value)| {
+        headers.insert(Header {
+            key,
+            value: Some(value),
+        })
+    });
+    Ok((serde_json::to_vec(&deed)?, headers))
+}
+
 /// What a careful program without a host would be: one thread, delivery reports served by itself.
-fn copy(
+fn transform_all(
     config: ClientConfig,
     group: &str,
     (input, output): (&str, &str),
@@ -384,7 +445,6 @@ fn copy(
         producer.init_transactions(ANSWER)?;
     }
     let unit = transaction.unwrap_or(COMMIT_EVERY);
-    let payload = vec![b'p'; OUT_BYTES];
     loop {
         let mut positions = HashMap::new();
         let mut count = 0;
@@ -399,8 +459,8 @@ fn copy(
                 break;
             };
             let message = message?;
-            let headers = message.headers().context("events have headers")?.detach();
-            let mut record = BaseRecord::to(output).payload(&payload).headers(headers);
+            let (data, headers) = transform(&message)?;
+            let mut record = BaseRecord::to(output).payload(&data).headers(headers);
             if let Some(key) = message.key() {
                 record = record.key(key);
             }
