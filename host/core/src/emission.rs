@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::binding::{self, ATTRIBUTE_BYTES_MAX};
 use crate::event::{Emission, EmissionKey, Event, EventRef, Record};
-use crate::identity::{emission_id, hash_128, partition_hash};
+use crate::identity::{Hash128, emission_id, hash_128, partition_hash};
 use crate::time::Millis;
 use crate::unit::OutRecord;
 
@@ -32,6 +32,8 @@ const HOSTS_OWN: usize = 6;
 
 /// What is shown of a name that is too long.
 const SHOWN: usize = 64;
+/// Of a `traceparent`, version 00.
+const TRACEPARENT_BYTES: usize = 55;
 
 /// Attributes of CloudEvents 1.0 itself, which are fields of an emission and no extensions.
 const CONTEXT_ATTRIBUTES: [&str; 10] = [
@@ -385,23 +387,31 @@ pub fn hops(event: &Event) -> u32 {
 /// W3C trace context: the input's trace, or one derived from its id; the span is derived from the emission's id.
 fn traceparent(input: &Event, id: &str) -> String {
     let given = input.extension("traceparent").filter(|value| {
-        value.len() == 55
+        value.len() == TRACEPARENT_BYTES
             && value.bytes().enumerate().all(|(at, b)| match at {
                 2 | 35 | 52 => b == b'-',
                 _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
             })
     });
-    let span = hash_128("weir.span.v1", &[id.as_bytes()]).to_string();
+    let digits = |hash: Hash128| hash.hex().map(char::from);
+    let span = &digits(hash_128("weir.span.v1", &[id.as_bytes()]))[..16];
+    let mut parent = String::with_capacity(TRACEPARENT_BYTES);
     match given {
-        Some(parent) => format!("{}{}{}", &parent[..36], &span[..16], &parent[52..]),
+        Some(given) => {
+            parent.push_str(&given[..36]);
+            parent.extend(span);
+            parent.push_str(&given[52..]);
+        }
         None => {
-            let trace = hash_128(
-                "weir.trace.v1",
-                &[input.source.as_bytes(), input.id.as_bytes()],
-            );
-            format!("00-{trace}-{}-01", &span[..16])
+            let source = [input.source.as_bytes(), input.id.as_bytes()];
+            parent.push_str("00-");
+            parent.extend(digits(hash_128("weir.trace.v1", &source)));
+            parent.push('-');
+            parent.extend(span);
+            parent.push_str("-01");
         }
     }
+    parent
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl Hash128 {
     }
 
     /// 32 hexadecimal digits, in ASCII. Each emission has three of them, so no formatter is asked.
-    fn hex(self) -> [u8; 32] {
+    pub(crate) fn hex(self) -> [u8; 32] {
         const DIGITS: [u8; 16] = *b"0123456789abcdef";
         let mut hex = [0; 32];
         for (byte, pair) in self.0.into_iter().zip(hex.as_chunks_mut().0) {
