@@ -32,7 +32,7 @@ pub(crate) enum Point {
     SyncHangs,
     /// A unit of work is committed, and its partition never hears of it.
     UnitUnanswered,
-    /// Every local copy of a ledger is too old to be read on.
+    /// The host has slept for as long as its local copies of ledgers may be read on.
     CheckpointsOld,
     /// An operator's command is written when another one has come before it.
     CommandLate,

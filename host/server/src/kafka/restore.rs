@@ -25,7 +25,7 @@ use super::share::{Leave, Share};
 use super::turns::Tried;
 use crate::bus::SubscribeError;
 use crate::clock::now;
-use crate::embedded::{Checkpoint, Embedded, Flaw, Reached};
+use crate::embedded::{Checkpoint, Embedded, Reached};
 use crate::fail::{self, Point};
 use crate::ledger::{Loss, LostPosition};
 use crate::names;
@@ -252,11 +252,11 @@ impl Loading<'_> {
             tracing::warn!(error, group, partition, "the local copy is made anew");
             None
         })?;
-        let mut flaw = kept.flaw(logs.extents, now(), CHECKPOINT_AGE_MAX);
-        if fail::holds(Point::CheckpointsOld) {
-            flaw = Some(Flaw::Old);
-        }
-        if let Some(flaw) = flaw {
+        let slept = match fail::holds(Point::CheckpointsOld) {
+            true => CHECKPOINT_AGE_MAX,
+            false => Duration::ZERO,
+        };
+        if let Some(flaw) = kept.flaw(logs.extents, now() + slept, CHECKPOINT_AGE_MAX) {
             tracing::debug!(?flaw, group, partition, "the local copy is made anew");
             return None;
         }
