@@ -58,7 +58,8 @@ const LETTER: &str = "weir.command.letter";
 const REPLAYS: &str = "weir.command.replays";
 const TOPIC: &str = "weir.command.topic";
 const PLACE: &str = "weir.command.place";
-const HEADERS: [&str; 5] = [KIND, LETTER, REPLAYS, TOPIC, PLACE];
+const TIMESTAMP: &str = "weir.command.timestamp";
+const HEADERS: [&str; 6] = [KIND, LETTER, REPLAYS, TOPIC, PLACE, TIMESTAMP];
 
 /// The record that carries `command` for the letter whose original record is `record`.
 #[must_use]
@@ -74,6 +75,7 @@ pub fn to_record(command: &Command, mut record: Record, timestamp_ms: u64) -> Re
         command.replays.to_string(),
         (**topic).to_owned(),
         format!("{partition}/{offset}"),
+        record.timestamp_ms.to_string(),
     ];
     let ours = HEADERS.into_iter().zip(values);
     record
@@ -97,13 +99,14 @@ pub fn from_record(mut record: Record) -> Result<(Command, Record), NotACommand>
         let text = value.and_then(|value| str::from_utf8(value).ok());
         *slot = text.ok_or(NotACommand(name))?;
     }
-    let [kind, letter, replays, topic, place] = values;
+    let [kind, letter, replays, topic, place, timestamp] = values;
     let kinds = [Kind::Replay, Kind::Drop, Kind::Release];
     let kind = kinds.into_iter().find(|known| known.name() == kind);
     let place = place
         .split_once('/')
         .and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
     let (partition, offset) = place.ok_or(NotACommand(PLACE))?;
+    let timestamp_ms = timestamp.parse().ok().ok_or(NotACommand(TIMESTAMP))?;
     let command = Command {
         kind: kind.ok_or(NotACommand(KIND))?,
         letter: Hash128::from_uuid(letter).ok_or(NotACommand(LETTER))?,
@@ -114,6 +117,7 @@ pub fn from_record(mut record: Record) -> Result<(Command, Record), NotACommand>
             offset,
         },
     };
+    record.timestamp_ms = timestamp_ms;
     Ok((command, record))
 }
 

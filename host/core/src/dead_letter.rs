@@ -19,6 +19,8 @@ pub const ID: &str = "weir.dlq.id";
 const FIRST: &str = "__dlq.errors.topic";
 /// The header that says when the event died.
 const DEAD_AT: &str = "weir.dlq.dead-at";
+/// When the record was accepted, Unix milliseconds: the letter's own time is another.
+const TIMESTAMP: &str = "weir.dlq.timestamp";
 /// The disposition of a letter whose sequence waits for an operator.
 const HELD: &str = "held";
 
@@ -135,9 +137,10 @@ pub struct Deceased<'a> {
     pub traceparent: Option<&'a str>,
 }
 
-/// The identity of the dead letter of what stood at `origin`: the same for each death of it.
+/// The identity of the dead letter of the record that stood at `origin` with this timestamp: the same for each death of it. The
+/// timestamp tells it from what stood there before its topic was made anew.
 #[must_use]
-pub fn letter_id(group: &str, origin: &Origin) -> Hash128 {
+pub fn letter_id(group: &str, origin: &Origin, timestamp_ms: u64) -> Hash128 {
     hash_128(
         "weir.dlq.v1",
         &[
@@ -145,6 +148,7 @@ pub fn letter_id(group: &str, origin: &Origin) -> Hash128 {
             origin.topic.as_bytes(),
             origin.partition.to_string().as_bytes(),
             origin.offset.to_string().as_bytes(),
+            timestamp_ms.to_string().as_bytes(),
         ],
     )
     .as_uuid()
@@ -172,7 +176,7 @@ pub struct TooLarge {
 }
 
 /// The dead letter of a record for `topic`: same partition, key, value and headers, then the vocabulary of KIP-1191 and
-/// ours. Our texts are cut to fit into `bytes_max`, by [`Record::stored_bytes`]; what is the record's never.
+/// ours, the record's timestamp too. Our texts are cut to fit into `bytes_max`, by [`Record::stored_bytes`]; what is the record's never.
 ///
 /// # Errors
 /// It does not fit.
@@ -231,7 +235,7 @@ fn fit(ours: &mut Ours, room: usize) -> usize {
 }
 
 fn headers(source: &Source, deceased: Deceased<'_>, cause: &Cause, now: Millis) -> Ours {
-    let Deceased { origin, .. } = deceased;
+    let Deceased { record, origin, .. } = deceased;
     let attempts = cause.attempts.to_string();
     let mut headers = Ours::new();
     let mut add = |name: &'static str, value: &str| headers.push((name, value.to_owned()));
@@ -242,6 +246,7 @@ fn headers(source: &Source, deceased: Deceased<'_>, cause: &Cause, now: Millis) 
     add("__dlq.errors.delivery.count", &attempts);
     add(MESSAGE, &cause.message);
     add(ID, &deceased.letter.to_uuid());
+    add(TIMESTAMP, &record.timestamp_ms.to_string());
     let disposition = if deceased.held { HELD } else { "released" };
     add("weir.dlq.disposition", disposition);
     add("weir.dlq.stage", cause.stage.name());

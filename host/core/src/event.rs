@@ -98,8 +98,8 @@ pub struct Event {
     pub data: Option<Bytes>,
     /// What orders it in place of its record's key: the manifest's choice, for a record that is no event by itself.
     pub mapped_key: Option<Bytes>,
-    /// Its record had no id, and its place stands for one. A topic that was made anew gives the same places to other
-    /// records, so the inbox does not know it.
+    /// Its record had no id, and its place and timestamp stand for one: a producer's repeat has another, so the inbox need not
+    /// know it.
     pub is_named_by_place: bool,
 }
 

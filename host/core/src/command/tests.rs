@@ -29,7 +29,8 @@ fn letter() -> Record {
 #[test]
 fn a_command_brings_the_letters_own_record_back() {
     for kind in [Kind::Replay, Kind::Drop, Kind::Release] {
-        let record = to_record(&command(kind), letter(), 5);
+        let record = to_record(&command(kind), letter(), 99);
+        assert_eq!(record.timestamp_ms, 99);
         assert_eq!(from_record(record), Ok((command(kind), letter())));
     }
 }
@@ -37,7 +38,7 @@ fn a_command_brings_the_letters_own_record_back() {
 #[test]
 fn a_record_with_forged_headers_is_no_command() {
     assert_eq!(from_record(letter()), Err(NotACommand(KIND)));
-    let mut swapped = to_record(&command(Kind::Drop), letter(), 5);
+    let mut swapped = to_record(&command(Kind::Drop), letter(), 99);
     swapped.headers.swap(3, 4);
     assert_eq!(from_record(swapped), Err(NotACommand(KIND)));
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DEAD_AT, FIRST, ID, PREFIXES};
+use super::{DEAD_AT, FIRST, ID, PREFIXES, TIMESTAMP};
 use crate::event::{Header, Record};
 use crate::identity::Hash128;
 use crate::time::Millis;
@@ -40,7 +40,7 @@ pub struct Letter {
 #[error("header {0:?} of a dead letter is absent or malformed")]
 pub struct NotALetter(pub &'static str);
 
-/// What [`super::to_record`] wrote of a record, and the record itself as it was: key, value and headers.
+/// What [`super::to_record`] wrote of a record, and the record itself as it was: key, value, headers and timestamp.
 ///
 /// Ours are the last headers of these names. What the record had under them before it died comes first, stays in it,
 /// and is not interpreted.
@@ -59,6 +59,7 @@ pub fn from_record(mut record: Record) -> Result<(Letter, Record), NotALetter> {
         str::from_utf8(value.as_ref()?).ok()
     };
     let text = |name| find(name).map(str::to_owned).ok_or(NotALetter(name));
+    let timestamp_ms = number(find, TIMESTAMP)?;
     let letter = Letter {
         id: find(ID)
             .and_then(Hash128::from_uuid)
@@ -81,6 +82,7 @@ pub fn from_record(mut record: Record) -> Result<(Letter, Record), NotALetter> {
             .ok_or(NotALetter(DEAD_AT))?,
         headers,
     };
+    record.timestamp_ms = timestamp_ms;
     Ok((letter, record))
 }
 

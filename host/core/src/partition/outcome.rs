@@ -382,7 +382,10 @@ impl Partition {
                 let timer = event.filter(|_| *origin.topic == *self.ledger_topic());
                 timer
                     .and_then(|event| Hash128::from_uuid(&event.id))
-                    .unwrap_or_else(|| dead_letter::letter_id(&self.config.source.group, &origin))
+                    .unwrap_or_else(|| {
+                        let group = &self.config.source.group;
+                        dead_letter::letter_id(group, &origin, entry.record.timestamp_ms)
+                    })
             }
         });
         let deceased = Deceased {

@@ -197,7 +197,7 @@ impl Fixture {
             partition: 0,
             offset: position.offset,
         };
-        let letter = dead_letter::letter_id(&scope.group, &origin);
+        let letter = dead_letter::letter_id(&scope.group, &origin, record.timestamp_ms);
         let sequence = |key: Bytes| SequenceKey::Keyed {
             tenant: "default".into(),
             key,

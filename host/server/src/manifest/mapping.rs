@@ -117,7 +117,8 @@ impl Mapping {
 
     /// The event that a record becomes; none for one without a value that the manifest leaves out.
     ///
-    /// A record without an id has its place for one, and the topic for a source: no other record of the topic has the same.
+    /// A record without an id has its place and timestamp for one, and the topic for a source: no other record of the topic has
+    /// the same, also when the topic was made anew.
     ///
     /// # Errors
     /// It lacks a type or source, or something in it is not what the manifest says.
@@ -151,7 +152,11 @@ impl Mapping {
         let is_named_by_place = !is_set(&found, "id");
         if is_named_by_place {
             found.retain(|(name, _)| *name != "source");
-            found.push(("id", format!("{}-{}", origin.partition, origin.offset)));
+            let Origin {
+                partition, offset, ..
+            } = origin;
+            let id = format!("{partition}-{offset}-{}", record.timestamp_ms);
+            found.push(("id", id));
         }
         if !is_set(&found, "source") {
             found.push(("source", topic()));

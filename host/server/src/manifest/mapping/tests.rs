@@ -88,7 +88,7 @@ fn a_record_without_an_id_is_named_by_its_place_whatever_its_source() {
     ] {
         let mapped = event(&orders, &record(&[("event-type", Some("T"))], Some(data)));
         let identity = (mapped.source.as_str(), mapped.id.as_str());
-        assert_eq!(identity, ("/kafka/erp.orders", "3-41"), "{data}");
+        assert_eq!(identity, ("/kafka/erp.orders", "3-41-5"), "{data}");
         assert_eq!(mapped.mapped_key, None, "the record's own key orders it");
         assert!(mapped.is_named_by_place);
     }
@@ -107,7 +107,7 @@ fn a_tombstone_is_an_event_without_data_where_it_is_mapped_and_nothing_where_it_
     let tombstone = record(&[("event-type", Some("T"))], None);
     let deleted = event(&mapping(ORDERS), &tombstone);
     assert_eq!((deleted.ty.as_str(), deleted.data), ("OrderDeleted", None));
-    assert_eq!(deleted.id, "3-41");
+    assert_eq!(deleted.id, "3-41-5");
     let without = mapping("type = { text = \"T\" }\n");
     assert_eq!(without.event(&tombstone, &origin()), Ok(None));
     let empty = record(&[], Some(""));
