@@ -53,7 +53,7 @@ use crate::ledger::Scope;
 pub use catalog::RegisterError;
 use catalog::{Catalog, TopicLog};
 use committer::{Committer, Rejected};
-pub(crate) use copy::{Changes, Checkpoint, Extent, Flaw, Log, Reached, Unloaded};
+pub(crate) use copy::{Changes, Checkpoint, Extent, Log, Reached, Unloaded};
 use disk::Disk;
 pub use disk::DiskSpace;
 pub(crate) use job::{decode_plan, decode_progress, encode_plan, encode_progress};

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use rocksdb::WriteBatch;
 use weir_core::unit::{Cursor, Unit};
 
-pub(crate) use super::checkpoint::{Checkpoint, Extent, Flaw, Log, Reached};
+pub(crate) use super::checkpoint::{Checkpoint, Extent, Log, Reached};
 use super::key::{Key, Kind, PARTITION_PREFIX};
 use super::ledger::failed;
 use super::progress::{self, Progress};
