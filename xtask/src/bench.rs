@@ -25,7 +25,7 @@ mod load;
 /// How much longer than its limit an attempt may live: two ticks of the sandbox.
 const KILL_OVERSHOOT_MS: f64 = 20.0;
 
-/// Whether this program, and the host beside it, are those of the profile that demo and tests share.
+/// Whether this program is that of the profile that demo and tests share.
 const IS_DEV: bool = cfg!(debug_assertions);
 /// What that profile compiles otherwise for a benchmark.
 const AS_RELEASED: [&str; 2] = ["--config", "xtask/src/bench/as-released.toml"];
@@ -134,6 +134,11 @@ pub(crate) fn run(root: &Path, parts: &[Part], release: bool) -> anyhow::Result<
     std::fs::write(&file, serde_json::to_string_pretty(&figures)?)
         .with_context(|| format!("write {}", file.display()))?;
     println!("\nwritten to target/bench.json");
+    if IS_DEV {
+        println!(
+            "target/debug/weir is the measured one, without fail points, until the next build"
+        );
+    }
     Ok(true)
 }
 

@@ -134,7 +134,7 @@ pub(crate) fn build_tests(root: &Path) -> anyhow::Result<Vec<TestBinary>> {
     Ok(binaries)
 }
 
-/// Builds the host as tests, demo and bench use it: always the whole workspace, because cargo chooses features by what is built
+/// Builds the host as tests, demo and chaos use it: always the whole workspace, because cargo chooses features by what is built
 /// together, and another choice would compile the Wasm runtime again.
 pub(crate) fn build_host(root: &Path) -> anyhow::Result<()> {
     run(command(root, ["build", "--workspace"])).context("build the host")

@@ -41,9 +41,9 @@ enum Command {
     Test,
     /// Measure the speed budget; prints a table and writes target/bench.json.
     Bench {
-        /// Only these parts of it; all but `growth` when none is named.
+        /// Only these parts of it; all but `kafka` and `growth` when none is named.
         parts: Vec<bench::Part>,
-        /// Build and measure what is released, an eighth faster on Kafka; the first build takes most of an hour.
+        /// Build and measure what is released, dependencies too; the first build takes most of an hour.
         #[arg(long)]
         release: bool,
     },

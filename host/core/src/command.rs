@@ -57,9 +57,9 @@ const KIND: &str = "weir.command.kind";
 const LETTER: &str = "weir.command.letter";
 const REPLAYS: &str = "weir.command.replays";
 const TOPIC: &str = "weir.command.topic";
+/// Partition, offset and timestamp of the letter's event.
 const PLACE: &str = "weir.command.place";
-const TIMESTAMP: &str = "weir.command.timestamp";
-const HEADERS: [&str; 6] = [KIND, LETTER, REPLAYS, TOPIC, PLACE, TIMESTAMP];
+const HEADERS: [&str; 5] = [KIND, LETTER, REPLAYS, TOPIC, PLACE];
 
 /// The record that carries `command` for the letter whose original record is `record`.
 #[must_use]
@@ -74,8 +74,7 @@ pub fn to_record(command: &Command, mut record: Record, timestamp_ms: u64) -> Re
         command.letter.to_uuid(),
         command.replays.to_string(),
         (**topic).to_owned(),
-        format!("{partition}/{offset}"),
-        record.timestamp_ms.to_string(),
+        format!("{partition}/{offset}/{}", record.timestamp_ms),
     ];
     let ours = HEADERS.into_iter().zip(values);
     record
@@ -99,14 +98,10 @@ pub fn from_record(mut record: Record) -> Result<(Command, Record), NotACommand>
         let text = value.and_then(|value| str::from_utf8(value).ok());
         *slot = text.ok_or(NotACommand(name))?;
     }
-    let [kind, letter, replays, topic, place, timestamp] = values;
+    let [kind, letter, replays, topic, place] = values;
     let kinds = [Kind::Replay, Kind::Drop, Kind::Release];
     let kind = kinds.into_iter().find(|known| known.name() == kind);
-    let place = place
-        .split_once('/')
-        .and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
-    let (partition, offset) = place.ok_or(NotACommand(PLACE))?;
-    let timestamp_ms = timestamp.parse().ok().ok_or(NotACommand(TIMESTAMP))?;
+    let (partition, offset, timestamp) = parts(place).ok_or(NotACommand(PLACE))?;
     let command = Command {
         kind: kind.ok_or(NotACommand(KIND))?,
         letter: Hash128::from_uuid(letter).ok_or(NotACommand(LETTER))?,
@@ -117,8 +112,18 @@ pub fn from_record(mut record: Record) -> Result<(Command, Record), NotACommand>
             offset,
         },
     };
-    record.timestamp_ms = timestamp_ms;
+    record.timestamp_ms = timestamp.unwrap_or(record.timestamp_ms);
     Ok((command, record))
+}
+
+/// Of a place; a command that waits since an earlier version has no timestamp there.
+fn parts(place: &str) -> Option<(u32, u64, Option<u64>)> {
+    let (partition, rest) = place.split_once('/')?;
+    let (offset, timestamp) = match rest.split_once('/') {
+        Some((offset, timestamp)) => (offset, Some(timestamp.parse().ok()?)),
+        None => (rest, None),
+    };
+    Some((partition.parse().ok()?, offset.parse().ok()?, timestamp))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub const ID: &str = "weir.dlq.id";
 const FIRST: &str = "__dlq.errors.topic";
 /// The header that says when the event died.
 const DEAD_AT: &str = "weir.dlq.dead-at";
-/// When the record was accepted, Unix milliseconds: the letter's own time is another.
+/// The record's timestamp, Unix milliseconds: the letter's own is another.
 const TIMESTAMP: &str = "weir.dlq.timestamp";
 /// The disposition of a letter whose sequence waits for an operator.
 const HELD: &str = "held";
@@ -138,7 +138,7 @@ pub struct Deceased<'a> {
 }
 
 /// The identity of the dead letter of the record that stood at `origin` with this timestamp: the same for each death of it. The
-/// timestamp tells it from what stood there before its topic was made anew.
+/// timestamp tells it from what stood there before its topic was made anew, unless producers gave both the same.
 #[must_use]
 pub fn letter_id(group: &str, origin: &Origin, timestamp_ms: u64) -> Hash128 {
     hash_128(

@@ -1,5 +1,7 @@
 //! Records of others that a manifest makes events of, and emissions under keys that it composes.
 
+use std::time::{Duration, SystemTime};
+
 use serde_json::{Value, json};
 use weir_tests::host::{Host, Place};
 use weir_tests::scripted;
@@ -17,6 +19,9 @@ key = { header = "owner" }
 subject = { pointer = "/fail" }
 tombstone = { text = "Deleted" }
 "#;
+
+/// So long an event dies that is to live when it is replayed.
+const DIES: Duration = Duration::from_secs(5);
 
 /// A place for a host with the scripted handler, whose manifest is changed so.
 fn place(fleet: &Fleet, emit: &str, more: &str) -> Place {
@@ -78,22 +83,49 @@ fn a_mapped_record_is_an_event_on_all_its_ways() {
     assert_eq!(header(&letter, "weir.dlq.code"), Some("bad-data"));
 
     let url = host.client().url();
-    let id = header(&letter, "weir.dlq.id").unwrap();
-    let replay = ["dlq", "replay", "scripted", id, "--url", &url];
-    let output = place.weir(&replay).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    let replay = |letter: &Value| {
+        let id = header(letter, "weir.dlq.id").unwrap();
+        let replay = ["dlq", "replay", "scripted", id, "--url", &url];
+        let output = place.weir(&replay).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    replay(&letter);
     let again = kcat.read(&letters, 2);
     let replays = again
         .iter()
         .map(|letter| header(letter, "weir.dlq.replays"));
     assert_eq!(replays.collect::<Vec<_>>(), [Some("0"), Some("1")]);
-    assert_eq!(header(&again[1], "weir.dlq.id"), Some(id));
+    let id = |letter| header(letter, "weir.dlq.id");
+    assert_eq!(id(&again[1]), id(&letter));
 
     // What lacks its type is a letter without an attempt.
     kcat.write(scripts, "k", &["number=n-4"], Some(b"{}"));
     let letter = kcat.read(&letters, 3).pop().unwrap();
     assert_eq!(header(&letter, "weir.dlq.stage"), Some("decode"));
     assert_eq!(header(&letter, "weir.dlq.code"), Some("mapping-absent"));
+
+    // What lacks its id has its place and time for one, and keeps them in its letter and the command to replay it.
+    let until = SystemTime::UNIX_EPOCH.elapsed().unwrap() + DIES;
+    let until_ms = u64::try_from(until.as_millis()).unwrap();
+    let dies = json!({ "fail": "permanent", "untilMs": until_ms });
+    let (nameless, dies) = (["kind=Order", "owner=p"], dies.to_string());
+    kcat.write(scripts, "k", &nameless, Some(dies.as_bytes()));
+    let letter = kcat.read(&letters, 4).pop().unwrap();
+    let parts = [
+        "__dlq.errors.partition",
+        "__dlq.errors.offset",
+        "weir.dlq.timestamp",
+    ];
+    let named = parts.map(|part| header(&letter, part).unwrap()).join("-");
+    wait::until("the event to live", SETTLE, || {
+        let is_over = SystemTime::UNIX_EPOCH.elapsed()? > until;
+        Ok(is_over.then_some(()))
+    })
+    .unwrap();
+    replay(&letter);
+    kcat.read(fleet.topic("public.deeds.v1"), 3);
+    let deeds = scripted::deeds_in(host.client(), fleet.topic("public.deeds.v1")).unwrap();
+    assert_eq!(deeds["p"][0].id, named, "{deeds:?}");
 }
 
 #[test]

@@ -64,7 +64,7 @@ struct Used {
     memory_mib: f64,
 }
 
-/// A peer that is killed when it is dropped: it copies for ever.
+/// A peer that is killed when it is dropped: it works for ever.
 struct Peer(Child);
 
 pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
@@ -188,7 +188,7 @@ impl<'a> Bench<'a> {
             let home = folder.join(&environment);
             let place = self.reader_of_invoices(&home, &environment, &billing, own, "")?;
             let group = format!("weir.{environment}.default.billing-0");
-            self.copied(&place, &["watch", &group, INVOICES, &output])?;
+            self.handled(&place, &["watch", &group, INVOICES, &output])?;
             self.bare(&bare, &["--transaction", "1000"])?;
             let compiling = self.compiling().saturating_sub(before).as_secs_f64();
             let share = compiling / started.elapsed().as_secs_f64();
@@ -242,11 +242,11 @@ impl<'a> Bench<'a> {
     fn billing(&self, folder: &Path) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
         let handlers = copies(self.root, 1)?;
         let place = Place::new(&host::binary()?, folder, &handlers, &self.config())?;
-        self.copied(&place, &["watch", GROUP, INVOICES, PAYMENTS])
+        self.handled(&place, &["watch", GROUP, INVOICES, PAYMENTS])
     }
 
-    /// Starts a host, and waits until it has copied everything.
-    fn copied(
+    /// Starts a host, and waits until it has handled everything.
+    fn handled(
         &self,
         place: &Place,
         watch: &[&str],
@@ -290,7 +290,7 @@ impl<'a> Bench<'a> {
         let home = folder.join(environment);
         let place = self.reader_of_invoices(&home, environment, &built, own, config)?;
         let (group, output) = (stateless_group(environment), deeds(environment));
-        self.copied(&place, &["watch", &group, INVOICES, &output])
+        self.handled(&place, &["watch", &group, INVOICES, &output])
     }
 
     /// Of a host on this broker.
@@ -314,7 +314,7 @@ impl<'a> Bench<'a> {
         self.watched(java, &["watch", name, PEERS_INPUT, name, "--after", &after])
     }
 
-    /// Runs a peer until it has copied everything.
+    /// Runs a peer until it has handled everything.
     fn watched(&self, mut peer: Command, watch: &[&str]) -> anyhow::Result<f64> {
         let _peer = Peer(peer.spawn().context("start a peer")?);
         let figures = figures_of(self.command(watch));

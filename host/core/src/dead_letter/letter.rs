@@ -59,7 +59,11 @@ pub fn from_record(mut record: Record) -> Result<(Letter, Record), NotALetter> {
         str::from_utf8(value.as_ref()?).ok()
     };
     let text = |name| find(name).map(str::to_owned).ok_or(NotALetter(name));
-    let timestamp_ms = number(find, TIMESTAMP)?;
+    // Letters of earlier versions have none.
+    let timestamp_ms = match find(TIMESTAMP) {
+        Some(_) => number(find, TIMESTAMP)?,
+        None => record.timestamp_ms,
+    };
     let letter = Letter {
         id: find(ID)
             .and_then(Hash128::from_uuid)

@@ -122,6 +122,14 @@ fn a_letter_of_a_letter_gives_back_the_letter() {
 }
 
 #[test]
+fn a_letter_of_an_earlier_version_has_the_time_of_its_death_for_its_records() {
+    let mut letter = dead(&record(&[]), false);
+    letter.headers.retain(|(name, _)| name != TIMESTAMP);
+    let (_, original) = from_record(letter).unwrap();
+    assert_eq!(original.timestamp_ms, 99);
+}
+
+#[test]
 fn a_letter_says_what_it_was_told() {
     let (letter, _) = from_record(dead(&record(&[]), true)).unwrap();
     let id = |timestamp_ms| letter_id("weir.dev.default.billing", &origin(), timestamp_ms);

@@ -118,7 +118,7 @@ impl Mapping {
     /// The event that a record becomes; none for one without a value that the manifest leaves out.
     ///
     /// A record without an id has its place and timestamp for one, and the topic for a source: no other record of the topic has
-    /// the same, also when the topic was made anew.
+    /// the same, nor one at its place after the topic was made anew, unless producers gave both the same timestamp.
     ///
     /// # Errors
     /// It lacks a type or source, or something in it is not what the manifest says.
