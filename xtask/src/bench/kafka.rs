@@ -1,5 +1,6 @@
 //! The whole host from Kafka to Kafka, beside what else does the same work on the same broker: the bare loop of a careful
-//! program, with transactions as large as the host's and without, and Kafka Streams with an inbox.
+//! program, with transactions as large as the host's, also with the bare component call in it, and without; and Kafka Streams
+//! with an inbox.
 //!
 //! The input is written before. Then they take turns, each as a consumer group of its own, watched by its committed offsets.
 
@@ -34,6 +35,9 @@ const GROUP: &str = "weir.dev.default.billing-0";
 const EXACTLY: &str = "exactly";
 const LEAST: &str = "least";
 const AT_LEAST_ONCE: &str = "delivery = \"at-least-once\"\n";
+/// Where their handler is built, and its component there.
+const STATELESS: &str = "target/fixtures/stateless";
+const COMPONENT: &str = "stateless.wasm";
 /// The broker is warm when its compiler takes this part of a core, or after so many rounds.
 const WARM: f64 = 0.1;
 const ROUNDS_MAX: u32 = 8;
@@ -81,6 +85,11 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     let transaction = size.to_string();
     let transactions = bench.bare("bare-transactions", &["--transaction", &transaction])?;
     let bare = bench.bare("bare", &[])?;
+    let component = root.join(STATELESS).join(COMPONENT).display().to_string();
+    let calling = ["--component", &component];
+    let calls = bench.bare("bare-calls", &calling)?;
+    let calling = [&calling[..], &["--transaction", &transaction]].concat();
+    let transactions_calls = bench.bare("bare-transactions-calls", &calling)?;
     let (least, least_used) = bench.stateless(&folder, LEAST, AT_LEAST_ONCE)?;
     let at_least_once = events_per_s(&least)?;
     let (stateful, stateful_used) = bench.billing(&folder.join("billing"))?;
@@ -111,6 +120,8 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
             &Budget::AtLeast(0.8),
             None,
         ),
+        Figure::limit("kafka_eos_calls_ratio", ours / transactions_calls, "ratio"),
+        Figure::limit("kafka_alo_calls_ratio", at_least_once / calls, "ratio"),
         rate("kafka_events_per_s", ours),
         Figure::limit("kafka_cpu_us", used.cpu_us, "us"),
         rate("kafka_core_events_per_s", 1e6 / used.cpu_us),
@@ -127,6 +138,9 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
         Figure::limit("kafka_transaction", f64::from(size), "events"),
         rate("bare_transactions_per_s", transactions),
         rate("bare_loop_per_s", bare),
+        // With nothing but the bare component call in place of the loop's own work.
+        rate("bare_transactions_calls_per_s", transactions_calls),
+        rate("bare_loop_calls_per_s", calls),
         rate("kafka_streams_per_s", streams),
     ];
     let profile = [used.profile("kafka"), stateful_used.profile("kafka_state")].concat();
@@ -166,7 +180,9 @@ impl<'a> Bench<'a> {
             INVOICES,
             PAYMENTS,
             "bare-transactions",
+            "bare-transactions-calls",
             "bare",
+            "bare-calls",
             "streams",
             &deeds(EXACTLY),
             &deeds(LEAST),
@@ -285,8 +301,8 @@ impl<'a> Bench<'a> {
         environment: &str,
         config: &str,
     ) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
-        let built = self.root.join("target/fixtures/stateless");
-        let own = ("stateless.wasm", "public.scripts.v1");
+        let built = self.root.join(STATELESS);
+        let own = (COMPONENT, "public.scripts.v1");
         let home = folder.join(environment);
         let place = self.reader_of_invoices(&home, environment, &built, own, config)?;
         let (group, output) = (stateless_group(environment), deeds(environment));

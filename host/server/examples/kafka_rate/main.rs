@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,10 +15,13 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
-use serde::{Deserialize, Serialize};
+
+use self::transform::Transform;
+
+mod transform;
 
 /// Before an event's number, in its id.
 const ID: &str = "b-";
@@ -27,8 +31,6 @@ const PARTITIONS: i32 = 12;
 const KEYS: u64 = 10_000;
 /// Bytes of the data of one event.
 const IN_BYTES: usize = 1000;
-/// Of the note in what is made of it.
-const NOTE_BYTES_MAX: usize = 550;
 /// For the broker's answer.
 const ANSWER: Duration = Duration::from_secs(30);
 /// Between two looks at what is committed.
@@ -85,6 +87,9 @@ enum Command {
         output: String,
         #[arg(long)]
         transaction: Option<usize>,
+        /// Call this component for it, with nothing around the call.
+        #[arg(long)]
+        component: Option<PathBuf>,
     },
 }
 
@@ -129,7 +134,14 @@ async fn main() -> anyhow::Result<()> {
             input,
             output,
             transaction,
-        } => transform_all(config, &group, (&input, &output), transaction),
+            component,
+        } => {
+            let transform = match component {
+                Some(component) => Transform::component(&component).await?,
+                None => Transform::Native,
+            };
+            transform_all(config, &group, (&input, &output), transaction, transform)
+        }
     }
 }
 
@@ -361,70 +373,13 @@ fn ends(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<HashMap<i32, u64
         .collect()
 }
 
-/// What the handler `stateless` reads of an event, ...
-#[derive(Deserialize)]
-struct Orders {
-    #[serde(default)]
-    attempts: u32,
-    #[serde(default)]
-    note: String,
-}
-
-/// ... and makes of it.
-#[derive(Serialize)]
-struct Deed<'a> {
-    id: &'a str,
-    attempt: u32,
-    note: &'a str,
-}
-
-/// The same without a sandbox: the data of what is emitted, and the headers that any producer gives it.
-fn transform(message: &BorrowedMessage<'_>) -> anyhow::Result<(Vec<u8>, OwnedHeaders)> {
-    let headers = message.headers().context("events have headers")?;
-    let mut read = HashMap::with_capacity(headers.count());
-    for header in headers.iter() {
-        read.insert(
-            header.key,
-            std::str::from_utf8(header.value.unwrap_or(b""))?,
-        );
-    }
-    let of = |name: &'static str| read.get(name).copied().context(name);
-    let (id, _source, _ty) = (of("ce_id")?, of("ce_source")?, of("ce_type")?);
-    let correlation = read.get("ce_correlationid").copied().unwrap_or(id);
-    let orders: Orders = serde_json::from_slice(message.payload().context("events have data")?)?;
-    anyhow::ensure!(orders.attempts == 0, "{id} is to fail");
-    let note = orders.note.get(..NOTE_BYTES_MAX).unwrap_or(&orders.note);
-    let deed = Deed {
-        id,
-        attempt: 1,
-        note,
-    };
-    let written: [(&str, &str); 8] = [
-        ("ce_specversion", "1.0"),
-        ("ce_id", &format!("{id}-done")),
-        ("ce_source", "/loop"),
-        ("ce_type", "Done"),
-        ("ce_time", &jiff::Timestamp::now().to_string()),
-        ("content-type", "application/json"),
-        ("ce_correlationid", correlation),
-        ("ce_causationid", id),
-    ];
-    let headers = OwnedHeaders::new_with_capacity(written.len());
-    let headers = written.into_iter().fold(headers, |headers, (key, value)| {
-        headers.insert(Header {
-            key,
-            value: Some(value),
-        })
-    });
-    Ok((serde_json::to_vec(&deed)?, headers))
-}
-
 /// What a careful program without a host would be: one thread, delivery reports served by itself.
 fn transform_all(
     config: ClientConfig,
     group: &str,
     (input, output): (&str, &str),
     transaction: Option<usize>,
+    mut transform: Transform,
 ) -> anyhow::Result<()> {
     let mut reading = config.clone();
     reading
@@ -459,7 +414,7 @@ fn transform_all(
                 break;
             };
             let message = message?;
-            let (data, headers) = transform(&message)?;
+            let (data, headers) = transform.of(&message)?;
             let mut record = BaseRecord::to(output).payload(&data).headers(headers);
             if let Some(key) = message.key() {
                 record = record.key(key);
