@@ -82,14 +82,7 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     bench.warm(&folder)?;
     let (weir, used) = bench.stateless(&folder, EXACTLY, "")?;
     let size = mean_transaction(&weir)?;
-    let transaction = size.to_string();
-    let transactions = bench.bare("bare-transactions", &["--transaction", &transaction])?;
-    let bare = bench.bare("bare", &[])?;
-    let component = root.join(STATELESS).join(COMPONENT).display().to_string();
-    let calling = ["--component", &component];
-    let calls = bench.bare("bare-calls", &calling)?;
-    let calling = [&calling[..], &["--transaction", &transaction]].concat();
-    let transactions_calls = bench.bare("bare-transactions-calls", &calling)?;
+    let bare = bench.bare_loops(size)?;
     let (least, least_used) = bench.stateless(&folder, LEAST, AT_LEAST_ONCE)?;
     let at_least_once = events_per_s(&least)?;
     let (stateful, stateful_used) = bench.billing(&folder.join("billing"))?;
@@ -105,30 +98,16 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     bench.cluster.stop(1, true)?;
     fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
 
-    let ratio = |name, peer: f64, least| {
-        let budget = Budget::AtLeast(least);
-        Figure::new(name, ours / peer, "ratio", &budget, None)
-    };
     let rate = |name, events_per_s| Figure::limit(name, events_per_s, "events/s");
     let own = [
-        ratio("kafka_eos_ratio", transactions, 0.8),
-        ratio("kafka_streams_ratio", streams, 1.2),
-        Figure::new(
-            "kafka_alo_ratio",
-            at_least_once / bare,
-            "ratio",
-            &Budget::AtLeast(0.8),
-            None,
-        ),
-        Figure::limit("kafka_eos_calls_ratio", ours / transactions_calls, "ratio"),
-        Figure::limit("kafka_alo_calls_ratio", at_least_once / calls, "ratio"),
+        ratio("kafka_streams_ratio", ours / streams, 1.2),
         rate("kafka_events_per_s", ours),
         Figure::limit("kafka_cpu_us", used.cpu_us, "us"),
         rate("kafka_core_events_per_s", 1e6 / used.cpu_us),
         Figure::limit("kafka_memory_mib", used.memory_mib, "MiB"),
         Figure::limit("kafka_changelog_bytes_per_event", ids, "bytes"),
         rate("kafka_state_events_per_s", with_state),
-        Figure::limit("kafka_state_ratio", with_state / transactions, "ratio"),
+        Figure::limit("kafka_state_ratio", with_state / bare.transactions, "ratio"),
         Figure::limit("kafka_state_cpu_us", stateful_used.cpu_us, "us"),
         Figure::limit("kafka_state_memory_mib", stateful_used.memory_mib, "MiB"),
         Figure::limit("kafka_state_changelog_bytes_per_event", states, "bytes"),
@@ -136,15 +115,53 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
         Figure::limit("kafka_alo_cpu_us", least_used.cpu_us, "us"),
         Figure::limit("kafka_alo_memory_mib", least_used.memory_mib, "MiB"),
         Figure::limit("kafka_transaction", f64::from(size), "events"),
-        rate("bare_transactions_per_s", transactions),
-        rate("bare_loop_per_s", bare),
-        // With nothing but the bare component call in place of the loop's own work.
-        rate("bare_transactions_calls_per_s", transactions_calls),
-        rate("bare_loop_calls_per_s", calls),
         rate("kafka_streams_per_s", streams),
     ];
     let profile = [used.profile("kafka"), stateful_used.profile("kafka_state")].concat();
-    Ok([own.to_vec(), profile, restoring, delays, many].concat())
+    Ok([
+        bare.ratios(ours, at_least_once),
+        own.to_vec(),
+        bare.figures(),
+        profile,
+        restoring,
+        delays,
+        many,
+    ]
+    .concat())
+}
+
+/// Events a second of the loops that call no host.
+struct Bare {
+    transactions: f64,
+    acknowledged: f64,
+    /// With nothing but the bare component call in place of the loop's own work.
+    transactions_calls: f64,
+    acknowledged_calls: f64,
+}
+
+impl Bare {
+    /// What a host reaches of them, exactly and at least once.
+    fn ratios(&self, exactly: f64, least: f64) -> Vec<Figure> {
+        let of_calls = |name, ours, peer| Figure::limit(name, ours / peer, "ratio");
+        vec![
+            ratio("kafka_eos_ratio", exactly / self.transactions, 0.8),
+            ratio("kafka_alo_ratio", least / self.acknowledged, 0.8),
+            of_calls("kafka_eos_calls_ratio", exactly, self.transactions_calls),
+            of_calls("kafka_alo_calls_ratio", least, self.acknowledged_calls),
+        ]
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let rates = [
+            ("bare_transactions_per_s", self.transactions),
+            ("bare_transactions_calls_per_s", self.transactions_calls),
+            ("bare_loop_per_s", self.acknowledged),
+            ("bare_loop_calls_per_s", self.acknowledged_calls),
+        ];
+        rates
+            .map(|(name, rate)| Figure::limit(name, rate, "events/s"))
+            .to_vec()
+    }
 }
 
 impl Used {
@@ -155,6 +172,10 @@ impl Used {
             .map(|((of, _), us)| Figure::limit(&format!("{name}_cpu_{of}_us"), us, "us"))
             .collect()
     }
+}
+
+fn ratio(name: &str, value: f64, least: f64) -> Figure {
+    Figure::new(name, value, "ratio", &Budget::AtLeast(least), None)
 }
 
 fn missing(Missing(why): Missing) -> anyhow::Error {
@@ -312,6 +333,22 @@ impl<'a> Bench<'a> {
     /// Of a host on this broker.
     fn config(&self) -> String {
         format!("[kafka]\nbootstrap = \"{}\"\n", self.cluster.bootstrap())
+    }
+
+    /// All of them; transactions are as large as the host's.
+    fn bare_loops(&self, transaction: u32) -> anyhow::Result<Bare> {
+        let transaction = transaction.to_string();
+        let transactions = ["--transaction", &transaction];
+        let component = self.root.join(STATELESS).join(COMPONENT);
+        let component = component.display().to_string();
+        let calls = ["--component", &component];
+        Ok(Bare {
+            transactions: self.bare("bare-transactions", &transactions)?,
+            acknowledged: self.bare("bare", &[])?,
+            transactions_calls: self
+                .bare("bare-transactions-calls", &[transactions, calls].concat())?,
+            acknowledged_calls: self.bare("bare-calls", &calls)?,
+        })
     }
 
     fn bare(&self, output: &str, more: &[&str]) -> anyhow::Result<f64> {

@@ -82,6 +82,10 @@ pub(super) fn ensure_topics(
     let kept: BTreeSet<_> = holding
         .flat_map(|one| one.dead_letter_topics.iter())
         .collect();
+    let there: Vec<_> = kept
+        .iter()
+        .filter_map(|name| Some((*name, existing(name)?)))
+        .collect();
     for topic in topics::plan(&existing, config, deployments)? {
         if kept.contains(&topic.name) {
             bus.ensure_kept(&topic.name, topic.partitions)?;
@@ -89,11 +93,8 @@ pub(super) fn ensure_topics(
             bus.ensure_topic(&topic.name, topic.partitions)?;
         }
     }
-    // Those that were there before, too.
-    for name in kept {
-        if let Some(partitions) = existing(name) {
-            bus.ensure_kept(name, partitions)?;
-        }
+    for (name, partitions) in there {
+        bus.ensure_kept(name, partitions)?;
     }
     Ok(())
 }

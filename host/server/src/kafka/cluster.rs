@@ -43,7 +43,8 @@ const COMPACT: &str = "compact";
 const TOMBSTONES: &str = "delete.retention.ms";
 
 /// By age and by size: nothing is deleted.
-const RETENTION: [&str; 2] = ["retention.ms", "retention.bytes"];
+const RETENTION_MS: &str = "retention.ms";
+const RETENTION_BYTES: &str = "retention.bytes";
 const KEEP_ALL: &str = "-1";
 
 /// What a topic of the host's own is for.
@@ -212,7 +213,7 @@ impl Cluster {
         let bytes = self.letter_bytes.to_string();
         let mut settings = vec![(BOUND, bytes.as_str())];
         if names::is_dlq_topic(name) {
-            settings.push((RETENTION[0], &retention));
+            settings.push((RETENTION_MS, &retention));
         }
         self.make(name, partitions, &settings)
     }
@@ -223,8 +224,8 @@ impl Cluster {
         let bytes = self.letter_bytes.to_string();
         let settings = [
             (BOUND, bytes.as_str()),
-            (RETENTION[0], KEEP_ALL),
-            (RETENTION[1], KEEP_ALL),
+            (RETENTION_MS, KEEP_ALL),
+            (RETENTION_BYTES, KEEP_ALL),
         ];
         self.make(name, partitions, &settings)
     }
@@ -394,10 +395,12 @@ impl Cluster {
                  take has nowhere to go"
             ));
         }
-        let limited = RETENTION.iter().find_map(|name| {
-            let limit = value(name).filter(|limit| *limit != KEEP_ALL)?;
-            Some((name, limit))
-        });
+        let limited = [RETENTION_MS, RETENTION_BYTES]
+            .into_iter()
+            .find_map(|name| {
+                let limit = value(name).filter(|limit| *limit != KEEP_ALL)?;
+                Some((name, limit))
+            });
         if purpose == Purpose::Kept
             && let Some((setting, limit)) = limited
         {
