@@ -176,7 +176,8 @@ pub struct TooLarge {
 }
 
 /// The dead letter of a record for `topic`: same partition, key, value and headers, then the vocabulary of KIP-1191 and
-/// ours, the record's timestamp too. Our texts are cut to fit into `bytes_max`, by [`Record::stored_bytes`]; what is the record's never.
+/// ours, the record's timestamp too. Our texts are cut to fit into `bytes_max`, by [`Record::stored_bytes`]; what is the
+/// record's never.
 ///
 /// # Errors
 /// It does not fit.

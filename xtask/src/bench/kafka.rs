@@ -98,7 +98,6 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     bench.cluster.stop(1, true)?;
     fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
 
-    let rate = |name, events_per_s| Figure::limit(name, events_per_s, "events/s");
     let own = [
         ratio("kafka_streams_ratio", ours / streams, 1.2),
         rate("kafka_events_per_s", ours),
@@ -152,15 +151,12 @@ impl Bare {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let rates = [
-            ("bare_transactions_per_s", self.transactions),
-            ("bare_transactions_calls_per_s", self.transactions_calls),
-            ("bare_loop_per_s", self.acknowledged),
-            ("bare_loop_calls_per_s", self.acknowledged_calls),
-        ];
-        rates
-            .map(|(name, rate)| Figure::limit(name, rate, "events/s"))
-            .to_vec()
+        vec![
+            rate("bare_transactions_per_s", self.transactions),
+            rate("bare_transactions_calls_per_s", self.transactions_calls),
+            rate("bare_loop_per_s", self.acknowledged),
+            rate("bare_loop_calls_per_s", self.acknowledged_calls),
+        ]
     }
 }
 
@@ -176,6 +172,10 @@ impl Used {
 
 fn ratio(name: &str, value: f64, least: f64) -> Figure {
     Figure::new(name, value, "ratio", &Budget::AtLeast(least), None)
+}
+
+fn rate(name: &str, events_per_s: f64) -> Figure {
+    Figure::limit(name, events_per_s, "events/s")
 }
 
 fn missing(Missing(why): Missing) -> anyhow::Error {

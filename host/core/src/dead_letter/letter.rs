@@ -60,10 +60,9 @@ pub fn from_record(mut record: Record) -> Result<(Letter, Record), NotALetter> {
     };
     let text = |name| find(name).map(str::to_owned).ok_or(NotALetter(name));
     // Letters of earlier versions have none.
-    let timestamp_ms = match find(TIMESTAMP) {
-        Some(_) => number(find, TIMESTAMP)?,
-        None => record.timestamp_ms,
-    };
+    if find(TIMESTAMP).is_some() {
+        record.timestamp_ms = number(find, TIMESTAMP)?;
+    }
     let letter = Letter {
         id: find(ID)
             .and_then(Hash128::from_uuid)
@@ -86,7 +85,6 @@ pub fn from_record(mut record: Record) -> Result<(Letter, Record), NotALetter> {
             .ok_or(NotALetter(DEAD_AT))?,
         headers,
     };
-    record.timestamp_ms = timestamp_ms;
     Ok((letter, record))
 }
 

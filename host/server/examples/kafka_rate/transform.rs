@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
-use serde::{Deserialize, Serialize};
 use weir_core::binding;
 use weir_core::event::Record;
 use weir_core::time::Millis;
@@ -17,9 +16,12 @@ use weir_wasm::{
     Attempt, BareCall, Grants, Isolation, Limits, LoadOptions, Sandbox, SandboxConfig,
 };
 
-/// Of the note in what is made of an event.
-const NOTE_BYTES_MAX: usize = 550;
-/// Of its data.
+use self::deed::Orders;
+
+#[path = "../../../../tests/guests/stateless/src/deed.rs"]
+mod deed;
+
+/// Of the data of what is emitted.
 const OUT_BYTES: usize = 600;
 
 /// How an event is made of an event.
@@ -117,24 +119,7 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
     }
 }
 
-/// What the handler `stateless` reads of an event, ...
-#[derive(Deserialize)]
-struct Orders {
-    #[serde(default)]
-    attempts: u32,
-    #[serde(default)]
-    note: String,
-}
-
-/// ... and makes of it.
-#[derive(Serialize)]
-struct Deed<'a> {
-    id: &'a str,
-    attempt: u32,
-    note: &'a str,
-}
-
-/// The same without a sandbox.
+/// What the handler does, without a sandbox.
 fn native(message: &BorrowedMessage<'_>) -> anyhow::Result<(Vec<u8>, OwnedHeaders)> {
     let headers = message.headers().context("events have headers")?;
     let mut read = HashMap::with_capacity(headers.count());
@@ -146,13 +131,10 @@ fn native(message: &BorrowedMessage<'_>) -> anyhow::Result<(Vec<u8>, OwnedHeader
     let correlation = read.get("ce_correlationid").copied().unwrap_or(id);
     let orders: Orders = serde_json::from_slice(message.payload().context("events have data")?)?;
     anyhow::ensure!(orders.attempts == 0, "{id} is to fail");
-    let note = orders.note.get(..NOTE_BYTES_MAX).unwrap_or(&orders.note);
-    let deed = Deed {
-        id,
-        attempt: 1,
-        note,
-    };
-    Ok((serde_json::to_vec(&deed)?, written(id, correlation)))
+    Ok((
+        serde_json::to_vec(&orders.done(id, 1))?,
+        written(id, correlation),
+    ))
 }
 
 /// The headers of what is emitted.

@@ -42,7 +42,7 @@ const COMPACT: &str = "compact";
 /// The setting of a compacted topic that says how long a removal stays.
 const TOMBSTONES: &str = "delete.retention.ms";
 
-/// By age and by size: nothing is deleted.
+/// What is deleted by age and by size: nothing, where both are [`KEEP_ALL`].
 const RETENTION_MS: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 const KEEP_ALL: &str = "-1";
