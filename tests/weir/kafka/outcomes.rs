@@ -158,6 +158,53 @@ fn a_commit_that_comes_late_commits_neither_what_it_was_sent_for_nor_what_follow
     assert_eq!(ids(other), [("second", 1), ("fourth", 2)]);
 }
 
+/// A revoke waits for no answer that does not come: what is staged is forgotten, and the next owner reads with the positions
+/// whether it is committed. Staged again there, each event would have its effect twice.
+#[test]
+fn a_unit_that_is_undecided_when_its_partition_is_revoked_is_decided_by_what_the_next_owner_reads()
+{
+    let Some(broker) = broker("a revoke of what is undecided") else {
+        return;
+    };
+    let _alone = PROXY.lock();
+    let proxy = broker.cluster.proxy().unwrap();
+    let fleet = Fleet::new(&broker, "undecided");
+    let lines = purchases::lines(&purchases::sample(root())).unwrap();
+    let place = fleet.behind(&proxy, &["billing"]);
+    let host = place.start().unwrap();
+    let invoices = fleet.topic("public.invoices.v1");
+    let mut batches = lines.chunks(64);
+    let mut published = 0;
+    let mut publish = |count: usize| {
+        for batch in batches.by_ref().take(count) {
+            assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
+            published += batch.len();
+        }
+        published
+    };
+    publish(10);
+    fleet.settle(&[&host]);
+
+    proxy.lose(END_TXN, Loss::Answers);
+    publish(10);
+    wait::until("an answer to be lost", SETTLE, || {
+        Ok((proxy.lost() > 0).then_some(()))
+    })
+    .unwrap();
+    let joins = fleet.place("b", &["billing"]).start().unwrap();
+    wait::until("a revoke to end without an answer", SETTLE, || {
+        publish(1);
+        let log = fs::read_to_string(place.log())?;
+        Ok(log.contains("not all was committed in time").then_some(()))
+    })
+    .unwrap();
+    proxy.lose(END_TXN, Loss::Nothing);
+    let published = publish(10);
+    fleet.settle(&[&host, &joins]);
+    let right = purchases::totals(&lines[..published]).unwrap();
+    assert_payments(&joins, &fleet, &right);
+}
+
 /// The end of a transaction is decided before it is written to where it counts: until then its partitions are as they were
 /// before it, and what reads them then misses what is committed.
 #[test]

@@ -1,5 +1,8 @@
 //! Topics that change under a handler, and positions that are gone: nothing is passed over in silence.
 
+use std::time::Duration;
+
+use anyhow::Context as _;
 use serde_json::{Value, json};
 use weir_tests::host::{Host, Place};
 use weir_tests::purchases::{self, Totals};
@@ -18,6 +21,8 @@ const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand
 const BEFORE: usize = 200;
 const AFTER: usize = 100;
 const LATER: usize = 100;
+/// A handler that goes on would have taken an event within this time.
+const TAKEN: Duration = Duration::from_secs(2);
 
 const A: &str = "public.scripts.v1";
 const B: &str = "public.more-scripts.v1";
@@ -90,6 +95,12 @@ fn a_topic_that_was_made_anew_or_has_grown_stops_its_handler_until_an_operator_c
     let said = alarm(&host, "topic-grown");
     assert!(said.contains("has 13 partitions, and had 12"), "{said}");
     assert_eq!(host.client().get("/readyz").unwrap().status, 503);
+    // What comes now is of keys that have moved, some of them into the new partition.
+    wait_for_partitions(&host, invoices, 13);
+    publish_at_once(&host, invoices, &lines[BEFORE + AFTER..]);
+    assert!(has_events(&host, invoices, 12));
+    wait::pause(TAKEN);
+    assert_payments(&host, &fleet, &right(BEFORE + AFTER));
 
     // What the alarm says.
     fleet.tool(COMMANDS, &["--delete", "--topic", invoices]);
@@ -103,6 +114,57 @@ fn a_topic_that_was_made_anew_or_has_grown_stops_its_handler_until_an_operator_c
     fleet.publish(&host, &lines[BEFORE + AFTER..]);
     fleet.settle(&[&host]);
     assert_payments(&host, &fleet, &right(BEFORE + AFTER + LATER));
+}
+
+/// A producer hears of a topic's new partitions by itself within five minutes: an event whose emission goes into one of them
+/// would be a dead letter until then, and what is published there refused.
+#[test]
+fn a_topic_that_grows_under_those_who_write_into_it_takes_everything_at_once() {
+    let Some(broker) = broker("an output topic that grows") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "grown");
+    let (scripts, deeds) = fleet.scripted();
+    let place = fleet.place("a", &["scripted"]);
+    let host = place.start().unwrap();
+    publish(&host, scripts, &orders("before", BEFORE));
+    publish(&host, deeds, &orders("before", BEFORE));
+    wait_for_fates(&host, "scripted", &json!({ "handled": BEFORE }));
+
+    let grow = ["--alter", "--topic", deeds, "--partitions", "24"];
+    fleet.tool(COMMANDS, &grow);
+    wait_for_partitions(&host, deeds, 24);
+    publish_at_once(&host, scripts, &orders("after", AFTER));
+    let all = json!({ "handled": BEFORE + AFTER });
+    wait_for_fates(&host, "scripted", &all);
+    assert!((12..24).any(|partition| has_events(&host, deeds, partition)));
+    publish_at_once(&host, deeds, &orders("after", AFTER));
+    assert!((12..24).all(|partition| has_events(&host, deeds, partition)));
+}
+
+/// Waits until a host knows that a topic has so many partitions.
+fn wait_for_partitions(host: &Host, topic: &str, count: u32) {
+    wait::until(&format!("{count} partitions of {topic}"), SETTLE, || {
+        let topics = host.client().get("/v1/topics")?.json()?;
+        let mut topics = topics["topics"].as_array().into_iter().flatten();
+        let found = topics.find(|entry| entry["name"] == topic);
+        let found = found.with_context(|| format!("no {topic}"))?;
+        Ok((found["partitions"] == count).then_some(()))
+    })
+    .unwrap();
+}
+
+/// Publishes what is to be taken at the first try.
+fn publish_at_once(host: &Host, topic: &str, events: &[String]) {
+    let answer = host.client().publish(topic, events).unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.body);
+}
+
+fn has_events(host: &Host, topic: &str, partition: u32) -> bool {
+    let path = format!("/v1/topics/{topic}/events?partition={partition}&limit=1");
+    let answer = host.client().get(&path).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    !answer.body.is_empty()
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use weir_core::unit::{Completion, ItemId, OutRecord, TimerSlot};
 
 use super::clients;
-use super::cluster::{Cluster, pause};
+use super::cluster::{ANSWER, Cluster, pause};
 use super::records::{number, to_message};
 use crate::embedded::Log;
 
@@ -92,6 +92,8 @@ pub(super) struct Delivery<'a> {
     cluster: &'a Cluster,
     /// Each record goes in a batch of its own.
     apart: bool,
+    /// The producer has asked for a topic anew.
+    asked: bool,
     /// Whose each record is, by the number of its send.
     sent: Vec<Sent>,
 }
@@ -118,6 +120,7 @@ impl<'a> Delivery<'a> {
             producer,
             cluster,
             apart,
+            asked: false,
             sent: Vec::new(),
         }
     }
@@ -179,17 +182,28 @@ impl<'a> Delivery<'a> {
     }
 
     /// Queues a record, and makes room while there is none.
-    fn send(&self, mut message: BaseRecord<'_, [u8], [u8], usize>) -> Result<(), RDKafkaErrorCode> {
+    fn send(
+        &mut self,
+        mut message: BaseRecord<'_, [u8], [u8], usize>,
+    ) -> Result<(), RDKafkaErrorCode> {
         loop {
-            match self.producer.send(message) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                    message = again;
-                    take_reports(self.producer);
+            let Err((error, again)) = self.producer.send(message) else {
+                return Ok(());
+            };
+            message = again;
+            match error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail) {
+                RDKafkaErrorCode::QueueFull => take_reports(self.producer),
+                code if is_stale(code) && !self.asked => {
+                    self.asked = true;
+                    let asked = self
+                        .producer
+                        .client()
+                        .fetch_metadata(Some(message.topic), ANSWER);
+                    if let Err(error) = asked {
+                        tracing::debug!(%error, topic = message.topic, "cannot ask for a topic");
+                    }
                 }
-                Err((error, _)) => {
-                    return Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
-                }
+                code => return Err(code),
             }
         }
     }
@@ -220,6 +234,15 @@ impl<'a> Delivery<'a> {
         }
         last
     }
+}
+
+/// Whether a producer refuses a record by what it knows of its topic, which is up to five minutes old: one that has grown
+/// since, or is there again, it hears of when it asks.
+pub(super) fn is_stale(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopic
+    )
 }
 
 /// Takes reports until nothing is on its way. librdkafka gives up what takes longer than a transaction may.
@@ -265,7 +288,8 @@ fn destination(count: Option<u32>, out: &OutRecord) -> Result<u32, (&'static str
 }
 
 /// Whose fault a failed record is. A broker answers for a batch: which of its records is too large shows where each is
-/// alone in one.
+/// alone in one. That there is no such topic or partition is the record's fault where the cluster says so to who asks
+/// ([`destination`]), not where one broker or client has not heard of it.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "of some 150 codes these few are said of one record; all others are the cluster's own"
@@ -278,9 +302,6 @@ fn blame(sent: Option<Sent>, code: RDKafkaErrorCode, is_alone: bool) -> Failure 
     let refused = match code {
         RDKafkaErrorCode::MessageSizeTooLarge => Some("record-too-large"),
         RDKafkaErrorCode::TopicAuthorizationFailed => Some("not-authorised"),
-        RDKafkaErrorCode::UnknownTopicOrPartition
-        | RDKafkaErrorCode::UnknownTopic
-        | RDKafkaErrorCode::UnknownPartition => Some("unknown-topic"),
         RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidMessage => {
             Some("invalid-record")
         }

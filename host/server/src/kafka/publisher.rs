@@ -16,8 +16,10 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 
+use super::calls::Calls;
 use super::clients::{self, Clients};
-use super::cluster::ConnectError;
+use super::cluster::{ANSWER, ConnectError};
+use super::delivery::is_stale;
 use super::records::{number, to_message};
 use crate::bus::{Publish, PublishError};
 
@@ -31,6 +33,7 @@ type Producer = ThreadedProducer<Answers>;
 pub(super) struct Publisher {
     clients: Arc<Clients>,
     current: Mutex<Current>,
+    calls: Calls,
 }
 
 struct Current {
@@ -100,6 +103,7 @@ impl Publisher {
                 producer,
                 tried: Instant::now(),
             }),
+            calls: Calls::new(),
         })
     }
 
@@ -145,14 +149,24 @@ impl Publisher {
             failed: Mutex::default(),
             reply: Mutex::new(Some(reply)),
         });
-        for (index, publish) in records.iter().enumerate() {
+        let (mut sent, mut asked) = (0, false);
+        while let Some(publish) = records.get(sent) {
             let partition = number(publish.partition_hash % partitions);
             let message = to_message(topic, partition, &publish.record, Arc::clone(&call));
-            if let Err((error, _)) = producer.send(message) {
-                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                call.report(records.len() - index, Some(code));
-                break;
+            let code = match producer.send(message) {
+                Ok(()) => {
+                    sent += 1;
+                    continue;
+                }
+                Err((error, _)) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+            };
+            if is_stale(code) && !asked {
+                asked = true;
+                self.ask(&producer, topic).await;
+                continue;
             }
+            call.report(records.len() - sent, Some(code));
+            break;
         }
         drop((records, producer));
         match answer.await {
@@ -162,6 +176,21 @@ impl Publisher {
             Err(_) => Err(PublishError::Stopped(
                 "the host is shutting down".to_owned(),
             )),
+        }
+    }
+
+    /// Has the producer ask for a topic anew; what comes of it shows when it sends.
+    async fn ask(&self, producer: &Arc<Producer>, topic: &str) {
+        let what = || format!("ask for topic {topic:?}");
+        let (producer, name) = (Arc::clone(producer), topic.to_owned());
+        let ask = move || {
+            producer
+                .client()
+                .fetch_metadata(Some(&name), ANSWER)
+                .map(drop)
+        };
+        if let Err(error) = self.calls.make(what, ask).await {
+            tracing::debug!(%error, "cannot ask for a topic");
         }
     }
 }
