@@ -319,9 +319,9 @@ pub trait Reader: Send {
         bytes_max: usize,
     ) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>>;
 
-    /// Of a reader of one partition: everything before this offset was fetched, or holds no record (a transaction's
-    /// marker at the end of a partition is never followed by a record that would show it).
-    fn passed(&self) -> u64 {
+    /// Everything of this topic before this offset was fetched, or holds no record (a transaction's marker at the end of a
+    /// partition is never followed by a record that would show it).
+    fn passed(&self, _topic: u16) -> u64 {
         0
     }
 }

@@ -357,7 +357,7 @@ pub(crate) async fn fetch(
             if let Some((last, _)) = records.last() {
                 *next = last.offset + 1;
             }
-            *next = reader.passed().max(*next);
+            *next = reader.passed(0).max(*next);
             Ok(records)
         }
         Err(FetchError::OutOfRange { first, .. }) if first > *next => {

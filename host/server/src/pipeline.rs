@@ -201,6 +201,7 @@ pub async fn run(
         fetch_at: None,
     };
     let end = worker.serve(reader, &stop).await?;
+    worker.pass(reader);
     worker.drain().await;
     let memory = Arc::clone(&worker.subscription.memory);
     drop(worker);
@@ -246,6 +247,9 @@ impl Worker {
                     Ok(records) => {
                         self.fetch_at = None;
                         self.subscription.status.clear(Alarm::ReadFailing, Some(self.partition));
+                        if records.is_empty() {
+                            self.pass(reader);
+                        }
                         self.take(records);
                     }
                     Err(error @ FetchError::OutOfRange { .. }) => return Err(PipelineError::Fetch(error)),
@@ -323,6 +327,19 @@ impl Worker {
             } else {
                 self.fetched.push_back((position, record));
             }
+        }
+    }
+
+    /// Tells the machine how far its topics were read, unless that has something of them still to see.
+    fn pass(&mut self, reader: &dyn Reader) {
+        if !self.fetched.is_empty() || !self.commands.is_empty() {
+            return;
+        }
+        let now = clock::now();
+        let topics = self.subscription.deployment.scope.topics.len();
+        for topic in (0..).take(topics) {
+            let offset = reader.passed(topic);
+            self.machine.handle_passed(now, Position { topic, offset });
         }
     }
 

@@ -10,7 +10,8 @@ use weir_tests::wait;
 
 use super::kcat::kcat;
 use super::{
-    Fleet, SETTLE, alarm, assert_payments, broker, orders, publish, reading, wait_for_fates,
+    Fleet, PARTITIONS, SETTLE, alarm, assert_payments, broker, orders, publish, reading,
+    wait_for_fates,
 };
 use crate::fixture::root;
 
@@ -21,6 +22,8 @@ const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand
 const BEFORE: usize = 200;
 const AFTER: usize = 100;
 const LATER: usize = 100;
+/// A host tells its group of a topic's end when nothing has come for 10 s.
+const QUIET: Duration = Duration::from_secs(15);
 /// A handler that goes on would have taken an event within this time.
 const TAKEN: Duration = Duration::from_secs(2);
 
@@ -48,6 +51,17 @@ impl Fleet {
         for batch in lines.chunks(50) {
             publish(host, self.topic("public.invoices.v1"), batch);
         }
+    }
+
+    /// Deletes all records of a topic, as retention does.
+    fn delete_records(&self, short: &str) {
+        let file = self.folder.path().join("offsets.json");
+        let topic = self.topic(short);
+        let end = |partition| json!({ "topic": topic, "partition": partition, "offset": -1 });
+        let all: Vec<_> = (0..PARTITIONS).map(end).collect();
+        let offsets = json!({ "version": 1, "partitions": all });
+        std::fs::write(&file, offsets.to_string()).unwrap();
+        self.tool(RECORDS, &["--offset-json-file", file.to_str().unwrap()]);
     }
 }
 
@@ -269,6 +283,35 @@ fn records_that_were_deleted_before_they_were_read_are_counted_and_an_operator_c
         cause.unwrap_or_default().to_owned()
     });
     assert_eq!(causes.collect::<Vec<_>>(), ["3", "4"]);
+}
+
+/// What is written in transactions ends with a marker, which is no record and has an offset. A topic that is quiet for longer
+/// than its retention begins behind it.
+#[test]
+fn a_quiet_topic_of_which_retention_has_taken_everything_has_lost_nothing() {
+    let Some(broker) = broker("a topic that is quiet") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "quiet");
+    let (lines, _) = purchases();
+    let place = fleet.place("a", &["billing", "notification"]);
+    let publish = |host: &Host, lines: &[String]| {
+        fleet.publish(host, lines);
+        wait_for_fates(host, "notification", &json!({ "handled": lines.len() }));
+    };
+    let host = place.start().unwrap();
+    publish(&host, &lines[..BEFORE]);
+    wait::pause(QUIET);
+    host.kill().unwrap();
+    fleet.delete_records("public.payments.v1");
+
+    let host = place.start().unwrap();
+    publish(&host, &lines[BEFORE..BEFORE + AFTER]);
+    // What was not told yet goes with the last unit.
+    assert!(host.drain().unwrap().success());
+    fleet.delete_records("public.payments.v1");
+    let host = place.start().unwrap();
+    publish(&host, &lines[BEFORE + AFTER..]);
 }
 
 /// Positions stand in the order of the list: under another one, they would be those of other topics.

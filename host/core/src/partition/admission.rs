@@ -49,13 +49,9 @@ impl Partition {
         let progress = &mut self.progress[usize::from(position.topic)];
         // What was completed by an earlier owner counts for the span too, or each owner would widen it.
         if progress.admit(position.offset) {
-            let left = |at: Position| at.topic == position.topic && at.offset < position.offset;
-            let gone = |item: &ItemId| {
-                item.position()
-                    .is_some_and(|at| left(at) && progress.is_completed(at.offset))
-            };
-            self.tallies.retain(|item, _| !gone(item));
+            self.forget_absent(position);
         }
+        let progress = &self.progress[usize::from(position.topic)];
         if progress.is_completed(position.offset) || self.entries.contains_key(&item) {
             self.counters.redelivered += 1;
             return;
@@ -80,6 +76,26 @@ impl Partition {
             Some(Err(cause)) => self.die(now, item, cause),
             None => {}
         }
+    }
+
+    /// No record lies before this position that was not taken in. At the end of a topic nothing else would show that: its
+    /// position would stay before what retention takes.
+    pub fn handle_passed(&mut self, now: Millis, position: Position) {
+        if self.progress[usize::from(position.topic)].pass(position.offset) {
+            self.forget_absent(position);
+            self.commits.changed(now);
+        }
+    }
+
+    /// Records that are not there any more before this position were never given a fate.
+    fn forget_absent(&mut self, before: Position) {
+        let progress = &self.progress[usize::from(before.topic)];
+        let left = |at: Position| at.topic == before.topic && at.offset < before.offset;
+        let gone = |item: &ItemId| {
+            item.position()
+                .is_some_and(|at| left(at) && progress.is_completed(at.offset))
+        };
+        self.tallies.retain(|item, _| !gone(item));
     }
 
     /// What no handler sees is a sequence of its own.

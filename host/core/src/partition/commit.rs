@@ -28,8 +28,8 @@ pub(super) struct Commits {
     expired: Vec<u64>,
     /// When the oldest change that no unit holds was made.
     dirty_since: Option<Millis>,
-    /// Counted attempts changed and no unit holds them.
-    attempts_changed: bool,
+    /// Counted attempts changed, or records turned out to be absent, and no unit holds that.
+    changed: bool,
     /// Something waits for the next unit, whatever is in it.
     urgent: bool,
     /// How far attempts may start, durably; empty: nowhere.
@@ -62,7 +62,7 @@ impl Commits {
             out: None,
             expired: Vec::new(),
             dirty_since: crashed.then_some(Millis(0)),
-            attempts_changed: crashed,
+            changed: crashed,
             urgent: false,
             lease: Vec::new(),
             marks: Vec::new(),
@@ -74,7 +74,7 @@ impl Commits {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.out.is_none() && !self.attempts_changed
+        self.out.is_none() && !self.changed
     }
 
     /// Whether the ledger says that nothing may have been running.
@@ -91,8 +91,8 @@ impl Commits {
         self.dirty_since.get_or_insert(now);
     }
 
-    pub(super) fn attempts_changed(&mut self, now: Millis) {
-        self.attempts_changed = true;
+    pub(super) fn changed(&mut self, now: Millis) {
+        self.changed = true;
         self.dirty_since.get_or_insert(now);
     }
 
@@ -140,12 +140,12 @@ impl Commits {
     /// The suspects have ended or were given up: their marks go with the next unit.
     pub(super) fn drop_marks(&mut self, now: Millis) {
         self.marks.clear();
-        self.attempts_changed(now);
+        self.changed(now);
     }
 
     /// When a unit is due though attempts are running; none while one is out or nothing changed.
     pub(super) fn due_at(&self, limits: &Limits, staged: bool) -> Option<Millis> {
-        if self.out.is_some() || !(staged || self.attempts_changed || self.urgent) {
+        if self.out.is_some() || !(staged || self.changed || self.urgent) {
             return None;
         }
         let linger = if self.urgent {
@@ -213,7 +213,7 @@ impl Partition {
             lease: unit.lease.clone(),
             marked: unit.marked.clone(),
         });
-        self.commits.attempts_changed = false;
+        self.commits.changed = false;
         self.commits.urgent = false;
         self.commits.dirty_since = (!self.staged.is_empty()).then_some(now);
         Some(unit)
@@ -329,7 +329,7 @@ impl Partition {
     /// The unit is absent: its events are staged again, before those that were staged since.
     fn unstage(&mut self, now: Millis, out: Out) {
         self.commits.number -= 1;
-        self.commits.attempts_changed = true;
+        self.commits.changed = true;
         self.commits.dirty_since = Some(now);
         self.park.not_durable(&out.heads);
         for item in out.items.into_iter().rev() {

@@ -77,7 +77,7 @@ impl Partition {
             }
             (Load::Parked(sequence), Loaded::Parked(None)) => {
                 self.park.vanished(&sequence);
-                self.commits.attempts_changed(now);
+                self.commits.changed(now);
             }
             (Load::Parked(sequence), _) => self.park.postpone(&sequence, now + LOAD_BACK_OFF),
             (Load::Timer(item, key), Loaded::Timer(timer)) => match timer {

@@ -222,7 +222,7 @@ impl Partition {
         if !parked {
             self.set_attempts(item, attempts);
             if attempts.counted != counted {
-                self.commits.attempts_changed(now);
+                self.commits.changed(now);
             }
         }
         match verdict {

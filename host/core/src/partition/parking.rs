@@ -91,7 +91,7 @@ impl Partition {
         self.memory.give_back(entry.bytes);
         self.tallies.remove(&item);
         self.park.wait(entry.sequence, due, attempts);
-        self.commits.attempts_changed(now);
+        self.commits.changed(now);
     }
 
     /// The first event of a parked sequence is here.

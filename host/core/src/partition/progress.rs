@@ -46,14 +46,21 @@ impl Progress {
                 .is_some_and(|(_, end)| offset < *end)
     }
 
-    /// Notes that this offset was read and says whether the bus passed over open offsets before it. Those (transaction
-    /// markers, compacted records) hold no record and count as completed.
+    /// Notes that this offset was read and says whether the bus passed over open offsets before it.
     pub(super) fn admit(&mut self, offset: u64) -> bool {
-        let gaps = self.open_in(self.next, offset);
+        let passed = self.pass(offset);
+        self.next = self.next.max(offset + 1);
+        passed
+    }
+
+    /// Notes that all was read before this offset, and says whether there were open offsets that did not come. Those
+    /// (transaction markers, compacted records) hold no record and count as completed.
+    pub(super) fn pass(&mut self, to: u64) -> bool {
+        let gaps = self.open_in(self.next, to);
         for (start, end) in &gaps {
             self.complete_range(*start, *end);
         }
-        self.next = self.next.max(offset + 1);
+        self.next = self.next.max(to);
         !gaps.is_empty()
     }
 

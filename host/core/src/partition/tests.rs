@@ -232,6 +232,32 @@ fn a_later_event_of_a_sequence_starts_when_the_earlier_is_staged_and_reads_its_w
 }
 
 #[test]
+fn the_end_of_a_topic_that_holds_no_records_is_committed_and_a_record_before_it_keeps_its_place() {
+    let mut bench = bench();
+    bench.feed(0, Some("k"), "a");
+    let running = bench.attempt().id;
+    // Behind it is the marker of a transaction.
+    bench.machine.handle_passed(bench.now, at(2));
+    let unit = bench.unit();
+    assert_eq!(unit.cursors[0].frontier, 0);
+    assert_eq!(unit.cursors[0].completed, [(1, 2)]);
+    bench.committed(&unit);
+    bench.outcome(running, done("1"));
+    let unit = bench.unit();
+    assert_eq!(unit.cursors[0].frontier, 2);
+    bench.committed(&unit);
+    assert!(bench.poll().is_none());
+
+    // A position that was told before is no news.
+    bench.machine.handle_passed(bench.now, at(2));
+    assert!(bench.poll().is_none());
+    bench.machine.handle_passed(bench.now, at(5));
+    let unit = bench.unit();
+    assert_eq!(unit.cursors[0].frontier, 5);
+    assert_eq!(fates(&unit), []);
+}
+
+#[test]
 fn a_refused_event_dies_and_what_followed_it_in_its_sequence_runs_again() {
     let mut bench = bench();
     for (offset, id) in [(0, "a"), (1, "b"), (2, "c")] {

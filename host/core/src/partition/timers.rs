@@ -206,7 +206,7 @@ impl Partition {
             }
         }
         if self.tallies.len() < before {
-            self.commits.attempts_changed(now);
+            self.commits.changed(now);
         }
     }
 

@@ -182,7 +182,7 @@ fn records(
         let (records, next) = match reader.fetch(FETCH_BYTES_MAX).await {
             Ok(mut records) => {
                 let after = |(position, _): &(Position, Record)| position.offset + 1;
-                let next = records.last().map_or(next, after).max(reader.passed());
+                let next = records.last().map_or(next, after).max(reader.passed(0));
                 if !follow {
                     records.retain(|(position, _)| position.offset < span.end);
                 }

@@ -1,7 +1,7 @@
 //! What librdkafka tells and its crate does not wrap: of the little that is unsafe about Kafka most stands here.
 //!
-//! Which topic a name stands for: one that was deleted and made anew under its name has another id. And under which name
-//! the group knows a member.
+//! Which topic a name stands for: one that was deleted and made anew under its name has another id. How far a partition was
+//! read. And under which name the group knows a member.
 
 use std::ffi::{CStr, CString, c_char};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use rdkafka::bindings as rd;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 /// A topic as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,33 @@ pub(super) fn describe(
             Err(failed(RDKafkaErrorCode::Fail))
         };
         names.iter().map(described).collect()
+    }
+}
+
+/// Behind the last record, or marker of a transaction, that was taken from this consumer's queue of a partition; none before
+/// the first. What the crate offers asks for the whole assignment, and another thread, first.
+#[expect(
+    unsafe_code,
+    reason = "the crate wraps it for all that is assigned, which is up to thousands of partitions"
+)]
+pub(super) fn position<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partition: i32,
+) -> Option<u64> {
+    let mut place = TopicPartitionList::with_capacity(1);
+    place.add_partition(topic, partition);
+    // SAFETY: the client and the list live as long as the borrows of them.
+    let code = unsafe { rd::rd_kafka_position(consumer.client().native_ptr(), place.ptr()) };
+    check(code).ok()?;
+    let elements = place.elements();
+    match elements.first()?.offset() {
+        Offset::Offset(offset) => u64::try_from(offset).ok(),
+        Offset::Beginning
+        | Offset::End
+        | Offset::Stored
+        | Offset::Invalid
+        | Offset::OffsetTail(_) => None,
     }
 }
 

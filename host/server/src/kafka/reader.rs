@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use rdkafka::config::FromClientConfigAndContext as _;
@@ -22,6 +22,7 @@ use super::changelog::wait_until_stable;
 use super::clients::{Clients, Logged, TRANSACTION_TIMEOUT};
 use super::cluster::Cluster;
 use super::membership::{Context, GroupConsumer};
+use super::native::position;
 use super::records::{self, number};
 use super::share::{Leave, Share};
 use crate::bus::{FetchError, Reader};
@@ -29,6 +30,9 @@ use crate::fail::{self, Point};
 
 /// A queue that became full between two looks tells so; this is for the tell that got lost.
 const LOOK: Duration = Duration::from_millis(250);
+/// A topic partition of which nothing more has come for so long is asked how far it was read: each answer that is news costs
+/// a transaction.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// One topic partition.
 struct Source<C: ConsumerContext> {
@@ -36,6 +40,10 @@ struct Source<C: ConsumerContext> {
     queue: PartitionQueue<C>,
     /// What came before it was asked for is dropped.
     from: u64,
+    /// When something came, or was sought; none once it has been quiet since, and that was told.
+    busy: Option<Instant>,
+    /// Where librdkafka stood before it was sought, which it says for a moment longer.
+    stale: Option<u64>,
 }
 
 /// What both readers do with their queues.
@@ -67,9 +75,13 @@ impl<C: ConsumerContext> Sources<C> {
 
     /// Takes the queue of a topic partition that is about to be assigned.
     fn split(&mut self, consumer: &Arc<BaseConsumer<C>>, index: u16, topic: &Arc<str>, from: u64) {
+        let (busy, stale) = (
+            Some(Instant::now()),
+            position(consumer, topic, number(self.partition)),
+        );
         if let Some(source) = self.by_topic.get_mut(&index) {
             // It is sought again; what was fetched before that librdkafka drops.
-            source.from = from;
+            (source.from, source.busy, source.stale) = (from, busy, stale);
             return;
         }
         let Some(mut queue) = consumer.split_partition_queue(topic, number(self.partition)) else {
@@ -82,6 +94,8 @@ impl<C: ConsumerContext> Sources<C> {
             topic: Arc::clone(topic),
             queue,
             from,
+            busy,
+            stale,
         };
         self.by_topic.insert(index, source);
     }
@@ -89,12 +103,24 @@ impl<C: ConsumerContext> Sources<C> {
     async fn fetch(&mut self, bytes_max: usize) -> Result<Vec<(Position, Record)>, FetchError> {
         loop {
             let records = self.take(bytes_max)?;
-            if !records.is_empty() || self.ended {
+            if !records.is_empty() || self.ended || self.has_become_quiet() {
                 return Ok(records);
             }
             // Either of them: both are looks at the queues.
             drop(tokio::time::timeout(LOOK, self.filled.notified()).await);
         }
+    }
+
+    /// Whether a topic has been quiet for long enough; said once.
+    fn has_become_quiet(&mut self) -> bool {
+        let quiet = |source: &mut Source<C>| {
+            let is_quiet = source.busy.is_some_and(|since| since.elapsed() > QUIET);
+            if is_quiet {
+                source.busy = None;
+            }
+            is_quiet
+        };
+        self.by_topic.values_mut().any(quiet)
     }
 
     /// What is there, a topic after the other.
@@ -148,6 +174,7 @@ impl<C: ConsumerContext> Sources<C> {
                 }
             }
             if !records.is_empty() {
+                (source.busy, source.stale) = (Some(Instant::now()), None);
                 self.last = index;
                 return Ok(records);
             }
@@ -238,6 +265,20 @@ impl GroupReader {
 impl Reader for GroupReader {
     fn seek(&mut self, position: Position) {
         self.seeks.insert(position.topic, position.offset);
+    }
+
+    /// What was taken from a queue was handed over by then.
+    fn passed(&self, topic: u16) -> u64 {
+        let Some(source) = self.sources.by_topic.get(&topic) else {
+            return 0;
+        };
+        let consumer = self.share.consumer();
+        let position = consumer
+            .filter(|_| !self.seeks.contains_key(&topic))
+            .and_then(|consumer| position(&consumer, &source.topic, number(self.partition)));
+        position
+            .filter(|at| source.stale != Some(*at))
+            .unwrap_or_default()
     }
 
     fn only(&mut self, topic: Option<u16>) {
@@ -352,7 +393,7 @@ impl Reader for TopicReader {
         }
     }
 
-    fn passed(&self) -> u64 {
+    fn passed(&self, _topic: u16) -> u64 {
         self.passed
     }
 

@@ -35,3 +35,20 @@ fn offsets_that_the_bus_passes_over_are_completed() {
     assert_eq!(progress.frontier(), 9);
     assert!(!progress.is_completed(9));
 }
+
+#[test]
+fn a_topic_that_ends_with_offsets_that_are_not_there_is_completed_to_its_end() {
+    let mut progress = Progress::restore(Cursor {
+        frontier: 3,
+        completed: vec![],
+    });
+    assert!(!progress.admit(3));
+    assert!(progress.pass(6));
+    // The record before them is open.
+    assert_eq!(progress.cursor().completed, [(4, 6)]);
+    assert_eq!((progress.frontier(), progress.next()), (3, 6));
+    progress.complete(3);
+    assert_eq!(progress.frontier(), 6);
+    assert!(!progress.pass(6) && !progress.pass(2));
+    assert_eq!(progress.next(), 6);
+}
