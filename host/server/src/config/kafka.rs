@@ -16,6 +16,9 @@ const TRANSACTION_EVENTS: u64 = 20_000;
 /// The same in bytes: well within the 10 s that a transaction may take, of a broker that takes some MiB a second.
 const TRANSACTION_BYTES: u64 = 16 << 20;
 
+/// Of librdkafka's settings: what a producer may hold that is not sent.
+const QUEUED_KIB: &str = "queue.buffering.max.kbytes";
+
 /// Who makes the topics that are missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CreateTopics {
@@ -116,7 +119,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
         // More than that a broker would have to take in half of the time that a transaction may be open.
         bytes: bytes("transaction_bytes", 64 << 10..=64 << 20, TRANSACTION_BYTES),
     };
-    let settings = read_settings(&section.section("settings"));
+    let settings = read_settings(&section.section("settings"), letter_bytes);
     section.close();
     Some(Kafka {
         bootstrap: bootstrap.unwrap_or_default().to_owned(),
@@ -129,14 +132,28 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
     })
 }
 
-fn read_settings(section: &Section<'_>) -> BTreeMap<String, String> {
+fn read_settings(section: &Section<'_>, letter_bytes: usize) -> BTreeMap<String, String> {
     let mut settings = BTreeMap::new();
     for name in section.names() {
         if let Some(why) = ours::refusal(name) {
             section.fault(name, format!("cannot be set: {why}"));
         } else if let Some(value) = section.free_text(name) {
+            if name == QUEUED_KIB {
+                check_queued(section, value, letter_bytes);
+            }
             settings.insert(name.to_owned(), value.to_owned());
         }
     }
     settings
+}
+
+/// A record for which there is no room in an empty queue is never sent. What is no number librdkafka refuses.
+fn check_queued(section: &Section<'_>, kib: &str, letter_bytes: usize) {
+    let needed = letter_bytes.div_ceil(1 << 10);
+    if kib.trim().parse::<usize>().is_ok_and(|kib| kib < needed) {
+        let message = format!(
+            "is {kib}: the largest record (kafka.letter_bytes, {letter_bytes} bytes) has to fit, write {needed} or more"
+        );
+        section.fault(QUEUED_KIB, message);
+    }
 }

@@ -303,6 +303,13 @@ fn what_the_promise_on_kafka_rests_on_cannot_be_set() {
         ],
     );
     check("[kafka]\n", &[("kafka.bootstrap", "is missing")]);
+    check(
+        "[kafka]\nbootstrap = \"b:9092\"\n[kafka.settings]\n\"queue.buffering.max.kbytes\" = \"2303\"\n",
+        &[(
+            "kafka.settings.queue.buffering.max.kbytes",
+            "has to fit, write 2304 or more",
+        )],
+    );
 }
 
 #[test]

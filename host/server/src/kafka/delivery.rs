@@ -191,19 +191,18 @@ impl<'a> Delivery<'a> {
                 return Ok(());
             };
             message = again;
-            match error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail) {
-                RDKafkaErrorCode::QueueFull => take_reports(self.producer),
-                code if is_stale(code) && !self.asked => {
-                    self.asked = true;
-                    let asked = self
-                        .producer
-                        .client()
-                        .fetch_metadata(Some(message.topic), ANSWER);
-                    if let Err(error) = asked {
-                        tracing::debug!(%error, topic = message.topic, "cannot ask for a topic");
-                    }
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+            // Of an empty queue it says that the record will never fit.
+            if code == RDKafkaErrorCode::QueueFull && self.producer.in_flight_count() > 0 {
+                take_reports(self.producer);
+            } else if is_stale(code) && !self.asked {
+                self.asked = true;
+                let client = self.producer.client();
+                if let Err(error) = client.fetch_metadata(Some(message.topic), ANSWER) {
+                    tracing::debug!(%error, topic = message.topic, "cannot ask for a topic");
                 }
-                code => return Err(code),
+            } else {
+                return Err(code);
             }
         }
     }
@@ -295,12 +294,16 @@ fn destination(count: Option<u32>, out: &OutRecord) -> Result<u32, (&'static str
     reason = "of some 150 codes these few are said of one record; all others are the cluster's own"
 )]
 fn blame(sent: Option<Sent>, code: RDKafkaErrorCode, is_alone: bool) -> Failure {
-    let is_size = code == RDKafkaErrorCode::MessageSizeTooLarge;
+    // The one is the topic's `max.message.bytes`, the other its `segment.bytes`.
+    let is_size = matches!(
+        code,
+        RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge
+    );
     if is_size && !is_alone {
         return Failure::Crowded(format!("the broker refuses a batch: {code}"));
     }
     let refused = match code {
-        RDKafkaErrorCode::MessageSizeTooLarge => Some("record-too-large"),
+        _ if is_size => Some("record-too-large"),
         RDKafkaErrorCode::TopicAuthorizationFailed => Some("not-authorised"),
         RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidMessage => {
             Some("invalid-record")
