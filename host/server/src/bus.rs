@@ -265,6 +265,8 @@ pub enum Assignment {
     },
     /// All that this member has at present was told; others have the rest. Never told by a bus that has one member.
     Settled,
+    /// This member is refused for this reason, and asks again.
+    Hindered(String),
     /// The membership is over, and with it all that was assigned: to be made anew, or with an error for people to mend.
     Ended(Option<SubscribeError>),
 }

@@ -338,6 +338,7 @@ impl Bus for Kafka {
             Delivery::AtLeastOnce => inner.cluster.check_letters(&scope)?,
         }
         let origin = inner.origin(&scope)?;
+        inner.cluster.check_letter_sizes(&scope, &origin)?;
         inner.first(&scope.group, &origin);
         let refused = |message: String| SubscribeError::Refused {
             group: group.to_owned(),

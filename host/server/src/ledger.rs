@@ -178,6 +178,11 @@ pub trait Ledger: Send + Sync + 'static {
         window: inbox::Config,
     ) -> BoxFuture<'static, Result<Restore, LedgerError>>;
 
+    /// What has kept a partition from being restored for long, as long as it does.
+    fn obstacle(&self, _scope: &Scope, _partition: u32) -> Option<String> {
+        None
+    }
+
     /// The positions of a partition from which nobody can go on; none of a subscription that is new.
     fn lost_positions(
         &self,

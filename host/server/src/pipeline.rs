@@ -23,9 +23,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_core::event::{Outcome, Record};
 use weir_core::gate::Crowded;
+use weir_core::inbox;
 use weir_core::partition::{self, AttemptId, Partition};
 use weir_core::time::Millis;
-use weir_core::unit::{CommitResult, Origin, Position};
+use weir_core::unit::{CommitResult, Origin, Position, Restore};
 use weir_wasm::Component;
 
 use self::components::Components;
@@ -50,6 +51,8 @@ const DRAIN_ATTEMPTS: Duration = Duration::from_secs(2);
 const DRAIN: Duration = Duration::from_secs(5);
 /// The runtime's clock stands still while the machine is suspended: what was due meanwhile is late by no more.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at what keeps a partition from being restored.
+const OBSTACLE: Duration = Duration::from_secs(1);
 /// After a failed read of the bus.
 const FETCH_BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -178,7 +181,7 @@ pub async fn run(
     let restored = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(End::Stopped),
-        restored = position::restore(&subscription, partition, window) => restored?,
+        restored = restore(&subscription, partition, window) => restored?,
     };
     let machine = Partition::new(machine, epoch, restored);
     machine
@@ -207,6 +210,32 @@ pub async fn run(
     drop(worker);
     memory.tell();
     Ok(end)
+}
+
+/// What the ledger holds; says meanwhile what keeps that from being read.
+async fn restore(
+    subscription: &Subscription,
+    partition: u32,
+    window: inbox::Config,
+) -> Result<Restore, PipelineError> {
+    let Subscription { ledger, status, .. } = subscription;
+    let scope = &subscription.deployment.scope;
+    let told = Some(partition);
+    let restoring = position::restore(subscription, partition, window);
+    tokio::pin!(restoring);
+    loop {
+        tokio::select! {
+            biased;
+            restored = &mut restoring => {
+                status.clear(Alarm::ReadFailing, told);
+                return restored;
+            }
+            () = tokio::time::sleep(OBSTACLE) => match ledger.obstacle(scope, partition) {
+                Some(why) => status.raise(Alarm::ReadFailing, told, why),
+                None => status.clear(Alarm::ReadFailing, told),
+            },
+        }
+    }
 }
 
 impl Worker {

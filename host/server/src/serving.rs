@@ -101,7 +101,13 @@ pub(crate) async fn serve_membership(
                 }
                 return refused.map_or(Left::Again, Left::Refused);
             }
-            Assignment::Settled => subscription.status.settle(),
+            Assignment::Settled => {
+                subscription.status.clear(Alarm::ReadFailing, None);
+                subscription.status.settle();
+            }
+            Assignment::Hindered(why) => {
+                subscription.status.raise(Alarm::ReadFailing, None, why);
+            }
             Assignment::Revoked { partition } => {
                 subscription.status.release(partition);
                 if let Some(stop) = owned.remove(&partition) {

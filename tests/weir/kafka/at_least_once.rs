@@ -130,6 +130,13 @@ fn positions_alone_are_enough_to_stop_at_a_topic_that_was_made_anew_or_has_grown
     );
     let said = alarm(&host, "topic-grown");
     assert!(said.contains("has 13 partitions, and had 12"), "{said}");
+    // Nothing is committed of the new partition, as of all of a new group.
+    publish(&host, scripts, 200..300);
+    assert!(host.drain().unwrap().success());
+    let host = place.spawn().unwrap();
+    let said = alarm(&host, "topic-grown");
+    assert!(said.contains("has 13 partitions, and had 12"), "{said}");
+    assert_eq!(host.client().fate("stateless", "handled").unwrap(), 0);
 }
 
 /// There and back: the positions are the same, but the ledger knows nothing of what was done without it.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -73,6 +73,14 @@ impl Kcat {
     /// The same byte for byte: partition, lengths and bytes of key and value, headers.
     pub(super) fn read_bytes(&self, topic: &str, count: usize) -> Vec<Vec<u8>> {
         self.wait_for(topic, count, &["-f", "%p %K %k %S %s %h\n"])
+    }
+
+    /// Joins a group as one of its members, for a topic and with this protocol.
+    pub(super) fn join(&self, group: &str, topic: &str, protocol: &str) -> Child {
+        let protocol = format!("partition.assignment.strategy={protocol}");
+        let mut command = self.command(&["-X", &protocol, "-G", group, topic]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
     }
 
     fn wait_for(&self, topic: &str, count: usize, format: &[&str]) -> Vec<Vec<u8>> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weir_tests::host::{Host, Place};
 use weir_tests::wait;
 
-use super::{Fleet, PARTITIONS, SETTLE, broker};
+use super::{Fleet, PARTITIONS, SETTLE, alarm, broker};
 
 const COMMANDS: &str = "org.apache.kafka.tools.TopicCommand";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
@@ -169,6 +169,55 @@ fn a_ledger_that_keeps_less_than_it_must_is_refused_until_its_topics_are_altered
     resume_until(&place, &host, "the host to be ready", || {
         Ok(host.client().get("/readyz")?.status == 200)
     });
+}
+
+/// A partition that has no place for its commands, its ledger or its letters would wait for one when it needs it.
+#[test]
+fn a_topic_of_a_handlers_own_that_has_too_few_partitions_is_refused_by_its_name() {
+    let Some(broker) = broker("topics of a handler's own that are too small") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "small");
+    let usual = [
+        ("cleanup.policy", "compact"),
+        ("delete.retention.ms", &(7 * DAY_MS).to_string()),
+        ("max.message.bytes", RECORD_BYTES),
+    ];
+    let group = "weir.small.default.billing";
+    let [commands, ledger, park] =
+        ["commands", "ledger", "park"].map(|what| format!("_weir.{group}.{what}"));
+    let invoices = fleet.topic("public.invoices.v1");
+    let letters = format!("dlq.{group}.{invoices}");
+    let place = fleet.place("a", &["billing"]);
+    fleet.make(&letters, 6, &settings(usual[2..].iter().copied()));
+    // What is made, what is said of which, and what is deleted then.
+    let steps = [
+        (Some((&commands, 4)), (&*commands, 4, invoices), None),
+        (
+            Some((&ledger, 12)),
+            (&*ledger, 12, &*commands),
+            Some(&commands),
+        ),
+        (Some((&park, 6)), (&*park, 6, &*commands), Some(&park)),
+        (None, (&*letters, 6, invoices), Some(&letters)),
+    ];
+    for (made, (topic, count, other), deleted) in steps {
+        if let Some((topic, partitions)) = made {
+            let kept = if topic == &commands { 2 } else { 0 };
+            fleet.make(topic, partitions, &settings(usual[kept..].iter().copied()));
+        }
+        let host = place.spawn().unwrap();
+        let said = alarm(&host, "handler-stopped");
+        let named =
+            format!("topic \\\"{topic}\\\" has {count} partitions, and \\\"{other}\\\" has ");
+        assert!(said.contains(&named), "{said}");
+        drop(host);
+        if let Some(topic) = deleted {
+            fleet.tool(COMMANDS, &["--delete", "--topic", topic]);
+        }
+    }
+    let host = place.start().unwrap();
+    fleet.settle(&[&host]);
 }
 
 /// A broker may show for a moment what a topic was before it was altered.

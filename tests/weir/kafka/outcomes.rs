@@ -341,6 +341,8 @@ fn a_new_owner_waits_for_a_transaction_of_others_that_is_open_in_its_ledger() {
         Ok((log.lines().any(says) && others >= PARTITIONS - 1).then_some(()))
     })
     .unwrap();
+    let said = alarm(&host, "read-failing");
+    assert!(said.contains(&waits), "{said}");
     end_open(&broker.cluster, ledger);
     fleet.settle(&[&host]);
     let (held, _) = restored(&fs::read_to_string(second.log()).unwrap());

@@ -22,6 +22,8 @@ const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand
 const BEFORE: usize = 200;
 const AFTER: usize = 100;
 const LATER: usize = 100;
+/// For a client to be a member of a group that has no other.
+const JOINED: Duration = Duration::from_secs(5);
 /// A host tells its group of a topic's end when nothing has come for 10 s.
 const QUIET: Duration = Duration::from_secs(15);
 /// A handler that goes on would have taken an event within this time.
@@ -312,6 +314,81 @@ fn a_quiet_topic_of_which_retention_has_taken_everything_has_lost_nothing() {
     fleet.delete_records("public.payments.v1");
     let host = place.start().unwrap();
     publish(&host, &lines[BEFORE + AFTER..]);
+}
+
+/// librdkafka says nothing of a topic that is gone, and gives all partitions back where it is the one that the group divides:
+/// each host would be well and serve nothing.
+#[test]
+fn topics_that_are_deleted_are_told_and_gone_on_with_when_they_are_there_again() {
+    let Some(broker) = broker("topics that are deleted") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "gone");
+    let (lines, right) = purchases();
+    let place = fleet.place("a", &["billing", "scripted"]);
+    let host = place.start().unwrap();
+    let invoices = fleet.topic("public.invoices.v1");
+    let (scripts, _) = fleet.scripted();
+    fleet.publish(&host, &lines[..BEFORE]);
+    publish(&host, scripts, &orders("before", BEFORE));
+    fleet.settle(&[&host]);
+
+    let commands = "_weir.weir.gone.default.scripted.commands";
+    for topic in [invoices, commands] {
+        fleet.tool(COMMANDS, &["--delete", "--topic", topic]);
+    }
+    wait::until("what is missing to be told", SETTLE, || {
+        let said = alarm_of(&host, "billing");
+        let detail = said["detail"].as_str().unwrap_or_default();
+        let told = detail.contains("there is no topic") && detail.contains(invoices);
+        Ok((said["alarm"] == "read-failing" && told).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(host.client().get("/readyz").unwrap().status, 503);
+    // The host makes its own anew.
+    let said = alarm_of(&host, "scripted");
+    assert_eq!(said["alarm"], "position-lost", "{said}");
+    resume_all(&place, &host, "scripted");
+
+    let create = ["--create", "--topic", invoices, "--partitions", "12"];
+    fleet.tool(COMMANDS, &create);
+    let said = alarm(&host, "position-lost");
+    assert!(said.contains("made anew since"), "{said}");
+    resume_all(&place, &host, "billing");
+    fleet.publish(&host, &lines[BEFORE..BEFORE + AFTER]);
+    publish(&host, scripts, &orders("after", AFTER));
+    fleet.settle(&[&host]);
+    assert_payments(&host, &fleet, &right(BEFORE + AFTER));
+    let handled = json!(BEFORE + AFTER);
+    assert_eq!(host.client().fate("scripted", "handled").unwrap(), handled);
+}
+
+/// A group without a protocol that all its members have takes no other: nobody would serve the handler, and nothing say why.
+#[test]
+fn a_group_that_does_not_take_a_host_is_told_and_joined_when_it_does() {
+    let Some(broker) = broker("a group that refuses a host") else {
+        return;
+    };
+    let Some(kcat) = kcat("a group that refuses a host", &broker) else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "refused");
+    let place = fleet.place("a", &["billing"]);
+    let invoices = fleet.topic("public.invoices.v1");
+    let create = ["--create", "--topic", invoices, "--partitions", "12"];
+    fleet.tool(COMMANDS, &create);
+    let mut other = kcat.join("weir.refused.default.billing", invoices, "range");
+    wait::pause(JOINED);
+
+    let host = place.spawn().unwrap();
+    let said = alarm(&host, "read-failing");
+    assert!(said.contains("the group does not take this host"), "{said}");
+    assert_eq!(host.client().get("/readyz").unwrap().status, 503);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    fleet.settle(&[&host]);
+    let status = host.client().status().unwrap();
+    assert_eq!(status["alarms"], json!([]), "{status}");
 }
 
 /// Positions stand in the order of the list: under another one, they would be those of other topics.

@@ -13,7 +13,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::clients::{Clients, Logged};
-use super::cluster::{ANSWER, Cluster, pause};
+use super::cluster::{ANSWER, Cluster, is_denied, pause};
 use super::records::{self, number};
 use super::restore::RestoreError;
 use crate::embedded::{Extent, Unloaded};
@@ -22,8 +22,8 @@ use crate::names;
 /// For the end of an open transaction, in one try of a restore: others wait for its turn. One that takes longer, or a
 /// broker that was restarted, is waited for in the tries that follow.
 pub(super) const STABLE: Duration = Duration::from_secs(10);
-/// Between two records of a changelog that is not at its end.
-const SILENCE: Duration = Duration::from_secs(30);
+/// Between two records of a changelog that is not at its end. Others wait for the turn.
+const SILENCE: Duration = Duration::from_secs(10);
 /// Between two looks at what the cluster has still to write.
 pub(super) const AGAIN: Duration = Duration::from_millis(20);
 
@@ -156,7 +156,9 @@ fn read(
                 consumer.unassign().map_err(failed)?;
                 return Ok(entries);
             }
-            Some(Err(error)) if heard.elapsed() > SILENCE => return Err(failed(error)),
+            Some(Err(error)) if heard.elapsed() > SILENCE || is_denied(&error) => {
+                return Err(failed(error));
+            }
             None if heard.elapsed() > SILENCE => {
                 return Err(failed(KafkaError::MessageConsumption(
                     RDKafkaErrorCode::OperationTimedOut,

@@ -14,6 +14,7 @@ use super::clients::{Clients, Logged};
 use super::extents::Extents;
 use super::metadata::Metadata;
 use super::native::{self, Description};
+use super::origin::Origin;
 use super::records::number;
 use crate::bus::{EnsureTopicError, SubscribeError};
 use crate::config::{self, CreateTopics, RECORD_BYTES};
@@ -24,6 +25,8 @@ use crate::names;
 const CONNECT: Duration = Duration::from_secs(30);
 /// For an answer later on.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// Between two looks at a topic that was just made.
+const LOOK: Duration = Duration::from_millis(20);
 /// A topic that is not known is asked for again after this time.
 const MISS_AGE: Duration = Duration::from_millis(500);
 /// Dead letters are kept so long: people have to come to them.
@@ -237,31 +240,50 @@ impl Cluster {
     /// The ledger of a subscription and what it sets aside: compacted, with as many partitions as its commands.
     pub(super) fn ensure_ledger(&self, scope: &Scope) -> Result<(), SubscribeError> {
         let commands = scope.topics.last().map_or("", |topic| topic);
-        let partitions = self
-            .look_for(scope, commands)?
-            .ok_or_else(|| SubscribeError::UnknownTopic(commands.to_owned()))?;
-        for name in [
+        let partitions = self.ensure_commands(scope, commands)?;
+        let own = [
             names::ledger_topic(&scope.group),
             names::park_topic(&scope.group),
-        ] {
-            if self.look_for(scope, &name)?.is_some() {
+        ];
+        if self.look_for(scope, &own[0])?.is_none() {
+            self.check_commands(scope, commands, partitions)?;
+        }
+        for name in own {
+            if let Some(found) = self.look_for(scope, &name)? {
+                if found != partitions {
+                    let message = format!(
+                        "topic {name:?} has {found} partitions, and {commands:?} has {partitions}: they need as many as each                          other; delete the one that was made wrongly, and have it made anew"
+                    );
+                    return Err(refused(scope, message));
+                }
                 self.check_settings(&name, Purpose::Table)
                     .map_err(|message| refused(scope, message))?;
                 continue;
             }
-            match self.make_compacted(&name, partitions) {
-                Ok(()) => {}
-                Err(EnsureTopicError::Store { name, source }) => {
-                    let what = format!("make topic {name:?}");
-                    return Err(match source.downcast_ref::<KafkaError>() {
-                        Some(error) => unjoined(scope, &what, error),
-                        None => refused(scope, format!("{what}: {source}")),
-                    });
-                }
-                Err(error) => return Err(refused(scope, error.to_string())),
-            }
+            let made = self.make_compacted(&name, partitions);
+            made.map_err(|error| unready(scope, error))?;
         }
         self.check_letters(scope)
+    }
+
+    /// How many partitions the commands of a handler have. They were made at the start of the host, and may have been deleted
+    /// since.
+    fn ensure_commands(&self, scope: &Scope, commands: &str) -> Result<u32, SubscribeError> {
+        if let Some(found) = self.look_for(scope, commands)? {
+            return Ok(found);
+        }
+        let mut largest = 0;
+        for topic in scope.topics.iter().filter(|topic| ***topic != *commands) {
+            let found = self.look_for(scope, topic)?;
+            let found = found.ok_or_else(|| SubscribeError::Unavailable {
+                group: scope.group.to_string(),
+                message: format!("there is no topic {topic:?} yet"),
+            })?;
+            largest = largest.max(found);
+        }
+        let made = self.ensure_topic(commands, largest);
+        made.map_err(|error| unready(scope, error))?;
+        Ok(largest)
     }
 
     /// The topic on which hosts tell one another what they are, with one partition; false where there is none and none
@@ -274,6 +296,47 @@ impl Cluster {
         }
         let checked = self.check_settings(name, Purpose::Table);
         checked.map(|()| true).map_err(EnsureTopicError::Invalid)
+    }
+
+    /// Whether the commands of a handler that has no ledger yet have a partition for each that it reads.
+    fn check_commands(
+        &self,
+        scope: &Scope,
+        commands: &str,
+        partitions: u32,
+    ) -> Result<(), SubscribeError> {
+        for topic in scope.topics.iter().filter(|topic| ***topic != *commands) {
+            let found = self.look_for(scope, topic)?.unwrap_or_default();
+            if found > partitions {
+                let message = format!(
+                    "topic {commands:?} has {partitions} partitions, and {topic:?} has {found}: delete the first, and have it                      made anew with as many"
+                );
+                return Err(refused(scope, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is a place for the letter of each record: one keeps its partition.
+    pub(super) fn check_letter_sizes(
+        &self,
+        scope: &Scope,
+        origin: &Origin,
+    ) -> Result<(), SubscribeError> {
+        for (topic, kept) in scope.topics.iter().zip(&origin.topics) {
+            let letters = names::dlq_topic(&scope.group, topic);
+            let needed = kept.description.partitions;
+            if let Some(found) = self
+                .look_for(scope, &letters)?
+                .filter(|found| *found < needed)
+            {
+                let message = format!(
+                    "topic {letters:?} has {found} partitions, and {topic:?} has {needed}: give it as many (a dead letter keeps                      its partition)"
+                );
+                return Err(refused(scope, message));
+            }
+        }
+        Ok(())
     }
 
     /// Makes a topic that keeps the last record of each key.
@@ -362,7 +425,7 @@ impl Cluster {
         let made = block_on(made.boxed()).map_err(failed)?;
         for result in made {
             match result {
-                // Another host was faster: that it has as many partitions is looked at below.
+                // Another host was faster.
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((_, code)) => return Err(failed(KafkaError::AdminOp(code))),
             }
@@ -450,10 +513,21 @@ impl Cluster {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(failed(KafkaError::AdminOp(
-                    RDKafkaErrorCode::OperationTimedOut,
-                )));
+                let count = found.map_or(0, |topic| topic.partitions().len());
+                let timed_out = failed(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
+                return Err(match u32::try_from(count) {
+                    // Whoever was faster wanted another number.
+                    Ok(found) if found != 0 && found != partitions => {
+                        EnsureTopicError::PartitionCount {
+                            name: name.to_owned(),
+                            found,
+                            wanted: partitions,
+                        }
+                    }
+                    Ok(_) | Err(_) => timed_out,
+                });
             }
+            pause(LOOK);
         }
     }
 }
@@ -465,26 +539,48 @@ fn unmade(name: &str, error: KafkaError) -> EnsureTopicError {
     }
 }
 
+/// Why a subscription has not all topics that it needs.
+fn unready(scope: &Scope, error: EnsureTopicError) -> SubscribeError {
+    let EnsureTopicError::Store { name, source } = error else {
+        return refused(scope, error.to_string());
+    };
+    let what = format!("make topic {name:?}");
+    match source.downcast_ref::<KafkaError>() {
+        Some(error) => unjoined(scope, &what, error),
+        None => refused(scope, format!("{what}: {source}")),
+    }
+}
+
 /// Why a subscription could not be joined: what is not allowed stays so, anything else may be over in a moment.
 pub(super) fn unjoined(scope: &Scope, what: &str, error: &KafkaError) -> SubscribeError {
     let message = format!("{what}: {error}");
-    let denied = [
-        RDKafkaErrorCode::TopicAuthorizationFailed,
-        RDKafkaErrorCode::ClusterAuthorizationFailed,
-        RDKafkaErrorCode::PolicyViolation,
-    ];
-    let code = if let KafkaError::AdminOp(code) = error {
-        Some(*code)
-    } else {
-        error.rdkafka_error_code()
-    };
-    match code {
-        Some(code) if denied.contains(&code) => refused(scope, message),
+    match code_of(error) {
+        Some(RDKafkaErrorCode::PolicyViolation) => refused(scope, message),
+        Some(_) if is_denied(error) => refused(scope, message),
         Some(_) | None => SubscribeError::Unavailable {
             group: scope.group.to_string(),
             message,
         },
     }
+}
+
+/// Whether it says that this host may not do what it asked for.
+pub(super) fn is_denied(error: &KafkaError) -> bool {
+    matches!(
+        code_of(error),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+        )
+    )
+}
+
+fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    if let KafkaError::AdminOp(code) = error {
+        return Some(*code);
+    }
+    error.rdkafka_error_code()
 }
 
 fn refused(scope: &Scope, message: String) -> SubscribeError {

@@ -64,6 +64,10 @@ impl Ledger for Kafka {
         })
     }
 
+    fn obstacle(&self, scope: &Scope, partition: u32) -> Option<String> {
+        self.inner.share(&scope.group)?.obstacle(partition)
+    }
+
     fn lost_positions(
         &self,
         scope: &Scope,

@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
 use super::clients::{self, Clients};
-use super::cluster::{ANSWER, pause};
+use super::cluster::{ANSWER, is_denied, pause};
 use super::native::member_id;
 use super::reader::GroupReader;
 use super::share::{Leave, Share};
@@ -130,6 +130,21 @@ impl Context {
         }
         self.share.end(partitions);
     }
+}
+
+/// Whether the group will not have this host until people have changed something. librdkafka asks again all the same, and
+/// says it once.
+fn is_refusal(error: &KafkaError) -> bool {
+    let codes = [
+        RDKafkaErrorCode::InconsistentGroupProtocol,
+        RDKafkaErrorCode::InvalidGroupId,
+        RDKafkaErrorCode::InvalidSessionTimeout,
+        RDKafkaErrorCode::GroupMaxSizeReached,
+    ];
+    is_denied(error)
+        || error
+            .rdkafka_error_code()
+            .is_some_and(|code| codes.contains(&code))
 }
 
 /// Membership in the group of a subscription. Dropped, it leaves when its readers are gone.
@@ -252,6 +267,10 @@ impl Poller {
                     );
                 }
                 Some(Err(error)) if self.is_fatal(&error) => return self.refuse(error.to_string()),
+                Some(Err(error)) if is_refusal(&error) => {
+                    let why = format!("the group does not take this host: {error}");
+                    drop(self.assignments.send(Assignment::Hindered(why)));
+                }
                 Some(Err(error)) => {
                     tracing::debug!(%error, group = &*self.share.scope.group, "poll")
                 }

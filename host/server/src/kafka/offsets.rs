@@ -167,7 +167,7 @@ pub(super) fn lost(
         kept.is_none() && !share.origin.is_remade(first, usize::from(*topic))
     };
     if committed.iter().all(is_new) {
-        return Ok(Vec::new());
+        return refuse_grown(share).map(|()| Vec::new());
     }
     let bounds = restore::bounds(cluster, share, partition)?;
     let mut lost = Vec::new();
@@ -192,18 +192,54 @@ pub(super) fn lost(
                 first,
                 end,
             }),
-            Some(stood_on) if stood_on.partitions != found.partitions => {
-                return Err(RestoreError::Changed(SubscribeError::PartitionCount {
-                    group: share.scope.group.to_string(),
-                    topic: share.scope.topics[index].to_string(),
-                    stored: stood_on.partitions,
-                    found: found.partitions,
-                }));
+            Some(stood_on) => {
+                unchanged(share, &share.scope.topics[index], stood_on, found)?;
+                lost.extend(LostPosition::of(topic, offset, (first, end)));
             }
-            Some(_) | None => lost.extend(LostPosition::of(topic, offset, (first, end))),
+            None => lost.extend(LostPosition::of(topic, offset, (first, end))),
         }
     }
     Ok(lost)
+}
+
+/// A partition of which nothing is committed is new with its whole group, or has been added to its topic.
+fn refuse_grown(share: &Share) -> Result<(), RestoreError> {
+    let consumer = share.consumer().ok_or(RestoreError::NoMember)?;
+    let largest = share.origin.topics.iter();
+    let largest = largest.map(|topic| topic.description.partitions).max();
+    let all = share.partitions_of(0..largest.unwrap_or_default());
+    let kept = consumer
+        .committed_offsets(all, ANSWER)
+        .map_err(RestoreError::Offsets)?;
+    let elements = kept.elements();
+    for (name, topic) in share.scope.topics.iter().zip(&share.origin.topics) {
+        let of_topic = elements.iter().filter(|one| one.topic() == &**name);
+        for element in of_topic {
+            let stood_on = Metadata::decode(element.metadata()).and_then(|kept| kept.topic);
+            if let Some(stood_on) = stood_on {
+                unchanged(share, name, stood_on, topic.description)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a topic that has another number of partitions than when a position in it was committed.
+fn unchanged(
+    share: &Share,
+    topic: &str,
+    stood_on: Description,
+    found: Description,
+) -> Result<(), RestoreError> {
+    if stood_on.id != found.id || stood_on.partitions == found.partitions {
+        return Ok(());
+    }
+    Err(RestoreError::Changed(SubscribeError::PartitionCount {
+        group: share.scope.group.to_string(),
+        topic: topic.to_owned(),
+        stored: stood_on.partitions,
+        found: found.partitions,
+    }))
 }
 
 #[cfg(test)]

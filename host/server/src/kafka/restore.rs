@@ -125,6 +125,18 @@ impl Patience {
         share: &Share,
         work: impl Fn() -> Result<T, RestoreError>,
     ) -> Tried<Result<T, RestoreError>> {
+        let tried = self.attempt_once(share, work);
+        if matches!(tried, Tried::Done(_)) {
+            share.hinder(self.partition, None);
+        }
+        tried
+    }
+
+    fn attempt_once<T>(
+        &self,
+        share: &Share,
+        work: impl Fn() -> Result<T, RestoreError>,
+    ) -> Tried<Result<T, RestoreError>> {
         if !share.owns(self.partition, self.epoch) {
             return Tried::Done(Err(RestoreError::NoMember));
         }
@@ -144,6 +156,7 @@ impl Patience {
                 let (group, partition) = (&*share.scope.group, self.partition);
                 if self.since.elapsed() > GAP {
                     tracing::warn!(%error, group, partition, "cannot restore yet");
+                    share.hinder(partition, Some(error.to_string()));
                 } else {
                     tracing::debug!(%error, group, partition, "cannot restore yet");
                 }

@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::cluster::{ANSWER, Cluster};
 use super::membership::{Context, GroupConsumer};
-use super::native::{generation, member_id};
+use super::native::{Description, generation, member_id};
 use super::origin::Origin;
 use super::records::{number, offset};
 use super::twins::Twins;
@@ -24,6 +24,9 @@ use crate::ledger::Scope;
 /// Of the next assignment. Counted for all groups together and over their memberships, so that what is left of one
 /// is never taken for the work of the next.
 static EPOCH: AtomicU64 = AtomicU64::new(1);
+
+/// A topic that is not there for so long is not about to be made anew.
+const ABSENT: Duration = Duration::from_secs(30);
 
 /// A topic, and the first offset that is read of it.
 pub(super) type Place = (Arc<str>, u64);
@@ -61,6 +64,10 @@ pub(super) struct Share {
     assigned: Mutex<HashMap<u32, Vec<Place>>>,
     /// One past the last record that was read, by topic and partition: librdkafka's own position counts markers.
     read: Mutex<HashMap<(Arc<str>, u32), u64>>,
+    /// By partition, what keeps it from being restored.
+    obstacles: Mutex<HashMap<u32, String>>,
+    /// Since when a topic is not there.
+    absent: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -94,6 +101,8 @@ impl Share {
             cluster,
             assigned: Mutex::default(),
             read: Mutex::default(),
+            obstacles: Mutex::default(),
+            absent: Mutex::default(),
         }
     }
 
@@ -205,6 +214,25 @@ impl Share {
         consumer.incremental_unassign(&all)
     }
 
+    /// Notes what keeps a partition from being restored; none: nothing any more.
+    pub(super) fn hinder(&self, partition: u32, obstacle: Option<String>) {
+        let mut obstacles = self.lock_obstacles();
+        match obstacle {
+            Some(obstacle) => drop(obstacles.insert(partition, obstacle)),
+            None => drop(obstacles.remove(&partition)),
+        }
+    }
+
+    pub(super) fn obstacle(&self, partition: u32) -> Option<String> {
+        self.lock_obstacles().get(&partition).cloned()
+    }
+
+    fn lock_obstacles(&self) -> MutexGuard<'_, HashMap<u32, String>> {
+        self.obstacles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// All records of the topic partition before this offset were read.
     pub(super) fn note_read(&self, topic: &Arc<str>, partition: u32, offset: u64) {
         self.lock_read()
@@ -306,11 +334,13 @@ impl Share {
     /// Looks whether the topics are what they were, on a thread of its own: the poll does not wait for the answer.
     pub(super) fn check_topics(self: Arc<Self>) {
         let check = move || {
-            let topics = self.cluster.describe(&self.scope.topics).ok();
-            // One that was deleted may be made anew.
-            let Some(topics) = topics.and_then(|found| found.into_iter().collect()) else {
+            let Ok(topics) = self.cluster.describe(&self.scope.topics) else {
                 return;
             };
+            if self.is_one_missed(&topics) {
+                return;
+            }
+            let topics = topics.into_iter().flatten().collect();
             let found = Origin::found(self.origin.fixed.clone(), &self.scope, topics);
             let mut indexes = 0..self.scope.topics.len();
             if let Err(error) = found.check(&self.origin, &self.scope) {
@@ -324,6 +354,21 @@ impl Share {
         if let Err(error) = thread.spawn(check) {
             tracing::error!(%error, "cannot look at the topics");
         }
+    }
+
+    /// Whether a topic is not there, which may be made anew. For how long that is waited for: of a topic that is gone librdkafka
+    /// says nothing, and of the one that the group divides it gives all partitions back.
+    fn is_one_missed(&self, topics: &[Option<Description>]) -> bool {
+        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(at) = topics.iter().position(Option::is_none) else {
+            *absent = None;
+            return false;
+        };
+        if absent.get_or_insert_with(Instant::now).elapsed() > ABSENT {
+            let why = format!("there is no topic {} any more", self.scope.topics[at]);
+            self.leave(Leave::Renew(why));
+        }
+        true
     }
 
     /// Waits until nothing runs; it drains within its deadline.
