@@ -4,7 +4,7 @@
 //! record passes here at least twice, so nothing is allocated that is not kept. The structured mode needs a JSON
 //! decoder and encoder and lives in the server.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::event::{Event, EventRef, HeaderName, Record};
 
@@ -84,31 +84,34 @@ pub fn is_attribute_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
-/// Headers that nearly every record has.
-const COMMON: [&str; 14] = [
-    "ce_specversion",
-    "ce_id",
-    "ce_source",
-    "ce_type",
-    "ce_subject",
-    "ce_time",
-    "ce_dataschema",
-    CONTENT_TYPE,
-    "ce_correlationid",
-    "ce_causationid",
-    "ce_partitionkey",
-    "ce_tenantid",
-    "ce_traceparent",
-    "ce_weirhops",
-];
+/// The header of an attribute that nearly every record has.
+fn common_header(attribute: &str) -> Option<&'static str> {
+    Some(match attribute {
+        "specversion" => "ce_specversion",
+        "id" => "ce_id",
+        "source" => "ce_source",
+        "type" => "ce_type",
+        "subject" => "ce_subject",
+        "time" => "ce_time",
+        "dataschema" => "ce_dataschema",
+        "correlationid" => "ce_correlationid",
+        "causationid" => "ce_causationid",
+        "partitionkey" => "ce_partitionkey",
+        "tenantid" => "ce_tenantid",
+        "traceparent" => "ce_traceparent",
+        "weirhops" => "ce_weirhops",
+        _ => return None,
+    })
+}
 
 /// This name, without a copy where it is a common one.
 #[must_use]
 pub fn header_name(name: &str) -> HeaderName {
-    match COMMON.iter().find(|common| **common == name) {
-        Some(common) => HeaderName::Borrowed(common),
-        None => HeaderName::Owned(name.to_owned()),
-    }
+    let common = match name.strip_prefix(PREFIX) {
+        Some(attribute) => common_header(attribute),
+        None => (name == CONTENT_TYPE).then_some(CONTENT_TYPE),
+    };
+    common.map_or_else(|| HeaderName::Owned(name.to_owned()), HeaderName::Borrowed)
 }
 
 /// The record that carries this event. The caller has validated it: a `datacontenttype` of CloudEvents itself
@@ -135,19 +138,22 @@ pub(crate) fn write(
         ("ce_dataschema", event.dataschema),
         (CONTENT_TYPE, event.datacontenttype),
     ];
-    let texts = context.iter().filter_map(|(_, value)| *value);
-    let texts = texts.chain(event.extensions.iter().map(|(_, value)| &**value));
-    let (count, bytes) = texts.fold((0, 0), |(n, bytes), text| (n + 1, bytes + text.len()));
-    let mut values = BytesMut::with_capacity(bytes);
-    let mut headers = Vec::with_capacity(count);
+    let texts = || {
+        let context = context.iter().filter_map(|(_, value)| *value);
+        context.chain(event.extensions.iter().map(|(_, value)| &**value))
+    };
+    let bytes = texts().map(str::len).sum();
+    let mut values = Vec::with_capacity(bytes);
+    texts().for_each(|text| values.extend_from_slice(text.as_bytes()));
+    let mut values = Parts::new(values);
+    let mut headers = Vec::with_capacity(context.len() + event.extensions.len());
     for (name, value) in context {
         if let Some(value) = value {
-            headers.push((name.into(), Some(part(&mut values, value.as_bytes()))));
+            headers.push((name.into(), Some(values.next(value.len()))));
         }
     }
     for (name, value) in &event.extensions {
-        let value = part(&mut values, value.as_bytes());
-        headers.push((attribute_header(name), Some(value)));
+        headers.push((attribute_header(name), Some(values.next(value.len()))));
     }
     Record {
         key,
@@ -157,20 +163,35 @@ pub(crate) fn write(
     }
 }
 
-/// A copy in this buffer: a record has ten values, and passes from thread to thread.
-#[must_use]
-pub fn part(buffer: &mut BytesMut, value: &[u8]) -> Bytes {
-    buffer.extend_from_slice(value);
-    buffer.split().freeze()
+/// Values that lie in one buffer, one behind the other: a record has ten, and passes from thread to thread.
+#[derive(Debug)]
+pub struct Parts {
+    buffer: Bytes,
+    next: usize,
+}
+
+impl Parts {
+    /// Of what was written into this buffer.
+    #[must_use]
+    pub fn new(buffer: Vec<u8>) -> Self {
+        Self {
+            buffer: buffer.into(),
+            next: 0,
+        }
+    }
+
+    /// The next value, of so many bytes.
+    pub fn next(&mut self, bytes: usize) -> Bytes {
+        let start = self.next;
+        self.next += bytes;
+        self.buffer.slice(start..self.next)
+    }
 }
 
 /// The header of an extension attribute.
 fn attribute_header(name: &str) -> HeaderName {
-    let is_it = |common: &&&str| common.strip_prefix(PREFIX) == Some(name);
-    match COMMON.iter().find(is_it) {
-        Some(common) => HeaderName::Borrowed(common),
-        None => HeaderName::Owned([PREFIX, name].concat()),
-    }
+    let own = || HeaderName::Owned([PREFIX, name].concat());
+    common_header(name).map_or_else(own, HeaderName::Borrowed)
 }
 
 /// The record that carries an event in the structured mode: `json` is the event.

@@ -84,7 +84,10 @@ impl Share {
     pub fn take(&mut self, bytes: usize) {
         let before = self.borrowed();
         self.bytes += bytes;
-        self.budget.borrow(self.borrowed() - before);
+        let more = self.borrowed() - before;
+        if more > 0 {
+            self.budget.borrow(more);
+        }
     }
 
     /// Gives so many bytes back.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::binding::{self, ATTRIBUTE_BYTES_MAX};
 use crate::event::{Emission, EmissionKey, Event, EventRef, Record};
-use crate::identity::{Hash128, emission_id, hash_128, partition_hash};
+use crate::identity::{emission_id, hash_128, partition_hash};
 use crate::time::Millis;
 use crate::unit::OutRecord;
 
@@ -393,25 +393,19 @@ fn traceparent(input: &Event, id: &str) -> String {
                 _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
             })
     });
-    let digits = |hash: Hash128| hash.hex().map(char::from);
-    let span = &digits(hash_128("weir.span.v1", &[id.as_bytes()]))[..16];
-    let mut parent = String::with_capacity(TRACEPARENT_BYTES);
-    match given {
-        Some(given) => {
-            parent.push_str(&given[..36]);
-            parent.extend(span);
-            parent.push_str(&given[52..]);
-        }
-        None => {
-            let source = [input.source.as_bytes(), input.id.as_bytes()];
-            parent.push_str("00-");
-            parent.extend(digits(hash_128("weir.trace.v1", &source)));
-            parent.push('-');
-            parent.extend(span);
-            parent.push_str("-01");
-        }
+    let mut parent = [0; TRACEPARENT_BYTES];
+    if let Some(given) = given {
+        parent.copy_from_slice(given.as_bytes());
+    } else {
+        let source = [input.source.as_bytes(), input.id.as_bytes()];
+        parent[..3].copy_from_slice(b"00-");
+        parent[3..35].copy_from_slice(&hash_128("weir.trace.v1", &source).hex());
+        parent[35] = b'-';
+        parent[52..].copy_from_slice(b"-01");
     }
-    parent
+    let span = hash_128("weir.span.v1", &[id.as_bytes()]).hex();
+    parent[36..52].copy_from_slice(&span[..16]);
+    str::from_utf8(&parent).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -48,21 +48,13 @@ impl Hash128 {
     #[must_use]
     pub fn to_uuid(self) -> String {
         let hex = self.as_uuid().hex();
-        let groups = [
-            &hex[..8],
-            &hex[8..12],
-            &hex[12..16],
-            &hex[16..20],
-            &hex[20..],
-        ];
-        let mut text = String::with_capacity(36);
-        for (at, group) in groups.into_iter().enumerate() {
-            if at > 0 {
-                text.push('-');
-            }
-            text.extend(group.iter().copied().map(char::from));
-        }
-        text
+        let mut text = [b'-'; 36];
+        text[..8].copy_from_slice(&hex[..8]);
+        text[9..13].copy_from_slice(&hex[8..12]);
+        text[14..18].copy_from_slice(&hex[12..16]);
+        text[19..23].copy_from_slice(&hex[16..20]);
+        text[24..].copy_from_slice(&hex[20..]);
+        str::from_utf8(&text).unwrap_or_default().to_owned()
     }
 
     /// 32 hexadecimal digits, in ASCII. Each emission has three of them, so no formatter is asked.

@@ -95,6 +95,8 @@ pub struct Partition {
     commits: commit::Commits,
     /// When the gate may be asked again; it refused the last time.
     gate_until: Option<Millis>,
+    /// Of events that name none: nearly all have one.
+    default_tenant: Arc<str>,
     /// The gate refused what wanted to start the last time.
     held_back: bool,
     serial: u64,
@@ -163,6 +165,7 @@ impl Partition {
             staged: VecDeque::new(),
             commits: commit::Commits::new(restore.unit, !restore.marked.is_empty()),
             gate_until: None,
+            default_tenant: DEFAULT_TENANT.into(),
             held_back: false,
             serial: 0,
             running: 0,

@@ -165,6 +165,8 @@ struct Worker {
     crowded: Components,
     /// When the bus may be read again, after it could not be.
     fetch_at: Option<tokio::time::Instant>,
+    /// When the machine was last told how long the host has slept.
+    slept_at: Millis,
 }
 
 /// Serves the partition until `stop`, or until an operator lets go on what had stopped by itself, then drains it.
@@ -202,6 +204,7 @@ pub async fn run(
         commit: None,
         crowded: Components::default(),
         fetch_at: None,
+        slept_at: Millis(0),
     };
     let end = worker.serve(reader, &stop).await?;
     worker.pass(reader);
@@ -271,7 +274,9 @@ impl Worker {
                 Some((number, result, time)) = OptionFuture::from(self.commit.as_mut()) => {
                     self.committed(number, result, time);
                 }
-                Some(ended) = self.running.next() => self.ended(ended),
+                Some(ended) = self.running.next() => {
+                    self.ended(ended);
+                }
                 records = fetch(reader, fetch_at), if hungry => match records {
                     Ok(records) => {
                         self.fetch_at = None;
@@ -326,7 +331,9 @@ impl Worker {
                 Some((number, result, time)) = OptionFuture::from(self.commit.as_mut()) => {
                     self.committed(number, result, time);
                 }
-                Some(ended) = self.running.next() => self.ended(ended),
+                Some(ended) = self.running.next() => {
+                    self.ended(ended);
+                }
                 () = &mut deadline, if !self.running.is_empty() => self.abandon(),
                 () = sleep_until(self.machine.poll_timeout()) => {}
             }

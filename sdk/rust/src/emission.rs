@@ -6,6 +6,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Result, bindings::weir::handler::types};
 
+/// Most events have less: a buffer that grows is copied each time.
+const JSON_BYTES: usize = 1 << 10;
+
 /// One event to publish when the attempt is committed.
 ///
 /// What is not said here the host fills in: the id is the same on every attempt, the source comes from the manifest,
@@ -37,7 +40,9 @@ impl Emission {
     /// # Errors
     /// The value has no JSON form, such as a map with keys that are not strings.
     pub fn json(self, value: &(impl Serialize + ?Sized)) -> Result<Self> {
-        Ok(self.data("application/json", serde_json::to_vec(value)?))
+        let mut data = Vec::with_capacity(JSON_BYTES);
+        serde_json::to_writer(&mut data, value)?;
+        Ok(self.data("application/json", data))
     }
 
     /// Carries bytes of this media type.

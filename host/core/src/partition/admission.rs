@@ -106,7 +106,8 @@ impl Partition {
         record: Arc<Record>,
         event: Option<Arc<Event>>,
     ) {
-        let tenant = tenant(event.as_deref());
+        let tenant = event.as_deref().and_then(tenant_of);
+        let tenant = tenant.map_or_else(|| Arc::clone(&self.default_tenant), Arc::from);
         let key = event.as_ref().and_then(|event| event.key(&record));
         let sequence = self.sequence(&tenant, key, item);
         let mark = event
@@ -447,10 +448,12 @@ impl Partition {
 /// Owner of an event.
 #[must_use]
 pub fn tenant(event: Option<&Event>) -> Arc<str> {
-    event
-        .and_then(|event| event.extension("tenantid"))
-        .unwrap_or(DEFAULT_TENANT)
-        .into()
+    event.and_then(tenant_of).unwrap_or(DEFAULT_TENANT).into()
+}
+
+/// The one that an event names.
+fn tenant_of(event: &Event) -> Option<&str> {
+    event.extension("tenantid")
 }
 
 /// Whose evidence to the breaker an event is: its key's, also where keys have no order, so that one bad key opens

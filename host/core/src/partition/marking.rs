@@ -93,6 +93,9 @@ impl Partition {
         gate: &mut dyn Pass,
         stays: impl Fn(&Self, &dyn Pass, &Waiting) -> bool,
     ) {
+        if self.suspects.waiting().next().is_none() && !self.commits.wants_marks() {
+            return;
+        }
         let waiting = self.suspects.take_all();
         let (stay, gone): (VecDeque<_>, VecDeque<_>) = waiting
             .into_iter()

@@ -149,7 +149,8 @@ impl Suspects {
 
     /// Its attempt has ended: it is no suspect any more. True when it was the last of those that ran apart.
     pub(super) fn finished(&mut self, item: ItemId) -> bool {
-        let apart = self.running.remove(&item);
+        // Nearly always: there are suspects after a crash alone.
+        let apart = self.run_apart() && self.running.remove(&item);
         if apart {
             self.cleared.insert(item);
         }
@@ -158,6 +159,6 @@ impl Suspects {
 
     /// Its attempt was given up, and it stays a suspect. True when it was the last of those that ran apart.
     pub(super) fn stopped(&mut self, item: ItemId) -> bool {
-        self.running.remove(&item) && self.are_over()
+        self.run_apart() && self.running.remove(&item) && self.are_over()
     }
 }

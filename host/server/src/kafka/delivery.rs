@@ -1,6 +1,6 @@
 //! Produces what units write, waits for what the brokers say of it, and finds out whose fault it is when they refuse.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -94,6 +94,8 @@ pub(super) struct Delivery<'a> {
     apart: bool,
     /// The producer has asked for a topic anew.
     asked: bool,
+    /// The topic that was written to last, and its number of partitions: most records of a unit go to one.
+    counted: Option<(Arc<str>, u32)>,
     /// Whose each record is, by the number of its send.
     sent: Vec<Sent>,
 }
@@ -121,6 +123,7 @@ impl<'a> Delivery<'a> {
             cluster,
             apart,
             asked: false,
+            counted: None,
             sent: Vec::new(),
         }
     }
@@ -167,11 +170,19 @@ impl<'a> Delivery<'a> {
 
     /// The partition that a record goes to, or what is wrong with the record. That a topic is not known is nobody's fault
     /// while the cluster does not answer.
-    fn destination(&self, out: &OutRecord) -> Result<Result<u32, (&'static str, String)>, Failure> {
+    fn destination(
+        &mut self,
+        out: &OutRecord,
+    ) -> Result<Result<u32, (&'static str, String)>, Failure> {
+        let known = self.counted.as_ref();
+        if let Some((_, count)) = known.filter(|(topic, _)| Arc::ptr_eq(topic, &out.topic)) {
+            return Ok(destination(Some(*count), out));
+        }
         let count = self
             .cluster
             .partitions(&out.topic)
             .map_err(|error| Failure::Absent(format!("look for topic {:?}: {error}", out.topic)))?;
+        self.counted = count.map(|count| (Arc::clone(&out.topic), count));
         Ok(destination(count, out))
     }
 

@@ -1,10 +1,10 @@
 //! Records as Kafka's messages and back.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rdkafka::message::{BorrowedMessage, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use rdkafka::util::IntoOpaque;
-use weir_core::binding::part;
+use weir_core::binding::Parts;
 use weir_core::event::Record;
 
 use super::headers;
@@ -17,13 +17,21 @@ pub(super) fn from_message(message: &BorrowedMessage<'_>) -> Record {
     let timestamp = message.timestamp().to_millis().unwrap_or_default();
     let headers = headers::of(message);
     let (texts, _) = headers.size_hint();
-    let bytes = message.payload_len() + texts * TEXT;
-    let mut buffer = BytesMut::with_capacity(bytes);
+    let value = message.payload();
+    let mut buffer = Vec::with_capacity(message.payload_len() + texts * TEXT);
+    buffer.extend_from_slice(value.unwrap_or_default());
+    let headers = headers.map(|(name, value)| {
+        buffer.extend_from_slice(value.unwrap_or_default());
+        (name, value.map(<[u8]>::len))
+    });
+    let headers: Vec<_> = headers.collect();
+    let mut parts = Parts::new(buffer);
     Record {
         key: message.key().map(Bytes::copy_from_slice),
-        value: message.payload().map(|value| part(&mut buffer, value)),
+        value: value.map(|value| parts.next(value.len())),
         headers: headers
-            .map(|(name, value)| (name, value.map(|value| part(&mut buffer, value))))
+            .into_iter()
+            .map(|(name, bytes)| (name, bytes.map(|bytes| parts.next(bytes))))
             .collect(),
         timestamp_ms: u64::try_from(timestamp).unwrap_or_default(),
     }

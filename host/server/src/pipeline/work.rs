@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use weir_core::gate::Crowded;
 use weir_core::partition::{Action, Attempt, Load, Loaded};
+use weir_core::time::Millis;
 use weir_core::unit::CommitResult;
 use weir_wasm::{StateView, TimersView};
 
@@ -24,12 +25,13 @@ impl Worker {
         let waker = futures_util::task::noop_waker();
         let mut context = std::task::Context::from_waker(&waker);
         let components = Components::of(&self.subscription);
-        while let Some(action) = self.next_action(&components) {
+        let mut now = clock::now();
+        while let Some(action) = self.next_action(now, &components) {
             match action {
                 Action::Attempt(attempt) => {
-                    let mut run = self.attempt(*attempt, &components);
+                    let mut run = self.attempt(now, *attempt, &components);
                     match run.as_mut().poll(&mut context) {
-                        std::task::Poll::Ready(ended) => self.ended(ended),
+                        std::task::Poll::Ready(ended) => now = self.ended(ended),
                         std::task::Poll::Pending => {
                             self.running.push(run);
                             return true;
@@ -38,7 +40,8 @@ impl Worker {
                 }
                 Action::Load(load) => {
                     let loaded = self.load(&load);
-                    self.machine.handle_loaded(clock::now(), load, loaded);
+                    now = clock::now();
+                    self.machine.handle_loaded(now, load, loaded);
                 }
                 Action::Commit(unit) => {
                     let number = unit.number;
@@ -61,18 +64,23 @@ impl Worker {
         false
     }
 
-    fn next_action(&mut self, components: &Components) -> Option<Action> {
+    fn next_action(&mut self, now: Millis, components: &Components) -> Option<Action> {
         self.crowded = components.crowded();
         let crowded = Crowded {
             own: self.crowded.own.is_some(),
             fallback: self.crowded.fallback.is_some(),
         };
         let mut gate = self.subscription.gate.pass(crowded);
-        self.machine.handle_sleep(clock::slept());
-        self.machine.poll_action(clock::now(), &mut gate)
+        // Sleep moves the clock.
+        if self.slept_at != now {
+            self.slept_at = now;
+            self.machine.handle_sleep(clock::slept());
+        }
+        self.machine.poll_action(now, &mut gate)
     }
 
-    pub(super) fn ended(&mut self, ended: Ended) {
+    /// Answers when that was.
+    pub(super) fn ended(&mut self, ended: Ended) -> Millis {
         fail::pass(Point::AttemptEnded);
         let Ended {
             id,
@@ -85,8 +93,9 @@ impl Worker {
             self.subscription.status.dropped(lines);
         }
         let mut gate = self.subscription.gate.pass(Crowded::default());
-        self.machine
-            .handle_outcome(clock::now(), &mut gate, id, outcome);
+        let now = clock::now();
+        self.machine.handle_outcome(now, &mut gate, id, outcome);
+        now
     }
 
     fn load(&self, load: &Load) -> Loaded {
@@ -134,7 +143,7 @@ impl Worker {
         })
     }
 
-    fn attempt(&self, attempt: Attempt, components: &Components) -> Run {
+    fn attempt(&self, now: Millis, attempt: Attempt, components: &Components) -> Run {
         fail::attempt(&attempt.event.id);
         let manifest = &self.subscription.deployment.manifest;
         let component = if attempt.fallback {
@@ -142,16 +151,18 @@ impl Worker {
         } else {
             components.own.clone()
         };
-        let view = SequenceView {
+        let own = !attempt.fallback;
+        let grants = &manifest.grants;
+        let view = (own && (grants.state || grants.timers)).then(|| SequenceView {
             subscription: Arc::clone(&self.subscription),
             partition: self.partition,
             sequence: attempt.sequence,
             staged: attempt.staged,
-        };
-        let own = !attempt.fallback;
-        let timers =
-            (own && manifest.grants.timers).then(|| Box::new(view.clone()) as Box<dyn TimersView>);
-        let state = (own && manifest.grants.state).then(|| Box::new(view) as Box<dyn StateView>);
+        });
+        let timers = view.clone().filter(|_| grants.timers);
+        let timers = timers.map(|view| Box::new(view) as Box<dyn TimersView>);
+        let state = view.filter(|_| grants.state);
+        let state = state.map(|view| Box::new(view) as Box<dyn StateView>);
         let key = attempt.event.key(&attempt.record).cloned();
         let input = weir_wasm::Attempt {
             event: attempt.event,
@@ -161,7 +172,7 @@ impl Worker {
             partition: attempt.origin.partition,
             position: attempt.origin.offset,
             key,
-            now: clock::now(),
+            now,
             state,
             timers,
         };
