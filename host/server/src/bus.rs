@@ -323,7 +323,7 @@ pub trait Reader: Send {
 
     /// Everything of this topic before this offset was fetched, or holds no record (a transaction's marker at the end of a
     /// partition is never followed by a record that would show it).
-    fn passed(&self, _topic: u16) -> u64 {
+    fn passed(&mut self, _topic: u16) -> u64 {
         0
     }
 }

@@ -278,12 +278,10 @@ impl Worker {
                     self.ended(ended);
                 }
                 records = fetch(reader, fetch_at), if hungry => match records {
+                    Ok(records) if records.is_empty() => self.pass(reader),
                     Ok(records) => {
                         self.fetch_at = None;
                         self.subscription.status.clear(Alarm::ReadFailing, Some(self.partition));
-                        if records.is_empty() {
-                            self.pass(reader);
-                        }
                         self.take(records);
                     }
                     Err(error @ FetchError::OutOfRange { .. }) => return Err(PipelineError::Fetch(error)),
@@ -367,7 +365,7 @@ impl Worker {
     }
 
     /// Tells the machine how far its topics were read, unless that has something of them still to see.
-    fn pass(&mut self, reader: &dyn Reader) {
+    fn pass(&mut self, reader: &mut dyn Reader) {
         if !self.fetched.is_empty() || !self.commands.is_empty() {
             return;
         }

@@ -99,6 +99,7 @@ pub(crate) async fn serve_membership(
                     subscription.status.release(partition);
                     stop.cancel();
                 }
+                subscription.status.leave();
                 return refused.map_or(Left::Again, Left::Refused);
             }
             Assignment::Settled => {

@@ -195,7 +195,7 @@ fn a_topic_of_a_handlers_own_that_has_too_few_partitions_is_refused_by_its_name(
         (Some((&commands, 4)), (&*commands, 4, invoices), None),
         (
             Some((&ledger, 12)),
-            (&*ledger, 12, &*commands),
+            (&*commands, 4, &*ledger),
             Some(&commands),
         ),
         (Some((&park, 6)), (&*park, 6, &*commands), Some(&park)),

@@ -19,7 +19,7 @@ use crate::names;
 /// A dead host's open transaction holds up its partitions for so long.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A host that restarts within this time keeps its partitions; a dead one's events move after it.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Thirty of them are missed before the group takes a host for dead. Who has to give partitions away hears of it by the answer:
 /// what moves to a host that joins waits for two of them.
 const HEARTBEAT: Duration = Duration::from_secs(1);

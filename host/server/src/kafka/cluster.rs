@@ -50,6 +50,11 @@ const RETENTION_MS: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 const KEEP_ALL: &str = "-1";
 
+/// What to do about a topic that was made with too few partitions.
+const MADE_ANEW: &str = "delete the first, and have it made anew with as many";
+/// The same of one that people have to come to.
+const ENLARGED: &str = "give the first as many, since a dead letter keeps its partition";
+
 /// What a topic of the host's own is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
@@ -245,16 +250,28 @@ impl Cluster {
             names::ledger_topic(&scope.group),
             names::park_topic(&scope.group),
         ];
-        if self.look_for(scope, &own[0])?.is_none() {
-            self.check_commands(scope, commands, partitions)?;
+        match self.look_for(scope, &own[0])? {
+            // The ledger holds what is committed: it is the others that are made anew.
+            Some(kept) if kept != partitions => {
+                return Err(self.different(
+                    scope,
+                    (commands, partitions),
+                    (&own[0], kept),
+                    MADE_ANEW,
+                ));
+            }
+            Some(_) => {}
+            None => self.check_commands(scope, commands, partitions)?,
         }
         for name in own {
             if let Some(found) = self.look_for(scope, &name)? {
                 if found != partitions {
-                    let message = format!(
-                        "topic {name:?} has {found} partitions, and {commands:?} has {partitions}: they need as many as each                          other; delete the one that was made wrongly, and have it made anew"
-                    );
-                    return Err(refused(scope, message));
+                    return Err(self.different(
+                        scope,
+                        (&name, found),
+                        (commands, partitions),
+                        MADE_ANEW,
+                    ));
                 }
                 self.check_settings(&name, Purpose::Table)
                     .map_err(|message| refused(scope, message))?;
@@ -272,8 +289,11 @@ impl Cluster {
         if let Some(found) = self.look_for(scope, commands)? {
             return Ok(found);
         }
-        let mut largest = 0;
-        for topic in scope.topics.iter().filter(|topic| ***topic != *commands) {
+        // As many as its ledger has, where there is one: the topics may have grown since.
+        let ledger = self.look_for(scope, &names::ledger_topic(&scope.group))?;
+        let mut largest = ledger.unwrap_or_default();
+        let events = scope.topics.iter().filter(|topic| ***topic != *commands);
+        for topic in events.filter(|_| ledger.is_none()) {
             let found = self.look_for(scope, topic)?;
             let found = found.ok_or_else(|| SubscribeError::Unavailable {
                 group: scope.group.to_string(),
@@ -308,10 +328,12 @@ impl Cluster {
         for topic in scope.topics.iter().filter(|topic| ***topic != *commands) {
             let found = self.look_for(scope, topic)?.unwrap_or_default();
             if found > partitions {
-                let message = format!(
-                    "topic {commands:?} has {partitions} partitions, and {topic:?} has {found}: delete the first, and have it                      made anew with as many"
-                );
-                return Err(refused(scope, message));
+                return Err(self.different(
+                    scope,
+                    (commands, partitions),
+                    (topic, found),
+                    MADE_ANEW,
+                ));
             }
         }
         Ok(())
@@ -330,13 +352,30 @@ impl Cluster {
                 .look_for(scope, &letters)?
                 .filter(|found| *found < needed)
             {
-                let message = format!(
-                    "topic {letters:?} has {found} partitions, and {topic:?} has {needed}: give it as many (a dead letter keeps                      its partition)"
-                );
-                return Err(refused(scope, message));
+                return Err(self.different(scope, (&letters, found), (topic, needed), ENLARGED));
             }
         }
         Ok(())
+    }
+
+    /// Why a topic of a handler's own does not fit another, unless what is known of it is old: then it is asked for again.
+    fn different(
+        &self,
+        scope: &Scope,
+        (wrong, found): (&str, u32),
+        (right, needed): (&str, u32),
+        remedy: &str,
+    ) -> SubscribeError {
+        let message = format!("topic {wrong:?} has {found} partitions, and {right:?} has {needed}");
+        let is_known =
+            |known: &Option<Description>| known.is_some_and(|known| known.partitions == found);
+        match self.describe(&[wrong.into()]) {
+            Ok(known) if !known.iter().all(is_known) => SubscribeError::Unavailable {
+                group: scope.group.to_string(),
+                message: format!("{message}, as it was"),
+            },
+            Ok(_) | Err(_) => refused(scope, format!("{message}: {remedy}")),
+        }
     }
 
     /// Makes a topic that keeps the last record of each key.

@@ -18,7 +18,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
-use super::clients::{self, Clients};
+use super::clients::{self, Clients, SESSION_TIMEOUT};
 use super::cluster::{ANSWER, is_denied, pause};
 use super::native::member_id;
 use super::reader::GroupReader;
@@ -31,6 +31,8 @@ const POLL: Duration = Duration::from_millis(100);
 const HELD: Duration = Duration::from_secs(20);
 /// An orderly revoke waits so long for running attempts and their commit.
 const REVOKE: Duration = Duration::from_secs(5);
+/// A member that is one so long after the group did not want it is wanted again: its session would have ended.
+const TAKEN_AGAIN: Duration = SESSION_TIMEOUT.saturating_mul(2);
 /// Between two looks whether topics have grown.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
@@ -133,7 +135,7 @@ impl Context {
 }
 
 /// Whether the group will not have this host until people have changed something. librdkafka asks again all the same, and
-/// says it once.
+/// of some of it says so once.
 fn is_refusal(error: &KafkaError) -> bool {
     let codes = [
         RDKafkaErrorCode::InconsistentGroupProtocol,
@@ -253,7 +255,7 @@ impl Poller {
     }
 
     fn poll(&self) {
-        let mut checked = Instant::now();
+        let (mut checked, mut refused) = (Instant::now(), None);
         // A host that stops stays a member until its last unit is committed.
         while !(self.closing.load(Ordering::Acquire) && self.share.is_idle()) {
             match self.consumer.poll(POLL) {
@@ -270,6 +272,7 @@ impl Poller {
                 Some(Err(error)) if is_refusal(&error) => {
                     let why = format!("the group does not take this host: {error}");
                     drop(self.assignments.send(Assignment::Hindered(why)));
+                    refused = Some(Instant::now());
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, group = &*self.share.scope.group, "poll")
@@ -278,6 +281,11 @@ impl Poller {
             if checked.elapsed() > CHECK_EVERY {
                 checked = Instant::now();
                 Arc::clone(&self.share).check_topics();
+                let is_over = |since: Instant| since.elapsed() > TAKEN_AGAIN;
+                if refused.is_some_and(is_over) && self.share.identity().is_some() {
+                    drop(self.assignments.send(Assignment::Settled));
+                    refused = None;
+                }
             }
             match self.share.leaving() {
                 None => {}

@@ -215,6 +215,7 @@ fn refuse_grown(share: &Share) -> Result<(), RestoreError> {
     for (name, topic) in share.scope.topics.iter().zip(&share.origin.topics) {
         let of_topic = elements.iter().filter(|one| one.topic() == &**name);
         for element in of_topic {
+            element.error().map_err(RestoreError::Offsets)?;
             let stood_on = Metadata::decode(element.metadata()).and_then(|kept| kept.topic);
             if let Some(stood_on) = stood_on {
                 unchanged(share, name, stood_on, topic.description)?;

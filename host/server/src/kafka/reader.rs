@@ -40,10 +40,20 @@ struct Source<C: ConsumerContext> {
     queue: PartitionQueue<C>,
     /// What came before it was asked for is dropped.
     from: u64,
-    /// When something came, or was sought; none once it has been quiet since, and that was told.
-    busy: Option<Instant>,
+    /// When something came, was sought, or was found to be quiet.
+    busy: Instant,
     /// Where librdkafka stood before it was sought, which it says for a moment longer.
     stale: Option<u64>,
+    /// How far it was read, as the partition was told.
+    told: u64,
+}
+
+impl<C: ConsumerContext> Source<C> {
+    /// How far it was read: what was taken from the queue was handed over.
+    fn position(&self, consumer: &BaseConsumer<C>, partition: u32) -> Option<u64> {
+        let position = position(consumer, &self.topic, number(partition));
+        position.filter(|at| self.stale != Some(*at))
+    }
 }
 
 /// What both readers do with their queues.
@@ -76,12 +86,13 @@ impl<C: ConsumerContext> Sources<C> {
     /// Takes the queue of a topic partition that is about to be assigned.
     fn split(&mut self, consumer: &Arc<BaseConsumer<C>>, index: u16, topic: &Arc<str>, from: u64) {
         let (busy, stale) = (
-            Some(Instant::now()),
+            Instant::now(),
             position(consumer, topic, number(self.partition)),
         );
         if let Some(source) = self.by_topic.get_mut(&index) {
             // It is sought again; what was fetched before that librdkafka drops.
             (source.from, source.busy, source.stale) = (from, busy, stale);
+            source.told = from;
             return;
         }
         let Some(mut queue) = consumer.split_partition_queue(topic, number(self.partition)) else {
@@ -96,31 +107,31 @@ impl<C: ConsumerContext> Sources<C> {
             from,
             busy,
             stale,
+            told: from,
         };
         self.by_topic.insert(index, source);
     }
 
-    async fn fetch(&mut self, bytes_max: usize) -> Result<Vec<(Position, Record)>, FetchError> {
+    /// The next records; none at an end, and where a topic that is read has news by `has_news`.
+    async fn fetch(
+        &mut self,
+        bytes_max: usize,
+        has_news: impl Fn(&mut Source<C>) -> bool,
+    ) -> Result<Vec<(Position, Record)>, FetchError> {
         loop {
             let records = self.take(bytes_max)?;
-            if !records.is_empty() || self.ended || self.has_become_quiet() {
+            if !records.is_empty() || self.ended {
+                return Ok(records);
+            }
+            let only = self.only;
+            let read = |index: &u16| only.is_none_or(|only| only == *index);
+            let mut read = self.by_topic.iter_mut().filter(|(index, _)| read(index));
+            if read.any(|(_, source)| has_news(source)) {
                 return Ok(records);
             }
             // Either of them: both are looks at the queues.
             drop(tokio::time::timeout(LOOK, self.filled.notified()).await);
         }
-    }
-
-    /// Whether a topic has been quiet for long enough; said once.
-    fn has_become_quiet(&mut self) -> bool {
-        let quiet = |source: &mut Source<C>| {
-            let is_quiet = source.busy.is_some_and(|since| since.elapsed() > QUIET);
-            if is_quiet {
-                source.busy = None;
-            }
-            is_quiet
-        };
-        self.by_topic.values_mut().any(quiet)
     }
 
     /// What is there, a topic after the other.
@@ -174,7 +185,7 @@ impl<C: ConsumerContext> Sources<C> {
                 }
             }
             if !records.is_empty() {
-                (source.busy, source.stale) = (Some(Instant::now()), None);
+                (source.busy, source.stale) = (Instant::now(), None);
                 self.last = index;
                 return Ok(records);
             }
@@ -267,18 +278,15 @@ impl Reader for GroupReader {
         self.seeks.insert(position.topic, position.offset);
     }
 
-    /// What was taken from a queue was handed over by then.
-    fn passed(&self, topic: u16) -> u64 {
-        let Some(source) = self.sources.by_topic.get(&topic) else {
+    fn passed(&mut self, topic: u16) -> u64 {
+        let source = self.sources.by_topic.get_mut(&topic);
+        let Some(source) = source.filter(|_| !self.seeks.contains_key(&topic)) else {
             return 0;
         };
         let consumer = self.share.consumer();
-        let position = consumer
-            .filter(|_| !self.seeks.contains_key(&topic))
-            .and_then(|consumer| position(&consumer, &source.topic, number(self.partition)));
-        position
-            .filter(|at| source.stale != Some(*at))
-            .unwrap_or_default()
+        let position = consumer.and_then(|consumer| source.position(&consumer, self.partition));
+        source.told = position.unwrap_or_default().max(source.told);
+        position.unwrap_or_default()
     }
 
     fn only(&mut self, topic: Option<u16>) {
@@ -300,7 +308,18 @@ impl Reader for GroupReader {
             if self.starves {
                 return std::future::pending().await;
             }
-            let fetched = match self.sources.fetch(bytes_max).await {
+            let (share, partition) = (&self.share, self.partition);
+            // A record would show it; this is for the end of a topic.
+            let has_passed_more = |source: &mut Source<Context>| {
+                if source.busy.elapsed() < QUIET {
+                    return false;
+                }
+                source.busy = Instant::now();
+                let consumer = share.consumer();
+                let position = consumer.and_then(|it| source.position(&it, partition));
+                position.is_some_and(|at| at > source.told.max(source.from))
+            };
+            let fetched = match self.sources.fetch(bytes_max, has_passed_more).await {
                 Err(error @ FetchError::OutOfRange { .. }) => self.give_up(&error).await,
                 fetched => fetched?,
             };
@@ -393,7 +412,7 @@ impl Reader for TopicReader {
         }
     }
 
-    fn passed(&self, _topic: u16) -> u64 {
+    fn passed(&mut self, _topic: u16) -> u64 {
         self.passed
     }
 
@@ -406,7 +425,7 @@ impl Reader for TopicReader {
         bytes_max: usize,
     ) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>> {
         Box::pin(async move {
-            let fetched = self.sources.fetch(bytes_max).await;
+            let fetched = self.sources.fetch(bytes_max, |_source| false).await;
             if std::mem::take(&mut self.sources.ended) {
                 self.passed = self.end;
             }

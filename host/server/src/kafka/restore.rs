@@ -127,7 +127,7 @@ impl Patience {
     ) -> Tried<Result<T, RestoreError>> {
         let tried = self.attempt_once(share, work);
         if matches!(tried, Tried::Done(_)) {
-            share.hinder(self.partition, None);
+            share.hinder((self.partition, self.epoch), None);
         }
         tried
     }
@@ -156,7 +156,7 @@ impl Patience {
                 let (group, partition) = (&*share.scope.group, self.partition);
                 if self.since.elapsed() > GAP {
                     tracing::warn!(%error, group, partition, "cannot restore yet");
-                    share.hinder(partition, Some(error.to_string()));
+                    share.hinder((partition, self.epoch), Some(error.to_string()));
                 } else {
                     tracing::debug!(%error, group, partition, "cannot restore yet");
                 }

@@ -214,8 +214,11 @@ impl Share {
         consumer.incremental_unassign(&all)
     }
 
-    /// Notes what keeps a partition from being restored; none: nothing any more.
-    pub(super) fn hinder(&self, partition: u32, obstacle: Option<String>) {
+    /// Notes what keeps a partition from being restored in this epoch; none: nothing any more.
+    pub(super) fn hinder(&self, (partition, epoch): (u32, u64), obstacle: Option<String>) {
+        if !self.owns(partition, epoch) {
+            return;
+        }
         let mut obstacles = self.lock_obstacles();
         match obstacle {
             Some(obstacle) => drop(obstacles.insert(partition, obstacle)),
@@ -297,6 +300,7 @@ impl Share {
 
     pub(super) fn assign(&self, partition: u32) -> u64 {
         let epoch = EPOCH.fetch_add(1, Ordering::Relaxed);
+        self.lock_obstacles().remove(&partition);
         let mut owned = self.owned();
         owned.epochs.insert(partition, epoch);
         owned.readers.insert((partition, epoch));

@@ -126,6 +126,8 @@ struct Share {
     of: u32,
     /// Whether the bus has said that others may serve the rest.
     settled: bool,
+    /// A membership is over, and no other has begun.
+    left: bool,
     /// Whether they serve all of it, for good.
     drained: bool,
     owned: BTreeSet<u32>,
@@ -160,6 +162,7 @@ impl SubscriptionStatus {
             share: Mutex::new(Share {
                 of: expected,
                 settled: false,
+                left: false,
                 drained: false,
                 owned: BTreeSet::new(),
             }),
@@ -183,7 +186,9 @@ impl SubscriptionStatus {
 
     /// This host serves the partition from here on.
     pub fn own(&self, partition: u32) {
-        self.lock_share().owned.insert(partition);
+        let mut share = self.lock_share();
+        share.owned.insert(partition);
+        share.left = false;
     }
 
     /// Another host serves it from here on. What it counted here stays counted.
@@ -238,7 +243,13 @@ impl SubscriptionStatus {
 
     /// Partitions that this host does not own are served by others.
     pub fn settle(&self) {
-        self.lock_share().settled = true;
+        let mut share = self.lock_share();
+        (share.settled, share.left) = (true, false);
+    }
+
+    /// The membership is over: nothing is served until the next one has begun.
+    pub fn leave(&self) {
+        self.lock_share().left = true;
     }
 
     fn lock_share(&self) -> MutexGuard<'_, Share> {
@@ -380,7 +391,7 @@ impl SubscriptionStatus {
         let gate = self.gate.status(clock::now());
         let share = self.lock_share().clone();
         let silent = |partition: u32| !partitions.contains_key(&partition);
-        if share.partitions().any(silent) {
+        if share.left || share.partitions().any(silent) {
             State::Starting
         } else if gate.paused {
             State::Paused
