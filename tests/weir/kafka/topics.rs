@@ -346,9 +346,21 @@ fn topics_that_are_deleted_are_told_and_gone_on_with_when_they_are_there_again()
     .unwrap();
     assert_eq!(host.client().get("/readyz").unwrap().status, 503);
     // The host makes its own anew.
-    let said = alarm_of(&host, "scripted");
-    assert_eq!(said["alarm"], "position-lost", "{said}");
-    resume_all(&place, &host, "scripted");
+    wait::until("the commands to be there again", SETTLE, || {
+        let said = alarm_of(&host, "scripted");
+        Ok((said["alarm"] == "position-lost").then_some(()))
+    })
+    .unwrap();
+    wait::until("the handler to go on", SETTLE, || {
+        let resume = ["resume", "scripted", "--url", &host.client().url()];
+        let resume = [resume.as_slice(), &["--from", "earliest"]].concat();
+        place.weir(&resume).output()?;
+        let status = host.client().status()?;
+        let mut all = status["handlers"].as_array().into_iter().flatten();
+        let is_ready = |entry: &Value| entry["name"] == "scripted" && entry["state"] == "ready";
+        Ok(all.any(is_ready).then_some(()))
+    })
+    .unwrap();
 
     let create = ["--create", "--topic", invoices, "--partitions", "12"];
     fleet.tool(COMMANDS, &create);
