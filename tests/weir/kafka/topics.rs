@@ -55,12 +55,12 @@ impl Fleet {
         }
     }
 
-    /// Deletes all records of a topic, as retention does.
-    fn delete_records(&self, short: &str) {
+    /// Deletes the records of a topic, as retention does: in each of these partitions those before the offset, or all where it
+    /// is -1.
+    fn delete_records(&self, topic: &str, partitions: impl IntoIterator<Item = (u64, i64)>) {
         let file = self.folder.path().join("offsets.json");
-        let topic = self.topic(short);
-        let end = |partition| json!({ "topic": topic, "partition": partition, "offset": -1 });
-        let all: Vec<_> = (0..PARTITIONS).map(end).collect();
+        let until = |(partition, offset)| json!({ "topic": topic, "partition": partition, "offset": offset });
+        let all: Vec<_> = partitions.into_iter().map(until).collect();
         let offsets = json!({ "version": 1, "partitions": all });
         std::fs::write(&file, offsets.to_string()).unwrap();
         self.tool(RECORDS, &["--offset-json-file", file.to_str().unwrap()]);
@@ -69,8 +69,19 @@ impl Fleet {
 
 /// All partitions are found at once or in two looks: each is resumed as it stops.
 pub(super) fn resume_all(place: &Place, host: &Host, handler: &str) {
+    resume_until(place, host, handler, || {
+        Ok(host.client().get("/readyz")?.status == 200)
+    });
+}
+
+fn resume_until(
+    place: &Place,
+    host: &Host,
+    handler: &str,
+    is_resumed: impl Fn() -> anyhow::Result<bool>,
+) {
     wait::until("all partitions to be resumed", SETTLE, || {
-        if host.client().get("/readyz")?.status == 200 {
+        if is_resumed()? {
             return Ok(Some(()));
         }
         let url = host.client().url();
@@ -263,14 +274,8 @@ fn records_that_were_deleted_before_they_were_read_are_counted_and_an_operator_c
         let headers = [headers.as_slice(), &[&id]].concat();
         kcat.write(invoices, "c", &headers, Some(data.to_string().as_bytes()));
     }
-    let partition = kcat.read(invoices, 5)[0]["partition"].clone();
-    let file = fleet.folder.path().join("offsets.json");
-    let until = json!({
-        "version": 1,
-        "partitions": [{ "topic": invoices, "partition": partition, "offset": 3 }],
-    });
-    std::fs::write(&file, until.to_string()).unwrap();
-    fleet.tool(RECORDS, &["--offset-json-file", file.to_str().unwrap()]);
+    let partition = kcat.read(invoices, 5)[0]["partition"].as_u64().unwrap();
+    fleet.delete_records(invoices, [(partition, 3)]);
 
     let host = place.spawn().unwrap();
     let said = alarm(&host, "position-lost");
@@ -301,17 +306,21 @@ fn a_quiet_topic_of_which_retention_has_taken_everything_has_lost_nothing() {
         fleet.publish(host, lines);
         wait_for_fates(host, "notification", &json!({ "handled": lines.len() }));
     };
+    let delete_all = || {
+        let all = (0..PARTITIONS).map(|partition| (partition, -1));
+        fleet.delete_records(fleet.topic("public.payments.v1"), all);
+    };
     let host = place.start().unwrap();
     publish(&host, &lines[..BEFORE]);
     wait::pause(QUIET);
     host.kill().unwrap();
-    fleet.delete_records("public.payments.v1");
+    delete_all();
 
     let host = place.start().unwrap();
     publish(&host, &lines[BEFORE..BEFORE + AFTER]);
     // What was not told yet goes with the last unit.
     assert!(host.drain().unwrap().success());
-    fleet.delete_records("public.payments.v1");
+    delete_all();
     let host = place.start().unwrap();
     publish(&host, &lines[BEFORE + AFTER..]);
 }
@@ -351,16 +360,11 @@ fn topics_that_are_deleted_are_told_and_gone_on_with_when_they_are_there_again()
         Ok((said["alarm"] == "position-lost").then_some(()))
     })
     .unwrap();
-    wait::until("the handler to go on", SETTLE, || {
-        let resume = ["resume", "scripted", "--url", &host.client().url()];
-        let resume = [resume.as_slice(), &["--from", "earliest"]].concat();
-        place.weir(&resume).output()?;
+    resume_until(&place, &host, "scripted", || {
         let status = host.client().status()?;
         let mut all = status["handlers"].as_array().into_iter().flatten();
-        let is_ready = |entry: &Value| entry["name"] == "scripted" && entry["state"] == "ready";
-        Ok(all.any(is_ready).then_some(()))
-    })
-    .unwrap();
+        Ok(all.any(|entry| entry["name"] == "scripted" && entry["state"] == "ready"))
+    });
 
     let create = ["--create", "--topic", invoices, "--partitions", "12"];
     fleet.tool(COMMANDS, &create);
