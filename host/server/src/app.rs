@@ -22,7 +22,7 @@ use self::loading::{ensure_topics, load, sandbox, subscriptions, warn_of_no_hand
 use crate::admin::HostAdmin;
 use crate::alarm::Alarms;
 use crate::bus::Bus;
-use crate::config::{Config, Faults};
+use crate::config::{Config, Fault, Faults};
 use crate::data_dir::DataDir;
 use crate::dev::{Redeployment, Running, Watch};
 use crate::draining::Draining;
@@ -31,7 +31,7 @@ use crate::fleet::Fleet;
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::HttpServer;
 use crate::jobs::Jobs;
-use crate::kafka::{Identity, Kafka};
+use crate::kafka::{ConnectError, Identity, Kafka};
 use crate::ledger::Ledger;
 use crate::names;
 use crate::orders::Orders;
@@ -180,7 +180,8 @@ impl Seams {
         let reading = u64::try_from(reading.count()).unwrap_or(u64::MAX);
         let prefetch = config.prefetch_bytes() / reading.max(1);
         let peers = settings::peers(config)?;
-        let kafka = Kafka::connect(cluster, identity, prefetch, copy, peers)?;
+        let kafka = Kafka::connect(cluster, identity, prefetch, copy, peers);
+        let kafka = kafka.map_err(|error| unconnected(config, error))?;
         tracing::info!(bootstrap = %cluster.bootstrap, host_id, "connected to Kafka");
         let (orders, fleet): (Arc<dyn Orders>, _) = match kafka.control() {
             Some(control) => {
@@ -203,6 +204,15 @@ impl Seams {
             fleet: Arc::new(fleet),
         })
     }
+}
+
+/// What is wrong with the settings is a fault of the file that has them.
+fn unconnected(config: &Config, error: ConnectError) -> anyhow::Error {
+    let ConnectError::Settings { key, message } = error else {
+        return error.into();
+    };
+    let file = config.file.clone().unwrap_or_default();
+    Faults(vec![Fault { file, key, message }]).into()
 }
 
 /// Closes the store, unless the disk does not answer.

@@ -19,7 +19,7 @@ pub use self::faults::{Fault, Faults};
 pub use self::http::{Http, HttpLimits, Secret, Tls, Token};
 #[cfg(test)]
 pub(crate) use self::kafka::ours as kafka_ours;
-pub use self::kafka::{CreateTopics, Delivery, Kafka, RECORD_BYTES, Transaction};
+pub use self::kafka::{CreateTopics, Delivery, Kafka, RECORD_BYTES, Settings, Transaction};
 pub use self::policy::{Grant, Policy};
 pub use self::tls::TlsFault;
 use crate::names::{self, LABEL_RULE};
@@ -365,6 +365,10 @@ fn read_topics(root: &mut Section<'_>, config: &Config) -> Vec<Topic> {
             Some(Ok(name)) if topics.iter().any(|topic| topic.name == name) => {
                 section.fault("name", format!("{name:?} is there twice: keep one of them"));
             }
+            Some(Ok(name)) if names::is_own_topic(&name) => section.fault(
+                "name",
+                format!("{name:?} is made by who writes there, Weir or Kafka: remove it"),
+            ),
             Some(Ok(name)) => topics.push(Topic { name, partitions }),
             Some(Err(error)) => section.fault("name", error.to_string()),
             None => {}

@@ -145,9 +145,7 @@ impl Kafka {
             last_start,
         } = identity;
         let clients = Arc::new(Clients::new(config, host_id, prefetch));
-        clients
-            .check(config.delivery)
-            .map_err(ConnectError::Settings)?;
+        clients.check(config.delivery)?;
         let cluster = Arc::new(Cluster::connect(&clients, config)?);
         if config.delivery == Delivery::ExactlyOnce {
             brokers::check(&cluster)?;

@@ -350,6 +350,12 @@ fn read_topics(section: &mut Section<'_>, config: &Config) -> Option<Vec<String>
             Ok(name) if full.contains(&name) => {
                 section.fault(&key, format!("{name:?} is there twice: remove one"))
             }
+            Ok(name) if names::is_internal_topic(&name) => section.fault(
+                &key,
+                format!(
+                    "{name:?} is internal to Weir or Kafka, and holds what no handler may see: name a topic of events"
+                ),
+            ),
             Ok(name) => full.push(name),
             Err(error) => section.fault(&key, error.to_string()),
         }

@@ -105,11 +105,18 @@ pub fn is_dlq_topic(topic: &str) -> bool {
     topic.starts_with("dlq.")
 }
 
-/// Whether only Weir itself writes to this topic: dead letters, and what starts with `_weir.`. A record that others put
-/// there would be taken for one of its own.
+/// Whether this is of the inside of Weir (`_weir.`) or of Kafka (`__`): hosts' secrets, other tenants' letters and state
+/// stand there, so that nobody reads or writes it through a host.
+#[must_use]
+pub fn is_internal_topic(topic: &str) -> bool {
+    topic.starts_with("_weir.") || topic.starts_with("__")
+}
+
+/// Whether nobody writes to this topic through a host: dead letters, and what is internal. A record that others put
+/// there would be taken for one of the host's own.
 #[must_use]
 pub fn is_own_topic(topic: &str) -> bool {
-    is_dlq_topic(topic) || topic.starts_with("_weir.")
+    is_dlq_topic(topic) || is_internal_topic(topic)
 }
 
 /// Whether this may name an environment, a domain, a tenant or a handler: `[a-z0-9-]`, at most 64 bytes.

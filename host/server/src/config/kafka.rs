@@ -1,9 +1,11 @@
 //! `[kafka]`: the cluster in whose place the embedded store would otherwise be bus and ledger.
 
 pub(crate) mod ours;
+mod settings;
 
-use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
+pub use self::settings::Settings;
 use super::document::Section;
 
 /// The largest record of a ledger, of commands and of what hosts say: an event, with what goes with it when it is set
@@ -15,9 +17,6 @@ const LETTER_BYTES_MAX: u64 = 64 << 20;
 const TRANSACTION_EVENTS: u64 = 20_000;
 /// The same in bytes: well within the 10 s that a transaction may take, of a broker that takes some MiB a second.
 const TRANSACTION_BYTES: u64 = 16 << 20;
-
-/// Of librdkafka's settings: what a producer may hold that is not sent.
-const QUEUED_KIB: &str = "queue.buffering.max.kbytes";
 
 /// Who makes the topics that are missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +65,7 @@ pub struct Kafka {
     /// What is committed in one transaction.
     pub transaction: Transaction,
     /// More settings of librdkafka.
-    pub settings: BTreeMap<String, String>,
+    pub settings: Settings,
 }
 
 /// The section, where the file has one.
@@ -75,6 +74,12 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
         return None;
     }
     let bootstrap = section.required("bootstrap", "\"127.0.0.1:9092\"");
+    if let Some(wrong) = bootstrap.and_then(no_address) {
+        let message = format!(
+            "{wrong:?} is no address of a broker: write host:port, as in \"127.0.0.1:9092\", several with commas"
+        );
+        section.fault("bootstrap", message);
+    }
     let delivery = match section.text("delivery") {
         None | Some("exactly-once") => Delivery::ExactlyOnce,
         Some("at-least-once") => Delivery::AtLeastOnce,
@@ -119,7 +124,8 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
         // More than that a broker would have to take in half of the time that a transaction may be open.
         bytes: bytes("transaction_bytes", 64 << 10..=64 << 20, TRANSACTION_BYTES),
     };
-    let settings = read_settings(&section.section("settings"), letter_bytes);
+    let password = settings::read_password(&mut section);
+    let settings = settings::read(&section.section("settings"), letter_bytes, password);
     section.close();
     Some(Kafka {
         bootstrap: bootstrap.unwrap_or_default().to_owned(),
@@ -132,28 +138,25 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Kafka> {
     })
 }
 
-fn read_settings(section: &Section<'_>, letter_bytes: usize) -> BTreeMap<String, String> {
-    let mut settings = BTreeMap::new();
-    for name in section.names() {
-        if let Some(why) = ours::refusal(name) {
-            section.fault(name, format!("cannot be set: {why}"));
-        } else if let Some(value) = section.free_text(name) {
-            if name == QUEUED_KIB {
-                check_queued(section, value, letter_bytes);
+/// The first of these addresses that is none. How it is reached is said by `security.protocol` alone.
+fn no_address(bootstrap: &str) -> Option<&str> {
+    let is_address = |address: &&str| {
+        let Some((host, port)) = address.rsplit_once(':') else {
+            return false;
+        };
+        let is_host = match host.strip_prefix('[') {
+            Some(v6) => v6
+                .strip_suffix(']')
+                .is_some_and(|v6| v6.parse::<Ipv6Addr>().is_ok()),
+            None => {
+                !host.is_empty()
+                    && !host.contains(|c: char| c == ':' || c == '/' || c.is_whitespace())
             }
-            settings.insert(name.to_owned(), value.to_owned());
-        }
-    }
-    settings
-}
-
-/// A record for which there is no room in an empty queue is never sent. What is no number librdkafka refuses.
-fn check_queued(section: &Section<'_>, kib: &str, letter_bytes: usize) {
-    let needed = letter_bytes.div_ceil(1 << 10);
-    if kib.trim().parse::<usize>().is_ok_and(|kib| kib < needed) {
-        let message = format!(
-            "is {kib}: the largest record (kafka.letter_bytes, {letter_bytes} bytes) has to fit, write {needed} or more"
-        );
-        section.fault(QUEUED_KIB, message);
-    }
+        };
+        is_host && port.parse::<u16>().is_ok_and(|port| port != 0)
+    };
+    bootstrap
+        .split(',')
+        .map(str::trim)
+        .find(|address| !is_address(address))
 }

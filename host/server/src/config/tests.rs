@@ -17,7 +17,9 @@ fn folder() -> TempDir {
     for (file, text) in [("cert.pem", CERT), ("key.pem", KEY), ("ca.pem", CERT)] {
         fs::write(folder.path().join(file), text).unwrap();
     }
-    fs::write(folder.path().join("token"), "0123456789abcdef\n").unwrap();
+    for secret in ["token", "kafka.password"] {
+        fs::write(folder.path().join(secret), "0123456789abcdef\n").unwrap();
+    }
     folder
 }
 
@@ -113,6 +115,10 @@ fn wrong_values_are_named_with_what_would_be_right() {
             "topics[0].name",
             "is missing: write name = \"public.orders.v1\"",
         )],
+    );
+    check(
+        "[[topics]]\nname = \"=_weir.dev.control\"",
+        &[("topics[0].name", "is made by who writes there")],
     );
     check(
         "[[topics]]\nname = \"=a\"\n[[topics]]\nname = \"=a\"",
@@ -313,6 +319,86 @@ fn what_the_promise_on_kafka_rests_on_cannot_be_set() {
 }
 
 #[test]
+fn an_address_of_a_broker_is_a_host_and_a_port() {
+    for wrong in [
+        "",
+        "b",
+        "http://b:9092",
+        "b:9092,",
+        "b:0",
+        "b:99999",
+        "[::1:9092",
+        "::1:9092",
+        "a b:1",
+    ] {
+        let text = format!("[kafka]\nbootstrap = {wrong:?}\n");
+        check(&text, &[("kafka.bootstrap", "is no address of a broker")]);
+    }
+    let right = "[kafka]\nbootstrap = \"b-1.example.com:9092, 10.0.0.1:9093,[::1]:9094\"\n";
+    assert!(parse(&folder(), right).is_ok());
+}
+
+#[test]
+fn what_a_connection_needs_is_looked_at_before_there_is_one() {
+    let settings =
+        |text: &str| format!("[kafka]\nbootstrap = \"b:9092\"\n[kafka.settings]\n{text}\n");
+    check(
+        &settings("security.protocol = \"SSL\""),
+        &[(
+            "kafka.settings.security",
+            "stand in quotes as in \"security.name\"",
+        )],
+    );
+    check(
+        &settings("\"security.protocol\" = \"SASL_SSL\""),
+        &[(
+            "kafka.settings.security.protocol",
+            "write \"sasl.mechanism\" = ",
+        )],
+    );
+    check(
+        &settings("\"ssl.ca.location\" = \"pki/ca.pem\""),
+        &[("kafka.settings.ssl.ca.location", "there is no file ")],
+    );
+    let folder = folder();
+    let text = settings(
+        "\"ssl.ca.location\" = \"ca.pem\"\n\"security.protocol\" = \"sasl_ssl\"\n\"sasl.mechanisms\" = \"PLAIN\"",
+    );
+    let kafka = parse(&folder, &text).unwrap().kafka.unwrap();
+    let path = folder.path().join("ca.pem");
+    assert_eq!(kafka.settings.get("ssl.ca.location"), path.to_str());
+    assert!(parse(&folder, &settings("\"ssl.ca.location\" = \"probe\"")).is_ok());
+}
+
+#[test]
+fn a_password_comes_from_a_file_of_its_own_and_is_never_shown() {
+    let folder = folder();
+    let text = "[kafka]\nbootstrap = \"b:9092\"\npassword_file = \"token\"\n";
+    let kafka = parse(&folder, text).unwrap().kafka.unwrap();
+    assert_eq!(
+        kafka.settings.get("sasl.password"),
+        Some("0123456789abcdef")
+    );
+    let shown = format!("{kafka:?}");
+    assert!(
+        shown.contains("sasl.password") && !shown.contains("0123456789abcdef"),
+        "{shown}"
+    );
+
+    check(
+        &format!("{text}[kafka.settings]\n\"sasl.password\" = \"x\"\n"),
+        &[(
+            "kafka.settings.sasl.password",
+            "kafka.password_file has it too",
+        )],
+    );
+    check(
+        "[kafka]\nbootstrap = \"b:9092\"\npassword_file = \"none\"\n",
+        &[("kafka.password_file", "cannot be read")],
+    );
+}
+
+#[test]
 fn a_cluster_takes_the_place_of_the_embedded_store() {
     let text = "[kafka]\nbootstrap = \"b:9092\"\nreplication = 3\n[kafka.settings]\n\"sasl.username\" = \"u\"\n";
     let kafka = parse(&folder(), text).unwrap().kafka.unwrap();
@@ -321,10 +407,7 @@ fn a_cluster_takes_the_place_of_the_embedded_store() {
         ("b:9092", Some(3))
     );
     assert_eq!(kafka.create_topics, CreateTopics::Auto);
-    assert_eq!(
-        kafka.settings.get("sasl.username").map(String::as_str),
-        Some("u")
-    );
+    assert_eq!(kafka.settings.get("sasl.username"), Some("u"));
 }
 
 #[test]

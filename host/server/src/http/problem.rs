@@ -192,9 +192,22 @@ impl Problem {
         )
     }
 
+    pub(super) fn internal_topic(name: &str) -> Self {
+        let detail = format!(
+            "{name:?} is internal to Weir or Kafka: secrets of hosts and what is of other tenants stand there. Who \
+             operates the cluster reads it with Kafka's tools"
+        );
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "own-topic",
+            "nothing is shown: the topic is the host's own",
+            detail,
+        )
+    }
+
     pub(super) fn own_topic(name: &str) -> Self {
         let detail =
-            format!("{name:?} holds what the host itself wrote: it can be read, not published to");
+            format!("{name:?} holds what hosts themselves wrote: publish to a topic of events");
         Self::new(
             StatusCode::FORBIDDEN,
             "own-topic",

@@ -32,7 +32,7 @@ use super::access::Tenant;
 use super::ingress::{TENANT_DEFAULT, find_topic};
 use super::problem::Problem;
 use crate::bus::{Bus, FetchError, Reader, SubscribeError, Topic};
-use crate::cloudevents;
+use crate::{cloudevents, names};
 
 /// One fetch of one partition: small, because each open tail holds one per partition.
 const FETCH_BYTES_MAX: usize = 64 * 1024;
@@ -62,6 +62,9 @@ pub(super) async fn events(
     let Path(topic) = topic.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let topic = find_topic(&state, &topic).await?;
+    if names::is_internal_topic(&topic.name) {
+        return Err(Problem::internal_topic(&topic.name));
+    }
     let mut spans = spans(state.bus.as_ref(), &topic, &query).await?;
     if !query.follow {
         spans.retain(|span| span.from < span.end);

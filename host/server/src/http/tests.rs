@@ -94,7 +94,11 @@ fn config() -> HttpConfig {
 }
 
 async fn start_with(config: HttpConfig) -> Host {
-    let bus = Arc::new(MemoryBus::new(TOPIC, 4));
+    start_on(MemoryBus::new(TOPIC, 4), config).await
+}
+
+async fn start_on(bus: MemoryBus, config: HttpConfig) -> Host {
+    let bus = Arc::new(bus);
     let asked = Arc::new(Asked::default());
     let server = HttpServer::bind(config, bus.clone(), Arc::new(Status), asked.clone())
         .await

@@ -72,7 +72,7 @@ impl Prefetch {
 impl Clients {
     pub(super) fn new(config: &config::Kafka, host_id: &str, prefetch_bytes: u64) -> Self {
         let mut base = ClientConfig::new();
-        for (name, value) in &config.settings {
+        for (name, value) in config.settings.iter() {
             base.set(name, value);
         }
         base.set("bootstrap.servers", &config.bootstrap)

@@ -21,8 +21,12 @@ use crate::config::{self, CreateTopics, RECORD_BYTES};
 use crate::ledger::Scope;
 use crate::names;
 
-/// For a broker to answer at the start of the host.
-const CONNECT: Duration = Duration::from_secs(30);
+/// For a broker to answer at the start of the host: after each it is told why none has.
+const CONNECT: [Duration; 3] = [
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(15),
+];
 /// For an answer later on.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// Between two looks at a topic that was just made.
@@ -70,8 +74,13 @@ enum Purpose {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// librdkafka takes no such configuration.
-    #[error("set up the Kafka client: {0}")]
-    Settings(KafkaError),
+    #[error("{key}: {message}")]
+    Settings {
+        /// Where it stands in the configuration.
+        key: String,
+        /// What librdkafka says of it.
+        message: String,
+    },
     /// The machine has no room for another thread.
     #[error("start a thread of the Kafka client: {0}")]
     Thread(std::io::Error),
@@ -120,14 +129,28 @@ pub enum ConnectError {
     },
     /// Nobody answers.
     #[error(
-        "no broker answers at {bootstrap}: {source}; start it, or correct kafka.bootstrap and the settings of TLS and SASL"
+        "no broker answers at {bootstrap}: {reason}; start it, or correct kafka.bootstrap and the settings of TLS and SASL"
     )]
     Unreachable {
         /// Where was asked.
         bootstrap: String,
         /// What librdkafka says.
-        source: KafkaError,
+        reason: String,
     },
+}
+
+impl From<KafkaError> for ConnectError {
+    /// Of a client that cannot be made. What a setting was set to is not repeated: it may be a password.
+    fn from(error: KafkaError) -> Self {
+        const SETTINGS: &str = "kafka.settings";
+        let (key, message) = match error {
+            KafkaError::ClientConfig(_, why, name, _) => (format!("{SETTINGS}.{name}"), why),
+            KafkaError::ClientCreation(why) => (SETTINGS.to_owned(), why),
+            other => (SETTINGS.to_owned(), other.to_string()),
+        };
+        let message = format!("librdkafka does not take it: {message}");
+        Self::Settings { key, message }
+    }
 }
 
 /// The cluster as this host knows it.
@@ -147,13 +170,11 @@ impl rdkafka::consumer::ConsumerContext for Logged {}
 
 impl Cluster {
     pub(super) fn connect(clients: &Clients, config: &config::Kafka) -> Result<Self, ConnectError> {
-        let asking = BaseConsumer::from_config_and_context(&clients.asking(), Logged)
-            .map_err(ConnectError::Settings)?;
+        let asking = BaseConsumer::from_config_and_context(&clients.asking(), Logged)?;
         let replication = config.replication.and_then(|n| i32::try_from(n).ok());
         let cluster = Self {
             asking,
-            admin: AdminClient::from_config_and_context(&clients.asking(), Logged)
-                .map_err(ConnectError::Settings)?,
+            admin: AdminClient::from_config_and_context(&clients.asking(), Logged)?,
             create: config.create_topics,
             replication: replication.unwrap_or(-1),
             letter_bytes: config.letter_bytes,
@@ -161,14 +182,26 @@ impl Cluster {
             metadata: Metadata::default(),
             extents: Extents::default(),
         };
-        cluster
-            .metadata
-            .refresh(&cluster.asking, Duration::ZERO, CONNECT)
-            .map_err(|source| ConnectError::Unreachable {
-                bootstrap: config.bootstrap.clone(),
-                source,
-            })?;
-        Ok(cluster)
+        let bootstrap = config.bootstrap.clone();
+        let mut reason = String::new();
+        for patience in CONNECT {
+            let answer = cluster
+                .metadata
+                .refresh(&cluster.asking, Duration::ZERO, patience);
+            let Err(error) = answer else {
+                return Ok(cluster);
+            };
+            reason = cluster.reason().unwrap_or_else(|| error.to_string());
+            tracing::warn!(bootstrap, reason, "no broker answers");
+        }
+        Err(ConnectError::Unreachable { bootstrap, reason })
+    }
+
+    /// Why the brokers that were asked last did not answer, as far as librdkafka has said. It keeps that, and all that it
+    /// has for the log, until somebody asks.
+    pub(super) fn reason(&self) -> Option<String> {
+        native::drain(self.admin.inner());
+        native::drain(self.asking.client())
     }
 
     /// How many partitions a topic has, none where there is no such topic. Asks a broker only for one that is not known:

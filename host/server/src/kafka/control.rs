@@ -141,7 +141,7 @@ impl Control {
             read: watch::Sender::new(0),
             skipped: AtomicU64::new(0),
         });
-        let consumer = control.reader().map_err(ConnectError::Settings)?;
+        let consumer = control.reader()?;
         control
             .read_all(&consumer, |message| control.take(message))
             .map_err(|source| ConnectError::Control {

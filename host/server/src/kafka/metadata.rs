@@ -130,8 +130,9 @@ pub(super) fn spawn(cluster: &Arc<Cluster>) -> std::io::Result<()> {
                 return;
             };
             let asked = cluster.metadata.refresh(&cluster.asking, REFRESH, ANSWER);
+            let reason = cluster.reason();
             if let Err(error) = asked {
-                tracing::debug!(%error, "cannot ask for the topics");
+                tracing::debug!(%error, reason, "cannot ask for the topics");
             }
         }
     };

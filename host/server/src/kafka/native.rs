@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use rdkafka::bindings as rd;
 use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+/// Of what a client has to tell, at once: nobody waits for more.
+const DRAINED_MAX: usize = 10_000;
 
 /// A topic as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +171,56 @@ pub(super) fn generation<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> i32 
             rd::rd_kafka_consumer_group_metadata_generation_id(made.0)
         })
     }
+}
+
+/// Tells the context of a client that nobody polls what librdkafka has for it, and which error was the last. Until it is
+/// asked it keeps all of that, however much it is.
+#[expect(
+    unsafe_code,
+    reason = "the crate polls consumers and producers, and what admin clients are asked"
+)]
+pub(super) fn drain(client: &Client<impl ClientContext>) -> Option<String> {
+    let context = client.context();
+    let text = |text: *const c_char| {
+        // SAFETY: what librdkafka tells of an event ends with a zero, and lives as long as the event.
+        let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) });
+        text.unwrap_or_default().to_string_lossy().trim().to_owned()
+    };
+    let mut last = None;
+    // SAFETY: the client lives as long as the borrow of it. What librdkafka makes is checked for null and destroyed once,
+    // by `Owned`; texts are copied before.
+    unsafe {
+        let queue = Owned::new(
+            rd::rd_kafka_queue_get_main(client.native_ptr()),
+            rd::rd_kafka_queue_destroy,
+        )?;
+        for _ in 0..DRAINED_MAX {
+            let event = rd::rd_kafka_queue_poll(queue.0, 0);
+            let Some(event) = Owned::new(event, rd::rd_kafka_event_destroy) else {
+                break;
+            };
+            let (mut facility, mut message, mut level) = (std::ptr::null(), std::ptr::null(), 0);
+            let failed = RDKafkaErrorCode::from(rd::rd_kafka_event_error(event.0));
+            if rd::rd_kafka_event_log(event.0, &raw mut facility, &raw mut message, &raw mut level)
+                == 0
+            {
+                let level = if level <= RDKafkaLogLevel::Warning as i32 {
+                    RDKafkaLogLevel::Warning
+                } else {
+                    RDKafkaLogLevel::Debug
+                };
+                context.log(level, &text(facility), &text(message));
+            } else if failed != RDKafkaErrorCode::NoError {
+                let reason = text(rd::rd_kafka_event_error_string(event.0));
+                context.error(KafkaError::Global(failed), &reason);
+                // It follows the reason, and says none.
+                if failed != RDKafkaErrorCode::AllBrokersDown {
+                    last = Some(reason);
+                }
+            }
+        }
+    }
+    last
 }
 
 /// What librdkafka made and has to destroy.

@@ -96,7 +96,7 @@ impl Call {
 
 impl Publisher {
     pub(super) fn new(clients: &Arc<Clients>) -> Result<Self, ConnectError> {
-        let producer = make(clients).map_err(ConnectError::Settings)?;
+        let producer = make(clients)?;
         Ok(Self {
             clients: Arc::clone(clients),
             current: Mutex::new(Current {

@@ -85,10 +85,10 @@ fn escaped(part: &str) -> String {
 pub(super) fn read(mut section: Section<'_>, config: &Config, handler: &str) -> Emit {
     let topics = read_topics(&mut section, config).unwrap_or_default();
     for (index, topic) in topics.iter().enumerate() {
-        if names::is_own_topic(topic) {
+        if names::is_dlq_topic(topic) {
             section.fault(
                 &format!("topics[{index}]"),
-                format!("{topic:?} is for the host itself: emit to another topic"),
+                format!("{topic:?} is for dead letters: emit to another topic"),
             );
         }
     }

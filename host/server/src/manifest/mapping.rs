@@ -34,6 +34,9 @@ const KEY: &str = "key";
 const TOMBSTONE: &str = "tombstone";
 const CONTENT_TYPE: &str = "content-type";
 
+/// Of a mapping as it is shown: a ledger keeps it, to tell when it is another.
+const MAPPING_BYTES_MAX: usize = 16 << 10;
+
 /// How a record becomes an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
@@ -330,12 +333,20 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Mapping> {
             attributes.push((name.into(), part));
         }
     }
-    section.close();
-    Some(Mapping {
+    let mapping = Mapping {
         attributes,
         key,
         tombstone,
-    })
+    };
+    let bytes = mapping.text().len();
+    if bytes > MAPPING_BYTES_MAX {
+        let message = format!(
+            "is {bytes} bytes as it is shown: must be at most {MAPPING_BYTES_MAX}, with fewer or shorter texts"
+        );
+        section.fault("", message);
+    }
+    section.close();
+    Some(mapping)
 }
 
 /// Why no extension may be set under this name.

@@ -167,7 +167,27 @@ fn an_order_is_refused_with_what_it_cannot_give() {
 #[test]
 fn a_handler_emits_to_no_topic_of_the_host_itself() {
     let text = format!("{SMALL}[emit]\ntopics = [\"=dlq.weir.dev.default.a.t\"]\n");
-    check(&text, &[("emit.topics[0]", "is for the host itself")]);
+    check(&text, &[("emit.topics[0]", "is for dead letters")]);
+}
+
+#[test]
+fn what_is_internal_to_weir_or_kafka_is_neither_read_nor_written_by_a_handler() {
+    for internal in [
+        "=_weir.dev.control",
+        "=_weir.weir.dev.default.a.ledger",
+        "=__consumer_offsets",
+    ] {
+        let read = SMALL.replace("public.invoices.v1", internal);
+        check(
+            &read,
+            &[("subscribe.topics[0]", "holds what no handler may see")],
+        );
+        let written = format!("{SMALL}[emit]\ntopics = [{internal:?}]\n");
+        check(
+            &written,
+            &[("emit.topics[0]", "holds what no handler may see")],
+        );
+    }
 }
 
 #[test]

@@ -115,6 +115,10 @@ fn dead_letters_and_internal_topics_are_weirs_own() {
     let letters = dlq_topic("weir.dev.default.billing", "dev.local.public.orders.v1");
     assert!(is_own_topic(&letters) && is_own_topic("_weir.g.ledger"));
     assert!(!is_own_topic("dev.local.public.orders.v1") && !is_own_topic("dlq-of-others"));
+    for internal in ["_weir.dev.control", "_weir.g.ledger", "__consumer_offsets"] {
+        assert!(is_internal_topic(internal) && is_own_topic(internal));
+    }
+    assert!(!is_internal_topic(&letters) && !is_internal_topic("_orders"));
 }
 
 #[test]

@@ -90,3 +90,17 @@ async fn a_tail_of_a_cluster_that_does_not_answer_is_to_be_tried_again() {
         "{detail}"
     );
 }
+
+#[tokio::test]
+async fn what_is_internal_is_shown_to_nobody_by_whatever_name_it_is_asked_for() {
+    let host = start_on(MemoryBus::new("_weir.dev.control", 1), config()).await;
+    for name in [
+        "_weir.dev.control",
+        "=_weir.dev.control",
+        "%5Fweir.dev.control",
+    ] {
+        let answer = host.get(&format!("/v1/topics/{name}/events")).await;
+        assert_eq!(answer.status, 403, "{answer:?}");
+        assert_eq!(answer.json()["type"], "urn:weir:problem:own-topic");
+    }
+}

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -25,7 +25,7 @@ pub(in crate::kafka) fn clients(settings: &[(&str, &str)]) -> Clients {
             events: 1,
             bytes: 1,
         },
-        settings: settings.collect::<BTreeMap<_, _>>(),
+        settings: settings.collect(),
     };
     Clients::new(&config, "host", PREFETCH)
 }

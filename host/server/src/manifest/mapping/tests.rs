@@ -248,6 +248,23 @@ good = { heading = "k" }
 }
 
 #[test]
+fn a_mapping_that_a_ledger_could_not_keep_is_refused() {
+    let name = "\\u0001".repeat(256);
+    let extensions: Vec<_> = (0..60)
+        .map(|n| format!("e{n} = {{ text = \"{name}\" }}"))
+        .collect();
+    let text = format!(
+        "type = {{ text = \"T\" }}\n[extensions]\n{}\n",
+        extensions.join("\n")
+    );
+    let faults = faults(&text);
+    assert!(
+        matches!(&*faults, [fault] if fault.contains("must be at most 16384")),
+        "{faults:?}"
+    );
+}
+
+#[test]
 fn the_text_that_is_kept_says_all_of_it() {
     assert_eq!(
         mapping(ORDERS).text(),
