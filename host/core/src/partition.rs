@@ -99,6 +99,8 @@ pub struct Partition {
     default_tenant: Arc<str>,
     /// The gate refused what wanted to start the last time.
     held_back: bool,
+    /// It lets nothing pass, and nothing ages.
+    gate_open: bool,
     serial: u64,
     running: usize,
     waiting: usize,
@@ -129,7 +131,9 @@ impl Partition {
             .into_iter()
             .map(|open| (open.item, open.attempts))
             .collect();
-        if let [alone] = restore.marked[..] {
+        if let [alone] = restore.marked[..]
+            && !restore.witnessed
+        {
             tallies.entry(alone).or_default().crashes += 1;
         }
         let inbox = restore.inbox.within(config.inbox.unwrap_or_default());
@@ -167,6 +171,7 @@ impl Partition {
             gate_until: None,
             default_tenant: DEFAULT_TENANT.into(),
             held_back: false,
+            gate_open: false,
             serial: 0,
             running: 0,
             waiting: 0,
@@ -267,7 +272,7 @@ impl Partition {
         let retry = self.retries.first().map(|&(at, _)| at);
         let room = self.may_wake();
         let wakes = [self.park.due_at(), self.timers.due_at()].map(|at| at.filter(|_| room));
-        let span = self.span_due_at();
+        let span = self.span_due_at().filter(|_| !self.gate_open);
         [retry, commit, self.gate_until, span]
             .into_iter()
             .chain(wakes)
@@ -334,7 +339,8 @@ impl Partition {
 
     /// The next piece of work: reads and attempts first, so that units grow while there is something to run.
     pub fn poll_action(&mut self, now: Millis, gate: &mut dyn Pass) -> Option<Action> {
-        self.clock.tick(now, gate.is_open(now));
+        self.gate_open = gate.is_open(now);
+        self.clock.tick(now, self.gate_open);
         self.suspects.tell(now);
         self.park.tell(
             gate,
@@ -371,6 +377,11 @@ impl Partition {
     /// The first open offset of each topic; everything before it is durable.
     pub fn frontiers(&self) -> impl Iterator<Item = u64> + '_ {
         self.progress.iter().map(Progress::frontier)
+    }
+
+    /// How far each topic was read: one past the last record that was handed over.
+    pub fn read(&self) -> impl Iterator<Item = u64> + '_ {
+        self.progress.iter().map(Progress::next)
     }
 
     /// Whether a sequence may be set aside. Where all of the partition waits for one event, it stays where it is.

@@ -84,7 +84,7 @@ alarms! {
     SettingChanged = "setting-changed", Critical;
     /// A partition stopped for an error that trying again does not cure.
     HandlerStopped = "handler-stopped", Critical;
-    /// Events wait, and for 30 s nothing was completed, started or tried again.
+    /// Events wait, and for 30 s nothing was completed, started or tried again, or none came of one topic.
     Stalled = "stalled", Critical;
     /// The ledger takes no commits: partitions wait and nothing is dead-lettered.
     CommitFailing = "commit-failing", Critical;
@@ -134,7 +134,7 @@ impl Alarm {
                 "see why in `weir status` and the host's log, mend the cause, and let it go on with `weir resume {handler}`"
             ),
             Self::Stalled => {
-                "look at the host's log, then stop the host and start it again with `weir run`: it goes on where it was"
+                "look at the topic that the message names, if it does, and at the host's log; then stop the host and start it again with `weir run`: it goes on where it was"
                     .to_owned()
             }
             Self::CommitFailing | Self::ReadFailing => {

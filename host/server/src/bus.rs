@@ -130,6 +130,12 @@ pub trait Bus: Send + Sync + 'static {
     /// The same as it was a moment ago, for those who ask all the time; none where that is not known.
     fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)>;
 
+    /// The offset of a transaction of others that has lost its end, and for how long it has been seen: nothing behind it can
+    /// be read.
+    fn left_open(&self, _topic: &str, _partition: u32) -> Option<(u64, Duration)> {
+        None
+    }
+
     /// Whether others than this host use it: then most of its topics are theirs.
     fn is_shared(&self) -> bool {
         false
@@ -265,7 +271,7 @@ pub enum Assignment {
     },
     /// All that this member has at present was told; others have the rest. Never told by a bus that has one member.
     Settled,
-    /// This member is refused for this reason, and asks again.
+    /// This member has no place in the group for this reason, and asks again; over with [`Self::Settled`].
     Hindered(String),
     /// The membership is over, and with it all that was assigned: to be made anew, or with an error for people to mend.
     Ended(Option<SubscribeError>),
@@ -325,6 +331,11 @@ pub trait Reader: Send {
     /// partition is never followed by a record that would show it).
     fn passed(&mut self, _topic: u16) -> u64 {
         0
+    }
+
+    /// Whether a topic could not be read, and it is not known yet that it can be again.
+    fn is_failing(&self) -> bool {
+        false
     }
 }
 

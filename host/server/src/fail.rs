@@ -36,7 +36,7 @@ pub(crate) enum Point {
     CheckpointsOld,
     /// An operator's command is written when another one has come before it.
     CommandLate,
-    /// A partition was given to this host, and no record of it will come.
+    /// A partition was given to this host, and no record of its first topic will come.
     ReaderStarves,
 }
 

@@ -178,6 +178,7 @@ impl HttpServer {
             access,
             traffic: Arc::default(),
             body_bytes: Arc::new(Semaphore::new(body_bytes)),
+            tails: Arc::new(Semaphore::new(tail::PARTITIONS_MAX)),
             shutdown: shutdown.clone(),
         };
         let connections = Connections {
@@ -218,6 +219,8 @@ struct AppState {
     traffic: Arc<Traffic>,
     /// What is left for bodies of requests.
     body_bytes: Arc<Semaphore>,
+    /// Partitions that tails may read beside those that they do.
+    tails: Arc<Semaphore>,
     /// Ends answers that have no end of their own.
     shutdown: CancellationToken,
 }

@@ -414,6 +414,10 @@ impl Bus for Kafka {
         self.inner.cluster.extents.get(topic, partition)
     }
 
+    fn left_open(&self, topic: &str, partition: u32) -> Option<(u64, Duration)> {
+        self.inner.cluster.extents.left_open(topic, partition)
+    }
+
     fn is_shared(&self) -> bool {
         true
     }

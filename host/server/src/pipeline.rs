@@ -12,6 +12,7 @@ mod views;
 mod work;
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -206,7 +207,11 @@ pub async fn run(
         fetch_at: None,
         slept_at: Millis(0),
     };
-    let end = worker.serve(reader, &stop).await?;
+    let watched = Arc::clone(&worker.subscription);
+    let end = tokio::select! {
+        end = worker.serve(reader, &stop) => end?,
+        never = watch_commits(&watched, partition) => match never {},
+    };
     worker.pass(reader);
     worker.drain().await;
     let memory = Arc::clone(&worker.subscription.memory);
@@ -237,6 +242,24 @@ async fn restore(
                 Some(why) => status.raise(Alarm::ReadFailing, told, why),
                 None => status.clear(Alarm::ReadFailing, told),
             },
+        }
+    }
+}
+
+/// Says while a unit is committed what keeps that from being decided.
+async fn watch_commits(subscription: &Subscription, partition: u32) -> Infallible {
+    let Subscription { ledger, status, .. } = subscription;
+    let scope = &subscription.deployment.scope;
+    let mut is_told = false;
+    loop {
+        tokio::time::sleep(OBSTACLE).await;
+        let obstacle = ledger.obstacle(scope, partition);
+        if obstacle.is_none() && is_told {
+            status.clear(Alarm::CommitFailing, Some(partition));
+        }
+        is_told = obstacle.is_some();
+        if let Some(why) = obstacle {
+            status.raise(Alarm::CommitFailing, Some(partition), why);
         }
     }
 }
@@ -278,11 +301,16 @@ impl Worker {
                     self.ended(ended);
                 }
                 records = fetch(reader, fetch_at), if hungry => match records {
-                    Ok(records) if records.is_empty() => self.pass(reader),
                     Ok(records) => {
                         self.fetch_at = None;
-                        self.subscription.status.clear(Alarm::ReadFailing, Some(self.partition));
-                        self.take(records);
+                        if !reader.is_failing() {
+                            self.subscription.status.clear(Alarm::ReadFailing, Some(self.partition));
+                        }
+                        if records.is_empty() {
+                            self.pass(reader);
+                        } else {
+                            self.take(records);
+                        }
                     }
                     Err(error @ FetchError::OutOfRange { .. }) => return Err(PipelineError::Fetch(error)),
                     Err(error @ FetchError::Store { .. }) => {

@@ -107,6 +107,7 @@ pub(crate) async fn serve_membership(
                 subscription.status.settle();
             }
             Assignment::Hindered(why) => {
+                subscription.status.wait_for_share();
                 subscription.status.raise(Alarm::ReadFailing, None, why);
             }
             Assignment::Revoked { partition } => {

@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context as _;
+use serde_json::json;
 use weir_tests::host::{Host, Place};
 use weir_tests::http::{Answer, Client};
 use weir_tests::purchases;
 use weir_tests::wait;
 
-use super::{Fleet, SETTLE, assert_payments, broker_alone};
+use super::{Fleet, SETTLE, alarm, assert_payments, broker_alone};
 use crate::fixture::root;
 
 /// Of each kind, at once: more than the machine has cores, and more than the host makes calls.
@@ -117,6 +118,11 @@ fn a_host_whose_brokers_are_frozen_answers_what_it_knows_and_says_what_it_does_n
         .unwrap();
     });
 
+    // By now its session is over: whoever serves nothing does not say that all is well.
+    let why = alarm(&host, "read-failing");
+    assert!(why.contains("whose session ended"), "{why}");
+    assert_eq!(host.client().get("/readyz").unwrap().status, 503);
+
     broker.cluster.thaw(1).unwrap();
     // Whether those that were not confirmed are there nobody knows: repeats are dropped.
     for batch in after.chunks(256) {
@@ -127,6 +133,7 @@ fn a_host_whose_brokers_are_frozen_answers_what_it_knows_and_says_what_it_does_n
         .unwrap();
     }
     fleet.settle(&[&host]);
+    assert_eq!(host.client().status().unwrap()["alarms"], json!([]));
     let letters = host.client().get("/v1/admin/handlers/billing/letters");
     assert_eq!(letters.unwrap().status, 200);
     assert_payments(&host, &fleet, &purchases::totals(&lines).unwrap());

@@ -270,7 +270,7 @@ fn copier(cluster: &Cluster, bootstrap: &str, topic: &str) -> Command {
 }
 
 /// Leaves a transaction of others open in the first partition of a topic, whose program is gone.
-fn leave_open(cluster: &Cluster, topic: &str) {
+pub(super) fn leave_open(cluster: &Cluster, topic: &str) {
     let _alone = PROXY.lock();
     let proxy = cluster.proxy().unwrap();
     // All of it is written before it is to be committed.
@@ -288,7 +288,7 @@ fn leave_open(cluster: &Cluster, topic: &str) {
 }
 
 /// Whoever has the same name ends it, and has nothing to copy.
-fn end_open(cluster: &Cluster, topic: &str) {
+pub(super) fn end_open(cluster: &Cluster, topic: &str) {
     let mut command = copier(cluster, &cluster.bootstrap(), topic);
     command.args(["--consumer-group", "ends", "--max-messages", "0"]);
     assert!(command.status().unwrap().success());

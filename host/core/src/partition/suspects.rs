@@ -3,7 +3,8 @@
 //! Every unit carries a lease: how far attempts may start before the next unit. What lies before the lease of the last
 //! unit, was in the log when the host came back, and has no fate, may have been running. These run first, with none but
 //! suspects beside them, after a unit that marks them: a group at a time, for thousands may wait. A new owner that finds
-//! a group marked runs each of it alone, and one that finds a single mark counts a crash.
+//! a group marked runs each of it alone, and one that finds a single mark counts a crash, unless the host that marked it
+//! lives: it has lost the partition, and not its life.
 
 use crate::breaker::Ticket;
 use crate::time::Millis;

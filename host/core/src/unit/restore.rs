@@ -65,6 +65,8 @@ pub struct Restore {
     pub lease: Vec<u64>,
     /// As the last unit had it.
     pub marked: Vec<ItemId>,
+    /// The host that wrote the last unit has not ended since: nothing that it marked has ended it.
+    pub witnessed: bool,
     /// As the last unit had it.
     pub active: Active,
     /// As the last unit had it.

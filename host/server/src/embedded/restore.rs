@@ -50,6 +50,7 @@ pub(super) fn restore(
         timers: reads.timers(None, TIMERS_RESIDENT_MAX)?,
         lease: progress.lease,
         marked: progress.marked,
+        witnessed: false,
         active: progress.active,
         next_parked: progress.next_parked,
         ends: extent(PartitionLog::end).collect(),

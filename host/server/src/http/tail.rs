@@ -20,6 +20,7 @@ use futures_util::stream::{self, BoxStream, SelectAll};
 use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -36,6 +37,8 @@ use crate::{cloudevents, names};
 
 /// One fetch of one partition: small, because each open tail holds one per partition.
 const FETCH_BYTES_MAX: usize = 64 * 1024;
+/// Partitions that are read at a time, of all tails: on Kafka each takes a client of its own, with a few threads.
+pub(super) const PARTITIONS_MAX: usize = 256;
 /// An idle answer sends an empty line this often, so that proxies keep it and a dead client is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -69,6 +72,13 @@ pub(super) async fn events(
     if !query.follow {
         spans.retain(|span| span.from < span.end);
     }
+    let places = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+    let Ok(places) = Arc::clone(&state.tails).try_acquire_many_owned(places) else {
+        return Err(Problem::busy(format!(
+            "{PARTITIONS_MAX} partitions are read at a time, of all tails together: end another `weir tail`, or name one \
+             partition (--partition)"
+        )));
+    };
     let mut partitions = SelectAll::new();
     for span in spans {
         let reader = state.bus.reader(&topic.name, span.partition, span.from);
@@ -81,6 +91,7 @@ pub(super) async fn events(
         partitions,
         left: query.limit.unwrap_or(u64::MAX),
         shutdown: state.shutdown.clone(),
+        _places: places,
     };
     let body = Body::from_stream(stream::unfold(tail, async |mut tail| {
         Some((tail.next().await?, tail))
@@ -213,6 +224,8 @@ struct Tail {
     partitions: SelectAll<BoxStream<'static, Fetched>>,
     left: u64,
     shutdown: CancellationToken,
+    /// Of all tails.
+    _places: OwnedSemaphorePermit,
 }
 
 impl Tail {

@@ -118,6 +118,13 @@ impl Clients {
         config
     }
 
+    /// Asks how far records can be read.
+    pub(super) fn looking(&self) -> ClientConfig {
+        let mut config = self.base.clone();
+        config.set("isolation.level", "read_committed");
+        config
+    }
+
     /// Reads partitions outside of any group; an end is told.
     pub(super) fn reading(&self) -> ClientConfig {
         let mut config = self.base.clone();

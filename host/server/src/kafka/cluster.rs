@@ -156,6 +156,8 @@ impl From<KafkaError> for ConnectError {
 /// The cluster as this host knows it.
 pub(super) struct Cluster {
     pub(super) asking: BaseConsumer<Logged>,
+    /// The same, and sees no more than may be read.
+    pub(super) looking: BaseConsumer<Logged>,
     pub(super) admin: AdminClient<Logged>,
     create: CreateTopics,
     replication: i32,
@@ -174,6 +176,7 @@ impl Cluster {
         let replication = config.replication.and_then(|n| i32::try_from(n).ok());
         let cluster = Self {
             asking,
+            looking: BaseConsumer::from_config_and_context(&clients.looking(), Logged)?,
             admin: AdminClient::from_config_and_context(&clients.asking(), Logged)?,
             create: config.create_topics,
             replication: replication.unwrap_or(-1),
@@ -201,6 +204,7 @@ impl Cluster {
     /// has for the log, until somebody asks.
     pub(super) fn reason(&self) -> Option<String> {
         native::drain(self.admin.inner());
+        native::drain(self.looking.client());
         native::drain(self.asking.client())
     }
 

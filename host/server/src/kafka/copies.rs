@@ -22,6 +22,7 @@
 //!   offsets, so it reads what that unit was part of.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weir_core::time::Millis;
@@ -46,6 +47,8 @@ pub(super) struct Place {
     /// Held by whoever fills it: the epoch for which it was filled.
     loading: Mutex<Option<u64>>,
     taken: Mutex<Taken>,
+    /// The last unit that this process is known to have committed, in whatever epoch.
+    own: AtomicU64,
 }
 
 /// What a copy takes.
@@ -83,6 +86,9 @@ impl Copies {
         last: Option<[Option<u64>; 2]>,
     ) {
         let place = self.place(scope, request.partition);
+        if last.is_some() {
+            place.own.store(request.unit.number, Ordering::Relaxed);
+        }
         let mut taken = place.taken();
         if taken.epoch != request.epoch {
             return;
@@ -165,6 +171,11 @@ impl Place {
             Ok(loaded) => *loaded == Some(epoch),
             Err(_filling) => false,
         }
+    }
+
+    /// Whether this process is known to have committed this unit.
+    pub(super) fn is_own(&self, unit: u64) -> bool {
+        unit > 0 && self.own.load(Ordering::Relaxed) == unit
     }
 
     /// From here on the copy takes units of this epoch alone, none of which is committed yet; false when it is a later one's.

@@ -1,4 +1,5 @@
-//! How far partitions reach, kept fresh by a thread: what status and watchdog ask every second must not wait for a broker.
+//! How far partitions can be read, kept fresh by a thread: what status and watchdog ask every second must not wait for a
+//! broker. What stands behind the first open transaction is not there yet: nobody reads it, and nobody is late with it.
 //!
 //! Each broker is asked by itself for the partitions that it leads: one that does not answer, or a partition that nobody
 //! leads, leaves those of others as fresh as they were.
@@ -22,6 +23,9 @@ const ANSWER: Duration = Duration::from_secs(3);
 const ASKED_MAX: usize = 64;
 /// What no broker has said for so long is not known any more.
 const KNOWN: Duration = Duration::from_secs(30);
+/// No transaction may be open for longer, unless the cluster was told otherwise (`transaction.max.timeout.ms`): what is has
+/// lost its end.
+const OPEN: Duration = Duration::from_mins(15);
 /// What nobody has asked for in this time is no longer kept fresh.
 const WANTED: Duration = Duration::from_secs(60);
 
@@ -40,6 +44,8 @@ pub(super) struct Extents {
 struct Extent {
     /// When a broker has said it.
     said: Option<(Instant, Bounds)>,
+    /// Where an open transaction ends what can be read, and since when there.
+    open: Option<(u64, Instant)>,
     wanted: Instant,
 }
 
@@ -54,6 +60,7 @@ impl Extents {
             let mut known = lock(&self.known);
             let extent = known.entry(place.clone()).or_insert(Extent {
                 said: None,
+                open: None,
                 wanted: now,
             });
             extent.wanted = now;
@@ -66,13 +73,23 @@ impl Extents {
     /// What a broker has just said.
     pub(super) fn set(&self, topic: &str, partition: u32, bounds: Bounds) -> Bounds {
         let (place, now) = ((topic.into(), partition), Instant::now());
+        let bounds_left = self.without_empty(&place, bounds);
+        let mut known = lock(&self.known);
+        let open = known.get(&place).and_then(|extent| extent.open);
         let extent = Extent {
             said: Some((now, bounds)),
+            open,
             wanted: now,
         };
-        let bounds = self.without_empty(&place, bounds);
-        lock(&self.known).insert(place, extent);
-        bounds
+        known.insert(place, extent);
+        bounds_left
+    }
+
+    /// The offset of a transaction that is open for longer than any may be, and for how long it has been seen.
+    pub(super) fn left_open(&self, topic: &str, partition: u32) -> Option<(u64, Duration)> {
+        let known = lock(&self.known);
+        let (offset, since) = known.get(&(topic.into(), partition))?.open?;
+        Some((offset, since.elapsed())).filter(|(_, open)| *open > OPEN)
     }
 
     /// A reader has found no record from `from` up to `to`.
@@ -111,8 +128,8 @@ impl Extents {
         }
         for (broker, places) in led {
             for some in places.chunks(ASKED_MAX) {
-                match ask(&cluster.asking, some) {
-                    Ok(said) => self.take(said),
+                match ask(cluster, some) {
+                    Ok(said) => self.take(Instant::now(), said),
                     Err(error) => {
                         tracing::debug!(%error, broker, "cannot ask how far partitions reach");
                         break;
@@ -122,42 +139,64 @@ impl Extents {
         }
     }
 
-    fn take(&self, said: Vec<(Place, Bounds)>) {
-        let now = Instant::now();
+    fn take(&self, now: Instant, said: Vec<Said>) {
         let mut known = lock(&self.known);
-        for (place, bounds) in said {
-            if let Some(extent) = known.get_mut(&place) {
-                extent.said = Some((now, bounds));
-            }
+        for Said { place, bounds, end } in said {
+            let Some(extent) = known.get_mut(&place) else {
+                continue;
+            };
+            let (_, readable) = bounds;
+            extent.said = Some((now, bounds));
+            extent.open = match extent.open {
+                _ if readable >= end => None,
+                Some((offset, since)) if offset == readable => Some((offset, since)),
+                Some(_) | None => Some((readable, now)),
+            };
         }
     }
 }
 
+/// What a broker knows of a partition.
+struct Said {
+    place: Place,
+    /// Of what can be read.
+    bounds: Bounds,
+    /// With all that is not committed.
+    end: u64,
+}
+
 /// Asks a broker about partitions that it leads; answers what it knew.
-fn ask(
-    client: &BaseConsumer<Logged>,
-    places: &[Place],
-) -> Result<Vec<(Place, Bounds)>, KafkaError> {
-    let offsets = |of: Offset| -> Result<HashMap<Place, u64>, KafkaError> {
-        let mut list = TopicPartitionList::with_capacity(places.len());
-        for (topic, partition) in places {
-            list.add_partition(topic, number(*partition))
-                .set_offset(of)?;
-        }
-        let answered = client.offsets_for_times(list, ANSWER)?;
-        let elements = answered.elements();
-        let found = elements.iter().filter_map(|one| {
-            let (Ok(()), Offset::Offset(offset)) = (one.error(), one.offset()) else {
-                return None;
-            };
-            let partition = u32::try_from(one.partition()).ok()?;
-            Some(((one.topic().into(), partition), u64::try_from(offset).ok()?))
-        });
-        Ok(found.collect())
+fn ask(cluster: &Cluster, places: &[Place]) -> Result<Vec<Said>, KafkaError> {
+    let offsets =
+        |client: &BaseConsumer<Logged>, of: Offset| -> Result<HashMap<Place, u64>, KafkaError> {
+            let mut list = TopicPartitionList::with_capacity(places.len());
+            for (topic, partition) in places {
+                list.add_partition(topic, number(*partition))
+                    .set_offset(of)?;
+            }
+            let answered = client.offsets_for_times(list, ANSWER)?;
+            let elements = answered.elements();
+            let found = elements.iter().filter_map(|one| {
+                let (Ok(()), Offset::Offset(offset)) = (one.error(), one.offset()) else {
+                    return None;
+                };
+                let partition = u32::try_from(one.partition()).ok()?;
+                Some(((one.topic().into(), partition), u64::try_from(offset).ok()?))
+            });
+            Ok(found.collect())
+        };
+    let first = offsets(&cluster.looking, Offset::Beginning)?;
+    // In this order: what is written in between is taken for open until the next time, and not the reverse.
+    let readable = offsets(&cluster.looking, Offset::End)?;
+    let end = offsets(&cluster.asking, Offset::End)?;
+    let said = |place: &Place| {
+        Some(Said {
+            place: place.clone(),
+            bounds: (*first.get(place)?, *readable.get(place)?),
+            end: *end.get(place)?,
+        })
     };
-    let (first, end) = (offsets(Offset::Beginning)?, offsets(Offset::End)?);
-    let both = |place: &Place| Some((place.clone(), (*first.get(place)?, *end.get(place)?)));
-    Ok(places.iter().filter_map(both).collect())
+    Ok(places.iter().filter_map(said).collect())
 }
 
 /// Keeps them fresh as long as the cluster is used.

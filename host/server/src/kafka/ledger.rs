@@ -39,10 +39,12 @@ impl Ledger for Kafka {
                     let started = Instant::now();
                     let read = inner.copies.store.restore(&scope, partition, window);
                     let read = read.await;
-                    let read = read.inspect_err(|error| {
+                    let mut read = read.inspect_err(|error| {
                         inner.copies.distrust(&scope, partition);
                         inner.copies.store.copy_give_up(error);
                     })?;
+                    let place = inner.copies.place(&scope, partition);
+                    read.witnessed = place.is_own(read.unit);
                     let (group, ms) = (&*scope.group, started.elapsed().as_millis());
                     tracing::debug!(group, partition, ms, "ledger read");
                     read

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::clients::{self, Clients, SESSION_TIMEOUT};
 use super::cluster::{ANSWER, is_denied, pause};
-use super::native::member_id;
+use super::native::{generation, member_id};
 use super::reader::GroupReader;
 use super::share::{Leave, Share};
 use crate::bus::{Assignment, Membership, SubscribeError};
@@ -35,6 +35,9 @@ const REVOKE: Duration = Duration::from_secs(5);
 const TAKEN_AGAIN: Duration = SESSION_TIMEOUT.saturating_mul(2);
 /// Between two looks whether topics have grown.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
+/// A host that has had no place in its group for longer than a rebalance takes, which may wait for the session of a dead
+/// member, is told of.
+const NOBODY: Duration = Duration::from_secs(45);
 
 pub(super) type GroupConsumer = BaseConsumer<Context>;
 
@@ -123,7 +126,11 @@ impl Context {
         for &partition in partitions {
             drop(self.assignments.send(Assignment::Revoked { partition }));
         }
-        if !lost && !self.share.wait_released(partitions, REVOKE) {
+        if lost {
+            let why = "the group has given up this host, whose session ended: it joins again when the broker that coordinates \
+                       the group answers";
+            drop(self.assignments.send(Assignment::Hindered(why.to_owned())));
+        } else if !self.share.wait_released(partitions, REVOKE) {
             tracing::warn!(
                 group = &*self.share.scope.group,
                 ?partitions,
@@ -256,6 +263,7 @@ impl Poller {
 
     fn poll(&self) {
         let (mut checked, mut refused) = (Instant::now(), None);
+        let mut was_member = Instant::now();
         // A host that stops stays a member until its last unit is committed.
         while !(self.closing.load(Ordering::Acquire) && self.share.is_idle()) {
             match self.consumer.poll(POLL) {
@@ -281,6 +289,13 @@ impl Poller {
             if checked.elapsed() > CHECK_EVERY {
                 checked = Instant::now();
                 Arc::clone(&self.share).check_topics();
+                if generation(&self.consumer) >= 0 {
+                    was_member = checked;
+                } else if was_member.elapsed() > NOBODY {
+                    let why = "this host has no place in its group: the broker that coordinates the group does not answer, or \
+                               another member holds its rebalance up";
+                    drop(self.assignments.send(Assignment::Hindered(why.to_owned())));
+                }
                 let is_over = |since: Instant| since.elapsed() > TAKEN_AGAIN;
                 if refused.is_some_and(is_over) && self.share.identity().is_some() {
                     drop(self.assignments.send(Assignment::Settled));

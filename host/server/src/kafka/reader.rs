@@ -46,6 +46,8 @@ struct Source<C: ConsumerContext> {
     stale: Option<u64>,
     /// How far it was read, as the partition was told.
     told: u64,
+    /// It could not be read, and was not since.
+    failing: bool,
 }
 
 impl<C: ConsumerContext> Source<C> {
@@ -64,10 +66,12 @@ struct Sources<C: ConsumerContext> {
     filled: Arc<Notify>,
     /// The topic that was read last: the others come first.
     last: u16,
-    /// Told once by librdkafka, and by us after what was read before it.
+    /// Told by librdkafka when it changes, and by us after what was read before it.
     failure: Option<FetchError>,
     /// All that is committed was read; told once for each end, where ends are told.
     ended: bool,
+    /// In tests: nothing comes of the first topic.
+    starves: bool,
 }
 
 impl<C: ConsumerContext> Sources<C> {
@@ -80,6 +84,7 @@ impl<C: ConsumerContext> Sources<C> {
             last: 0,
             failure: None,
             ended: false,
+            starves: false,
         }
     }
 
@@ -108,6 +113,7 @@ impl<C: ConsumerContext> Sources<C> {
             busy,
             stale,
             told: from,
+            failing: false,
         };
         self.by_topic.insert(index, source);
     }
@@ -149,7 +155,8 @@ impl<C: ConsumerContext> Sources<C> {
             }
         };
         for index in topics {
-            let Some(source) = self.by_topic.get_mut(&index) else {
+            let source = self.by_topic.get_mut(&index);
+            let Some(source) = source.filter(|_| index > 0 || !self.starves) else {
                 continue;
             };
             let mut bytes = 0;
@@ -175,6 +182,7 @@ impl<C: ConsumerContext> Sources<C> {
                     }
                     Some(Err(KafkaError::PartitionEOF(_))) => self.ended = true,
                     Some(Err(error)) => {
+                        source.failing = true;
                         let failure = failed(source, self.partition, error);
                         if records.is_empty() {
                             return Err(failure);
@@ -185,7 +193,7 @@ impl<C: ConsumerContext> Sources<C> {
                 }
             }
             if !records.is_empty() {
-                (source.busy, source.stale) = (Instant::now(), None);
+                (source.busy, source.stale, source.failing) = (Instant::now(), None, false);
                 self.last = index;
                 return Ok(records);
             }
@@ -226,8 +234,6 @@ pub(super) struct GroupReader {
     /// Where to start, by topic, until the first fetch.
     seeks: BTreeMap<u16, u64>,
     sources: Sources<Context>,
-    /// In tests: nothing of what is fetched comes.
-    starves: bool,
 }
 
 impl GroupReader {
@@ -237,8 +243,10 @@ impl GroupReader {
             partition,
             epoch,
             seeks: BTreeMap::new(),
-            sources: Sources::new(partition),
-            starves: fail::fails(Point::ReaderStarves),
+            sources: Sources {
+                starves: fail::fails(Point::ReaderStarves),
+                ..Sources::new(partition)
+            },
         }
     }
 
@@ -293,6 +301,10 @@ impl Reader for GroupReader {
         self.sources.only = topic;
     }
 
+    fn is_failing(&self) -> bool {
+        self.sources.by_topic.values().any(|source| source.failing)
+    }
+
     fn fetch(
         &mut self,
         bytes_max: usize,
@@ -305,9 +317,6 @@ impl Reader for GroupReader {
                 };
                 self.assign(&consumer)?;
             }
-            if self.starves {
-                return std::future::pending().await;
-            }
             let (share, partition) = (&self.share, self.partition);
             // A record would show it; this is for the end of a topic.
             let has_passed_more = |source: &mut Source<Context>| {
@@ -315,13 +324,23 @@ impl Reader for GroupReader {
                     return false;
                 }
                 source.busy = Instant::now();
+                if std::mem::take(&mut source.failing) {
+                    return true;
+                }
                 let consumer = share.consumer();
                 let position = consumer.and_then(|it| source.position(&it, partition));
                 position.is_some_and(|at| at > source.told.max(source.from))
             };
             let fetched = match self.sources.fetch(bytes_max, has_passed_more).await {
                 Err(error @ FetchError::OutOfRange { .. }) => self.give_up(&error).await,
-                fetched => fetched?,
+                // An error that stays is told again when what it is about is sought again.
+                Err(error) => {
+                    let failing = self.sources.by_topic.iter().filter(|(_, it)| it.failing);
+                    self.seeks
+                        .extend(failing.map(|(topic, it)| (*topic, it.from)));
+                    return Err(error);
+                }
+                Ok(fetched) => fetched,
             };
             for source in self.sources.by_topic.values() {
                 self.share

@@ -64,7 +64,7 @@ pub(super) struct Share {
     assigned: Mutex<HashMap<u32, Vec<Place>>>,
     /// One past the last record that was read, by topic and partition: librdkafka's own position counts markers.
     read: Mutex<HashMap<(Arc<str>, u32), u64>>,
-    /// By partition, what keeps it from being restored.
+    /// By partition, what keeps it from being restored, or its unit from being decided.
     obstacles: Mutex<HashMap<u32, String>>,
     /// Since when a topic is not there.
     absent: Mutex<Option<Instant>>,
@@ -214,7 +214,8 @@ impl Share {
         consumer.incremental_unassign(&all)
     }
 
-    /// Notes what keeps a partition from being restored in this epoch; none: nothing any more.
+    /// Notes what keeps a partition from being restored, or its unit from being decided, in this epoch; none: nothing any
+    /// more.
     pub(super) fn hinder(&self, (partition, epoch): (u32, u64), obstacle: Option<String>) {
         if !self.owns(partition, epoch) {
             return;

@@ -30,6 +30,8 @@ use crate::names;
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Beside the time that a call is given: librdkafka says itself what went wrong, where it looks at the clock.
 const SLACK: Duration = Duration::from_secs(2);
+/// What became of a transaction is mostly known within a second; whoever waits for longer is told of it.
+const UNDECIDED: Duration = Duration::from_secs(10);
 /// After a producer could not be made.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -293,8 +295,7 @@ impl Committer {
                 match self.make() {
                     Ok(producer) => self.producer = Some(producer),
                     Err(error) => {
-                        tracing::warn!(%error, seconds = started.elapsed().as_secs(), "cannot ask yet");
-                        pause(RETRY);
+                        self.wait_undecided(&staged, started, &error);
                         continue;
                     }
                 }
@@ -302,6 +303,8 @@ impl Committer {
             match self.committed_numbers(&staged) {
                 Ok(numbers) => {
                     for one in staged {
+                        let place = (one.request.partition, one.request.epoch);
+                        self.share.hinder(place, None);
                         let found = numbers.get(&one.request.partition).copied();
                         let number = Some(one.request.unit.number);
                         if found > number && self.is_owned(&one.request) {
@@ -318,12 +321,22 @@ impl Committer {
                     }
                     return;
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read committed positions yet");
-                    pause(RETRY);
-                }
+                Err(error) => self.wait_undecided(&staged, started, &error),
             }
         }
+    }
+
+    fn wait_undecided(&self, staged: &[Staged], since: Instant, error: &dyn Display) {
+        let seconds = since.elapsed().as_secs();
+        tracing::warn!(%error, seconds, "cannot ask yet what became of a transaction");
+        if since.elapsed() > UNDECIDED {
+            for Staged { request, .. } in staged {
+                let why = format!("what became of a transaction cannot be found out: {error}");
+                self.share
+                    .hinder((request.partition, request.epoch), Some(why));
+            }
+        }
+        pause(RETRY);
     }
 
     /// The numbers of the last committed units by partition, with no transaction open over them.

@@ -30,6 +30,8 @@ struct PartitionStatus {
     gauges: Gauges,
     /// By topic of the subscription.
     frontiers: Vec<u64>,
+    /// The same, how far they were read.
+    read: Vec<u64>,
     /// Found by the watchdog.
     stalled: bool,
 }
@@ -247,6 +249,12 @@ impl SubscriptionStatus {
         (share.settled, share.left) = (true, false);
     }
 
+    /// The group has not taken this host: until it does, nothing is served, unless partitions are left of before.
+    pub fn wait_for_share(&self) {
+        let mut share = self.lock_share();
+        share.left |= share.owned.is_empty();
+    }
+
     /// The membership is over: nothing is served until the next one has begun.
     pub fn leave(&self) {
         self.lock_share().left = true;
@@ -292,6 +300,8 @@ impl SubscriptionStatus {
         status.gauges = gauges;
         status.frontiers.clear();
         status.frontiers.extend(machine.frontiers());
+        status.read.clear();
+        status.read.extend(machine.read());
     }
 
     /// When an event was first handled; none before.
@@ -343,21 +353,45 @@ impl SubscriptionStatus {
         serving
             .map(|(partition, status)| {
                 let lag = self.lag_of(bus, *partition, Some(status));
-                (*partition, status.progress(&lag))
+                let topics = self.topics_of(bus, *partition, status);
+                (*partition, status.progress(&lag, topics))
             })
             .collect()
     }
 
-    /// Notes what the watchdog found.
-    pub(super) fn set_stalled(&self, partition: u32, for_time: Option<Duration>) {
-        if let Some(status) = self.partitions().get_mut(&partition) {
-            status.stalled = for_time.is_some();
-        }
-        match for_time {
-            Some(time) => {
-                let detail = format!("nothing has happened for {} s", time.as_secs());
-                self.raise(Alarm::Stalled, Some(partition), detail);
+    fn topics_of(
+        &self,
+        bus: &dyn Bus,
+        partition: u32,
+        status: &PartitionStatus,
+    ) -> Vec<TopicProgress> {
+        let topics = self.deployment.source_topics().iter().zip(&status.read);
+        let progress = |(topic, read): (&Arc<str>, &u64)| {
+            let end = bus.extent(topic, partition).map(|(_, end)| end);
+            let left_open = bus.left_open(topic, partition).map(|(offset, open)| {
+                format!(
+                    "a transaction of another producer is open in {topic} at offset {offset} for {} min, and what follows \
+                     cannot be read: end it (kafka-transactions.sh find-hanging, abort)",
+                    open.as_secs() / 60
+                )
+            });
+            TopicProgress {
+                topic: Arc::clone(topic),
+                read: *read,
+                waits: end.is_some_and(|end| end > *read),
+                left_open,
             }
+        };
+        topics.map(progress).collect()
+    }
+
+    /// Notes what the watchdog found: why the partition gets nowhere, if it does.
+    pub(super) fn set_stalled(&self, partition: u32, why: Option<String>) {
+        if let Some(status) = self.partitions().get_mut(&partition) {
+            status.stalled = why.is_some();
+        }
+        match why {
+            Some(why) => self.raise(Alarm::Stalled, Some(partition), why),
             None => self.clear(Alarm::Stalled, Some(partition)),
         }
     }
@@ -442,10 +476,23 @@ pub(super) struct Progress {
     pub(super) waiting: Option<bool>,
     /// And it has not come from the bus.
     pub(super) starved: bool,
+    /// Of each topic that is read.
+    pub(super) topics: Vec<TopicProgress>,
+}
+
+/// How far a topic was read.
+pub(super) struct TopicProgress {
+    pub(super) topic: Arc<str>,
+    /// One past the last record that came.
+    pub(super) read: u64,
+    /// There is more.
+    pub(super) waits: bool,
+    /// That a transaction keeps it from being read, which will not end by itself.
+    pub(super) left_open: Option<String>,
 }
 
 impl PartitionStatus {
-    fn progress(&self, lag: &[Option<u64>]) -> Progress {
+    fn progress(&self, lag: &[Option<u64>], topics: Vec<TopicProgress>) -> Progress {
         let (counters, gauges) = (&self.counters, &self.gauges);
         let counts = [&counters.fates[..], &counters.later, &counters.failures].concat();
         // What waits for a retry is worked on: its time will come. What the gate holds back goes on with it, and what
@@ -462,6 +509,7 @@ impl PartitionStatus {
             done: counts.iter().sum::<u64>() + counters.commands + counters.attempts,
             waiting: is_known.then_some(has_lag && !excused),
             starved: has_lag && gauges.open == 0,
+            topics,
         }
     }
 }

@@ -353,6 +353,35 @@ fn a_key_that_waits_for_a_long_hint_is_parked_when_the_span_is_old() {
 }
 
 #[test]
+fn a_span_that_is_old_asks_for_nothing_while_the_gate_lets_nothing_pass() {
+    let (mut bench, mut stored) = (bench(), Stored::default());
+    bench.feed(0, Some("k"), "0");
+    let id = bench.attempt().id;
+    bench.outcome(
+        id,
+        Outcome::Failed(Failure {
+            kind: FailureKind::Transient,
+            code: "later".into(),
+            message: String::new(),
+            retry_after_ms: Some(600_000),
+            backtrace: None,
+        }),
+    );
+    bench.store(&mut stored);
+    bench.gate.paused = true;
+    bench.now = NOW + Duration::from_secs(30);
+    assert!(bench.poll().is_none());
+    let due = bench.machine.poll_timeout().expect("the hint");
+    assert!(
+        due > bench.now,
+        "{due:?}: whoever sleeps until then would not sleep"
+    );
+    bench.gate.paused = false;
+    let unit = bench.store(&mut stored);
+    assert_eq!(fates(&unit), [(record(0), Fate::Parked)]);
+}
+
+#[test]
 fn a_follower_that_the_ledger_refuses_dies_and_holds_nothing() {
     let mut bench = Bench::new(Config {
         on_dead: OnDead::Hold,

@@ -466,3 +466,22 @@ fn a_suspect_whose_gate_is_shut_keeps_nobody_from_running_alone() {
     a.gate.pause(false);
     assert_eq!(mark(&mut a).marked, [record(0), record(1)]);
 }
+
+#[test]
+fn an_event_that_ran_alone_on_a_host_that_lives_has_ended_nobody() {
+    let restore = Restore {
+        witnessed: true,
+        ..unclean(Some(record(0)), 2)
+    };
+    let mut bench = Bench::restored(config(), restore);
+    bench.feed(0, Some("k"), "0");
+    mark(&mut bench);
+    assert_eq!(
+        mark(&mut bench).marked,
+        [record(0)],
+        "it is a suspect as before"
+    );
+    let id = bench.attempt().id;
+    bench.outcome(id, done("1"));
+    assert_eq!(fates(&bench.unit()), [(record(0), Fate::Handled)]);
+}

@@ -92,6 +92,32 @@ async fn a_tail_of_a_cluster_that_does_not_answer_is_to_be_tried_again() {
 }
 
 #[tokio::test]
+async fn no_more_is_read_at_a_time_than_a_host_has_room_for() {
+    let partitions = 100;
+    let host = start_on(MemoryBus::new(TOPIC, partitions), config()).await;
+    let first = follow(&host).await;
+    let _second = follow(&host).await;
+    let answer = host.get(EVENTS).await;
+    assert_eq!(answer.status, 200, "nothing is there to be read");
+    let answer = host.get(&format!("{EVENTS}?follow=true")).await;
+    assert_eq!(answer.status, 429, "{answer:?}");
+    let detail = answer.json()["detail"].to_string();
+    assert!(
+        detail.contains("256 partitions are read at a time"),
+        "{detail}"
+    );
+    drop(first);
+    timeout(PATIENCE, async {
+        while host.bus.readers() > partitions {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the first is gone");
+    drop(follow(&host).await);
+}
+
+#[tokio::test]
 async fn what_is_internal_is_shown_to_nobody_by_whatever_name_it_is_asked_for() {
     let host = start_on(MemoryBus::new("_weir.dev.control", 1), config()).await;
     for name in [

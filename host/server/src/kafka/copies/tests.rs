@@ -160,3 +160,20 @@ fn a_copy_that_could_not_be_read_has_no_checkpoint() {
     copies.committed(5, 1, Some(49));
     assert_eq!(copies.stored(), (1, None));
 }
+
+#[test]
+fn a_unit_that_this_process_is_known_to_have_committed_is_its_own_in_later_epochs() {
+    let folder = tempfile::tempdir().unwrap();
+    let copies = copies(folder.path());
+    let place = copies.place(&scope(), PARTITION);
+    assert!(copies.load(1, 4, 10));
+    assert!(!place.is_own(4), "it was there before");
+    copies.committed(1, 5, Some(12));
+    assert!(place.is_own(5));
+    assert!(copies.load(2, 5, 12));
+    assert!(place.is_own(5), "nobody has committed anything since");
+    assert!(copies.load(3, 6, 14));
+    assert!(!place.is_own(6), "another has");
+    copies.committed(3, 7, None);
+    assert!(!place.is_own(7), "perhaps another has");
+}

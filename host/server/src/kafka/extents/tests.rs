@@ -16,7 +16,10 @@ fn what_is_asked_for_is_asked_of_a_broker_whether_it_is_known_or_not() {
     assert_eq!(extents.get("t", 3), None);
     let place = || -> Place { ("t".into(), 3) };
     assert_eq!(extents.wanted(), [place()]);
-    extents.take(vec![(place(), (0, 4)), (("other".into(), 0), (0, 9))]);
+    extents.take(
+        Instant::now(),
+        vec![said(place(), 4, 4), said(("other".into(), 0), 9, 9)],
+    );
     assert_eq!(extents.get("t", 3), Some((0, 4)));
     assert_eq!(extents.get("other", 0), None, "nobody has asked for it");
 }
@@ -27,4 +30,32 @@ fn offsets_without_records_at_an_end_are_no_records() {
     extents.note_end(&"t".into(), 0, 5, 8);
     assert_eq!(extents.set("t", 0, (0, 8)), (0, 5));
     assert_eq!(extents.set("t", 0, (0, 9)), (0, 9));
+}
+
+/// That can be read up to one offset, of a partition that reaches to another.
+fn said(place: Place, readable: u64, end: u64) -> Said {
+    let bounds = (0, readable);
+    Said { place, bounds, end }
+}
+
+#[test]
+fn what_is_behind_an_open_transaction_is_not_there_and_one_that_stays_open_is_told() {
+    let (extents, begun) = (
+        Extents::default(),
+        Instant::now().checked_sub(OPEN).unwrap(),
+    );
+    let seen = |at: Instant, readable, end| {
+        extents.get("t", 0);
+        extents.take(at, vec![said(("t".into(), 0), readable, end)]);
+    };
+    seen(begun, 5, 9);
+    assert_eq!(extents.left_open("t", 0).map(|(offset, _)| offset), Some(5));
+    seen(Instant::now(), 5, 12);
+    assert_eq!(extents.get("t", 0), Some((0, 5)));
+    assert!(extents.left_open("t", 0).is_some(), "it is the same one");
+    seen(Instant::now(), 7, 12);
+    assert_eq!(extents.left_open("t", 0), None, "another one");
+    seen(begun, 5, 9);
+    seen(Instant::now(), 9, 9);
+    assert_eq!(extents.left_open("t", 0), None, "it is over");
 }
