@@ -194,7 +194,12 @@ impl Cluster {
             let Err(error) = answer else {
                 return Ok(cluster);
             };
-            reason = cluster.reason().unwrap_or_else(|| error.to_string());
+            // What stays as it is is not told again.
+            if let Some(told) = cluster.reason() {
+                reason = told;
+            } else if reason.is_empty() {
+                reason = error.to_string();
+            }
             tracing::warn!(bootstrap, reason, "no broker answers");
         }
         Err(ConnectError::Unreachable { bootstrap, reason })

@@ -204,12 +204,8 @@ pub(super) fn drain(client: &Client<impl ClientContext>) -> Option<String> {
             if rd::rd_kafka_event_log(event.0, &raw mut facility, &raw mut message, &raw mut level)
                 == 0
             {
-                let level = if level <= RDKafkaLogLevel::Warning as i32 {
-                    RDKafkaLogLevel::Warning
-                } else {
-                    RDKafkaLogLevel::Debug
-                };
-                context.log(level, &text(facility), &text(message));
+                // What other clients of the host have warned of by now.
+                context.log(RDKafkaLogLevel::Debug, &text(facility), &text(message));
             } else if failed != RDKafkaErrorCode::NoError {
                 let reason = text(rd::rd_kafka_event_error_string(event.0));
                 context.error(KafkaError::Global(failed), &reason);
