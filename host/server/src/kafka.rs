@@ -10,7 +10,7 @@
 //! [`copies`] says what goes into the local copy of a ledger, [`restore`] brings it up to date by its [`changelog`]. At least
 //! once [`acknowledged`] commits units, and [`offsets`] is what is kept of them. [`control`] is the topic on which hosts tell
 //! one another what they are. [`clients`] says how librdkafka is set up, [`brokers`] whether the cluster can do what is
-//! promised.
+//! promised, and [`own_topics`] makes and checks the topics that are the host's own.
 //!
 //! Whatever waits for a broker does so on a thread that is there for it. [`metadata`] and [`extents`] are what is known of
 //! the cluster without asking; who has to ask and may not wait on his own thread does it by [`calls`], and a partition is
@@ -26,6 +26,7 @@ mod committers;
 mod control;
 mod copies;
 mod delivery;
+mod denied;
 mod extents;
 mod headers;
 mod ledger;
@@ -34,6 +35,7 @@ mod metadata;
 mod native;
 mod offsets;
 mod origin;
+mod own_topics;
 mod producer;
 mod publisher;
 mod reader;
@@ -43,6 +45,7 @@ mod share;
 mod transaction;
 mod turns;
 mod twins;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,8 +61,10 @@ pub use self::cluster::ConnectError;
 use self::committers::Committers;
 pub use self::control::{Control, ControlError};
 use self::copies::Copies;
+use self::denied::unjoined;
 use self::membership::GroupMembership;
 use self::origin::Origin;
+use self::own_topics::OwnTopics;
 use self::publisher::Publisher;
 use self::reader::TopicReader;
 use self::share::{Leave, Share};
@@ -100,6 +105,8 @@ struct Inner {
     transaction: config::Transaction,
     clients: Arc<Clients>,
     cluster: Arc<Cluster>,
+    /// The topics of this host and its like.
+    own: OwnTopics,
     publisher: Arc<Publisher>,
     /// What the hosts say of themselves; none where the cluster has no topic for it.
     control: Option<Arc<Control>>,
@@ -153,8 +160,9 @@ impl Kafka {
         extents::spawn(&cluster).map_err(ConnectError::Thread)?;
         metadata::spawn(&cluster).map_err(ConnectError::Thread)?;
         let publisher = Arc::new(Publisher::new(&clients)?);
+        let own = OwnTopics::new(&cluster, config);
         let topic = names::control_topic(environment);
-        let control = match cluster.ensure_control(&topic) {
+        let control = match own.ensure_control(&topic) {
             Ok(true) => {
                 let connection = (&clients, &cluster);
                 Some(Control::open(
@@ -178,6 +186,7 @@ impl Kafka {
                 transaction: config.transaction,
                 clients,
                 cluster,
+                own,
                 publisher,
                 control,
                 copies: Arc::new(Copies::new(copy)),
@@ -223,8 +232,7 @@ impl Inner {
     /// The subscription's topics as they are. Its ledger has a partition for each of the largest topic's.
     fn origin(&self, scope: &Scope) -> Result<Origin, SubscribeError> {
         let topics = self.cluster.describe(&scope.topics);
-        let topics =
-            topics.map_err(|error| cluster::unjoined(scope, "look at its topics", &error))?;
+        let topics = topics.map_err(|error| unjoined(scope, "look at its topics", &error))?;
         let topics = scope.topics.iter().zip(topics);
         let topics = topics.map(|(name, found)| {
             // A broker may not have heard of a new one, and one that was deleted may be made anew.
@@ -240,8 +248,7 @@ impl Inner {
         }
         let ledger = names::ledger_topic(&scope.group);
         let stored = self.cluster.partitions(&ledger);
-        let stored =
-            stored.map_err(|error| cluster::unjoined(scope, "look for its ledger", &error))?;
+        let stored = stored.map_err(|error| unjoined(scope, "look for its ledger", &error))?;
         let stored = stored.ok_or(SubscribeError::UnknownTopic(ledger))?;
         let found = origin.topics.iter().map(|topic| topic.description);
         let sizes = scope.topics.iter().zip(found);
@@ -295,11 +302,11 @@ impl Bus for Kafka {
     }
 
     fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        self.inner.cluster.ensure_topic(name, partitions)
+        self.inner.own.ensure_topic(name, partitions)
     }
 
     fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        self.inner.cluster.ensure_kept(name, partitions)
+        self.inner.own.ensure_kept(name, partitions)
     }
 
     fn publish(
@@ -332,11 +339,11 @@ impl Bus for Kafka {
         let before = inner.groups().remove(group);
         drop(before);
         match inner.delivery {
-            Delivery::ExactlyOnce => inner.cluster.ensure_ledger(&scope)?,
-            Delivery::AtLeastOnce => inner.cluster.check_letters(&scope)?,
+            Delivery::ExactlyOnce => inner.own.ensure_ledger(&scope)?,
+            Delivery::AtLeastOnce => inner.own.check_letters(&scope)?,
         }
         let origin = inner.origin(&scope)?;
-        inner.cluster.check_letter_sizes(&scope, &origin)?;
+        inner.own.check_letter_sizes(&scope, &origin)?;
         inner.first(&scope.group, &origin);
         let refused = |message: String| SubscribeError::Refused {
             group: group.to_owned(),

@@ -13,12 +13,13 @@ use rdkafka::producer::Producer as _;
 use weir_core::unit::CommitResult;
 
 use super::clients::{Clients, TRANSACTION_TIMEOUT};
-use super::cluster::{Cluster, pause};
+use super::cluster::Cluster;
 use super::committers::{Committers, Queue, Request, unavailable};
 use super::delivery::{Delivery, Failure, serve};
 use super::offsets;
 use super::producer::{Clientele, Producer, StartError};
 use super::share::Share;
+use super::waiting::pause;
 use crate::config;
 
 /// A group that rebalances takes no positions for a moment. To give them up means to emit again. Looked at between two

@@ -7,12 +7,11 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::FutureExt as _;
-use rdkafka::admin::{AdminOptions, ResourceSpecifier};
+use rdkafka::admin::ResourceSpecifier;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
 
-use super::cluster::{ANSWER, Cluster, ConnectError, block_on};
+use super::cluster::{Cluster, ConnectError};
+use super::waiting::ANSWER;
 
 /// Whether a broker verifies.
 const VERIFIES: &str = "transaction.partition.verification.enable";
@@ -36,7 +35,7 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), ConnectError> {
     let metadata = cluster.asking.fetch_metadata(None, ANSWER);
     let metadata = metadata.map_err(ConnectError::Brokers)?;
     for broker in metadata.brokers().iter().map(|broker| broker.id()) {
-        let found = match ask(cluster, broker) {
+        let found = match cluster.settings_of(ResourceSpecifier::Broker(broker)) {
             Ok(settings) => judge(&settings),
             Err(error) => {
                 tracing::warn!(
@@ -59,21 +58,6 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), ConnectError> {
         }
     }
     Ok(())
-}
-
-/// The settings of a broker.
-fn ask(cluster: &Cluster, broker: i32) -> Result<HashMap<String, Option<String>>, KafkaError> {
-    let options = AdminOptions::new().request_timeout(Some(ANSWER));
-    // Each is asked for its own: one request may name one.
-    let asked = [ResourceSpecifier::Broker(broker)];
-    let described = block_on(cluster.admin.describe_configs(&asked, &options).boxed())?;
-    let mut settings = HashMap::new();
-    for resource in described {
-        let resource = resource.map_err(KafkaError::AdminOp)?;
-        let entries = resource.entries.into_iter();
-        settings.extend(entries.map(|entry| (entry.name, entry.value)));
-    }
-    Ok(settings)
 }
 
 fn judge(settings: &HashMap<String, Option<String>>) -> Found {

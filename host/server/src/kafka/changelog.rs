@@ -13,9 +13,11 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::clients::{Clients, Logged};
-use super::cluster::{ANSWER, Cluster, is_denied, pause};
+use super::cluster::Cluster;
+use super::denied::is_denied;
 use super::records::{self, number};
 use super::restore::RestoreError;
+use super::waiting::{ANSWER, pause};
 use crate::embedded::{Extent, Unloaded};
 use crate::names;
 

@@ -1,25 +1,23 @@
-//! What is known of the cluster: its topics, how far they reach, and the topics that the host makes.
+//! What is known of the cluster: its topics, how far they reach, and what is set of them.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::FutureExt as _;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 
 use super::clients::{Clients, Logged};
 use super::extents::Extents;
 use super::metadata::Metadata;
 use super::native::{self, Description};
-use super::origin::Origin;
 use super::records::number;
-use crate::bus::{EnsureTopicError, SubscribeError};
-use crate::config::{self, CreateTopics, RECORD_BYTES};
-use crate::ledger::Scope;
-use crate::names;
+use super::waiting::{ANSWER, block_on};
+use crate::bus::EnsureTopicError;
+use crate::config;
 
 /// For a broker to answer at the start of the host: after each it is told why none has.
 const CONNECT: [Duration; 3] = [
@@ -27,48 +25,8 @@ const CONNECT: [Duration; 3] = [
     Duration::from_secs(10),
     Duration::from_secs(15),
 ];
-/// For an answer later on.
-pub(super) const ANSWER: Duration = Duration::from_secs(10);
-/// Between two looks at a topic that was just made.
-const LOOK: Duration = Duration::from_millis(20);
 /// A topic that is not known is asked for again after this time.
 const MISS_AGE: Duration = Duration::from_millis(500);
-/// Dead letters are kept so long: people have to come to them.
-const DEAD_LETTER_RETENTION: Duration = Duration::from_hours(30 * 24);
-/// A host that was away for less still finds the tombstones of what it had.
-const TOMBSTONE_RETENTION: Duration = Duration::from_hours(7 * 24);
-/// A copy of a ledger that is older may have what was removed since, and finds no tombstone of it: half of the time that
-/// they are kept, for clocks that differ and for the reading.
-pub(super) const CHECKPOINT_AGE_MAX: Duration = Duration::from_hours(7 * 24 / 2);
-
-/// The setting of a topic that bounds its records.
-const BOUND: &str = "max.message.bytes";
-/// The setting of a topic that says what becomes of old records, and its value where the last of each key stays.
-const CLEANUP: &str = "cleanup.policy";
-const COMPACT: &str = "compact";
-/// The setting of a compacted topic that says how long a removal stays.
-const TOMBSTONES: &str = "delete.retention.ms";
-
-/// What is deleted by age and by size: nothing, where both are [`KEEP_ALL`].
-const RETENTION_MS: &str = "retention.ms";
-const RETENTION_BYTES: &str = "retention.bytes";
-const KEEP_ALL: &str = "-1";
-
-/// What to do about a topic that was made with too few partitions.
-const MADE_ANEW: &str = "delete the first, and have it made anew with as many";
-/// The same of one that people have to come to.
-const ENLARGED: &str = "give the first as many, since a dead letter keeps its partition";
-
-/// What a topic of the host's own is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// Keeps the last record of each key.
-    Table,
-    /// Takes letters, whole.
-    Letters,
-    /// And keeps them until somebody has decided about each.
-    Kept,
-}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -159,11 +117,6 @@ pub(super) struct Cluster {
     /// The same, and sees no more than may be read.
     pub(super) looking: BaseConsumer<Logged>,
     pub(super) admin: AdminClient<Logged>,
-    create: CreateTopics,
-    replication: i32,
-    letter_bytes: usize,
-    /// Topics that keep their records whatever their age.
-    kept: Mutex<HashSet<String>>,
     pub(super) metadata: Metadata,
     pub(super) extents: Extents,
 }
@@ -173,15 +126,10 @@ impl rdkafka::consumer::ConsumerContext for Logged {}
 impl Cluster {
     pub(super) fn connect(clients: &Clients, config: &config::Kafka) -> Result<Self, ConnectError> {
         let asking = BaseConsumer::from_config_and_context(&clients.asking(), Logged)?;
-        let replication = config.replication.and_then(|n| i32::try_from(n).ok());
         let cluster = Self {
             asking,
             looking: BaseConsumer::from_config_and_context(&clients.looking(), Logged)?,
             admin: AdminClient::from_config_and_context(&clients.asking(), Logged)?,
-            create: config.create_topics,
-            replication: replication.unwrap_or(-1),
-            letter_bytes: config.letter_bytes,
-            kept: Mutex::default(),
             metadata: Metadata::default(),
             extents: Extents::default(),
         };
@@ -257,443 +205,19 @@ impl Cluster {
         ))
     }
 
-    /// Makes a topic, or finds it with this number of partitions.
-    pub(super) fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        let retention = DEAD_LETTER_RETENTION.as_millis().to_string();
-        let bytes = self.letter_bytes.to_string();
-        let mut settings = vec![(BOUND, bytes.as_str())];
-        if names::is_dlq_topic(name) {
-            settings.push((RETENTION_MS, &retention));
-        }
-        self.make(name, partitions, &settings)
-    }
-
-    /// The same of one that keeps its records whatever their age, which is looked at by those who subscribe.
-    pub(super) fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        self.kept().insert(name.to_owned());
-        let bytes = self.letter_bytes.to_string();
-        let settings = [
-            (BOUND, bytes.as_str()),
-            (RETENTION_MS, KEEP_ALL),
-            (RETENTION_BYTES, KEEP_ALL),
-        ];
-        self.make(name, partitions, &settings)
-    }
-
-    fn kept(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The ledger of a subscription and what it sets aside: compacted, with as many partitions as its commands.
-    pub(super) fn ensure_ledger(&self, scope: &Scope) -> Result<(), SubscribeError> {
-        let commands = scope.topics.last().map_or("", |topic| topic);
-        let partitions = self.ensure_commands(scope, commands)?;
-        let own = [
-            names::ledger_topic(&scope.group),
-            names::park_topic(&scope.group),
-        ];
-        match self.look_for(scope, &own[0])? {
-            // The ledger holds what is committed: it is the others that are made anew.
-            Some(kept) if kept != partitions => {
-                return Err(self.different(
-                    scope,
-                    (commands, partitions),
-                    (&own[0], kept),
-                    MADE_ANEW,
-                ));
-            }
-            Some(_) => {}
-            None => self.check_commands(scope, commands, partitions)?,
-        }
-        for name in own {
-            if let Some(found) = self.look_for(scope, &name)? {
-                if found != partitions {
-                    return Err(self.different(
-                        scope,
-                        (&name, found),
-                        (commands, partitions),
-                        MADE_ANEW,
-                    ));
-                }
-                self.check_settings(&name, Purpose::Table)
-                    .map_err(|message| refused(scope, message))?;
-                continue;
-            }
-            let made = self.make_compacted(&name, partitions);
-            made.map_err(|error| unready(scope, error))?;
-        }
-        self.check_letters(scope)
-    }
-
-    /// How many partitions the commands of a handler have. They were made at the start of the host, and may have been deleted
-    /// since.
-    fn ensure_commands(&self, scope: &Scope, commands: &str) -> Result<u32, SubscribeError> {
-        if let Some(found) = self.look_for(scope, commands)? {
-            return Ok(found);
-        }
-        // As many as its ledger has, where there is one: the topics may have grown since.
-        let ledger = self.look_for(scope, &names::ledger_topic(&scope.group))?;
-        let mut largest = ledger.unwrap_or_default();
-        let events = scope.topics.iter().filter(|topic| ***topic != *commands);
-        for topic in events.filter(|_| ledger.is_none()) {
-            let found = self.look_for(scope, topic)?;
-            let found = found.ok_or_else(|| SubscribeError::Unavailable {
-                group: scope.group.to_string(),
-                message: format!("there is no topic {topic:?} yet"),
-            })?;
-            largest = largest.max(found);
-        }
-        let made = self.ensure_topic(commands, largest);
-        made.map_err(|error| unready(scope, error))?;
-        Ok(largest)
-    }
-
-    /// The topic on which hosts tell one another what they are, with one partition; false where there is none and none
-    /// may be made.
-    pub(super) fn ensure_control(&self, name: &str) -> Result<bool, EnsureTopicError> {
-        self.make_compacted(name, 1)?;
-        let found = self.partitions(name);
-        if found.map_err(|error| unmade(name, error))?.is_none() {
-            return Ok(false);
-        }
-        let checked = self.check_settings(name, Purpose::Table);
-        checked.map(|()| true).map_err(EnsureTopicError::Invalid)
-    }
-
-    /// Whether the commands of a handler that has no ledger yet have a partition for each that it reads.
-    fn check_commands(
+    /// The settings of a topic or of a broker: one request may name one broker, so each is asked for its own.
+    pub(super) fn settings_of(
         &self,
-        scope: &Scope,
-        commands: &str,
-        partitions: u32,
-    ) -> Result<(), SubscribeError> {
-        for topic in scope.topics.iter().filter(|topic| ***topic != *commands) {
-            let found = self.look_for(scope, topic)?.unwrap_or_default();
-            if found > partitions {
-                return Err(self.different(
-                    scope,
-                    (commands, partitions),
-                    (topic, found),
-                    MADE_ANEW,
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether there is a place for the letter of each record: one keeps its partition.
-    pub(super) fn check_letter_sizes(
-        &self,
-        scope: &Scope,
-        origin: &Origin,
-    ) -> Result<(), SubscribeError> {
-        for (topic, kept) in scope.topics.iter().zip(&origin.topics) {
-            let letters = names::dlq_topic(&scope.group, topic);
-            let needed = kept.description.partitions;
-            if let Some(found) = self
-                .look_for(scope, &letters)?
-                .filter(|found| *found < needed)
-            {
-                return Err(self.different(scope, (&letters, found), (topic, needed), ENLARGED));
-            }
-        }
-        Ok(())
-    }
-
-    /// Why a topic of a handler's own does not fit another, unless what is known of it is old: then it is asked for again.
-    fn different(
-        &self,
-        scope: &Scope,
-        (wrong, found): (&str, u32),
-        (right, needed): (&str, u32),
-        remedy: &str,
-    ) -> SubscribeError {
-        let message = format!("topic {wrong:?} has {found} partitions, and {right:?} has {needed}");
-        let is_known =
-            |known: &Option<Description>| known.is_some_and(|known| known.partitions == found);
-        match self.describe(&[wrong.into()]) {
-            Ok(known) if !known.iter().all(is_known) => SubscribeError::Unavailable {
-                group: scope.group.to_string(),
-                message: format!("{message}, as it was"),
-            },
-            Ok(_) | Err(_) => refused(scope, format!("{message}: {remedy}")),
-        }
-    }
-
-    /// Makes a topic that keeps the last record of each key.
-    fn make_compacted(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        let tombstones = TOMBSTONE_RETENTION.as_millis().to_string();
-        let bytes = RECORD_BYTES.to_string();
-        let settings = [
-            (CLEANUP, COMPACT),
-            (TOMBSTONES, tombstones.as_str()),
-            (BOUND, bytes.as_str()),
-        ];
-        self.make(name, partitions, &settings)
-    }
-
-    /// Whether the topics for dead letters that are there take all of them, and keep those that hold sequences.
-    pub(super) fn check_letters(&self, scope: &Scope) -> Result<(), SubscribeError> {
-        let topics = scope.topics.iter();
-        let letters = topics.map(|topic| names::dlq_topic(&scope.group, topic));
-        for letters in letters {
-            if self.look_for(scope, &letters)?.is_some() {
-                let purpose = match self.kept().contains(&letters) {
-                    true => Purpose::Kept,
-                    false => Purpose::Letters,
-                };
-                self.check_settings(&letters, purpose)
-                    .map_err(|message| refused(scope, message))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// How many partitions a topic of the subscription has; nothing where there is none.
-    fn look_for(&self, scope: &Scope, topic: &str) -> Result<Option<u32>, SubscribeError> {
-        self.partitions(topic)
-            .map_err(|error| unjoined(scope, &format!("look for topic {topic:?}"), &error))
-    }
-
-    fn make(
-        &self,
-        name: &str,
-        partitions: u32,
-        settings: &[(&str, &str)],
-    ) -> Result<(), EnsureTopicError> {
-        let failed = |error| unmade(name, error);
-        if let Some(found) = self.partitions(name).map_err(failed)? {
-            let different = EnsureTopicError::PartitionCount {
-                name: name.to_owned(),
-                found,
-                wanted: partitions,
-            };
-            return if found == partitions {
-                Ok(())
-            } else {
-                Err(different)
-            };
-        }
-        if self.create == CreateTopics::Off {
-            tracing::warn!(
-                topic = name,
-                "there is no such topic, and kafka.create_topics is \"off\""
-            );
-            return Ok(());
-        }
-        if self.create == CreateTopics::Check {
-            let settings = settings.iter().map(|(key, value)| format!("{key}={value}"));
-            let settings: Vec<_> = settings.collect();
-            let message = format!(
-                "there is no topic {name:?}: make it with {partitions} partitions and {}, or write kafka.create_topics = \
-                 \"auto\"",
-                settings.join(" and ")
-            );
-            return Err(EnsureTopicError::Invalid(message));
-        }
-        let mut topic = NewTopic::new(
-            name,
-            number(partitions),
-            TopicReplication::Fixed(self.replication),
-        );
-        for (key, value) in settings {
-            topic = topic.set(key, value);
-        }
-        let options = AdminOptions::new()
-            .request_timeout(Some(ANSWER))
-            .operation_timeout(Some(ANSWER));
-        let made = self.admin.create_topics([&topic], &options);
-        let made = block_on(made.boxed()).map_err(failed)?;
-        for result in made {
-            match result {
-                // Another host was faster.
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((_, code)) => return Err(failed(KafkaError::AdminOp(code))),
-            }
-        }
-        self.wait_for(name, partitions)
-    }
-
-    /// Whether a topic that is there keeps what it is for, and takes the largest record of it; else what to do.
-    fn check_settings(&self, name: &str, purpose: Purpose) -> Result<(), String> {
-        let needed = match purpose {
-            Purpose::Table => RECORD_BYTES,
-            Purpose::Letters | Purpose::Kept => self.letter_bytes as u64,
-        };
+        asked: ResourceSpecifier<'_>,
+    ) -> Result<HashMap<String, Option<String>>, KafkaError> {
         let options = AdminOptions::new().request_timeout(Some(ANSWER));
-        let asked = [ResourceSpecifier::Topic(name)];
-        let described = block_on(self.admin.describe_configs(&asked, &options).boxed());
-        let found = match described.map(|found| found.into_iter().next()) {
-            Ok(Some(Ok(found))) => found,
-            // Who may not be told goes on, as it would with a topic of these settings.
-            other => {
-                tracing::warn!(topic = name, ?other, "cannot ask for a topic's settings");
-                return Ok(());
-            }
-        };
-        let value = |name: &str| found.get(name).and_then(|entry| entry.value.as_deref());
-        let bytes = value(BOUND).and_then(|bytes| bytes.parse::<u64>().ok());
-        if let Some(bytes) = bytes.filter(|bytes| *bytes < needed) {
-            return Err(format!(
-                "topic {name:?} takes records of {bytes} bytes at most: set its {BOUND} to {needed}, or what it has to \
-                 take has nowhere to go"
-            ));
+        let described = block_on(self.admin.describe_configs(&[asked], &options).boxed())?;
+        let mut settings = HashMap::new();
+        for resource in described {
+            let resource = resource.map_err(KafkaError::AdminOp)?;
+            let entries = resource.entries.into_iter();
+            settings.extend(entries.map(|entry| (entry.name, entry.value)));
         }
-        let limited = [RETENTION_MS, RETENTION_BYTES]
-            .into_iter()
-            .find_map(|name| {
-                let limit = value(name).filter(|limit| *limit != KEEP_ALL)?;
-                Some((name, limit))
-            });
-        if purpose == Purpose::Kept
-            && let Some((setting, limit)) = limited
-        {
-            return Err(format!(
-                "topic {name:?} has {setting} {limit}: set it to {KEEP_ALL}, or a letter goes with age whose sequence is held \
-                 (dead_letter.on_dead = \"hold\"), and nobody can let that go on"
-            ));
-        }
-        let compacted = purpose == Purpose::Table;
-        let policy = value(CLEANUP).unwrap_or(COMPACT);
-        if compacted && policy != COMPACT {
-            return Err(format!(
-                "topic {name:?} has {CLEANUP} {policy:?}: set it to {COMPACT:?}, or what is kept there is deleted with age"
-            ));
-        }
-        let kept = value(TOMBSTONES).and_then(|ms| ms.parse().ok());
-        let kept = kept.map(Duration::from_millis);
-        if compacted && kept.is_some_and(|kept| kept < TOMBSTONE_RETENTION) {
-            return Err(format!(
-                "topic {name:?} has {TOMBSTONES} {}: set it to {}, or a host that was away for less brings back what was \
-                 removed meanwhile",
-                value(TOMBSTONES).unwrap_or_default(),
-                TOMBSTONE_RETENTION.as_millis()
-            ));
-        }
-        Ok(())
+        Ok(settings)
     }
-
-    /// Waits until all partitions of a new topic are known.
-    fn wait_for(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        let failed = |error| unmade(name, error);
-        let deadline = Instant::now() + ANSWER;
-        loop {
-            let metadata = self
-                .asking
-                .fetch_metadata(Some(name), ANSWER)
-                .map_err(failed)?;
-            let found = metadata.topics().iter().find(|topic| topic.name() == name);
-            let led = found.map_or(0, |topic| {
-                let led = |one: &&rdkafka::metadata::MetadataPartition| one.leader() >= 0;
-                topic.partitions().iter().filter(led).count()
-            });
-            if let Some(found) = found
-                && led == partitions as usize
-            {
-                self.metadata.insert(found);
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                let count = found.map_or(0, |topic| topic.partitions().len());
-                let timed_out = failed(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
-                return Err(match u32::try_from(count) {
-                    // Whoever was faster wanted another number.
-                    Ok(found) if found != 0 && found != partitions => {
-                        EnsureTopicError::PartitionCount {
-                            name: name.to_owned(),
-                            found,
-                            wanted: partitions,
-                        }
-                    }
-                    Ok(_) | Err(_) => timed_out,
-                });
-            }
-            pause(LOOK);
-        }
-    }
-}
-
-fn unmade(name: &str, error: KafkaError) -> EnsureTopicError {
-    EnsureTopicError::Store {
-        name: name.to_owned(),
-        source: error.into(),
-    }
-}
-
-/// Why a subscription has not all topics that it needs.
-fn unready(scope: &Scope, error: EnsureTopicError) -> SubscribeError {
-    let EnsureTopicError::Store { name, source } = error else {
-        return refused(scope, error.to_string());
-    };
-    let what = format!("make topic {name:?}");
-    match source.downcast_ref::<KafkaError>() {
-        Some(error) => unjoined(scope, &what, error),
-        None => refused(scope, format!("{what}: {source}")),
-    }
-}
-
-/// Why a subscription could not be joined: what is not allowed stays so, anything else may be over in a moment.
-pub(super) fn unjoined(scope: &Scope, what: &str, error: &KafkaError) -> SubscribeError {
-    let message = format!("{what}: {error}");
-    match code_of(error) {
-        Some(RDKafkaErrorCode::PolicyViolation) => refused(scope, message),
-        Some(_) if is_denied(error) => refused(scope, message),
-        Some(_) | None => SubscribeError::Unavailable {
-            group: scope.group.to_string(),
-            message,
-        },
-    }
-}
-
-/// Whether it says that this host may not do what it asked for.
-pub(super) fn is_denied(error: &KafkaError) -> bool {
-    matches!(
-        code_of(error),
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed
-        )
-    )
-}
-
-fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
-    if let KafkaError::AdminOp(code) = error {
-        return Some(*code);
-    }
-    error.rdkafka_error_code()
-}
-
-fn refused(scope: &Scope, message: String) -> SubscribeError {
-    SubscribeError::Refused {
-        group: scope.group.to_string(),
-        message,
-    }
-}
-
-/// Waits for what librdkafka's own threads complete; needs no runtime.
-pub(super) fn block_on<T>(future: impl Future<Output = T> + Unpin) -> T {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut context = std::task::Context::from_waker(&waker);
-    let mut future = future;
-    loop {
-        match std::pin::Pin::new(&mut future).poll(&mut context) {
-            std::task::Poll::Ready(output) => return output,
-            std::task::Poll::Pending => std::thread::park(),
-        }
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "who calls this has a thread and nothing else to do while the cluster does not answer"
-)]
-pub(super) fn pause(time: Duration) {
-    std::thread::sleep(time);
 }

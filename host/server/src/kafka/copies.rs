@@ -27,8 +27,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weir_core::time::Millis;
 
-use super::cluster::CHECKPOINT_AGE_MAX;
 use super::committers::Request;
+use super::own_topics::CHECKPOINT_AGE_MAX;
 use crate::embedded::{Changes, Checkpoint, Embedded};
 use crate::ledger::{LedgerError, Scope};
 

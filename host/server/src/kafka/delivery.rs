@@ -11,8 +11,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use weir_core::unit::{Completion, ItemId, OutRecord, TimerSlot};
 
 use super::clients;
-use super::cluster::{ANSWER, Cluster, pause};
+use super::cluster::Cluster;
 use super::records::{number, to_message};
+use super::waiting::{ANSWER, pause};
 use crate::embedded::Log;
 
 /// Between two looks at delivery reports; librdkafka's own waits do so every 100 ms, and a poll with a timeout, in this

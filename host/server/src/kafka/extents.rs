@@ -13,8 +13,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::clients::Logged;
-use super::cluster::{Cluster, pause};
+use super::cluster::Cluster;
 use super::records::number;
+use super::waiting::pause;
 
 const REFRESH: Duration = Duration::from_secs(1);
 /// For a broker to answer: those of the others are not asked for meanwhile.

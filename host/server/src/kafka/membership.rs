@@ -19,10 +19,11 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
 use super::clients::{self, Clients, SESSION_TIMEOUT};
-use super::cluster::{ANSWER, is_denied, pause};
+use super::denied::is_denied;
 use super::native::{generation, member_id};
 use super::reader::GroupReader;
 use super::share::{Leave, Share};
+use super::waiting::{ANSWER, pause};
 use crate::bus::{Assignment, Membership, SubscribeError};
 
 /// Between two looks at what librdkafka has to tell; it wakes the thread when there is something.

@@ -9,7 +9,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 
 use super::clients::Logged;
-use super::cluster::{ANSWER, Cluster, pause};
+use super::cluster::Cluster;
+use super::waiting::{ANSWER, pause};
 use crate::bus::Topic;
 
 /// Between two answers.

@@ -11,13 +11,14 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use weir_core::unit::{Cursor, Restore};
 
-use super::cluster::{ANSWER, Cluster};
+use super::cluster::Cluster;
 use super::committers::Request;
 use super::native::Description;
 use super::origin::Origin;
 use super::records::{number, offset};
 use super::restore::{self, RestoreError};
 use super::share::Share;
+use super::waiting::ANSWER;
 use crate::bus::SubscribeError;
 use crate::ledger::{Loss, LostPosition};
 

@@ -18,9 +18,10 @@ use tokio::sync::oneshot;
 
 use super::calls::Calls;
 use super::clients::{self, Clients};
-use super::cluster::{ANSWER, ConnectError};
+use super::cluster::ConnectError;
 use super::delivery::is_stale;
 use super::records::{number, to_message};
+use super::waiting::ANSWER;
 use crate::bus::{Publish, PublishError};
 
 /// Between two producers: each has threads and connections of its own, and what ended one may last.

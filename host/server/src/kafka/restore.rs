@@ -17,12 +17,14 @@ use weir_core::unit::Cursor;
 
 use super::changelog::{AGAIN, Changelogs, STABLE};
 use super::clients::Clients;
-use super::cluster::{ANSWER, CHECKPOINT_AGE_MAX, Cluster, pause};
+use super::cluster::Cluster;
 use super::copies::{Copies, Place};
 use super::offsets;
 use super::origin::Origin;
+use super::own_topics::CHECKPOINT_AGE_MAX;
 use super::share::{Leave, Share};
 use super::turns::Tried;
+use super::waiting::{ANSWER, pause};
 use crate::bus::SubscribeError;
 use crate::clock::now;
 use crate::embedded::{Checkpoint, Embedded, Reached};

@@ -12,12 +12,13 @@ use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::cluster::{ANSWER, Cluster};
+use super::cluster::Cluster;
 use super::membership::{Context, GroupConsumer};
 use super::native::{Description, generation, member_id};
 use super::origin::Origin;
 use super::records::{number, offset};
 use super::twins::Twins;
+use super::waiting::ANSWER;
 use crate::bus::SubscribeError;
 use crate::ledger::Scope;
 

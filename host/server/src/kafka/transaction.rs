@@ -15,13 +15,14 @@ use rdkafka::producer::{Producer as _, PurgeConfig};
 use weir_core::unit::CommitResult;
 
 use super::clients::{Clients, TRANSACTION_TIMEOUT};
-use super::cluster::{ANSWER, Cluster, pause};
+use super::cluster::Cluster;
 use super::committers::{Committers, Queue, Request, unavailable};
 use super::copies::Copies;
 use super::delivery::{Client, Delivery, Failure, LastEntries, serve};
 use super::offsets;
 use super::producer::{Clientele, Producer, StartError};
 use super::share::{Leave, Share};
+use super::waiting::{ANSWER, pause};
 use crate::config;
 use crate::embedded::{Changes, Log};
 use crate::names;

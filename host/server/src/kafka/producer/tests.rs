@@ -2,7 +2,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use super::*;
-use crate::kafka::cluster::pause;
+use crate::kafka::waiting::pause;
 
 const LONG: Duration = Duration::from_secs(60);
 
