@@ -129,11 +129,8 @@ impl Committer {
                 results.insert(index, result(failure));
             }
         }
-        if let Err(failure) = serve(&producer, 2 * TRANSACTION_TIMEOUT) {
-            let CommitResult::Unavailable { message } = result(failure) else {
-                return Err("records were not acknowledged".to_owned());
-            };
-            return Err(message);
+        if !serve(&producer, 2 * TRANSACTION_TIMEOUT) {
+            return Err("records were not acknowledged in time".to_owned());
         }
         let mut crowded = HashSet::new();
         for (request, failure) in delivery.failures() {
@@ -214,11 +211,7 @@ impl Committer {
 
 fn result(failure: Failure) -> CommitResult {
     match failure {
-        Failure::Refused(_, item, code, message) => CommitResult::Refused {
-            item,
-            code: code.to_owned(),
-            message,
-        },
+        Failure::Refused(_, result) => result,
         Failure::Crowded(message) | Failure::Absent(message) | Failure::Unknown(message) => {
             unavailable(&message)
         }

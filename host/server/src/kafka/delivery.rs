@@ -1,6 +1,6 @@
 //! Produces what units write, waits for what the brokers say of it, and finds out whose fault it is when they refuse.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -8,7 +8,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
-use weir_core::unit::{Completion, ItemId, OutRecord, TimerSlot};
+use weir_core::unit::{CommitResult, Completion, ItemId, OutRecord, TimerSlot};
 
 use super::clients;
 use super::cluster::Cluster;
@@ -77,8 +77,8 @@ impl ProducerContext for Reports {
 
 /// Why what requests write is not there.
 pub(super) enum Failure {
-    /// Because of one request: surely absent.
-    Refused(usize, ItemId, &'static str, String),
+    /// Because of one request, which is answered so: surely absent.
+    Refused(usize, CommitResult),
     /// Surely absent, all of it: a broker refuses the size of a batch, for one of its records or for all together.
     Crowded(String),
     /// Surely absent, all of it.
@@ -95,8 +95,6 @@ pub(super) struct Delivery<'a> {
     apart: bool,
     /// The producer has asked for a topic anew.
     asked: bool,
-    /// The topic that was written to last, and its number of partitions: most records of a unit go to one.
-    counted: Option<(Arc<str>, u32)>,
     /// Whose each record is, by the number of its send.
     sent: Vec<Sent>,
 }
@@ -124,7 +122,6 @@ impl<'a> Delivery<'a> {
             cluster,
             apart,
             asked: false,
-            counted: None,
             sent: Vec::new(),
         }
     }
@@ -132,9 +129,8 @@ impl<'a> Delivery<'a> {
     /// Produces what an event of a request emits; what it will emit later has a place to go to.
     pub(super) fn emit(&mut self, request: usize, completion: &Completion) -> Result<(), Failure> {
         let item = completion.item;
-        let refused = |(code, message)| Failure::Refused(request, item, code, message);
         for out in &completion.output.records {
-            let partition = self.destination(out)?.map_err(refused)?;
+            let partition = self.destination((request, item), out)?;
             let of = Of::Event(item);
             let send = self.note(Sent { request, of });
             let message = to_message(&out.topic, number(partition), &out.record, send);
@@ -143,7 +139,7 @@ impl<'a> Delivery<'a> {
         }
         for change in &completion.output.timers {
             if let (TimerSlot::Emission(_), Some(timer)) = (&change.key.slot, &change.timer) {
-                self.destination(&timer.out)?.map_err(refused)?;
+                self.destination((request, item), &timer.out)?;
             }
         }
         Ok(())
@@ -171,20 +167,22 @@ impl<'a> Delivery<'a> {
 
     /// The partition that a record goes to, or what is wrong with the record. That a topic is not known is nobody's fault
     /// while the cluster does not answer.
-    fn destination(
-        &mut self,
-        out: &OutRecord,
-    ) -> Result<Result<u32, (&'static str, String)>, Failure> {
-        let known = self.counted.as_ref();
-        if let Some((_, count)) = known.filter(|(topic, _)| Arc::ptr_eq(topic, &out.topic)) {
-            return Ok(destination(Some(*count), out));
-        }
+    fn destination(&self, event: (usize, ItemId), out: &OutRecord) -> Result<u32, Failure> {
+        let topic = &out.topic;
+        let refused = |code, message| Err(refused(event, code, message));
         let count = self
             .cluster
-            .partitions(&out.topic)
-            .map_err(|error| Failure::Absent(format!("look for topic {:?}: {error}", out.topic)))?;
-        self.counted = count.map(|count| (Arc::clone(&out.topic), count));
-        Ok(destination(count, out))
+            .partitions(topic)
+            .map_err(|error| Failure::Absent(format!("look for topic {topic:?}: {error}")))?;
+        let Some(count) = count else {
+            return refused("unknown-topic", format!("there is no topic {topic:?}"));
+        };
+        let partition = out.partition.unwrap_or(out.partition_hash % count.max(1));
+        if partition < count {
+            return Ok(partition);
+        }
+        let message = format!("topic {topic:?} has {count} partitions, {partition} is beyond them");
+        refused("unknown-partition", message)
     }
 
     /// The number of the next send.
@@ -256,18 +254,17 @@ pub(super) fn is_stale(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Takes reports until nothing is on its way. librdkafka gives up what takes longer than a transaction may.
-pub(super) fn serve(producer: &Client, patience: Duration) -> Result<(), Failure> {
+/// Takes reports until nothing is on its way; false where something still is after so long. librdkafka gives up what takes
+/// longer than a transaction may.
+pub(super) fn serve(producer: &Client, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
     while producer.in_flight_count() > 0 {
         if Instant::now() > deadline {
-            return Err(Failure::Absent(
-                "records were not acknowledged in time".to_owned(),
-            ));
+            return false;
         }
         take_reports(producer);
     }
-    Ok(())
+    true
 }
 
 /// Takes the reports that are there, or waits a little where there are none.
@@ -279,28 +276,18 @@ fn take_reports(producer: &Client) {
     }
 }
 
-/// The partition that a record goes to, of a topic with so many; none: there is no such topic.
-fn destination(count: Option<u32>, out: &OutRecord) -> Result<u32, (&'static str, String)> {
-    let Some(count) = count else {
-        return Err((
-            "unknown-topic",
-            format!("there is no topic {:?}", out.topic),
-        ));
+fn refused((request, item): (usize, ItemId), code: &str, message: String) -> Failure {
+    let result = CommitResult::Refused {
+        item,
+        code: code.to_owned(),
+        message,
     };
-    let partition = out.partition.unwrap_or(out.partition_hash % count.max(1));
-    if partition < count {
-        return Ok(partition);
-    }
-    let message = format!(
-        "topic {:?} has {count} partitions, {partition} is beyond them",
-        out.topic
-    );
-    Err(("unknown-partition", message))
+    Failure::Refused(request, result)
 }
 
 /// Whose fault a failed record is. A broker answers for a batch: which of its records is too large shows where each is
 /// alone in one. That there is no such topic or partition is the record's fault where the cluster says so to who asks
-/// ([`destination`]), not where one broker or client has not heard of it.
+/// ([`Delivery::destination`]), not where one broker or client has not heard of it.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "of some 150 codes these few are said of one record; all others are the cluster's own"
@@ -314,7 +301,7 @@ fn blame(sent: Option<Sent>, code: RDKafkaErrorCode, is_alone: bool) -> Failure 
     if is_size && !is_alone {
         return Failure::Crowded(format!("the broker refuses a batch: {code}"));
     }
-    let refused = match code {
+    let said = match code {
         _ if is_size => Some("record-too-large"),
         RDKafkaErrorCode::TopicAuthorizationFailed => Some("not-authorised"),
         RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidMessage => {
@@ -328,10 +315,9 @@ fn blame(sent: Option<Sent>, code: RDKafkaErrorCode, is_alone: bool) -> Failure 
         Of::Entry(_, item) if is_size => Some((request, item?)),
         Of::Entry(..) => None,
     });
-    match (event, refused) {
-        (Some((request, item)), Some(refused)) => {
-            let message = format!("the broker refuses a record: {code}");
-            Failure::Refused(request, item, refused, message)
+    match (event, said) {
+        (Some(event), Some(said)) => {
+            refused(event, said, format!("the broker refuses a record: {code}"))
         }
         _ => Failure::Absent(format!("produce a record: {code}")),
     }

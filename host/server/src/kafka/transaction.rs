@@ -90,13 +90,8 @@ impl Committer {
                             self.committed(one, Some(last));
                         }
                     }
-                    Err(Failure::Refused(index, item, code, message)) => {
-                        let code = code.to_owned();
-                        staged.remove(index).request.answer(CommitResult::Refused {
-                            item,
-                            code,
-                            message,
-                        });
+                    Err(Failure::Refused(index, result)) => {
+                        staged.remove(index).request.answer(result);
                     }
                     Err(Failure::Crowded(message)) => {
                         tracing::debug!(message, "looking for the record that is too large");
@@ -201,7 +196,11 @@ impl Committer {
         for (index, one) in staged.iter().enumerate() {
             self.produce(&mut delivery, index, one)?;
         }
-        serve(producer, 2 * TRANSACTION_TIMEOUT)?;
+        if !serve(producer, 2 * TRANSACTION_TIMEOUT) {
+            return Err(Failure::Absent(
+                "records were not acknowledged in time".to_owned(),
+            ));
+        }
         let failures = delivery.failures().into_iter();
         let (others, told): (Vec<_>, Vec<_>) = failures
             .map(|(_request, failure)| failure)
@@ -364,6 +363,5 @@ fn is_fenced(producer: &Client) -> bool {
 /// came late would be taken for a part of that one; of a producer that is replaced, brokers take nothing any more.
 fn abort(producer: &Client) -> bool {
     producer.purge(PurgeConfig::default().queue());
-    let is_quiet = serve(producer, ABORT_PATIENCE).is_ok();
-    is_quiet && producer.abort_transaction(TRANSACTION_TIMEOUT).is_ok()
+    serve(producer, ABORT_PATIENCE) && producer.abort_transaction(TRANSACTION_TIMEOUT).is_ok()
 }
