@@ -29,7 +29,7 @@ use futures_util::future::{self, BoxFuture, FutureExt as _};
 use weir_core::event::Record;
 use weir_core::unit::Position;
 
-use crate::ledger::LedgerError;
+use crate::ledger::{Fixed, LedgerError, Scope};
 
 /// A topic of the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,18 @@ pub enum PublishError {
     Stopped(String),
 }
 
+/// Who joins, and what the bus has to know of him.
+#[derive(Clone, Copy, Debug)]
+pub struct Joining<'a> {
+    /// The subscription.
+    pub scope: &'a Scope,
+    /// What its marks and sequences are made under.
+    pub fixed: &'a Fixed,
+    /// Whether people have to come to its dead letters whatever their age: where their topics are kept otherwise, it is
+    /// refused.
+    pub holds_letters: bool,
+}
+
 /// A bus: topics with partitions.
 pub trait Bus: Send + Sync + 'static {
     /// All topics that are known, by name.
@@ -89,8 +101,8 @@ pub trait Bus: Send + Sync + 'static {
     /// Makes a topic, or finds it with this number of partitions; another number is an error that says both.
     fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError>;
 
-    /// The same of a topic whose records people have to come to, whatever their age. Where it is kept otherwise, who subscribes
-    /// is refused.
+    /// The same of a topic whose records people have to come to, whatever their age. Of one that is there, who subscribes finds
+    /// out whether it is kept so.
     fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
         self.ensure_topic(name, partitions)
     }
@@ -102,13 +114,9 @@ pub trait Bus: Send + Sync + 'static {
         records: Vec<Publish>,
     ) -> BoxFuture<'static, Result<(), PublishError>>;
 
-    /// Joins as the subscription `group`; partitions arrive by [`Membership::next`]. A topic that has another number of
-    /// partitions than when the subscription first started refuses it.
-    fn subscribe(
-        &self,
-        group: &str,
-        topics: &[Arc<str>],
-    ) -> Result<Box<dyn Membership>, SubscribeError>;
+    /// Joins as a subscription; partitions arrive by [`Membership::next`]. A topic that has another number of partitions than
+    /// when the subscription first started refuses it.
+    fn subscribe(&self, joining: Joining<'_>) -> Result<Box<dyn Membership>, SubscribeError>;
 
     /// Reads one partition of one topic without a subscription, for `weir tail`; positions carry topic 0.
     fn reader(

@@ -71,8 +71,8 @@ use self::share::{Leave, Share};
 use self::turns::Turns;
 use self::twins::Twins;
 use crate::bus::{
-    Bus, Departure, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError,
-    Topic, Unanswered,
+    Bus, Departure, EnsureTopicError, Joining, Membership, Publish, PublishError, Reader,
+    SubscribeError, Topic, Unanswered,
 };
 use crate::config::{self, CreateTopics, Delivery};
 use crate::embedded::Embedded;
@@ -116,8 +116,6 @@ struct Inner {
     loads: Turns,
     /// What those ask who must not wait on their own threads.
     calls: Calls,
-    /// What is fixed for each group, by the manifests.
-    fixed: Mutex<HashMap<Arc<str>, Fixed>>,
     /// What this host has of each group.
     groups: Mutex<HashMap<Arc<str>, Group>>,
     /// The topics of each group as they were when this process first joined it.
@@ -192,7 +190,6 @@ impl Kafka {
                 copies: Arc::new(Copies::new(copy)),
                 loads: Turns::new(LOADS),
                 calls: Calls::new(),
-                fixed: Mutex::default(),
                 groups: Mutex::default(),
                 first: Mutex::default(),
                 departing: Arc::default(),
@@ -230,7 +227,7 @@ impl Inner {
     }
 
     /// The subscription's topics as they are. Its ledger has a partition for each of the largest topic's.
-    fn origin(&self, scope: &Scope) -> Result<Origin, SubscribeError> {
+    fn origin(&self, scope: &Scope, fixed: &Fixed) -> Result<Origin, SubscribeError> {
         let topics = self.cluster.describe(&scope.topics);
         let topics = topics.map_err(|error| unjoined(scope, "look at its topics", &error))?;
         let topics = scope.topics.iter().zip(topics);
@@ -242,7 +239,7 @@ impl Inner {
             })
         });
         let topics = topics.collect::<Result<_, _>>()?;
-        let origin = Origin::found(self.fixed(&scope.group), scope, topics);
+        let origin = Origin::found(fixed.clone(), scope, topics);
         if self.delivery == Delivery::AtLeastOnce {
             return Ok(origin);
         }
@@ -270,13 +267,6 @@ impl Inner {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         let known = first.entry(Arc::clone(group));
         known.or_insert_with(|| origin.clone()).clone()
-    }
-
-    /// What the handler's manifest says of what is fixed.
-    fn fixed(&self, group: &str) -> Fixed {
-        let fixed = self.fixed.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = fixed.get(group).cloned();
-        known.expect("a subscription is fixed before it is joined")
     }
 }
 
@@ -325,28 +315,26 @@ impl Bus for Kafka {
         })
     }
 
-    fn subscribe(
-        &self,
-        group: &str,
-        topics: &[Arc<str>],
-    ) -> Result<Box<dyn Membership>, SubscribeError> {
+    fn subscribe(&self, joining: Joining<'_>) -> Result<Box<dyn Membership>, SubscribeError> {
         let inner = &self.inner;
-        let scope = Scope {
-            group: group.into(),
-            topics: topics.into(),
-        };
+        let Joining {
+            scope,
+            fixed,
+            holds_letters,
+        } = joining;
+        let group = &scope.group;
         // Its committers end before their successors begin, and while nobody waits for the lock.
         let before = inner.groups().remove(group);
         drop(before);
-        match inner.delivery {
-            Delivery::ExactlyOnce => inner.own.ensure_ledger(&scope)?,
-            Delivery::AtLeastOnce => inner.own.check_letters(&scope)?,
+        if inner.delivery == Delivery::ExactlyOnce {
+            inner.own.ensure_ledger(scope)?;
         }
-        let origin = inner.origin(&scope)?;
-        inner.own.check_letter_sizes(&scope, &origin)?;
-        inner.first(&scope.group, &origin);
+        inner.own.check_letters(scope, holds_letters)?;
+        let origin = inner.origin(scope, fixed)?;
+        inner.own.check_letter_sizes(scope, &origin)?;
+        inner.first(group, &origin);
         let refused = |message: String| SubscribeError::Refused {
-            group: group.to_owned(),
+            group: group.to_string(),
             message,
         };
         let share = Share::new(
@@ -369,7 +357,7 @@ impl Bus for Kafka {
         let committers = committers
             .map_err(|error| refused(format!("its committer could not be started: {error}")))?;
         let group = Group { share, committers };
-        inner.groups().insert(scope.group, group);
+        inner.groups().insert(Arc::clone(&scope.group), group);
         Ok(Box::new(membership))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | operation | embedded store | Kafka |
 //! |---|---|---|
-//! | [`Ledger::fix`] | kept with the subscription | kept in memory; from its first committed start on a partition has it in an entry of the changelog, with which each restore compares it; at least once nobody keeps it |
+//! | [`Ledger::fix`] | kept with the subscription | nothing; the bus is told it by who joins, and from its first committed start on a partition has it in an entry of the changelog, with which each restore compares it; at least once nobody keeps it |
 //! | [`Ledger::restore`] | waits until no unit of the partition is queued, reads cursor, attempts, inbox blocks, parked sequences, the first timers | waits until no unit of the partition is queued, then for stable offsets, restores the changelog to the high watermark |
 //! | [`Ledger::lost_positions`] | compares cursors with the logs, and the topics' numbers with those of [`Ledger::begin`] | the same of committed offsets and topic ids |
 //! | [`Ledger::commit`] | joins the next group: one batch, one sync | one transaction; an unknown outcome is resolved by unit number before it answers |

@@ -13,12 +13,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_core::partition;
+use weir_core::partition::{self, OnDead};
 
 use crate::alarm::Alarm;
-use crate::bus::{Assignment, Membership, Reader, SubscribeError};
+use crate::bus::{Assignment, Joining, Membership, Reader, SubscribeError};
 use crate::config::Config;
 use crate::handlers::Deployment;
+use crate::ledger::Fixed;
 use crate::pipeline::{self, End, Subscription};
 
 /// What all subscriptions of a host share.
@@ -160,8 +161,11 @@ async fn join(
         let joining = Arc::clone(subscription);
         let joined = tokio::task::spawn_blocking(move || {
             let scope = &joining.deployment.scope;
-            check_fixed(&joining)?;
-            joining.bus.subscribe(&scope.group, &scope.topics)
+            joining.bus.subscribe(Joining {
+                scope,
+                fixed: &check_fixed(&joining)?,
+                holds_letters: joining.deployment.manifest.on_dead == OnDead::Hold,
+            })
         });
         let status = &subscription.status;
         match joined.await {
@@ -184,15 +188,15 @@ async fn join(
     }
 }
 
-/// Refuses what may not change in a subscription.
-fn check_fixed(subscription: &Subscription) -> Result<(), SubscribeError> {
+/// What is fixed for a subscription; refuses to change it.
+fn check_fixed(subscription: &Subscription) -> Result<Fixed, SubscribeError> {
     let Deployment {
         scope, manifest, ..
     } = &subscription.deployment;
     let wanted = manifest.fixed();
     let kept = subscription.ledger.fix(scope, wanted.clone())?;
     match kept.change_to(&wanted) {
-        None => Ok(()),
+        None => Ok(kept),
         Some(setting) => Err(SubscribeError::Fixed {
             group: scope.group.to_string(),
             setting,

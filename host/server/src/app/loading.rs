@@ -82,19 +82,12 @@ pub(super) fn ensure_topics(
     let kept: BTreeSet<_> = holding
         .flat_map(|one| one.dead_letter_topics.iter())
         .collect();
-    let there: Vec<_> = kept
-        .iter()
-        .filter_map(|name| Some((*name, existing(name)?)))
-        .collect();
     for topic in topics::plan(&existing, config, deployments)? {
         if kept.contains(&topic.name) {
             bus.ensure_kept(&topic.name, topic.partitions)?;
         } else {
             bus.ensure_topic(&topic.name, topic.partitions)?;
         }
-    }
-    for (name, partitions) in there {
-        bus.ensure_kept(name, partitions)?;
     }
     Ok(())
 }

@@ -80,12 +80,8 @@ impl Bus for Mute {
         self.store.publish(topic, records)
     }
 
-    fn subscribe(
-        &self,
-        group: &str,
-        topics: &[Arc<str>],
-    ) -> Result<Box<dyn Membership>, SubscribeError> {
-        self.store.subscribe(group, topics)
+    fn subscribe(&self, joining: Joining<'_>) -> Result<Box<dyn Membership>, SubscribeError> {
+        self.store.subscribe(joining)
     }
 
     fn reader(

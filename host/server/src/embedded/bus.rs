@@ -9,9 +9,9 @@ use super::Embedded;
 use super::catalog::RegisterError;
 use super::reader::{EveryPartition, LogReader};
 use crate::bus::{
-    Bus, EnsureTopicError, Membership, Publish, PublishError, Reader, SubscribeError, Topic,
+    Bus, EnsureTopicError, Joining, Membership, Publish, PublishError, Reader, SubscribeError,
+    Topic,
 };
-use crate::ledger::Scope;
 
 impl Bus for Embedded {
     fn topics(&self) -> Vec<Topic> {
@@ -48,20 +48,13 @@ impl Bus for Embedded {
         Box::pin(async move { inner.publish(topic, records).await })
     }
 
-    fn subscribe(
-        &self,
-        group: &str,
-        topics: &[Arc<str>],
-    ) -> Result<Box<dyn Membership>, SubscribeError> {
+    fn subscribe(&self, joining: Joining<'_>) -> Result<Box<dyn Membership>, SubscribeError> {
+        let scope = joining.scope;
+        let topics = scope.topics.iter();
         let logs = topics
-            .iter()
             .map(|topic| self.log(topic))
             .collect::<Result<_, _>>()?;
-        let scope = Scope {
-            group: group.into(),
-            topics: topics.into(),
-        };
-        match self.register_subscription(&scope) {
+        match self.register_subscription(scope) {
             Ok(()) => {}
             Err(RegisterError::Partitions {
                 topic,
@@ -69,7 +62,7 @@ impl Bus for Embedded {
                 found,
             }) => {
                 return Err(SubscribeError::PartitionCount {
-                    group: group.to_owned(),
+                    group: scope.group.to_string(),
                     topic: topic.as_ref().to_owned(),
                     stored,
                     found,

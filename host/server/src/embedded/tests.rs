@@ -22,7 +22,7 @@ use weir_core::unit::{
 };
 
 use super::*;
-use crate::bus::{Assignment, Bus, EnsureTopicError, FetchError, Topic};
+use crate::bus::{Assignment, Bus, EnsureTopicError, FetchError, Joining, Membership, Topic};
 use crate::ledger::{Committed, Fixed, Ledger};
 
 fn open(path: &Path) -> Embedded {
@@ -54,6 +54,22 @@ fn publishes<'a>(values: impl IntoIterator<Item = &'a str>) -> Vec<Publish> {
             record: record(value),
         })
         .collect()
+}
+
+fn join(bus: &Embedded, topics: &[&str]) -> Box<dyn Membership> {
+    let fixed = Fixed {
+        ordering: Ordering::Key,
+        across_topics: false,
+        inbox: true,
+        inbox_key: None,
+        mapping: None,
+    };
+    let joining = Joining {
+        scope: &scope("g", topics),
+        fixed: &fixed,
+        holds_letters: false,
+    };
+    bus.subscribe(joining).unwrap()
 }
 
 fn scope(group: &str, topics: &[&str]) -> Scope {
@@ -167,7 +183,7 @@ async fn a_closed_store_answers_and_ends_memberships() {
     let scratch = tempfile::tempdir().unwrap();
     let bus = open(scratch.path());
     bus.ensure_topic("t", 1).unwrap();
-    let mut membership = bus.subscribe("g", &["t".into()]).unwrap();
+    let mut membership = join(&bus, &["t"]);
     assert!(matches!(
         membership.next().await,
         Some(Assignment::Assigned {

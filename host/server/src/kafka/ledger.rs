@@ -1,7 +1,7 @@
 //! The ledger's side: units go to the committers, all reads are answered by the local copy. At least once that copy is
 //! empty.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::{self, BoxFuture};
@@ -14,17 +14,11 @@ use super::share::Share;
 use super::{Inner, Kafka};
 use crate::clock::now;
 use crate::config::Delivery;
-use crate::ledger::{Committed, Fixed, Ledger, LedgerError, LostPosition, Scope};
+use crate::ledger::{Committed, Ledger, LedgerError, LostPosition, Scope};
 
+/// [`Ledger::fix`] stays what it is: what a fleet has kept is known with the first partition, whose restore refuses what
+/// differs.
 impl Ledger for Kafka {
-    /// What a fleet has kept is known with the first partition, whose restore refuses what differs.
-    fn fix(&self, scope: &Scope, wanted: Fixed) -> Result<Fixed, LedgerError> {
-        let fixed = self.inner.fixed.lock();
-        let mut fixed = fixed.unwrap_or_else(PoisonError::into_inner);
-        fixed.insert(Arc::clone(&scope.group), wanted.clone());
-        Ok(wanted)
-    }
-
     fn restore(
         &self,
         scope: &Scope,

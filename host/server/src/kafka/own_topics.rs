@@ -1,8 +1,7 @@
 //! The topics that the host makes, or finds as they have to be: ledgers, what is set aside, commands, dead letters, and the
 //! one on which hosts tell one another what they are. Whatever asks for them blocks.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::FutureExt as _;
@@ -74,8 +73,6 @@ pub(super) struct OwnTopics {
     create: CreateTopics,
     replication: i32,
     letter_bytes: usize,
-    /// Topics that keep their records whatever their age.
-    kept: Mutex<HashSet<String>>,
 }
 
 impl OwnTopics {
@@ -86,7 +83,6 @@ impl OwnTopics {
             create: config.create_topics,
             replication: replication.unwrap_or(-1),
             letter_bytes: config.letter_bytes,
-            kept: Mutex::default(),
         }
     }
 
@@ -101,9 +97,8 @@ impl OwnTopics {
         self.make(name, partitions, &settings).map(|_made| ())
     }
 
-    /// The same of one that keeps its records whatever their age, which is looked at by those who subscribe.
+    /// The same of one that keeps its records whatever their age.
     pub(super) fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        self.kept().insert(name.to_owned());
         let bytes = self.letter_bytes.to_string();
         let settings = [
             (BOUND, bytes.as_str()),
@@ -111,10 +106,6 @@ impl OwnTopics {
             (RETENTION_BYTES, KEEP_ALL),
         ];
         self.make(name, partitions, &settings).map(|_made| ())
-    }
-
-    fn kept(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The ledger of a subscription and what it sets aside: compacted, with as many partitions as its commands.
@@ -148,7 +139,7 @@ impl OwnTopics {
                 }
             }
         }
-        self.check_letters(scope)
+        Ok(())
     }
 
     /// How many partitions the commands of a handler have. They were made at the start of the host, and may have been deleted
@@ -258,15 +249,19 @@ impl OwnTopics {
     }
 
     /// Whether the topics for dead letters that are there take all of them, and keep those that hold sequences.
-    pub(super) fn check_letters(&self, scope: &Scope) -> Result<(), SubscribeError> {
+    pub(super) fn check_letters(
+        &self,
+        scope: &Scope,
+        holds_letters: bool,
+    ) -> Result<(), SubscribeError> {
+        let purpose = match holds_letters {
+            true => Purpose::Kept,
+            false => Purpose::Letters,
+        };
         let topics = scope.topics.iter();
         let letters = topics.map(|topic| names::dlq_topic(&scope.group, topic));
         for letters in letters {
             if self.look_for(scope, &letters)?.is_some() {
-                let purpose = match self.kept().contains(&letters) {
-                    true => Purpose::Kept,
-                    false => Purpose::Letters,
-                };
                 self.check_settings(&letters, purpose)
                     .map_err(|message| refused(scope, message))?;
             }

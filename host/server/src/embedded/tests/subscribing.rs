@@ -42,7 +42,7 @@ async fn a_subscription_reads_all_its_topics_by_their_index() {
     bus.ensure_topic("b", 2).unwrap();
     bus.publish("a", publishes(["a0"])).await.unwrap();
     bus.publish("b", publishes(["b0"])).await.unwrap();
-    let mut membership = bus.subscribe("g", &["b".into(), "a".into()]).unwrap();
+    let mut membership = join(&bus, &["b", "a"]);
     let Some(Assignment::Assigned {
         partition: 0,
         mut reader,

@@ -9,8 +9,8 @@ use weir_core::event::Record;
 use weir_core::unit::Position;
 
 use crate::bus::{
-    Bus, EnsureTopicError, FetchError, Membership, Publish, PublishError, Reader, SubscribeError,
-    Topic, Unanswered,
+    Bus, EnsureTopicError, FetchError, Joining, Membership, Publish, PublishError, Reader,
+    SubscribeError, Topic, Unanswered,
 };
 
 /// How the next calls to publish are answered.
@@ -116,12 +116,9 @@ impl Bus for MemoryBus {
         std::future::ready(answer).boxed()
     }
 
-    fn subscribe(
-        &self,
-        group: &str,
-        _topics: &[Arc<str>],
-    ) -> Result<Box<dyn Membership>, SubscribeError> {
-        Err(SubscribeError::UnknownTopic(group.to_owned()))
+    fn subscribe(&self, joining: Joining<'_>) -> Result<Box<dyn Membership>, SubscribeError> {
+        let group = joining.scope.group.to_string();
+        Err(SubscribeError::UnknownTopic(group))
     }
 
     fn reader(
