@@ -18,11 +18,13 @@ use tokio_util::task::TaskTracker;
 use weir_wasm::Component;
 
 use self::background::{Pipelines, announce, beat, drain, essential, forget, obey, sweep, watch};
-use self::loading::{ensure_topics, load, sandbox, subscriptions, warn_of_no_handlers};
+use self::loading::{
+    check_topics, ensure_topics, load, sandbox, subscriptions, warn_of_no_handlers,
+};
 use crate::admin::HostAdmin;
 use crate::alarm::Alarms;
 use crate::bus::Bus;
-use crate::config::{Config, Fault, Faults};
+use crate::config::{Config, CreateTopics, Faults};
 use crate::data_dir::DataDir;
 use crate::dev::{Redeployment, Running, Watch};
 use crate::draining::Draining;
@@ -31,7 +33,7 @@ use crate::fleet::Fleet;
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::HttpServer;
 use crate::jobs::Jobs;
-use crate::kafka::{ConnectError, Identity, Kafka};
+use crate::kafka::{ConnectError, Connection, Identity, Kafka};
 use crate::ledger::Ledger;
 use crate::names;
 use crate::orders::Orders;
@@ -180,9 +182,13 @@ impl Seams {
         let reading = u64::try_from(reading.count()).unwrap_or(u64::MAX);
         let prefetch = config.prefetch_bytes() / reading.max(1);
         let peers = settings::peers(config)?;
-        let kafka = Kafka::connect(cluster, identity, prefetch, copy, peers);
-        let kafka = kafka.map_err(|error| unconnected(config, error))?;
+        let connection = Connection::open(cluster, host_id, prefetch);
+        let connection = connection.map_err(|error| unconnected(config, error))?;
         tracing::info!(bootstrap = %cluster.bootstrap, host_id, "connected to Kafka");
+        if cluster.create_topics == CreateTopics::Check {
+            check_topics(&connection, config, deployments)?;
+        }
+        let kafka = Kafka::open(connection, cluster, identity, copy, peers)?;
         let (orders, fleet): (Arc<dyn Orders>, _) = match kafka.control() {
             Some(control) => {
                 data_dir.note_start(&control.start())?;
@@ -211,8 +217,7 @@ fn unconnected(config: &Config, error: ConnectError) -> anyhow::Error {
     let ConnectError::Settings { key, message } = error else {
         return error.into();
     };
-    let file = config.file.clone().unwrap_or_default();
-    Faults(vec![Fault { file, key, message }]).into()
+    Faults(vec![config.fault(&key, message)]).into()
 }
 
 /// Closes the store, unless the disk does not answer.

@@ -65,6 +65,7 @@ use self::denied::unjoined;
 use self::membership::GroupMembership;
 use self::origin::Origin;
 use self::own_topics::OwnTopics;
+pub use self::own_topics::Purpose;
 use self::publisher::Publisher;
 use self::reader::TopicReader;
 use self::share::{Leave, Share};
@@ -131,24 +132,24 @@ struct Group {
     committers: Committers,
 }
 
-impl Kafka {
-    /// Connects to the cluster, and reads what its hosts are told in this environment. Blocks until that is over. Each
-    /// subscription has `prefetch` bytes for what is fetched ahead.
+/// A cluster that answers, of which nothing is read yet.
+pub struct Connection {
+    clients: Arc<Clients>,
+    cluster: Arc<Cluster>,
+    own: OwnTopics,
+    publisher: Arc<Publisher>,
+}
+
+impl Connection {
+    /// Connects to the cluster; blocks until that is over. Each subscription has `prefetch` bytes for what is fetched ahead.
     ///
     /// # Errors
-    /// A setting is wrong, no broker answers, another live host has this id, or the topic on which hosts tell one another what they are is not there.
-    pub fn connect(
+    /// A setting is wrong, no broker answers, or one cannot do what is promised.
+    pub fn open(
         config: &config::Kafka,
-        identity: Identity<'_>,
+        host_id: &str,
         prefetch: u64,
-        copy: Embedded,
-        peers: Peers,
     ) -> Result<Self, ConnectError> {
-        let Identity {
-            environment,
-            host_id,
-            last_start,
-        } = identity;
         let clients = Arc::new(Clients::new(config, host_id, prefetch));
         clients.check(config.delivery)?;
         let cluster = Arc::new(Cluster::connect(&clients, config)?);
@@ -158,7 +159,50 @@ impl Kafka {
         extents::spawn(&cluster).map_err(ConnectError::Thread)?;
         metadata::spawn(&cluster).map_err(ConnectError::Thread)?;
         let publisher = Arc::new(Publisher::new(&clients)?);
-        let own = OwnTopics::new(&cluster, config);
+        Ok(Self {
+            own: OwnTopics::new(&cluster, config),
+            clients,
+            cluster,
+            publisher,
+        })
+    }
+
+    /// How many partitions a topic has; none where there is no such topic.
+    #[must_use]
+    pub fn partitions(&self, topic: &str) -> Option<u32> {
+        self.cluster.metadata.partitions(topic)
+    }
+
+    /// How a topic is to be made that is not there.
+    #[must_use]
+    pub fn missing(&self, topic: &str, partitions: u32, purpose: Purpose) -> Option<String> {
+        self.own.missing(topic, partitions, purpose)
+    }
+}
+
+impl Kafka {
+    /// Reads what the hosts of this environment are told; blocks until that is over.
+    ///
+    /// # Errors
+    /// Another live host has this id, or the topic on which hosts tell one another what they are is not there.
+    pub fn open(
+        connection: Connection,
+        config: &config::Kafka,
+        identity: Identity<'_>,
+        copy: Embedded,
+        peers: Peers,
+    ) -> Result<Self, ConnectError> {
+        let Connection {
+            clients,
+            cluster,
+            own,
+            publisher,
+        } = connection;
+        let Identity {
+            environment,
+            host_id,
+            last_start,
+        } = identity;
         let topic = names::control_topic(environment);
         let control = match own.ensure_control(&topic) {
             Ok(true) => {

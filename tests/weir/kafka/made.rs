@@ -1,6 +1,6 @@
 //! Topics that the host makes, and those that somebody else has to make as it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_tests::host::{Host, Place};
 use weir_tests::wait;
@@ -83,7 +83,7 @@ fn topics_are_made_with_the_settings_that_the_host_needs() {
     drop(host);
 }
 
-/// Whoever makes what a host asks for, as it says, has a host that works.
+/// Whoever makes what a host asks for, all at once and as it says, has a host that works.
 #[test]
 fn a_host_that_may_make_no_topics_asks_for_each_with_its_settings() {
     let Some(broker) = broker("topics that others make") else {
@@ -95,23 +95,27 @@ fn a_host_that_may_make_no_topics_asks_for_each_with_its_settings() {
     let text = text.replace("[kafka]\n", "[kafka]\ncreate_topics = \"check\"\n");
     std::fs::write(place.config(), text).unwrap();
 
-    let mut asked = BTreeMap::new();
-    let mut since = 0;
     let mut host = place.spawn().unwrap();
-    while let Some((topic, settings)) = missing(&place, &mut host, &mut since) {
-        let partitions = match topic.ends_with(".control") {
-            true => 1,
-            false => PARTITIONS,
-        };
-        fleet.make(&topic, partitions, &settings);
-        let before = asked.insert(topic, settings);
-        assert_eq!(before, None, "{}", place.end_of_log());
-        drop(host);
-        host = place.spawn().unwrap();
+    let ended = wait::until("the host to ask", SETTLE, || host.ended());
+    assert_eq!(ended.unwrap().code(), Some(2));
+    let log = std::fs::read_to_string(place.log()).unwrap();
+    let said = log.split("there is no topic ").skip(1);
+    let asked: Vec<_> = said.map(read).collect();
+    for (topic, partitions, settings) in &asked {
+        fleet.make(topic, *partitions, settings);
     }
-    for (topic, wanted) in wanted("asked") {
-        assert_eq!(asked.get(&topic), Some(&wanted), "{topic}: {asked:?}");
-    }
+    let partitions = |topic: &str| match topic.ends_with(".control") {
+        true => 1,
+        false => PARTITIONS,
+    };
+    let wanted = wanted("asked").into_iter();
+    let wanted: BTreeSet<_> = wanted
+        .map(|(topic, settings)| (topic.clone(), partitions(&topic), settings))
+        .collect();
+    assert_eq!(asked.len(), wanted.len(), "{log}");
+    assert_eq!(BTreeSet::from_iter(asked), wanted);
+    let host = place.start().unwrap();
+    fleet.settle(&[&host]);
 }
 
 /// In topics of other settings what was committed would be gone with age, or too large to be kept, and what was removed
@@ -239,31 +243,12 @@ fn resume_until(
     .unwrap();
 }
 
-/// The next topic that the host asks for, in what its log says since; none when it is ready.
-fn missing(place: &Place, host: &mut Host, since: &mut usize) -> Option<(String, Settings)> {
-    wait::until("the host to be ready or to ask", SETTLE, || {
-        let ended = host.ended()?.is_some();
-        let log = std::fs::read_to_string(place.log())?;
-        if let Some((_, said)) = log[*since..].split_once("there is no topic ") {
-            let said = said.lines().next().unwrap_or_default().replace('\\', "");
-            *since = log.len();
-            return Ok(Some(Some(read(&said))));
-        }
-        anyhow::ensure!(!ended, "it ended: {}", place.end_of_log());
-        let ready = host
-            .client()
-            .get("/readyz")
-            .is_ok_and(|answer| answer.status == 200);
-        Ok(ready.then_some(None))
-    })
-    .unwrap()
-}
-
 /// `"NAME": make it with N partitions and a=b and c=d, or ..`
-fn read(said: &str) -> (String, Settings) {
+fn read(said: &str) -> (String, u64, Settings) {
     let (topic, rest) = said.split_once(": make it with ").unwrap();
-    let (_, rest) = rest.split_once(" partitions and ").unwrap();
+    let (partitions, rest) = rest.split_once(" partitions and ").unwrap();
     let (list, _) = rest.split_once(", or write").unwrap();
     let all = list.split(" and ").map(|one| one.split_once('=').unwrap());
-    (topic.trim_matches('"').to_owned(), settings(all))
+    let topic = topic.trim_matches('"').to_owned();
+    (topic, partitions.parse().unwrap(), settings(all))
 }

@@ -17,6 +17,8 @@ use crate::config::{Config, Faults};
 use crate::data_dir::DataDir;
 use crate::embedded::{Embedded, RegisterError};
 use crate::handlers::{Deployment, Handlers};
+use crate::kafka::{Connection, Purpose};
+use crate::names;
 use crate::pipeline::{Memory, SharedSolitude, Subscription};
 use crate::status::SubscriptionStatus;
 use crate::topics;
@@ -68,6 +70,59 @@ pub(super) fn warn_of_no_handlers(config: &Config) {
     );
 }
 
+/// Whether all topics are there that the host may not make: the missing ones are told at once, each with how it is to be
+/// made.
+pub(super) fn check_topics(
+    connection: &Connection,
+    config: &Config,
+    deployments: &[Deployment],
+) -> Result<(), Faults> {
+    let existing = |name: &str| connection.partitions(name);
+    let planned = topics::plan(&existing, config, deployments)?;
+    let count = |name: &str| {
+        let planned = planned.iter().find(|topic| &*topic.name == name);
+        existing(name).or(planned.map(|topic| topic.partitions))
+    };
+    let mut wanted = Vec::new();
+    // At least once a host does without knowing of others.
+    if !config.is_at_least_once() {
+        let control = names::control_topic(&config.environment);
+        wanted.push((control, 1, Purpose::Table));
+    }
+    let kept = kept_letters(deployments);
+    for topic in &planned {
+        let purpose = match kept.contains(&topic.name) {
+            true => Purpose::Kept,
+            false => Purpose::of(&topic.name),
+        };
+        wanted.push((topic.name.to_string(), topic.partitions, purpose));
+    }
+    let keeping = deployments
+        .iter()
+        .filter(|one| one.takes_commands() && !one.manifest.topics.is_empty());
+    for group in keeping.map(|one| &one.scope.group) {
+        // Planned, if they are not there.
+        let partitions = count(&names::commands_topic(group)).unwrap_or_default();
+        for name in [names::ledger_topic(group), names::park_topic(group)] {
+            wanted.push((name, partitions, Purpose::Table));
+        }
+    }
+    let missing = wanted
+        .iter()
+        .filter_map(|(name, partitions, purpose)| connection.missing(name, *partitions, *purpose));
+    let faults = missing.map(|message| config.fault("kafka.create_topics", message));
+    Faults(faults.collect()).check()
+}
+
+/// Topics of letters that hold their sequences: each is looked for there when somebody lets the sequence go.
+fn kept_letters(deployments: &[Deployment]) -> BTreeSet<Arc<str>> {
+    deployments
+        .iter()
+        .filter(|one| one.manifest.on_dead == OnDead::Hold)
+        .flat_map(|one| one.dead_letter_topics.iter().map(Arc::clone))
+        .collect()
+}
+
 /// Makes the topics that are missing, unless anything about their numbers of partitions is wrong.
 pub(super) fn ensure_topics(
     bus: &dyn Bus,
@@ -75,13 +130,7 @@ pub(super) fn ensure_topics(
     deployments: &[Deployment],
 ) -> anyhow::Result<()> {
     let existing = |name: &str| bus.topic(name).map(|topic| topic.partitions);
-    // A letter that holds its sequence is looked for in its topic when somebody lets the sequence go.
-    let holding = deployments
-        .iter()
-        .filter(|one| one.manifest.on_dead == OnDead::Hold);
-    let kept: BTreeSet<_> = holding
-        .flat_map(|one| one.dead_letter_topics.iter())
-        .collect();
+    let kept = kept_letters(deployments);
     for topic in topics::plan(&existing, config, deployments)? {
         if kept.contains(&topic.name) {
             bus.ensure_kept(&topic.name, topic.partitions)?;

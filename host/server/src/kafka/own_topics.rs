@@ -49,16 +49,29 @@ const MADE_ANEW: &str = "delete the first, and have it made anew with as many";
 /// The same of one that people have to come to.
 const ENLARGED: &str = "give the first as many, since a dead letter keeps its partition";
 
-/// What a topic of the host's own is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+/// What a topic is for, which says how it has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
     /// Keeps the last record of each key.
     Table,
+    /// Takes what is published and emitted, and commands.
+    Events,
     /// Takes letters, whole.
     Letters,
     /// And keeps them until somebody has decided about each.
     Kept,
 }
+impl Purpose {
+    /// What a topic of this name is for, where its letters hold no sequences.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        match names::is_dlq_topic(name) {
+            true => Self::Letters,
+            false => Self::Events,
+        }
+    }
+}
+
 /// What came of the making of a topic.
 enum Made {
     /// It is there, whoever made it.
@@ -88,24 +101,64 @@ impl OwnTopics {
 
     /// Makes a topic, or finds it with this number of partitions.
     pub(super) fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        let retention = DEAD_LETTER_RETENTION.as_millis().to_string();
-        let bytes = self.letter_bytes.to_string();
-        let mut settings = vec![(BOUND, bytes.as_str())];
-        if names::is_dlq_topic(name) {
-            settings.push((RETENTION_MS, &retention));
-        }
-        self.make(name, partitions, &settings).map(|_made| ())
+        self.make(name, partitions, Purpose::of(name))
+            .map(|_made| ())
     }
 
     /// The same of one that keeps its records whatever their age.
     pub(super) fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        let bytes = self.letter_bytes.to_string();
-        let settings = [
-            (BOUND, bytes.as_str()),
-            (RETENTION_MS, KEEP_ALL),
-            (RETENTION_BYTES, KEEP_ALL),
-        ];
-        self.make(name, partitions, &settings).map(|_made| ())
+        self.make(name, partitions, Purpose::Kept).map(|_made| ())
+    }
+
+    /// How a topic is to be made that is not there.
+    pub(super) fn missing(&self, name: &str, partitions: u32, purpose: Purpose) -> Option<String> {
+        match self.cluster.metadata.partitions(name) {
+            Some(_) => None,
+            None => Some(self.how_to_make(name, partitions, purpose)),
+        }
+    }
+
+    fn how_to_make(&self, name: &str, partitions: u32, purpose: Purpose) -> String {
+        let settings = self.settings(purpose).into_iter();
+        let settings: Vec<_> = settings
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        format!(
+            "there is no topic {name:?}: make it with {partitions} partitions and {}, or write kafka.create_topics = \
+             \"auto\"",
+            settings.join(" and ")
+        )
+    }
+
+    /// The largest record that it has to take.
+    fn record_bytes(&self, purpose: Purpose) -> u64 {
+        match purpose {
+            Purpose::Table => RECORD_BYTES,
+            Purpose::Events | Purpose::Letters | Purpose::Kept => self.letter_bytes as u64,
+        }
+    }
+
+    /// With what a topic is made.
+    fn settings(&self, purpose: Purpose) -> Vec<(&'static str, String)> {
+        let bytes = (BOUND, self.record_bytes(purpose).to_string());
+        let keep_all = KEEP_ALL.to_owned();
+        match purpose {
+            Purpose::Table => vec![
+                (CLEANUP, COMPACT.to_owned()),
+                (TOMBSTONES, TOMBSTONE_RETENTION.as_millis().to_string()),
+                bytes,
+            ],
+            Purpose::Events => vec![bytes],
+            Purpose::Letters => vec![
+                bytes,
+                (RETENTION_MS, DEAD_LETTER_RETENTION.as_millis().to_string()),
+            ],
+            Purpose::Kept => vec![
+                bytes,
+                (RETENTION_MS, keep_all.clone()),
+                (RETENTION_BYTES, keep_all),
+            ],
+        }
     }
 
     /// The ledger of a subscription and what it sets aside: compacted, with as many partitions as its commands.
@@ -134,7 +187,7 @@ impl OwnTopics {
                     .check_settings(&name, Purpose::Table)
                     .map_err(|message| refused(scope, message))?,
                 None => {
-                    let made = self.make_compacted(&name, partitions);
+                    let made = self.make(&name, partitions, Purpose::Table);
                     made.map_err(|error| unready(scope, error))?;
                 }
             }
@@ -168,7 +221,7 @@ impl OwnTopics {
     /// The topic on which hosts tell one another what they are, with one partition; false where there is none and none
     /// may be made.
     pub(super) fn ensure_control(&self, name: &str) -> Result<bool, EnsureTopicError> {
-        match self.make_compacted(name, 1)? {
+        match self.make(name, 1, Purpose::Table)? {
             Made::NotMade => Ok(false),
             Made::There => {
                 let checked = self.check_settings(name, Purpose::Table);
@@ -236,18 +289,6 @@ impl OwnTopics {
         }
     }
 
-    /// Makes a topic that keeps the last record of each key.
-    fn make_compacted(&self, name: &str, partitions: u32) -> Result<Made, EnsureTopicError> {
-        let tombstones = TOMBSTONE_RETENTION.as_millis().to_string();
-        let bytes = RECORD_BYTES.to_string();
-        let settings = [
-            (CLEANUP, COMPACT),
-            (TOMBSTONES, tombstones.as_str()),
-            (BOUND, bytes.as_str()),
-        ];
-        self.make(name, partitions, &settings)
-    }
-
     /// Whether the topics for dead letters that are there take all of them, and keep those that hold sequences.
     pub(super) fn check_letters(
         &self,
@@ -280,7 +321,7 @@ impl OwnTopics {
         &self,
         name: &str,
         partitions: u32,
-        settings: &[(&str, &str)],
+        purpose: Purpose,
     ) -> Result<Made, EnsureTopicError> {
         let failed = |error| unmade(name, error);
         if let Some(found) = self.cluster.partitions(name).map_err(failed)? {
@@ -303,13 +344,7 @@ impl OwnTopics {
             return Ok(Made::NotMade);
         }
         if self.create == CreateTopics::Check {
-            let settings = settings.iter().map(|(key, value)| format!("{key}={value}"));
-            let settings: Vec<_> = settings.collect();
-            let message = format!(
-                "there is no topic {name:?}: make it with {partitions} partitions and {}, or write kafka.create_topics = \
-                 \"auto\"",
-                settings.join(" and ")
-            );
+            let message = self.how_to_make(name, partitions, purpose);
             return Err(EnsureTopicError::Invalid(message));
         }
         let mut topic = NewTopic::new(
@@ -317,7 +352,8 @@ impl OwnTopics {
             number(partitions),
             TopicReplication::Fixed(self.replication),
         );
-        for (key, value) in settings {
+        let settings = self.settings(purpose);
+        for (key, value) in &settings {
             topic = topic.set(key, value);
         }
         let options = AdminOptions::new()
@@ -337,10 +373,7 @@ impl OwnTopics {
 
     /// Whether a topic that is there keeps what it is for, and takes the largest record of it; else what to do.
     fn check_settings(&self, name: &str, purpose: Purpose) -> Result<(), String> {
-        let needed = match purpose {
-            Purpose::Table => RECORD_BYTES,
-            Purpose::Letters | Purpose::Kept => self.letter_bytes as u64,
-        };
+        let needed = self.record_bytes(purpose);
         let found = match self.cluster.settings_of(ResourceSpecifier::Topic(name)) {
             Ok(found) => found,
             // Who may not be told goes on, as it would with a topic of these settings.
