@@ -19,8 +19,8 @@
 //! | [`Reader::only`] | leaves the others unread | the same: their queues fill up and are no longer fetched |
 //! | [`Reader::fetch`] | reads the log, waits at its end | takes from the partition's queue; not calling it pauses the partition |
 //!
-//! What is not a future does not wait for a broker, but for [`Bus::ensure_topic`], [`Bus::ensure_kept`] and
-//! [`Bus::subscribe`], which are called where nobody else waits.
+//! What is not a future does not wait for a broker, but for [`Bus::ensure_topic`], [`Bus::ensure_kept`],
+//! [`Bus::subscribe`] and [`Bus::departed`], which are called where nobody else waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,7 +156,7 @@ pub trait Bus: Send + Sync + 'static {
     /// otherwise wait for a host that starts again.
     fn depart(&self) {}
 
-    /// What became of that, of each subscription: waits so long for memberships to end. Blocks.
+    /// What became of that, of each subscription: waits so long for memberships to end and for what the bus says of it. Blocks.
     fn departed(&self, _within: Duration) -> Vec<Departure> {
         Vec::new()
     }

@@ -481,9 +481,9 @@ impl Bus for Kafka {
                 .collect()
         };
         let deadline = Instant::now() + within;
+        let remaining = || deadline.saturating_duration_since(Instant::now());
         let departures = groups.into_iter().map(|(group, share)| Departure {
-            left: share.wait_ended(deadline.saturating_duration_since(Instant::now()))
-                && share.has_left(),
+            left: share.wait_ended(remaining()) && share.has_left(remaining()),
             group,
         });
         let mut departures: Vec<_> = departures.collect();

@@ -410,11 +410,19 @@ impl Share {
         !timeout.timed_out()
     }
 
-    /// Whether the group has no member of the name under which it gave this host what it had.
-    pub(super) fn has_left(&self) -> bool {
+    /// Whether the group has no member of the name under which it gave this host what it had; asks for no longer than
+    /// this, and not at all where no time is left.
+    pub(super) fn has_left(&self, within: Duration) -> bool {
+        if within.is_zero() {
+            return false;
+        }
         let named = self.lock_member().clone();
         let group = Some(&*self.scope.group);
-        match self.cluster.asking.fetch_group_list(group, ANSWER) {
+        match self
+            .cluster
+            .asking
+            .fetch_group_list(group, within.min(ANSWER))
+        {
             Ok(found) => {
                 let mut members = found.groups().iter().flat_map(|group| group.members());
                 members.all(|member| member.id() != named)
