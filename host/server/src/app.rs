@@ -184,7 +184,12 @@ impl Seams {
         let peers = settings::peers(config)?;
         let connection = Connection::open(cluster, host_id, prefetch);
         let connection = connection.map_err(|error| unconnected(config, error))?;
-        tracing::info!(bootstrap = %cluster.bootstrap, host_id, "connected to Kafka");
+        let Config {
+            environment,
+            domain,
+            ..
+        } = config;
+        tracing::info!(bootstrap = %cluster.bootstrap, host_id, environment, domain, "connected to Kafka");
         if cluster.create_topics == CreateTopics::Check {
             check_topics(&connection, config, deployments)?;
         }
@@ -217,7 +222,7 @@ fn unconnected(config: &Config, error: ConnectError) -> anyhow::Error {
     let ConnectError::Settings { key, message } = error else {
         return error.into();
     };
-    Faults(vec![config.fault(&key, message)]).into()
+    Faults(vec![config.fault(key, message)]).into()
 }
 
 /// Closes the store, unless the disk does not answer.

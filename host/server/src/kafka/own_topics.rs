@@ -363,8 +363,9 @@ impl OwnTopics {
         let made = block_on(made.boxed()).map_err(failed)?;
         for result in made {
             match result {
+                Ok(_) => tracing::info!(topic = name, partitions, "topic made"),
                 // Another host was faster.
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((_, code)) => return Err(failed(KafkaError::AdminOp(code))),
             }
         }
