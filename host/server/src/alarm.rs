@@ -138,7 +138,7 @@ impl Alarm {
                     .to_owned()
             }
             Self::CommitFailing | Self::ReadFailing => {
-                "look at the disk or the connection that the message names; `weir status` shows when it is over".to_owned()
+                "look at the disk, the connection, the right or the topic that the message names; `weir status` shows when it is over".to_owned()
             }
             Self::IntakeStopped => {
                 "free space, or shorten [retention] in weir.toml; `weir status` shows what takes how much".to_owned()

@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
 use super::clients::{self, Clients, SESSION_TIMEOUT};
-use super::denied::is_denied;
+use super::denied::{is_denied, told};
 use super::native::{generation, member_id};
 use super::reader::GroupReader;
 use super::share::{Leave, Share};
@@ -279,7 +279,7 @@ impl Poller {
                 }
                 Some(Err(error)) if self.is_fatal(&error) => return self.refuse(error.to_string()),
                 Some(Err(error)) if is_refusal(&error) => {
-                    let why = format!("the group does not take this host: {error}");
+                    let why = format!("the group does not take this host: {}", told(&error));
                     drop(self.assignments.send(Assignment::Hindered(why)));
                     refused = Some(Instant::now());
                 }

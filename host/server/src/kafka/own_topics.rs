@@ -10,7 +10,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::cluster::Cluster;
-use super::denied::{refused, unjoined};
+use super::denied::{Refusal, refused, unjoined};
 use super::native::Description;
 use super::origin::Origin;
 use super::records::number;
@@ -469,7 +469,7 @@ impl OwnTopics {
 fn unmade(name: &str, error: KafkaError) -> EnsureTopicError {
     EnsureTopicError::Store {
         name: name.to_owned(),
-        source: error.into(),
+        source: Refusal(error).into(),
     }
 }
 /// Why a subscription has not all topics that it needs.
@@ -478,8 +478,8 @@ fn unready(scope: &Scope, error: EnsureTopicError) -> SubscribeError {
         return refused(scope, error.to_string());
     };
     let what = format!("make topic {name:?}");
-    match source.downcast_ref::<KafkaError>() {
-        Some(error) => unjoined(scope, &what, error),
+    match source.downcast_ref::<Refusal>() {
+        Some(Refusal(error)) => unjoined(scope, &what, error),
         None => refused(scope, format!("{what}: {source}")),
     }
 }
