@@ -105,16 +105,27 @@ pub enum Loss {
     Remade(u64),
 }
 
+/// Where a partition stood in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stood {
+    /// It has no position there any more.
+    Nowhere,
+    /// At this offset of another topic that had the name.
+    OnAnother(u64),
+    /// At this offset.
+    At(u64),
+}
+
 impl LostPosition {
-    /// Why `offset` is no position of a log with these bounds, if it is none.
+    /// Why nobody can go on from there in a log with these bounds, if so.
     #[must_use]
-    pub fn of(topic: u16, offset: u64, (first, end): (u64, u64)) -> Option<Self> {
-        let cause = if offset < first {
-            Loss::Deleted(offset)
-        } else if offset > end {
-            Loss::Beyond(offset)
-        } else {
-            return None;
+    pub fn of(topic: u16, stood: Stood, (first, end): (u64, u64)) -> Option<Self> {
+        let cause = match stood {
+            Stood::Nowhere => Loss::Missing,
+            Stood::OnAnother(offset) => Loss::Remade(offset),
+            Stood::At(offset) if offset < first => Loss::Deleted(offset),
+            Stood::At(offset) if offset > end => Loss::Beyond(offset),
+            Stood::At(_) => return None,
         };
         Some(Self {
             topic,

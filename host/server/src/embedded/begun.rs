@@ -13,7 +13,7 @@ use super::codec::{DecodeError, Input};
 use super::key::Key;
 use super::progress;
 use super::store::{ReadError, Store};
-use crate::ledger::{Loss, LostPosition};
+use crate::ledger::{LostPosition, Stood};
 
 const VERSION: u8 = 1;
 
@@ -88,23 +88,15 @@ pub(super) fn lost(
         let Some(log) = topic.as_ref().and_then(|topic| topic.partition(partition)) else {
             continue;
         };
-        let (first, end) = (PartitionLog::start(log), log.end());
+        let bounds = (PartitionLog::start(log), log.end());
         let was = begun.get(usize::from(at)).copied().unwrap_or(0);
-        let cause = match cursors.get(usize::from(at)) {
-            None if stored.is_none() && was != 0 => Loss::Missing,
+        let stood = match cursors.get(usize::from(at)) {
+            None if stored.is_none() && was != 0 => Stood::Nowhere,
             None => continue,
-            Some(cursor) if was != 0 && was != number => Loss::Remade(cursor.frontier),
-            Some(cursor) => {
-                lost.extend(LostPosition::of(at, cursor.frontier, (first, end)));
-                continue;
-            }
+            Some(cursor) if was != 0 && was != number => Stood::OnAnother(cursor.frontier),
+            Some(cursor) => Stood::At(cursor.frontier),
         };
-        lost.push(LostPosition {
-            topic: at,
-            cause,
-            first,
-            end,
-        });
+        lost.extend(LostPosition::of(at, stood, bounds));
     }
     Ok(lost)
 }

@@ -20,7 +20,7 @@ use super::restore::{self, RestoreError};
 use super::share::Share;
 use super::waiting::ANSWER;
 use crate::bus::SubscribeError;
-use crate::ledger::{Loss, LostPosition};
+use crate::ledger::{LostPosition, Stood};
 
 /// The metadata of one topic's offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,31 +174,17 @@ pub(super) fn lost(
     let mut lost = Vec::new();
     for (topic, kept) in committed {
         let index = usize::from(topic);
-        let (first, end) = bounds[index];
-        let Some((offset, metadata)) = kept else {
-            let cause = Loss::Missing;
-            lost.push(LostPosition {
-                topic,
-                cause,
-                first,
-                end,
-            });
-            continue;
-        };
         let found = share.origin.topics[index].description;
-        match metadata.topic {
-            Some(stood_on) if stood_on.id != found.id => lost.push(LostPosition {
-                topic,
-                cause: Loss::Remade(offset),
-                first,
-                end,
-            }),
-            Some(stood_on) => {
+        let stood = match kept.map(|(offset, metadata)| (offset, metadata.topic)) {
+            None => Stood::Nowhere,
+            Some((offset, None)) => Stood::At(offset),
+            Some((offset, Some(stood_on))) if stood_on.id != found.id => Stood::OnAnother(offset),
+            Some((offset, Some(stood_on))) => {
                 unchanged(share, &share.scope.topics[index], stood_on, found)?;
-                lost.extend(LostPosition::of(topic, offset, (first, end)));
+                Stood::At(offset)
             }
-            None => lost.extend(LostPosition::of(topic, offset, (first, end))),
-        }
+        };
+        lost.extend(LostPosition::of(topic, stood, bounds[index]));
     }
     Ok(lost)
 }

@@ -29,7 +29,7 @@ use crate::bus::SubscribeError;
 use crate::clock::now;
 use crate::embedded::{Checkpoint, Embedded, Reached};
 use crate::fail::{self, Point};
-use crate::ledger::{Loss, LostPosition};
+use crate::ledger::{LostPosition, Stood};
 use crate::names;
 
 /// A ledger topic that lacks what the positions tell of is read again for so long: its records do not come back, but a
@@ -363,24 +363,15 @@ pub(super) fn lost(
         let Some(cursor) = cursors.get(index) else {
             continue;
         };
-        let (first, end) = bounds[index];
         let remade = kept
             .as_ref()
             .is_some_and(|kept| share.origin.is_remade(kept, index));
-        let cause = match (remade, is_known) {
-            (true, _) => Loss::Remade(cursor.frontier),
-            (false, false) => Loss::Missing,
-            (false, true) => {
-                lost.extend(LostPosition::of(topic, cursor.frontier, (first, end)));
-                continue;
-            }
+        let stood = match (remade, is_known) {
+            (true, _) => Stood::OnAnother(cursor.frontier),
+            (false, false) => Stood::Nowhere,
+            (false, true) => Stood::At(cursor.frontier),
         };
-        lost.push(LostPosition {
-            topic,
-            cause,
-            first,
-            end,
-        });
+        lost.extend(LostPosition::of(topic, stood, bounds[index]));
     }
     Ok(lost)
 }
