@@ -42,6 +42,9 @@ pub enum ConnectError {
     /// The machine has no room for another thread.
     #[error("start a thread of the Kafka client: {0}")]
     Thread(std::io::Error),
+    /// Nothing on this machine is random enough for a secret.
+    #[error("make the secret by which hosts know one another: {0}")]
+    Random(getrandom::Error),
     /// The topic on which hosts tell one another what they are is not what it has to be.
     #[error(transparent)]
     Topic(EnsureTopicError),

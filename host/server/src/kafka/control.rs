@@ -128,8 +128,7 @@ impl Control {
         last_start: Option<&str>,
     ) -> Result<Arc<Self>, ConnectError> {
         let mut secret = [0; 32];
-        getrandom::fill(&mut secret)
-            .map_err(|error| ConnectError::Thread(std::io::Error::other(error.to_string())))?;
+        getrandom::fill(&mut secret).map_err(ConnectError::Random)?;
         let control = Arc::new(Self {
             topic,
             host_id: host_id.into(),
