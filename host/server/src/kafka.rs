@@ -381,14 +381,9 @@ impl Bus for Kafka {
             group: group.to_string(),
             message,
         };
-        let share = Share::new(
-            scope.clone(),
-            origin,
-            Arc::clone(&inner.cluster),
-            Arc::clone(&inner.departing),
-            Arc::clone(&inner.twins),
-        );
-        let membership = GroupMembership::join(&inner.clients, share)
+        let share = Share::new(scope.clone(), origin, Arc::clone(&inner.cluster));
+        let (departing, twins) = (&inner.departing, &inner.twins);
+        let membership = GroupMembership::join(&inner.clients, share, departing, twins)
             .map_err(|error| refused(error.to_string()))?;
         let share = membership.share();
         let (clients, cluster, bounds) = (&inner.clients, &inner.cluster, inner.transaction);

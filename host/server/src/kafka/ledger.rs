@@ -139,7 +139,7 @@ impl Inner {
         self: &Arc<Self>,
         scope: &Scope,
         partition: u32,
-        work: impl Fn(&Self, &Share, u32) -> Result<T, RestoreError> + Send + Sync + 'static,
+        work: impl Fn(&Self, &Share, u32) -> Result<T, RestoreError> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let here = self.groups().get(&scope.group).map(|group| {
             let decided = group.committers.wait_decided(partition);
@@ -154,7 +154,7 @@ impl Inner {
             group: Arc::clone(&scope.group),
             source,
         };
-        let Some(patience) = Patience::new(&share, partition) else {
+        let Some(mut patience) = Patience::new(&share, partition) else {
             return future::pending().await;
         };
         let inner = Arc::clone(self);

@@ -23,6 +23,7 @@ use super::denied::{is_denied, told};
 use super::native::{generation, member_id};
 use super::reader::GroupReader;
 use super::share::{Leave, Share};
+use super::twins::Twins;
 use super::waiting::{ANSWER, pause};
 use crate::bus::{Assignment, Membership, SubscribeError};
 
@@ -165,10 +166,12 @@ pub(super) struct GroupMembership {
 }
 
 impl GroupMembership {
-    /// Joins for what is to be shared.
+    /// Joins for what is to be shared. `departing`: whether memberships end for good.
     pub(super) fn join(
         clients: &Clients,
         share: Share,
+        departing: &Arc<AtomicBool>,
+        twins: &Arc<Twins>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let share = Arc::new(share);
         let (sender, assignments) = mpsc::unbounded_channel();
@@ -192,6 +195,8 @@ impl GroupMembership {
             consumer,
             assignments: sender,
             closing: Arc::clone(&closing),
+            departing: Arc::clone(departing),
+            twins: Arc::clone(twins),
         };
         std::thread::Builder::new()
             .name("weir-member".to_owned())
@@ -233,6 +238,10 @@ struct Poller {
     consumer: Arc<GroupConsumer>,
     assignments: mpsc::UnboundedSender<Assignment>,
     closing: Arc<AtomicBool>,
+    /// Whether the membership ends for good: the host is not expected back.
+    departing: Arc<AtomicBool>,
+    /// Who has put members of this host out of their groups.
+    twins: Arc<Twins>,
 }
 
 impl Drop for Poller {
@@ -252,7 +261,7 @@ impl Poller {
     /// Until the membership is over; the consumer is closed then.
     fn run(self) {
         self.poll();
-        if self.share.is_departing() {
+        if self.departing.load(Ordering::Acquire) {
             self.depart();
         }
         // Who commits or restores may be asking by it, and must not be the one who closes it.
@@ -303,7 +312,7 @@ impl Poller {
                     refused = None;
                 }
             }
-            match self.share.leaving() {
+            match self.share.take_leave() {
                 None => {}
                 Some(Leave::Refuse(error)) => return self.stop(Some(error)),
                 Some(Leave::Renew(why)) => return self.renew(&why),
@@ -339,7 +348,7 @@ impl Poller {
         let fatal = self.consumer.client().fatal_error();
         let message = match fatal {
             Some((RDKafkaErrorCode::FencedInstanceId, _)) => {
-                if !self.share.put_out(Instant::now()) {
+                if !self.twins.put_out(&self.share.scope.group, Instant::now()) {
                     return self.renew("a member of this host's id has put it out");
                 }
                 "another live host has this host's id: give each host_id to one host".to_owned()

@@ -8,7 +8,6 @@
 //! [`crate::embedded`]'s `copy.rs` and in [`super::copies`]. What is restored so must end with the very unit that the
 //! group has committed. Where it does not, the copy is made anew before that is believed.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
@@ -96,7 +95,7 @@ pub(super) struct Patience {
     /// Whatever keeps the partition from its start for longer is worth a look.
     since: Instant,
     /// Since when each answer has been that something is not there.
-    missed: Mutex<Option<Instant>>,
+    missed: Option<Instant>,
 }
 
 impl Patience {
@@ -106,24 +105,23 @@ impl Patience {
             partition,
             epoch: share.epoch(partition)?,
             since: Instant::now(),
-            missed: Mutex::default(),
+            missed: None,
         })
     }
 
     /// Whether what is not there has not been there for so long that this is believed.
-    fn is_missed(&self, error: &RestoreError) -> bool {
+    fn is_missed(&mut self, error: &RestoreError) -> bool {
         let is_miss = matches!(
             error,
             RestoreError::Gap { .. } | RestoreError::Absent { .. }
         );
-        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        *missed = missed.filter(|_| is_miss);
-        is_miss && missed.get_or_insert_with(Instant::now).elapsed() > GAP
+        self.missed = self.missed.filter(|_| is_miss);
+        is_miss && self.missed.get_or_insert_with(Instant::now).elapsed() > GAP
     }
 
     /// One try, to be repeated where the cluster did not answer and this host still owns the partition; blocks.
     pub(super) fn attempt<T>(
-        &self,
+        &mut self,
         share: &Share,
         work: impl Fn() -> Result<T, RestoreError>,
     ) -> Tried<Result<T, RestoreError>> {
@@ -135,7 +133,7 @@ impl Patience {
     }
 
     fn attempt_once<T>(
-        &self,
+        &mut self,
         share: &Share,
         work: impl Fn() -> Result<T, RestoreError>,
     ) -> Tried<Result<T, RestoreError>> {

@@ -3,7 +3,7 @@
 //! The membership, its readers and the committers share it. Only the polling thread gives and takes partitions.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,6 @@ use super::membership::{Context, GroupConsumer};
 use super::native::{Description, generation, member_id};
 use super::origin::Origin;
 use super::records::{number, offset};
-use super::twins::Twins;
 use super::waiting::ANSWER;
 use crate::bus::SubscribeError;
 use crate::ledger::Scope;
@@ -47,10 +46,6 @@ pub(super) struct Share {
     pub(super) origin: Origin,
     /// Why the membership is to end.
     leaving: Mutex<Option<Leave>>,
-    /// Whether it then ends for good: the host is not expected back.
-    departing: Arc<AtomicBool>,
-    /// Who has put members of this host out of their groups.
-    twins: Arc<Twins>,
     consumer: OnceLock<Weak<GroupConsumer>>,
     /// Under which name the group gave this host what it has.
     member: Mutex<String>,
@@ -82,19 +77,11 @@ struct Owned {
 }
 
 impl Share {
-    pub(super) fn new(
-        scope: Scope,
-        origin: Origin,
-        cluster: Arc<Cluster>,
-        departing: Arc<AtomicBool>,
-        twins: Arc<Twins>,
-    ) -> Self {
+    pub(super) fn new(scope: Scope, origin: Origin, cluster: Arc<Cluster>) -> Self {
         Self {
             scope,
             origin,
             leaving: Mutex::default(),
-            departing,
-            twins,
             consumer: OnceLock::new(),
             member: Mutex::default(),
             owned: Mutex::default(),
@@ -166,7 +153,8 @@ impl Share {
         leaving.get_or_insert(why);
     }
 
-    pub(super) fn leaving(&self) -> Option<Leave> {
+    /// Why the membership is to end, if it is; told once.
+    pub(super) fn take_leave(&self) -> Option<Leave> {
         let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
         leaving.take()
     }
@@ -382,16 +370,6 @@ impl Share {
         let busy = |owned: &mut Owned| !owned.readers.is_empty();
         let idle = self.released.wait_while(self.owned(), busy);
         drop(idle.unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// Counts that the member was put out by another of its id; answers whether that is another host.
-    pub(super) fn put_out(&self, now: Instant) -> bool {
-        self.twins.put_out(&self.scope.group, now)
-    }
-
-    /// Whether the membership ends for good.
-    pub(super) fn is_departing(&self) -> bool {
-        self.departing.load(Ordering::Acquire)
     }
 
     /// The consumer is closed.

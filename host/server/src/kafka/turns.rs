@@ -26,21 +26,20 @@ impl Turns {
     pub(super) async fn until_done<T: Send + 'static>(
         &self,
         pause: Duration,
-        attempt: impl Fn() -> Tried<T> + Send + Sync + 'static,
+        mut attempt: impl FnMut() -> Tried<T> + Send + 'static,
     ) -> Result<T, JoinError> {
-        let attempt = Arc::new(attempt);
         loop {
             let turn = Arc::clone(&self.0).acquire_owned().await;
-            let attempt = Arc::clone(&attempt);
             let tried = task::spawn_blocking(move || {
                 let tried = attempt();
                 drop(turn);
-                tried
+                (tried, attempt)
             });
             match tried.await? {
-                Tried::Done(done) => return Ok(done),
-                Tried::Again => tokio::time::sleep(pause).await,
+                (Tried::Done(done), _) => return Ok(done),
+                (Tried::Again, again) => attempt = again,
             }
+            tokio::time::sleep(pause).await;
         }
     }
 }
