@@ -61,7 +61,10 @@ fn a_topic_whose_records_do_not_come_is_found_while_another_flows() {
     let Start::Ready(host) = place.start_to_fail("reader-starves:1").unwrap() else {
         panic!("{}", place.end_of_log());
     };
-    let (scripts, more) = (fleet.topic("public.scripts.v1"), fleet.topic("public.more.v1"));
+    let (scripts, more) = (
+        fleet.topic("public.scripts.v1"),
+        fleet.topic("public.more.v1"),
+    );
     publish(&host, scripts, &orders("first", 120));
     let mut handled = 120;
     let log = wait::until("the consumer to be replaced", SETTLE, || {
