@@ -134,6 +134,59 @@ fn an_event_that_is_too_large_to_be_parked_dies_of_it_and_no_other_does() {
     }
 }
 
+/// The second of a sequence emits what its topic does not take. Those behind it have counted on what it wrote, and its writes
+/// are gone: they count again, and nobody is told that they had not done so at once.
+#[test]
+fn what_followed_a_refused_event_in_its_sequence_runs_again_without_what_that_one_wrote() {
+    let Some(broker) = broker("an emission that is refused within a sequence") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "withdrawn");
+    let place = fleet.place("a", &["scripted"]);
+    let host = place.start().unwrap();
+    let (scripts, deeds) = fleet.scripted();
+    take(&fleet, deeds, 2_000);
+    let steer = |command: &str| {
+        let arguments = [command, "scripted", "--url", &host.client().url()];
+        assert!(place.weir(&arguments).status().unwrap().success());
+    };
+    // So that all are there when the first starts: each follows the one before it before that is committed.
+    steer("pause");
+    // It stands in the emission three times: as what was done, as its cause and as the first cause of all.
+    let large = "x".repeat(1_500);
+    let events = ["a", &large, "c", "d"].map(|id| order(id, "key-1", &json!({})));
+    assert_eq!(host.client().publish(scripts, &events).unwrap().status, 202);
+    wait::until("all to wait", SETTLE, || {
+        let handler = &host.client().status()?["handlers"][0];
+        let waits = handler["state"] == "paused" && handler["lag"] == events.len();
+        Ok(waits.then_some(()))
+    })
+    .unwrap();
+    steer("resume");
+    wait_for_fate(&host, "scripted", "dead", 1);
+    wait_for_fate(&host, "scripted", "handled", 3);
+
+    let told = deeds_in(host.client(), deeds).unwrap();
+    let told: Vec<_> = told["key-1"]
+        .iter()
+        .map(|deed| (&*deed.id, deed.count, deed.attempt))
+        .collect();
+    assert_eq!(told, [("a", 1, 1), ("c", 2, 1), ("d", 3, 1)]);
+    // Without it nothing was withdrawn: the two behind it have run twice.
+    let attempts = &host.client().status().unwrap()["handlers"][0]["attempts"];
+    assert!(attempts.as_u64() >= Some(6), "{attempts} attempts");
+    let letters = format!("dlq.weir.withdrawn.default.scripted.{scripts}");
+    let dead = read(&broker, &letters, 1);
+    let letter = dead.first().unwrap();
+    for part in [
+        "weir.dlq.stage:output",
+        "weir.dlq.code:record-too-large",
+        &large,
+    ] {
+        assert!(letter.contains(part), "{letter}");
+    }
+}
+
 /// A broker refuses batches, and says so of each record that is in one.
 #[test]
 fn a_batch_that_is_too_large_for_its_topic_costs_no_event_whose_own_record_is_not() {
