@@ -18,10 +18,12 @@ use crate::fixture::root;
 const HANDLERS: [&str; 2] = ["billing", "notification"];
 /// Kafka's own program that copies a partition in transactions.
 const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
+/// The name of its transactions, where it is nobody else's.
+const OTHERS: &str = "others";
 /// Where its transaction is open, in a line of the host's log.
 const HELD: &str = " partition=0";
 /// One proxy stands before the broker at a time.
-static PROXY: std::sync::Mutex<()> = std::sync::Mutex::new(());
+pub(super) static PROXY: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 impl Fleet {
     /// A place for a host that reaches the cluster through a proxy.
@@ -205,6 +207,48 @@ fn a_unit_that_is_undecided_when_its_partition_is_revoked_is_decided_by_what_the
     assert_payments(&joins, &fleet, &right);
 }
 
+/// Another process has taken over the name of this host's producers. Whose partitions are the host's it cannot know any more: it
+/// gives up its membership by itself, and what it has done last is done once.
+#[test]
+fn a_host_whose_producers_are_fenced_gives_up_its_membership_and_makes_it_anew() {
+    let Some(broker) = broker("producers that are fenced") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "fenced");
+    let lines = purchases::lines(&purchases::sample(root())).unwrap();
+    let place = fleet.place_as("host-1", "a", &["billing"]);
+    let host = place.start().unwrap();
+    let invoices = fleet.topic("public.invoices.v1");
+    let publish = |lines: &[String]| {
+        for batch in lines.chunks(256) {
+            assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
+        }
+        fleet.settle(&[&host]);
+    };
+    let (before, after) = lines.split_at(lines.len() / 2);
+    publish(before);
+    for number in 0..2 {
+        let name = format!("weir.fenced.default.billing.host-1.{number}");
+        take_name(&broker.cluster, &name, invoices);
+    }
+    let renewed = |log: &str| {
+        let lines = log.lines();
+        let renewed: Vec<_> = lines
+            .filter(|line| line.contains("the membership is made anew"))
+            .map(str::to_owned)
+            .collect();
+        renewed
+    };
+    assert_eq!(renewed(&fs::read_to_string(place.log()).unwrap()), [""; 0]);
+    publish(after);
+    let renewed = renewed(&fs::read_to_string(place.log()).unwrap());
+    let [told] = &renewed[..] else {
+        panic!("{renewed:?}");
+    };
+    assert!(told.contains("its producer was fenced"), "{told}");
+    assert_payments(&host, &fleet, &purchases::totals(&lines).unwrap());
+}
+
 /// The end of a transaction is decided before it is written to where it counts: until then its partitions are as they were
 /// before it, and what reads them then misses what is committed.
 #[test]
@@ -257,10 +301,10 @@ fn a_new_owner_waits_for_the_open_transaction_of_the_owner_before_it() {
     assert_payments(&host, &fleet, &right);
 }
 
-/// That program, which copies the first partition of a topic behind its end, in one transaction.
-fn copier(cluster: &Cluster, bootstrap: &str, topic: &str) -> Command {
+/// That program, which copies the first partition of a topic behind its end, in one transaction under this name.
+fn copier(cluster: &Cluster, bootstrap: &str, name: &str, topic: &str) -> Command {
     let mut command = cluster.tool(COPIER);
-    command.args(["--broker-list", bootstrap, "--transactional-id", "others"]);
+    command.args(["--broker-list", bootstrap, "--transactional-id", name]);
     command.args(["--input-topic", topic, "--output-topic", topic]);
     command.args(["--input-partition", "0", "--transaction-size", "100000"]);
     // Nothing ends it but a test.
@@ -275,7 +319,7 @@ pub(super) fn leave_open(cluster: &Cluster, topic: &str) {
     let proxy = cluster.proxy().unwrap();
     // All of it is written before it is to be committed.
     proxy.lose(END_TXN, Loss::Requests);
-    let mut command = copier(cluster, &proxy.address(), topic);
+    let mut command = copier(cluster, &proxy.address(), OTHERS, topic);
     command.args(["--consumer-group", "copies"]);
     let mut copies = command.spawn().unwrap();
     let open = wait::until("a transaction of others to be open", SETTLE, || {
@@ -289,7 +333,12 @@ pub(super) fn leave_open(cluster: &Cluster, topic: &str) {
 
 /// Whoever has the same name ends it, and has nothing to copy.
 pub(super) fn end_open(cluster: &Cluster, topic: &str) {
-    let mut command = copier(cluster, &cluster.bootstrap(), topic);
+    take_name(cluster, OTHERS, topic);
+}
+
+/// From here on the cluster takes nothing of any other program that has this name.
+fn take_name(cluster: &Cluster, name: &str, topic: &str) {
+    let mut command = copier(cluster, &cluster.bootstrap(), name, topic);
     command.args(["--consumer-group", "ends", "--max-messages", "0"]);
     assert!(command.status().unwrap().success());
 }
