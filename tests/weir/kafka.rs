@@ -53,6 +53,8 @@ const SETTLE: Duration = Duration::from_secs(300);
 const PARTITIONS: u64 = 12;
 /// A fleet with nothing open for so long has seen all that its own handlers have published.
 const IDLE: Duration = Duration::from_secs(3);
+/// A handler that goes on would have taken an event within this time.
+const TAKEN: Duration = Duration::from_secs(2);
 
 /// A broker that all tests share that run at the time.
 struct Broker {

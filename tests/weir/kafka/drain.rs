@@ -11,7 +11,7 @@ use weir_tests::wait;
 use super::{Fleet, SETTLE, assert_totals, broker};
 use crate::fixture::{self, root};
 
-const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+pub(super) const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const HANDLERS: [&str; 2] = ["billing", "notification"];
 
 #[test]
@@ -80,12 +80,19 @@ pub(super) fn drain(place: &Place) -> Value {
 }
 
 /// Who is in a handler's group, in Kafka's words.
-fn members(fleet: &Fleet, handler: &str) -> String {
-    let group = format!("weir.{}.default.{handler}", fleet.environment);
-    let bootstrap = fleet.broker.cluster.bootstrap();
-    let arguments = ["--describe", "--members", "--group", &group];
-    let mut command = fleet.broker.cluster.tool(GROUPS);
-    command.args(["--bootstrap-server", &bootstrap]);
-    let output = command.args(arguments).output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
+pub(super) fn members(fleet: &Fleet, handler: &str) -> String {
+    fleet.describe(handler, "--members")
+}
+
+impl Fleet {
+    /// This of a handler's group, in Kafka's words.
+    pub(super) fn describe(&self, handler: &str, what: &str) -> String {
+        let group = format!("weir.{}.default.{handler}", self.environment);
+        let cluster = &self.broker.cluster;
+        let mut command = cluster.tool(GROUPS);
+        command.args(["--bootstrap-server", &cluster.bootstrap()]);
+        let arguments = ["--describe", what, "--group", &group];
+        let output = command.args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
 }

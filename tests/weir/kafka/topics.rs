@@ -8,26 +8,22 @@ use weir_tests::host::{Host, Place};
 use weir_tests::purchases::{self, Totals};
 use weir_tests::wait;
 
-use super::kcat::kcat;
+use super::drain::{GROUPS, members};
+use super::kcat::{Kcat, header, kcat};
 use super::{
-    Fleet, PARTITIONS, SETTLE, alarm, assert_payments, broker, orders, publish, reading,
+    Fleet, PARTITIONS, SETTLE, TAKEN, alarm, assert_payments, broker, orders, publish, reading,
     wait_for_fates,
 };
 use crate::fixture::root;
 
 const COMMANDS: &str = "org.apache.kafka.tools.TopicCommand";
 const RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
-const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 /// Events that a handler has before the change, after it, and after another one.
 const BEFORE: usize = 200;
 const AFTER: usize = 100;
 const LATER: usize = 100;
-/// For a client to be a member of a group that has no other.
-const JOINED: Duration = Duration::from_secs(5);
-/// A host tells its group of a topic's end when nothing has come for 10 s.
-const QUIET: Duration = Duration::from_secs(15);
-/// A handler that goes on would have taken an event within this time.
-const TAKEN: Duration = Duration::from_secs(2);
+/// A broker holds a request for records back no longer than 100 ms when there are none.
+const HELD_BACK: Duration = Duration::from_secs(1);
 
 const A: &str = "public.scripts.v1";
 const B: &str = "public.more-scripts.v1";
@@ -261,14 +257,42 @@ fn records_that_were_deleted_before_they_were_read_are_counted_and_an_operator_c
     fleet.settle(&[&host]);
     assert!(host.drain().unwrap().success());
 
-    let (headers, data) = (
-        [
-            "ce_specversion=1.0",
-            "ce_source=/tests",
-            "ce_type=InvoiceCreated",
-        ],
-        json!({ "invoiceId": "i", "customerId": "c", "quantity": 1, "amount": "7.50", "currency": "USD" }),
-    );
+    lose_three_of_five(&fleet, &kcat, invoices);
+    let host = place.spawn().unwrap();
+    choose_after_loss(&fleet, &kcat, &place, &host);
+}
+
+/// The same while a host reads: it asks for records of which the broker has none any more.
+#[test]
+fn records_that_are_deleted_before_a_running_host_has_read_them_are_counted_too() {
+    let Some(broker) = broker("an offset that goes out of range") else {
+        return;
+    };
+    let Some(kcat) = kcat("an offset that goes out of range", &broker) else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "overtaken");
+    let place = fleet.place("a", &["billing"]);
+    let host = place.start().unwrap();
+    fleet.settle(&[&host]);
+    host.freeze().unwrap();
+    // What it has asked for before is answered without the records.
+    wait::pause(HELD_BACK);
+    lose_three_of_five(&fleet, &kcat, fleet.topic("public.invoices.v1"));
+    host.resume().unwrap();
+    choose_after_loss(&fleet, &kcat, &place, &host);
+    let log = std::fs::read_to_string(place.log()).unwrap();
+    assert!(log.contains("the membership is made anew"));
+}
+
+/// Writes five records of one key, of which only the last two are left.
+fn lose_three_of_five(fleet: &Fleet, kcat: &Kcat, invoices: &str) {
+    let headers = [
+        "ce_specversion=1.0",
+        "ce_source=/tests",
+        "ce_type=InvoiceCreated",
+    ];
+    let data = json!({ "invoiceId": "i", "customerId": "c", "quantity": 1, "amount": "7.50", "currency": "USD" });
     for number in 0..5 {
         let id = format!("ce_id={number}");
         let headers = [headers.as_slice(), &[&id]].concat();
@@ -276,17 +300,19 @@ fn records_that_were_deleted_before_they_were_read_are_counted_and_an_operator_c
     }
     let partition = kcat.read(invoices, 5)[0]["partition"].as_u64().unwrap();
     fleet.delete_records(invoices, [(partition, 3)]);
+}
 
-    let host = place.spawn().unwrap();
-    let said = alarm(&host, "position-lost");
+/// The host says what is lost, and goes on with what is left when it is told to.
+fn choose_after_loss(fleet: &Fleet, kcat: &Kcat, place: &Place, host: &Host) {
+    let said = alarm(host, "position-lost");
     assert!(
         said.contains("the position is 0") && said.contains("3 records are lost"),
         "{said}"
     );
-    resume_all(&place, &host, "billing");
+    resume_all(place, host, "billing");
     let payments = kcat.read(fleet.topic("public.payments.v1"), 2);
     let causes = payments.iter().map(|payment| {
-        let cause = super::kcat::header(payment, "ce_causationid");
+        let cause = header(payment, "ce_causationid");
         cause.unwrap_or_default().to_owned()
     });
     assert_eq!(causes.collect::<Vec<_>>(), ["3", "4"]);
@@ -306,13 +332,25 @@ fn a_quiet_topic_of_which_retention_has_taken_everything_has_lost_nothing() {
         fleet.publish(host, lines);
         wait_for_fates(host, "notification", &json!({ "handled": lines.len() }));
     };
+    let payments = fleet.topic("public.payments.v1");
     let delete_all = || {
         let all = (0..PARTITIONS).map(|partition| (partition, -1));
-        fleet.delete_records(fleet.topic("public.payments.v1"), all);
+        fleet.delete_records(payments, all);
     };
     let host = place.start().unwrap();
     publish(&host, &lines[..BEFORE]);
-    wait::pause(QUIET);
+    // The host tells its group of the markers when nothing has come for 10 s.
+    wait::until("the group to be at the end of the topic", SETTLE, || {
+        let said = fleet.describe("notification", "--offsets");
+        let rows = said.lines().map(|line| line.split_whitespace());
+        // Group, topic, partition, position, end, and how far they are from one another.
+        let rows: Vec<Vec<_>> = rows.map(Iterator::collect).collect();
+        let own = rows.iter().filter(|row| row.get(1) == Some(&payments));
+        let at_end = own.filter(|row| row.get(5) == Some(&"0")).count() as u64;
+        anyhow::ensure!(at_end == PARTITIONS, "{said}");
+        Ok(Some(()))
+    })
+    .unwrap();
     host.kill().unwrap();
     delete_all();
 
@@ -394,7 +432,12 @@ fn a_group_that_does_not_take_a_host_is_told_and_joined_when_it_does() {
     let create = ["--create", "--topic", invoices, "--partitions", "12"];
     fleet.tool(COMMANDS, &create);
     let mut other = kcat.join("weir.refused.default.billing", invoices, "range");
-    wait::pause(JOINED);
+    wait::until("the other to be a member", SETTLE, || {
+        let members = members(&fleet, "billing");
+        anyhow::ensure!(members.contains("rdkafka"), "{members}");
+        Ok(Some(()))
+    })
+    .unwrap();
 
     let host = place.spawn().unwrap();
     let said = alarm(&host, "read-failing");
@@ -420,18 +463,21 @@ fn a_handler_with_other_topics_than_at_its_first_start_is_refused_until_they_are
         })
     };
     let place = fleet.place_with("a", &write(0), "");
-    let handle = |events: &[String]| {
+    let handle = |events: &[String], waiting: usize| {
         let host = place.start().unwrap();
         publish(&host, fleet.topic(A), events);
+        let handled = json!({ "handled": events.len() + waiting });
         for (name, _) in RELISTED {
-            wait_for_fates(&host, name, &json!({ "handled": events.len() }));
+            wait_for_fates(&host, name, &handled);
         }
         assert!(host.drain().unwrap().success());
     };
-    handle(&orders("before", BEFORE));
+    handle(&orders("before", BEFORE), 0);
 
     write(1);
     let host = place.spawn().unwrap();
+    publish(&host, fleet.topic(A), &orders("between", 1));
+    wait::pause(TAKEN);
     for (name, lists) in RELISTED {
         let [was, is] = lists.map(|list| {
             let names: Vec<_> = list.iter().map(|short| fleet.topic(short)).collect();
@@ -446,7 +492,7 @@ fn a_handler_with_other_topics_than_at_its_first_start_is_refused_until_they_are
     assert!(host.drain().unwrap().success());
 
     write(0);
-    handle(&orders("after", AFTER));
+    handle(&orders("after", AFTER), 1);
 }
 
 /// Waits for whatever alarm of this handler.
