@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir_tests::host::Place;
+use weir_tests::host::{Host, Place};
 use weir_tests::http::Client;
 use weir_tests::purchases;
 use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
 
-use super::{Fleet, SETTLE, assert_payments, broker, broker_alone};
+use super::{Fleet, SETTLE, TAKEN, assert_payments, broker, broker_alone};
 use crate::fixture::root;
 
 const CONSOLE: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
@@ -184,6 +184,16 @@ fn a_paused_handler_stays_so_through_restart_and_rebalance_and_goes_on_with_all_
         },
     )
     .unwrap();
+    // Where nothing is restored yet, nothing could be fetched either.
+    wait::until("both hosts to be paused", SETTLE, || {
+        let state =
+            |host: &Host| anyhow::Ok(host.client().status()?["handlers"][0]["state"].clone());
+        let states = [state(&paused)?, state(&joins)?];
+        anyhow::ensure!(states == ["paused", "paused"], "{states:?}");
+        Ok(Some(()))
+    })
+    .unwrap();
+    wait::pause(TAKEN);
     for host in [&paused, &joins] {
         assert_eq!(count(host.client(), "attempts").unwrap(), 0);
     }
