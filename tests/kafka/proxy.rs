@@ -13,7 +13,9 @@ use anyhow::Context as _;
 
 use crate::wait;
 
-/// Kafka's number of the request that ends a transaction.
+/// Kafka's number of the request that commits the positions of a group, outside of a transaction.
+pub const OFFSET_COMMIT: i16 = 8;
+/// Of the one that ends a transaction.
 pub const END_TXN: i16 = 26;
 /// Of the one by which brokers write the end of a transaction into the partitions that it touched.
 pub const WRITE_TXN_MARKERS: i16 = 27;
