@@ -20,6 +20,9 @@ subject = { pointer = "/fail" }
 tombstone = { text = "Deleted" }
 "#;
 
+/// Keys of records, both of partition 0 of 12; that of the event is another.
+const ONE: &str = "key-1";
+const OTHER: &str = "key-17";
 /// So long an event dies that is to live when it is replayed.
 const DIES: Duration = Duration::from_secs(5);
 
@@ -60,9 +63,9 @@ fn a_mapped_record_is_an_event_on_all_its_ways() {
     let scripts = fleet.topic("public.scripts.v1");
 
     let parked = json!({ "fail": "transient", "attempts": 6 });
-    order(&kcat, scripts, ("k", "n-1"), &parked);
-    order(&kcat, scripts, ("k", "n-1"), &parked);
-    order(&kcat, scripts, ("k", "n-2"), &json!({}));
+    order(&kcat, scripts, (ONE, "n-1"), &parked);
+    order(&kcat, scripts, (ONE, "n-1"), &parked);
+    order(&kcat, scripts, (OTHER, "n-2"), &json!({}));
     wait_for(&host, "duplicate", 1);
     // The second of the key is set aside behind the first.
     kcat.read(fleet.topic("public.deeds.v1"), 2);
@@ -74,7 +77,7 @@ fn a_mapped_record_is_an_event_on_all_its_ways() {
     assert_eq!(told, [("n-1", 1, 7), ("n-2", 2, 1)], "{deeds:?}");
 
     // No data is nothing that this handler reads: that it says so shows that the event came to it.
-    kcat.write(scripts, "k", &["number=n-3", "owner=o"], None);
+    kcat.write(scripts, ONE, &["number=n-3", "owner=o"], None);
     wait_for(&host, "dead", 1);
     let letters = format!("dlq.weir.mapped.default.scripted.{scripts}");
     let letter = kcat.read(&letters, 1).remove(0);
@@ -99,7 +102,7 @@ fn a_mapped_record_is_an_event_on_all_its_ways() {
     assert_eq!(id(&again[1]), id(&letter));
 
     // What lacks its type is a letter without an attempt.
-    kcat.write(scripts, "k", &["number=n-4"], Some(b"{}"));
+    kcat.write(scripts, ONE, &["number=n-4"], Some(b"{}"));
     let letter = kcat.read(&letters, 3).pop().unwrap();
     assert_eq!(header(&letter, "weir.dlq.stage"), Some("decode"));
     assert_eq!(header(&letter, "weir.dlq.code"), Some("mapping-absent"));
@@ -109,7 +112,7 @@ fn a_mapped_record_is_an_event_on_all_its_ways() {
     let until_ms = u64::try_from(until.as_millis()).unwrap();
     let dies = json!({ "fail": "permanent", "untilMs": until_ms });
     let (nameless, dies) = (["kind=Order", "owner=p"], dies.to_string());
-    kcat.write(scripts, "k", &nameless, Some(dies.as_bytes()));
+    kcat.write(scripts, ONE, &nameless, Some(dies.as_bytes()));
     let letter = kcat.read(&letters, 4).pop().unwrap();
     let parts = [
         "__dlq.errors.partition",
