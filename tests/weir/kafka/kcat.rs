@@ -200,19 +200,28 @@ fn the_letter_of_a_hostile_record_is_the_record_byte_for_byte() {
     kcat.write(invoices, "k-3", &[&large], Some(b"{"));
     kcat.write(invoices, "k-4", &["ce_id=1", "ce_id=2"], Some(b"twice"));
 
-    wait::until("four dead letters", SETTLE, || {
-        Ok((host.client().fate("billing", "dead")? == 4).then_some(()))
+    wait::until("five dead letters", SETTLE, || {
+        Ok((host.client().fate("billing", "dead")? == 5).then_some(()))
     })
     .unwrap();
     let letters = format!("dlq.weir.hostile.default.billing.{invoices}");
-    let (originals, dead) = (kcat.read_bytes(invoices, 4), kcat.read_bytes(&letters, 4));
+    let (originals, dead) = (kcat.read_bytes(invoices, 5), kcat.read_bytes(&letters, 5));
+    // What has no key has a length below that of an empty one.
+    for records in [&originals, &dead] {
+        let has_none = |record: &&Vec<u8>| record.split(|byte| *byte == b' ').nth(1) == Some(b"-1");
+        assert_eq!(records.iter().filter(has_none).count(), 1);
+    }
     for original in &originals {
         let with_more = [original, b",__dlq.errors.topic=".as_slice()].concat();
+    let file = kcat.folder.path().join("value");
+    std::fs::write(&file, "no key").unwrap();
+    let mut command = kcat.command(&["-P", "-t", invoices, "-H", "h=1"]);
+    assert!(command.arg(&file).status().unwrap().success());
         let found = dead.iter().filter(|letter| letter.starts_with(&with_more));
         assert_eq!(found.count(), 1, "{}", String::from_utf8_lossy(original));
     }
     // Not told in a line of text from an empty one.
-    let nulls = [kcat.read(invoices, 4), kcat.read(&letters, 4)].map(|records| {
+    let nulls = [kcat.read(invoices, 5), kcat.read(&letters, 5)].map(|records| {
         let of_first = records.into_iter().find(|record| record["key"] == "k-1");
         of_first.unwrap()["headers"].as_array().unwrap()[..4].to_vec()
     });
@@ -223,13 +232,12 @@ fn the_letter_of_a_hostile_record_is_the_record_byte_for_byte() {
     assert_eq!(nulls[0], nulls[1]);
 
     // A name that is no UTF-8 is no argument of this program, but of kcat.
-    let file = kcat.folder.path().join("value");
     std::fs::write(&file, "v").unwrap();
     let name = OsString::from_vec(b"\xff\xfe=1".to_vec());
     let mut command = kcat.command(&["-P", "-t", invoices, "-k", "k-5", "-H"]);
     assert!(command.arg(name).arg(&file).status().unwrap().success());
-    wait::until("the fifth", SETTLE, || {
-        Ok((host.client().fate("billing", "dead")? == 5).then_some(()))
+    wait::until("the sixth", SETTLE, || {
+        Ok((host.client().fate("billing", "dead")? == 6).then_some(()))
     })
     .unwrap();
 }
