@@ -55,6 +55,12 @@ pub(crate) fn skip(test: &str, reason: &str) {
     writeln!(out, "\nSKIPPED: {test}: {reason}").unwrap();
 }
 
+/// Says that a part of a test was passed over on a machine that is too slow for it. Not captured either.
+pub(crate) fn untried(part: &str) {
+    let mut err = std::io::stderr().lock();
+    writeln!(err, "\nnot tried, too slow: {part}").unwrap();
+}
+
 /// What a command has printed; what it says where it fails.
 pub(crate) fn json(output: &std::process::Output) -> anyhow::Result<serde_json::Value> {
     let said = String::from_utf8_lossy(&output.stderr);

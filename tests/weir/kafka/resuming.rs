@@ -10,6 +10,7 @@ use weir_tests::wait;
 
 use super::fleet_admin::{HANDLER, handler, settle_partitions};
 use super::{Fleet, SETTLE, broker};
+use crate::fixture::untried;
 
 /// Long enough for the event to have died before, on a machine that is busy.
 const FAILS_FOR: Duration = Duration::from_secs(20);
@@ -112,5 +113,7 @@ fn name_who_is_gone(place: &Place, [stays, gone]: [Host; 2]) {
         let unasked: Value = serde_json::from_str(&unasked).unwrap();
         let why = unasked["unasked"][0].as_str().unwrap_or_default();
         assert!(why.contains("ask it at http://127.0.0.1"), "{unasked}");
+    } else {
+        untried("a host that was killed is named as one that could not be asked");
     }
 }
