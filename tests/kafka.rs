@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -81,6 +82,9 @@ pub fn libraries_of(folder: &Path, pom: &str) -> Result<PathBuf, Missing> {
             )));
         }
     }
+    // Threads of one process would share a draft: who comes second waits, and finds what the first has fetched.
+    static FETCHING: Mutex<()> = Mutex::new(());
+    let _alone = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let libraries = folder.join("libs");
     if !libraries.is_dir() {
         fetch(folder, &libraries, pom).map_err(|error| Missing(format!("{error:#}")))?;
@@ -252,6 +256,14 @@ impl Cluster {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.ports[0]
+    }
+
+    /// The port by which the brokers of a quorum find this one, which is fixed; none of one that is not made yet.
+    #[must_use]
+    pub fn controller_port(&self, node: usize) -> Option<u16> {
+        let text = fs::read_to_string(self.home(node).join("server.properties")).ok()?;
+        let (_, address) = text.split_once(",CONTROLLER://127.0.0.1:")?;
+        address.lines().next()?.parse().ok()
     }
 
     /// The process of a broker that this process started; they are numbered from 1.

@@ -74,9 +74,13 @@ fn up(root: &Path, folder: &Path, brokers: Option<u16>, port: Option<u16>) -> an
             }
             None => "name another one with --port",
         };
-        TcpListener::bind(("127.0.0.1", port))
-            .map(drop)
-            .with_context(|| format!("broker {node} cannot have port {port}: {remedy}"))?;
+        // What was never finished has ports of its own, and is made anew.
+        let controller = kept.as_ref().and_then(|_| before.controller_port(*node));
+        for port in std::iter::once(port).chain(controller) {
+            TcpListener::bind(("127.0.0.1", port))
+                .map(drop)
+                .with_context(|| format!("broker {node} cannot have port {port}: {remedy}"))?;
+        }
     }
     if kept.is_none() && folder.exists() {
         // What is left of one that was not finished fits no other.

@@ -61,6 +61,13 @@ fn three_brokers_come_up_together_keep_their_data_and_go_down_together() {
     assert!(!status(&folder).unwrap());
     let left = Cluster::made(&folder, &[first, first + 1, first + 2]);
     assert!((1..=3).all(|node| !left.is_running(node)));
+    // The brokers find one another where they did before, whoever listens there by now.
+    let controller = left.controller_port(3).unwrap();
+    let taken = TcpListener::bind(("127.0.0.1", controller)).unwrap();
+    let error = up(None, None).unwrap_err().to_string();
+    let told = format!("broker 3 cannot have port {controller}: end what listens there");
+    assert!(error.contains(&told), "{error}");
+    drop(taken);
     assert!(down(&folder, true).unwrap());
     assert!(!folder.exists());
 }
