@@ -1,13 +1,19 @@
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tokio::sync::mpsc::unbounded_channel;
 use tokio_util::task::TaskTracker;
 
 use super::*;
 
 /// So short that what is stuck asks for its turn again at once.
 const PAUSE: Duration = Duration::from_millis(1);
-/// No try here waits for anything.
+/// No try here waits for anything but its test.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For a try to begin whose turn it is.
+const SOON: Duration = Duration::from_millis(50);
+/// More than there are turns.
+const WORKS: usize = 8;
 
 /// Work that gets nowhere, and how often it was tried.
 fn stuck(turns: &Arc<Turns>, wanted: u32) -> (task::JoinHandle<()>, Arc<AtomicU32>) {
@@ -52,20 +58,37 @@ async fn work_is_tried_until_it_is_done() {
 #[tokio::test]
 async fn no_more_is_tried_at_a_time_than_there_are_turns() {
     let turns = Arc::new(Turns::new(2));
-    let (now, most) = (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default());
-    let works = (0..8).map(|_| {
-        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-        turns.until_done(PAUSE, move || {
-            let running = now.fetch_add(1, Ordering::AcqRel) + 1;
-            most.fetch_max(running, Ordering::AcqRel);
-            std::thread::yield_now();
-            now.fetch_sub(1, Ordering::AcqRel);
+    let (started, mut starts) = unbounded_channel();
+    // Nothing is ever sent: who tries goes on when the sender is gone.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let works = TaskTracker::new();
+    for _ in 0..WORKS {
+        let (turns, started, released) =
+            (Arc::clone(&turns), started.clone(), Arc::clone(&released));
+        let attempt = move || {
+            started.send(()).unwrap();
+            released.lock().unwrap().recv().unwrap_err();
             Tried::Done(())
-        })
-    });
-    for done in futures_util::future::join_all(works).await {
-        done.unwrap();
+        };
+        works.spawn(async move { turns.until_done(PAUSE, attempt).await.unwrap() });
     }
-    let most = most.load(Ordering::Acquire);
-    assert!((1..=2).contains(&most), "{most} at a time");
+    drop(started);
+    let tried = async {
+        starts.recv().await.unwrap();
+        starts.recv().await.unwrap();
+        assert_eq!(turns.0.available_permits(), 0);
+        // A third would be there soon.
+        let third = tokio::time::timeout(SOON, starts.recv()).await;
+        assert!(third.is_err(), "three at a time");
+        drop(release);
+        works.close();
+        works.wait().await;
+        let mut others = 0;
+        while starts.recv().await.is_some() {
+            others += 1;
+        }
+        assert_eq!(others, WORKS - 2);
+    };
+    tokio::time::timeout(PATIENCE, tried).await.unwrap();
 }
