@@ -15,11 +15,18 @@ use crate::fixture::skip;
 /// Debian's package `kcat`.
 pub(super) struct Kcat {
     bootstrap: String,
+    /// For librdkafka, each `name=value`.
+    settings: Vec<String>,
     folder: TempDir,
 }
 
 /// None where it is not installed, which is said.
 pub(super) fn kcat(test: &str, broker: &Broker) -> Option<Kcat> {
+    kcat_at(test, broker.cluster.bootstrap(), Vec::new())
+}
+
+/// The same for a cluster that is reached there, and so.
+pub(super) fn kcat_at(test: &str, bootstrap: String, settings: Vec<String>) -> Option<Kcat> {
     let found = Command::new("kcat")
         .arg("-V")
         .stdout(Stdio::null())
@@ -30,7 +37,8 @@ pub(super) fn kcat(test: &str, broker: &Broker) -> Option<Kcat> {
         return None;
     }
     Some(Kcat {
-        bootstrap: broker.cluster.bootstrap(),
+        bootstrap,
+        settings,
         folder: TempDir::with_prefix("weir-kcat-").unwrap(),
     })
 }
@@ -101,6 +109,7 @@ impl Kcat {
         let mut command = Command::new("kcat");
         command
             .args(["-q", "-b", &self.bootstrap])
+            .args(self.settings.iter().flat_map(|setting| ["-X", setting]))
             .args(arguments)
             .stdin(Stdio::null());
         command
@@ -199,6 +208,10 @@ fn the_letter_of_a_hostile_record_is_the_record_byte_for_byte() {
     );
     kcat.write(invoices, "k-3", &[&large], Some(b"{"));
     kcat.write(invoices, "k-4", &["ce_id=1", "ce_id=2"], Some(b"twice"));
+    let file = kcat.folder.path().join("value");
+    std::fs::write(&file, "no key").unwrap();
+    let mut command = kcat.command(&["-P", "-t", invoices, "-H", "h=1"]);
+    assert!(command.arg(&file).status().unwrap().success());
 
     wait::until("five dead letters", SETTLE, || {
         Ok((host.client().fate("billing", "dead")? == 5).then_some(()))
@@ -213,10 +226,6 @@ fn the_letter_of_a_hostile_record_is_the_record_byte_for_byte() {
     }
     for original in &originals {
         let with_more = [original, b",__dlq.errors.topic=".as_slice()].concat();
-    let file = kcat.folder.path().join("value");
-    std::fs::write(&file, "no key").unwrap();
-    let mut command = kcat.command(&["-P", "-t", invoices, "-H", "h=1"]);
-    assert!(command.arg(&file).status().unwrap().success());
         let found = dead.iter().filter(|letter| letter.starts_with(&with_more));
         assert_eq!(found.count(), 1, "{}", String::from_utf8_lossy(original));
     }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
 use tempfile::TempDir;
 use weir_tests::host::{self, Place};
+use weir_tests::kafka::secure::Secured;
 use weir_tests::kafka::{self, Cluster, Missing};
 use weir_tests::{purchases, wait};
 
 use super::SETTLE;
+use super::kcat::{header, kcat_at};
 use crate::fixture::{root, skip};
 
 const USER: &str = "weir";
@@ -70,6 +73,7 @@ fn a_fleet_works_over_tls_with_a_password_by_scram_or_plain_and_zstd_and_not_wit
         assert!(codecs.contains("zstd"), "{topic}: {codecs:?}");
     }
 
+    meet_kcat(&cluster, &secured, invoices, payments);
     for (place, stranger) in strangers {
         wait::until("the stranger to be turned away", SETTLE, || {
             let log = std::fs::read_to_string(place.log())?;
@@ -78,4 +82,45 @@ fn a_fleet_works_over_tls_with_a_password_by_scram_or_plain_and_zstd_and_not_wit
         .unwrap();
         drop(stranger);
     }
+}
+
+/// What is neither ours nor Java's writes a record in zstd, and reads what came of it.
+fn meet_kcat(cluster: &Cluster, secured: &Secured, invoices: &str, payments: &str) {
+    let settings = vec![
+        "security.protocol=SASL_SSL".to_owned(),
+        // librdkafka 2.0.2, which Debian's kcat has, is turned away with the same password by SCRAM.
+        format!("sasl.mechanism={PLAIN}"),
+        format!("sasl.username={USER}"),
+        format!("sasl.password={PASSWORD}"),
+        format!("ssl.ca.location={}", secured.ca.display()),
+        "compression.codec=zstd".to_owned(),
+        // kcat gives up when the first address of `localhost` does not answer, which may be that of version 6.
+        "broker.address.family=v4".to_owned(),
+    ];
+    let test = "records in zstd over TLS by kcat";
+    let Some(kcat) = kcat_at(test, secured.bootstrap.clone(), settings) else {
+        return;
+    };
+    // A record that becomes no smaller goes as it is.
+    let padding = format!("padding={}", "x".repeat(2_000));
+    let headers = [
+        "ce_specversion=1.0",
+        "ce_id=of-kcat",
+        "ce_source=/kcat",
+        "ce_type=InvoiceCreated",
+        &padding,
+    ];
+    let data = json!({ "invoiceId": "i", "customerId": "c", "quantity": 1, "amount": "7.50", "currency": "USD" });
+    kcat.write(invoices, "c", &headers, Some(data.to_string().as_bytes()));
+    let read = |topic: &str, name: &str| {
+        let records = kcat.read(topic, EVENTS + 1).into_iter();
+        let mut found = records.filter(|record| header(record, name) == Some("of-kcat"));
+        found.next().expect("the record of kcat, or of its event")
+    };
+    let written = read(invoices, "ce_id");
+    let partition = u32::try_from(written["partition"].as_u64().unwrap()).unwrap();
+    let codecs = cluster.codecs(invoices, partition).unwrap();
+    assert_eq!(codecs.last().map(String::as_str), Some("zstd"));
+    let payment = read(payments, "ce_causationid");
+    assert_eq!(payment["key"], "c", "{payment}");
 }
