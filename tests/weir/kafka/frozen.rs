@@ -49,6 +49,54 @@ fn look(host: &Host) {
     }
 }
 
+/// Asks for all that only a broker knows, of many at once, and meanwhile for what the host knows.
+fn ask_all(host: &Host, place: &Place, invoices: &str, invoice: &String) {
+    let published = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..REQUESTS {
+            // By the short name, which no topic has.
+            scope.spawn(|| {
+                let publish = |client: &Client| {
+                    client.publish("public.invoices.v1", std::slice::from_ref(invoice))
+                };
+                let (code, detail) = refused(place, publish);
+                published.fetch_add(1, Ordering::AcqRel);
+                let known = [":unconfirmed", ":intake-stopped"];
+                let is_known = known.iter().any(|known| code.ends_with(known));
+                assert!(is_known, "{code}: {detail}");
+            });
+            scope.spawn(|| drop(unanswered(place, NOTHING)));
+            scope.spawn(|| {
+                let path = format!("/v1/topics/{invoices}/events?partition=3");
+                let said = unanswered(place, &path);
+                assert!(
+                    said.contains(&format!("{invoices:?} partition 3")),
+                    "{said}"
+                );
+            });
+            scope.spawn(|| {
+                let said = unanswered(place, "/v1/admin/handlers/billing/letters");
+                let named = said.contains("\"dlq.") && said.contains(" partition 0");
+                assert!(named, "{said}");
+            });
+        }
+        look(host);
+        // A publication waits longer for its broker than all of that may take.
+        assert_eq!(published.load(Ordering::Acquire), 0);
+        // What no broker has said for a while the host does not say either. Its partitions may be others' by then, and
+        // their lag with them; the topic stays.
+        wait::until("a topic's records to be unknown", SETTLE, || {
+            let status = host.client().status()?;
+            let mut topics = status["topics"].as_array().into_iter().flatten();
+            let shown = topics.find(|topic| topic["name"] == invoices);
+            Ok(shown.context("no topic")?["records"]
+                .is_null()
+                .then_some(()))
+        })
+        .unwrap();
+    });
+}
+
 /// Supervisors end hosts whose `/livez` does not answer: one that waits for a broker there would take all hosts of a
 /// fleet with it.
 #[test]
@@ -75,49 +123,7 @@ fn a_host_whose_brokers_are_frozen_answers_what_it_knows_and_says_what_it_does_n
         Ok((answer.status == 503).then_some(()))
     })
     .unwrap();
-    let published = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..REQUESTS {
-            // By the short name, which no topic has.
-            scope.spawn(|| {
-                let publish = |client: &Client| client.publish("public.invoices.v1", &after[..1]);
-                let (code, detail) = refused(&place, publish);
-                published.fetch_add(1, Ordering::AcqRel);
-                let known = [":unconfirmed", ":intake-stopped"];
-                let is_known = known.iter().any(|known| code.ends_with(known));
-                assert!(is_known, "{code}: {detail}");
-            });
-            scope.spawn(|| drop(unanswered(&place, NOTHING)));
-            scope.spawn(|| {
-                let path = format!("/v1/topics/{invoices}/events?partition=3");
-                let said = unanswered(&place, &path);
-                assert!(
-                    said.contains(&format!("{invoices:?} partition 3")),
-                    "{said}"
-                );
-            });
-            scope.spawn(|| {
-                let said = unanswered(&place, "/v1/admin/handlers/billing/letters");
-                let named = said.contains("\"dlq.") && said.contains(" partition 0");
-                assert!(named, "{said}");
-            });
-        }
-        look(&host);
-        // A publication waits longer for its broker than all of that may take.
-        assert_eq!(published.load(Ordering::Acquire), 0);
-        // What no broker has said for a while the host does not say either. Its partitions may be others' by then, and
-        // their lag with them; the topic stays.
-        wait::until("a topic's records to be unknown", SETTLE, || {
-            let status = host.client().status()?;
-            let mut topics = status["topics"].as_array().into_iter().flatten();
-            let shown = topics.find(|topic| topic["name"] == invoices);
-            Ok(shown.context("no topic")?["records"]
-                .is_null()
-                .then_some(()))
-        })
-        .unwrap();
-    });
-
+    ask_all(&host, &place, invoices, &after[0]);
     // By now its session is over: whoever serves nothing does not say that all is well.
     let why = alarm(&host, "read-failing");
     assert!(why.contains("whose session ended"), "{why}");

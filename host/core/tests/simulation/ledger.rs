@@ -116,6 +116,7 @@ impl Ledger {
             timers: self.timers_after(None, plan.config.limits.timers_resident_max),
             lease: self.lease.clone(),
             marked: self.marked.clone(),
+            witnessed: false,
             active: self.active,
             next_parked: self.next_parked,
             ends,

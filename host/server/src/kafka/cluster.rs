@@ -104,10 +104,10 @@ impl From<KafkaError> for ConnectError {
     /// Of a client that cannot be made. What a setting was set to is not repeated: it may be a password.
     fn from(error: KafkaError) -> Self {
         const SETTINGS: &str = "kafka.settings";
-        let (key, message) = match error {
-            KafkaError::ClientConfig(_, why, name, _) => (format!("{SETTINGS}.{name}"), why),
-            KafkaError::ClientCreation(why) => (SETTINGS.to_owned(), why),
-            other => (SETTINGS.to_owned(), other.to_string()),
+        let (key, message) = if let KafkaError::ClientConfig(_, why, name, _) = error {
+            (format!("{SETTINGS}.{name}"), why)
+        } else {
+            (SETTINGS.to_owned(), error.to_string())
         };
         let message = format!("librdkafka does not take it: {message}");
         Self::Settings { key, message }
