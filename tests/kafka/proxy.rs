@@ -1,7 +1,7 @@
 //! A proxy before a broker that loses what a test wants lost, requests on their way or answers on their way back, has
 //! requests come late, and has the broker say what it would not.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +15,8 @@ use crate::wait;
 
 /// Kafka's number of the request that commits the positions of a group, outside of a transaction.
 pub const OFFSET_COMMIT: i16 = 8;
+/// Of the one by which a producer takes its name, and fences whoever had it.
+pub const INIT_PRODUCER_ID: i16 = 22;
 /// Of the one that ends a transaction.
 pub const END_TXN: i16 = 26;
 /// Of the one by which brokers write the end of a transaction into the partitions that it touched.
@@ -53,7 +55,8 @@ pub struct Proxy {
 
 #[derive(Debug, Default)]
 struct Shared {
-    loss: Mutex<(i16, Loss)>,
+    /// By kind of request.
+    losses: Mutex<HashMap<i16, Loss>>,
     /// What answers say, and what clients read in its place: as long.
     words: Mutex<Option<(&'static str, &'static str)>>,
     lost: AtomicUsize,
@@ -106,7 +109,7 @@ impl Proxy {
 
     /// From here on requests of this kind (Kafka's `api_key`) are treated so.
     pub fn lose(&self, kind: i16, loss: Loss) {
-        *lock(&self.shared.loss) = (kind, loss);
+        lock(&self.shared.losses).insert(kind, loss);
     }
 
     /// Ends all connections: who waits for an answer that was lost asks again on a new one.
@@ -201,11 +204,8 @@ impl Shared {
         let (Some(kind), Some(number)) = (i16_at(request, 0), i32_at(request, 4)) else {
             return true;
         };
-        let (lost, loss) = *lock(&self.loss);
-        if lost != kind {
-            return true;
-        }
-        match loss {
+        let loss = lock(&self.losses).get(&kind).copied();
+        match loss.unwrap_or_default() {
             Loss::Nothing => return true,
             Loss::Answers => {
                 lock(&connection.unheard).insert(number);

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_tests::host::{self, Host, Place};
 use weir_tests::kafka::Cluster;
-use weir_tests::kafka::proxy::{END_TXN, Loss, Proxy, TXN_OFFSET_COMMIT, WRITE_TXN_MARKERS};
+use weir_tests::kafka::proxy::{
+    END_TXN, INIT_PRODUCER_ID, Loss, Proxy, TXN_OFFSET_COMMIT, WRITE_TXN_MARKERS,
+};
 use weir_tests::purchases;
 use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
@@ -53,7 +55,10 @@ fn a_transaction_that_was_committed_and_not_answered_is_not_staged_again() {
     for batch in before.chunks(256) {
         assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
     }
+    fleet.settle(&[&host]);
     proxy.lose(END_TXN, Loss::Answers);
+    // Nor can it be asked what became of it.
+    proxy.lose(INIT_PRODUCER_ID, Loss::Requests);
     for batch in after.chunks(256) {
         assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
     }
@@ -62,8 +67,12 @@ fn a_transaction_that_was_committed_and_not_answered_is_not_staged_again() {
     })
     .unwrap();
     notices(&place, Duration::from_secs(60));
+    let why = alarm(&host, "commit-failing");
+    assert!(why.contains("what became of a transaction"), "{why}");
     proxy.lose(END_TXN, Loss::Nothing);
+    proxy.lose(INIT_PRODUCER_ID, Loss::Nothing);
     fleet.settle(&[&host]);
+    assert_eq!(host.client().status().unwrap()["alarms"], json!([]));
     assert_totals(&host, &fleet, &right);
 }
 
