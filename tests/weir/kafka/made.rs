@@ -32,7 +32,8 @@ fn wanted(environment: &str) -> BTreeMap<String, Settings> {
     ]);
     let letters = settings([("retention.ms", month.as_str()), bytes]);
     let group = format!("weir.{environment}.default.billing");
-    let invoices = format!("{environment}.local.public.invoices.v1");
+    let [invoices, payments] =
+        ["invoices", "payments"].map(|what| format!("{environment}.local.public.{what}.v1"));
     BTreeMap::from([
         (format!("_weir.{environment}.control"), compacted.clone()),
         (format!("_weir.{group}.ledger"), compacted.clone()),
@@ -40,6 +41,7 @@ fn wanted(environment: &str) -> BTreeMap<String, Settings> {
         (format!("_weir.{group}.commands"), settings([bytes])),
         (format!("dlq.{group}.{invoices}"), letters),
         (invoices, settings([bytes])),
+        (payments, settings([bytes])),
     ])
 }
 
