@@ -74,6 +74,8 @@ struct Peer(Child);
 pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     let streams = root.join("target/kafka/streams");
     let streams_libraries = kafka::libraries_of(&streams, POM).map_err(missing)?;
+    // Told now and not after all that is measured before it.
+    let java = compiled(&streams, &streams_libraries)?;
     let folder = root.join("target/bench-kafka");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
@@ -88,7 +90,6 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     let (stateful, stateful_used) = bench.billing(&folder.join("billing"))?;
     let with_state = events_per_s(&stateful)?;
     let restoring = restoring::measure(&bench, &folder.join("restored"))?;
-    let java = compiled(&streams, &streams_libraries)?;
     let streams = bench.streams(java)?;
     let ours = events_per_s(&weir)?;
     let ids = bench.changelog_bytes(&stateless_group(EXACTLY))?;

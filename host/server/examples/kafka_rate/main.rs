@@ -350,9 +350,9 @@ fn watch(
         );
         pause(LOOK);
     };
+    let outputs = emitted(&consumer, output, all).with_context(|| group.to_owned())?;
     // What the output has beyond one record an event are the markers of transactions, one in each partition that a
     // transaction wrote to. The partitions are divided among producers; each has made as many as its busiest one shows.
-    let outputs = ends(&consumer, output)?;
     let markers = |partition: i32| outputs[&partition].saturating_sub(inputs[&partition]);
     let busiest = |class: i32| (class..PARTITIONS).step_by(2).map(markers).max();
     let transactions: u64 = (0..2).filter_map(busiest).sum();
@@ -362,6 +362,25 @@ fn watch(
         counted as f64 / seconds
     )?;
     Ok(())
+}
+
+/// Where the partitions of a topic end that has at least so many offsets. Who commits positions and emits nothing is not fast.
+fn emitted(consumer: &BaseConsumer, topic: &str, wanted: u64) -> anyhow::Result<HashMap<i32, u64>> {
+    let deadline = Instant::now() + ANSWER;
+    loop {
+        let ends = ends(consumer, topic)?;
+        // Markers have offsets too: that there are fewer than events is certain to be wrong, and nothing else is.
+        let found: u64 = ends.values().sum();
+        if found >= wanted {
+            return Ok(ends);
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "all of {wanted} events are committed, and {topic} has {found} records at most: what became of the others? See its \
+             dead letters"
+        );
+        pause(LOOK);
+    }
 }
 
 fn ends(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<HashMap<i32, u64>> {

@@ -2,15 +2,19 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use weir_tests::host::{self, Host, Place};
+use weir_tests::wait;
 
 use super::{Bench, Figure, figures_of};
 use crate::cargo;
 
 /// As many as the inbox of a partition keeps.
 const IDS: u64 = 1_000_000;
+/// For a host that is ready to say how many it has.
+const COUNTED: Duration = Duration::from_secs(10);
 /// The topics of a handler without state under its names in an environment of its own.
 const ENVIRONMENT: &str = "restored";
 const GROUP: &str = "weir.restored.default.stateless";
@@ -52,6 +56,13 @@ fn restart(place: &Place, from: &str) -> anyhow::Result<f64> {
     let mut command = place.run_command();
     command.env("WEIR_LOG", "info,weir=debug");
     let running: Host = place.start_command(command)?;
+    // A host that has forgotten some is not fast.
+    wait::until("all ids to be restored", COUNTED, || {
+        let status = running.client().status()?;
+        let ids = &status["handlers"][0]["inbox_ids"];
+        anyhow::ensure!(*ids == IDS, "{ids} of {IDS} from its {from}");
+        Ok(Some(()))
+    })?;
     let log = fs::read_to_string(place.log())?;
     running.drain()?;
     let line = |what: &str| {
