@@ -379,11 +379,6 @@ impl Partition {
         self.progress.iter().map(Progress::frontier)
     }
 
-    /// How far each topic was read: one past the last record that was handed over.
-    pub fn read(&self) -> impl Iterator<Item = u64> + '_ {
-        self.progress.iter().map(Progress::next)
-    }
-
     /// Whether a sequence may be set aside. Where all of the partition waits for one event, it stays where it is.
     fn sets_aside(&self) -> bool {
         self.config.parks && self.config.ordering != Ordering::Partition

@@ -84,7 +84,7 @@ alarms! {
     SettingChanged = "setting-changed", Critical;
     /// A partition stopped for an error that trying again does not cure.
     HandlerStopped = "handler-stopped", Critical;
-    /// Events wait, and for 30 s nothing was completed, started or tried again, or none came of one topic.
+    /// Events wait, and for 30 s nothing was completed, started or tried again, or an open transaction of others keeps them from being read.
     Stalled = "stalled", Critical;
     /// The ledger takes no commits: partitions wait and nothing is dead-lettered.
     CommitFailing = "commit-failing", Critical;

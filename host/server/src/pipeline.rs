@@ -246,19 +246,13 @@ async fn restore(
     }
 }
 
-/// Says while a unit is committed what keeps that from being decided.
+/// Says while a unit is committed what keeps that from being decided. It is over with the answer, which the worker hears.
 async fn watch_commits(subscription: &Subscription, partition: u32) -> Infallible {
     let Subscription { ledger, status, .. } = subscription;
     let scope = &subscription.deployment.scope;
-    let mut is_told = false;
     loop {
         tokio::time::sleep(OBSTACLE).await;
-        let obstacle = ledger.obstacle(scope, partition);
-        if obstacle.is_none() && is_told {
-            status.clear(Alarm::CommitFailing, Some(partition));
-        }
-        is_told = obstacle.is_some();
-        if let Some(why) = obstacle {
+        if let Some(why) = ledger.obstacle(scope, partition) {
             status.raise(Alarm::CommitFailing, Some(partition), why);
         }
     }

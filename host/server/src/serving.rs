@@ -100,6 +100,10 @@ pub(crate) async fn serve_membership(
                     subscription.status.release(partition);
                     stop.cancel();
                 }
+                if refused.is_some() {
+                    // The refusal has an alarm of its own.
+                    subscription.status.clear(Alarm::ReadFailing, None);
+                }
                 subscription.status.leave();
                 return refused.map_or(Left::Again, Left::Refused);
             }

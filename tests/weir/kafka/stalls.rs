@@ -65,17 +65,21 @@ fn a_topic_whose_records_do_not_come_is_found_while_another_flows() {
         fleet.topic("public.scripts.v1"),
         fleet.topic("public.more.v1"),
     );
+    let waits = format!("records wait in {scripts}, and none has come for 30 s");
     publish(&host, scripts, &orders("first", 120));
     let mut handled = 120;
-    let log = wait::until("the consumer to be replaced", SETTLE, || {
+    let mut was_told = false;
+    wait::until("the consumer to be replaced", SETTLE, || {
         publish(&host, more, &orders(&format!("more-{handled}"), 60));
         handled += 60;
+        let alarms = host.client().status()?["alarms"].to_string();
+        was_told |= alarms.contains("read-failing") && alarms.contains(&waits);
         let log = fs::read_to_string(place.log())?;
-        Ok(log.contains("records wait, and none comes").then_some(log))
+        let renewed = format!("why=\"{waits}");
+        Ok(log.contains(&renewed).then_some(()))
     })
     .unwrap();
-    let alarmed = log.find(&format!("nothing of {scripts} has come for 3"));
-    assert!(alarmed.is_some(), "{log}");
+    assert!(was_told, "{}", place.end_of_log());
     wait_for_fates(&host, "scripted", &json!({ "handled": handled }));
 }
 

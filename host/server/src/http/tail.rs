@@ -72,6 +72,12 @@ pub(super) async fn events(
     if !query.follow {
         spans.retain(|span| span.from < span.end);
     }
+    if spans.len() > PARTITIONS_MAX {
+        return Err(Problem::malformed(format!(
+            "{PARTITIONS_MAX} partitions are read at a time, and topic {:?} has more: name one (--partition)",
+            topic.name
+        )));
+    }
     let places = u32::try_from(spans.len()).unwrap_or(u32::MAX);
     let Ok(places) = Arc::clone(&state.tails).try_acquire_many_owned(places) else {
         return Err(Problem::busy(format!(

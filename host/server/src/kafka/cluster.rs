@@ -183,7 +183,7 @@ impl Cluster {
         match self.partitions(topic)? {
             Some(count) if partition < count => {
                 let bounds = self.watermarks(topic, partition)?;
-                Ok(Some(self.extents.set(topic, partition, bounds)))
+                Ok(Some(self.extents.adjusted(topic, partition, bounds)))
             }
             Some(_) | None => Ok(None),
         }

@@ -22,7 +22,6 @@
 //!   offsets, so it reads what that unit was part of.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weir_core::time::Millis;
@@ -47,8 +46,8 @@ pub(super) struct Place {
     /// Held by whoever fills it: the epoch for which it was filled.
     loading: Mutex<Option<u64>>,
     taken: Mutex<Taken>,
-    /// The last unit that this process is known to have committed, in whatever epoch.
-    own: AtomicU64,
+    /// The last unit that this process is known to have committed, and the epoch in which it did.
+    own: Mutex<(u64, u64)>,
 }
 
 /// What a copy takes.
@@ -87,7 +86,7 @@ impl Copies {
     ) {
         let place = self.place(scope, request.partition);
         if last.is_some() {
-            place.own.store(request.unit.number, Ordering::Relaxed);
+            *place.own() = (request.unit.number, request.epoch);
         }
         let mut taken = place.taken();
         if taken.epoch != request.epoch {
@@ -173,9 +172,15 @@ impl Place {
         }
     }
 
-    /// Whether this process is known to have committed this unit.
-    pub(super) fn is_own(&self, unit: u64) -> bool {
-        unit > 0 && self.own.load(Ordering::Relaxed) == unit
+    /// Whether this process is known to have committed this unit, before the partition was taken from it: what begins again
+    /// in its epoch may have ended by a panic.
+    pub(super) fn was_lost_after(&self, unit: u64, epoch: u64) -> bool {
+        let (own, committed_in) = *self.own();
+        own == unit && committed_in < epoch
+    }
+
+    fn own(&self) -> MutexGuard<'_, (u64, u64)> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From here on the copy takes units of this epoch alone, none of which is committed yet; false when it is a later one's.

@@ -71,26 +71,18 @@ impl Extents {
         Some(self.without_empty(place, bounds))
     }
 
-    /// What a broker has just said.
-    pub(super) fn set(&self, topic: &str, partition: u32, bounds: Bounds) -> Bounds {
-        let (place, now) = ((topic.into(), partition), Instant::now());
-        let bounds_left = self.without_empty(&place, bounds);
-        let mut known = lock(&self.known);
-        let open = known.get(&place).and_then(|extent| extent.open);
-        let extent = Extent {
-            said: Some((now, bounds)),
-            open,
-            wanted: now,
-        };
-        known.insert(place, extent);
-        bounds_left
+    /// What a broker has just said of all that is there, without what readers found to be empty at its end.
+    pub(super) fn adjusted(&self, topic: &str, partition: u32, bounds: Bounds) -> Bounds {
+        self.without_empty(&(topic.into(), partition), bounds)
     }
 
     /// The offset of a transaction that is open for longer than any may be, and for how long it has been seen.
     pub(super) fn left_open(&self, topic: &str, partition: u32) -> Option<(u64, Duration)> {
         let known = lock(&self.known);
-        let (offset, since) = known.get(&(topic.into(), partition))?.open?;
-        Some((offset, since.elapsed())).filter(|(_, open)| *open > OPEN)
+        let extent = known.get(&(topic.into(), partition))?;
+        let ((offset, since), (said, _)) = extent.open.zip(extent.said)?;
+        let open = said.saturating_duration_since(since);
+        Some((offset, open)).filter(|_| open > OPEN && said.elapsed() < KNOWN)
     }
 
     /// A reader has found no record from `from` up to `to`.

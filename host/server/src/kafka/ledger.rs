@@ -38,7 +38,11 @@ impl Ledger for Kafka {
                         inner.copies.store.copy_give_up(error);
                     })?;
                     let place = inner.copies.place(&scope, partition);
-                    read.witnessed = place.is_own(read.unit);
+                    let epoch = inner
+                        .share(&scope.group)
+                        .and_then(|share| share.epoch(partition));
+                    read.witnessed = read.unit > 0
+                        && epoch.is_some_and(|epoch| place.was_lost_after(read.unit, epoch));
                     let (group, ms) = (&*scope.group, started.elapsed().as_millis());
                     tracing::debug!(group, partition, ms, "ledger read");
                     read

@@ -34,6 +34,15 @@ const LOOK: Duration = Duration::from_millis(250);
 /// a transaction.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// Records wait in a topic partition, and for so long each look has found none: something is wrong with it.
+const STARVED: Duration = Duration::from_secs(30);
+/// Looks that are further apart say nothing of what was between them.
+const LOOKS_APART: Duration = Duration::from_secs(5);
+/// Between two tries to have a topic partition read again that is not, for an error or for nothing.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Tries after which the membership is made anew, of a topic partition that gives nothing.
+const TRIES: u32 = 2;
+
 /// One topic partition.
 struct Source<C: ConsumerContext> {
     topic: Arc<str>,
@@ -47,10 +56,56 @@ struct Source<C: ConsumerContext> {
     /// How far it was read, as the partition was told.
     told: u64,
     /// It could not be read, and was not since.
-    failing: bool,
+    failing: Option<Failing>,
+    /// Since when looks have found nothing, and when the last did.
+    empty: Option<(Instant, Instant)>,
+    /// Since when there is something to be found.
+    waits: Option<Instant>,
+    /// It has given nothing, so often since something came.
+    starved: u32,
+}
+
+/// What is done about a topic partition that cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Failing {
+    /// It is sought again then: an error that stays is told again.
+    Until(Instant),
+    /// It was sought again, and nothing was told since.
+    Sought,
 }
 
 impl<C: ConsumerContext> Source<C> {
+    fn fail(&mut self) {
+        self.failing = Some(Failing::Until(Instant::now() + AGAIN));
+    }
+
+    /// Whether it is to be sought again, or has been for long enough.
+    fn is_due(&self) -> bool {
+        match self.failing {
+            Some(Failing::Until(at)) => Instant::now() >= at,
+            Some(Failing::Sought) => self.busy.elapsed() >= QUIET,
+            None => false,
+        }
+    }
+
+    /// A look has found nothing.
+    fn note_empty(&mut self) {
+        let now = Instant::now();
+        let is_near = |(_, last): &(Instant, Instant)| now.duration_since(*last) < LOOKS_APART;
+        let since = self.empty.filter(is_near).map_or(now, |(since, _)| since);
+        self.empty = Some((since, now));
+    }
+
+    /// Notes whether there is something to be found; true when it should have been.
+    fn is_starved(&mut self, waits: bool) -> bool {
+        let Some((since, _)) = self.empty.filter(|_| waits && self.failing.is_none()) else {
+            self.waits = None;
+            return false;
+        };
+        let waits = *self.waits.get_or_insert_with(Instant::now);
+        since.elapsed() > STARVED && waits.elapsed() > STARVED
+    }
+
     /// How far it was read: what was taken from the queue was handed over.
     fn position(&self, consumer: &BaseConsumer<C>, partition: u32) -> Option<u64> {
         let position = position(consumer, &self.topic, number(partition));
@@ -97,7 +152,7 @@ impl<C: ConsumerContext> Sources<C> {
         if let Some(source) = self.by_topic.get_mut(&index) {
             // It is sought again; what was fetched before that librdkafka drops.
             (source.from, source.busy, source.stale) = (from, busy, stale);
-            source.told = from;
+            (source.told, source.empty, source.waits) = (from, None, None);
             return;
         }
         let Some(mut queue) = consumer.split_partition_queue(topic, number(self.partition)) else {
@@ -113,7 +168,10 @@ impl<C: ConsumerContext> Sources<C> {
             busy,
             stale,
             told: from,
-            failing: false,
+            failing: None,
+            empty: None,
+            waits: None,
+            starved: 0,
         };
         self.by_topic.insert(index, source);
     }
@@ -155,10 +213,13 @@ impl<C: ConsumerContext> Sources<C> {
             }
         };
         for index in topics {
-            let source = self.by_topic.get_mut(&index);
-            let Some(source) = source.filter(|_| index > 0 || !self.starves) else {
+            let Some(source) = self.by_topic.get_mut(&index) else {
                 continue;
             };
+            if self.starves && index == 0 {
+                source.note_empty();
+                continue;
+            }
             let mut bytes = 0;
             while bytes < bytes_max {
                 match source.queue.poll(Duration::ZERO) {
@@ -182,7 +243,7 @@ impl<C: ConsumerContext> Sources<C> {
                     }
                     Some(Err(KafkaError::PartitionEOF(_))) => self.ended = true,
                     Some(Err(error)) => {
-                        source.failing = true;
+                        source.fail();
                         let failure = failed(source, self.partition, error);
                         if records.is_empty() {
                             return Err(failure);
@@ -192,11 +253,16 @@ impl<C: ConsumerContext> Sources<C> {
                     }
                 }
             }
-            if !records.is_empty() {
-                (source.busy, source.stale, source.failing) = (Instant::now(), None, false);
-                self.last = index;
-                return Ok(records);
+            if records.is_empty() {
+                source.note_empty();
+                continue;
             }
+            (source.busy, source.stale) = (Instant::now(), None);
+            (source.empty, source.waits, source.starved) = (None, None, 0);
+            // An error may have followed them.
+            source.failing = source.failing.filter(|_| self.failure.is_some());
+            self.last = index;
+            return Ok(records);
         }
         Ok(records)
     }
@@ -234,6 +300,8 @@ pub(super) struct GroupReader {
     /// Where to start, by topic, until the first fetch.
     seeks: BTreeMap<u16, u64>,
     sources: Sources<Context>,
+    /// When it was last looked whether something waits that does not come.
+    looked: Instant,
 }
 
 impl GroupReader {
@@ -247,6 +315,72 @@ impl GroupReader {
                 starves: fail::fails(Point::ReaderStarves),
                 ..Sources::new(partition)
             },
+            looked: Instant::now(),
+        }
+    }
+
+    /// Has sought again what is to be, and ends what is over.
+    fn mend(&mut self, consumer: &Arc<GroupConsumer>) {
+        let due: Vec<u16> = {
+            let sources = self.sources.by_topic.iter();
+            let due = sources.filter(|(_, source)| source.is_due());
+            due.map(|(index, _)| *index).collect()
+        };
+        for index in due {
+            let Some(source) = self.sources.by_topic.get_mut(&index) else {
+                continue;
+            };
+            if source.failing == Some(Failing::Sought) {
+                source.failing = None;
+                continue;
+            }
+            let (topic, from) = (Arc::clone(&source.topic), source.from);
+            self.sources.split(consumer, index, &topic, from);
+            let sought = self
+                .share
+                .seek_again(consumer, self.partition, (topic, from));
+            if let Some(source) = self.sources.by_topic.get_mut(&index) {
+                match sought {
+                    Ok(()) => source.failing = Some(Failing::Sought),
+                    Err(error) => {
+                        tracing::debug!(%error, topic = &*source.topic, "cannot seek again yet");
+                        source.fail();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks for a topic in which records wait that do not come, whatever comes of others. It is an error like another, which
+    /// is told after what was read before it.
+    fn look_for_starved(&mut self) {
+        if self.looked.elapsed() < LOOKS_APART / 5 || self.sources.failure.is_some() {
+            return;
+        }
+        self.looked = Instant::now();
+        let only = self.sources.only;
+        for (index, source) in &mut self.sources.by_topic {
+            let end = self.share.reaches(&source.topic, self.partition);
+            let waits = end.is_some_and(|end| end > source.from);
+            if !source.is_starved(waits && only.is_none_or(|only| only == *index)) {
+                continue;
+            }
+            source.starved += 1;
+            source.fail();
+            let topic = Arc::clone(&source.topic);
+            let why = format!(
+                "records wait in {topic}, and none has come for {} s",
+                STARVED.as_secs()
+            );
+            if source.starved >= TRIES {
+                self.share.leave(Leave::Renew(why.clone()));
+            }
+            self.sources.failure = Some(FetchError::Store {
+                topic,
+                partition: self.partition,
+                source: why.into(),
+            });
+            return;
         }
     }
 
@@ -302,7 +436,8 @@ impl Reader for GroupReader {
     }
 
     fn is_failing(&self) -> bool {
-        self.sources.by_topic.values().any(|source| source.failing)
+        let mut sources = self.sources.by_topic.values();
+        sources.any(|source| source.failing.is_some())
     }
 
     fn fetch(
@@ -310,37 +445,35 @@ impl Reader for GroupReader {
         bytes_max: usize,
     ) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>> {
         Box::pin(async move {
-            if !self.seeks.is_empty() {
+            let is_due = self.sources.by_topic.values().any(Source::is_due);
+            if is_due || !self.seeks.is_empty() {
                 let Some(consumer) = self.share.consumer() else {
                     // The membership is over: nothing comes any more.
                     return std::future::pending().await;
                 };
-                self.assign(&consumer)?;
+                if !self.seeks.is_empty() {
+                    self.assign(&consumer)?;
+                }
+                self.mend(&consumer);
             }
+            self.look_for_starved();
             let (share, partition) = (&self.share, self.partition);
             // A record would show it; this is for the end of a topic.
             let has_passed_more = |source: &mut Source<Context>| {
+                if source.is_due() {
+                    return true;
+                }
                 if source.busy.elapsed() < QUIET {
                     return false;
                 }
                 source.busy = Instant::now();
-                if std::mem::take(&mut source.failing) {
-                    return true;
-                }
                 let consumer = share.consumer();
                 let position = consumer.and_then(|it| source.position(&it, partition));
                 position.is_some_and(|at| at > source.told.max(source.from))
             };
             let fetched = match self.sources.fetch(bytes_max, has_passed_more).await {
                 Err(error @ FetchError::OutOfRange { .. }) => self.give_up(&error).await,
-                // An error that stays is told again when what it is about is sought again.
-                Err(error) => {
-                    let failing = self.sources.by_topic.iter().filter(|(_, it)| it.failing);
-                    self.seeks
-                        .extend(failing.map(|(topic, it)| (*topic, it.from)));
-                    return Err(error);
-                }
-                Ok(fetched) => fetched,
+                fetched => fetched?,
             };
             for source in self.sources.by_topic.values() {
                 self.share

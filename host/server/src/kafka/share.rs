@@ -187,6 +187,23 @@ impl Share {
         Ok(())
     }
 
+    /// Has one of them fetched from here on again, as far as librdkafka takes that at this moment: nobody waits for it.
+    pub(super) fn seek_again(
+        &self,
+        consumer: &GroupConsumer,
+        partition: u32,
+        place: Place,
+    ) -> Result<(), KafkaError> {
+        let place = list(partition, &[place])?;
+        consumer.seek_partitions(place, Duration::ZERO).map(drop)
+    }
+
+    /// How far a topic partition can be read, as far as that is known.
+    pub(super) fn reaches(&self, topic: &str, partition: u32) -> Option<u64> {
+        let (_, end) = self.cluster.extents.get(topic, partition)?;
+        Some(end)
+    }
+
     /// Has nothing of these partitions fetched any more: the answer to a revocation.
     pub(super) fn unfetch(
         &self,

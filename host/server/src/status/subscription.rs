@@ -30,8 +30,6 @@ struct PartitionStatus {
     gauges: Gauges,
     /// By topic of the subscription.
     frontiers: Vec<u64>,
-    /// The same, how far they were read.
-    read: Vec<u64>,
     /// Found by the watchdog.
     stalled: bool,
 }
@@ -300,8 +298,6 @@ impl SubscriptionStatus {
         status.gauges = gauges;
         status.frontiers.clear();
         status.frontiers.extend(machine.frontiers());
-        status.read.clear();
-        status.read.extend(machine.read());
     }
 
     /// When an event was first handled; none before.
@@ -353,44 +349,37 @@ impl SubscriptionStatus {
         serving
             .map(|(partition, status)| {
                 let lag = self.lag_of(bus, *partition, Some(status));
-                let topics = self.topics_of(bus, *partition, status);
-                (*partition, status.progress(&lag, topics))
+                let left_open = self.left_open(bus, *partition);
+                (*partition, status.progress(&lag, left_open))
             })
             .collect()
     }
 
-    fn topics_of(
-        &self,
-        bus: &dyn Bus,
-        partition: u32,
-        status: &PartitionStatus,
-    ) -> Vec<TopicProgress> {
-        let topics = self.deployment.source_topics().iter().zip(&status.read);
-        let progress = |(topic, read): (&Arc<str>, &u64)| {
-            let end = bus.extent(topic, partition).map(|(_, end)| end);
-            let left_open = bus.left_open(topic, partition).map(|(offset, open)| {
-                format!(
-                    "a transaction of another producer is open in {topic} at offset {offset} for {} min, and what follows \
-                     cannot be read: end it (kafka-transactions.sh find-hanging, abort)",
-                    open.as_secs() / 60
-                )
-            });
-            TopicProgress {
-                topic: Arc::clone(topic),
-                read: *read,
-                waits: end.is_some_and(|end| end > *read),
-                left_open,
-            }
-        };
-        topics.map(progress).collect()
+    /// What a transaction of others that has lost its end keeps from being read in a partition.
+    fn left_open(&self, bus: &dyn Bus, partition: u32) -> Option<String> {
+        let mut topics = self.deployment.source_topics().iter();
+        topics.find_map(|topic| {
+            let (offset, open) = bus.left_open(topic, partition)?;
+            Some(format!(
+                "a transaction of another producer is open in {topic} at offset {offset} for {} min, and what follows cannot \
+                 be read: end it (kafka-transactions.sh find-hanging, abort)",
+                open.as_secs() / 60
+            ))
+        })
     }
 
-    /// Notes what the watchdog found: why the partition gets nowhere, if it does.
-    pub(super) fn set_stalled(&self, partition: u32, why: Option<String>) {
+    /// Notes what the watchdog found. What others have left open no other host reads either: this one is as ready as they are.
+    pub(super) fn set_stalled(
+        &self,
+        partition: u32,
+        for_time: Option<Duration>,
+        left_open: Option<String>,
+    ) {
         if let Some(status) = self.partitions().get_mut(&partition) {
-            status.stalled = why.is_some();
+            status.stalled = for_time.is_some();
         }
-        match why {
+        let nothing = |time: Duration| format!("nothing has happened for {} s", time.as_secs());
+        match for_time.map(nothing).or(left_open) {
             Some(why) => self.raise(Alarm::Stalled, Some(partition), why),
             None => self.clear(Alarm::Stalled, Some(partition)),
         }
@@ -476,23 +465,12 @@ pub(super) struct Progress {
     pub(super) waiting: Option<bool>,
     /// And it has not come from the bus.
     pub(super) starved: bool,
-    /// Of each topic that is read.
-    pub(super) topics: Vec<TopicProgress>,
-}
-
-/// How far a topic was read.
-pub(super) struct TopicProgress {
-    pub(super) topic: Arc<str>,
-    /// One past the last record that came.
-    pub(super) read: u64,
-    /// There is more.
-    pub(super) waits: bool,
-    /// That a transaction keeps it from being read, which will not end by itself.
+    /// What cannot be read, and will not be by itself.
     pub(super) left_open: Option<String>,
 }
 
 impl PartitionStatus {
-    fn progress(&self, lag: &[Option<u64>], topics: Vec<TopicProgress>) -> Progress {
+    fn progress(&self, lag: &[Option<u64>], left_open: Option<String>) -> Progress {
         let (counters, gauges) = (&self.counters, &self.gauges);
         let counts = [&counters.fates[..], &counters.later, &counters.failures].concat();
         // What waits for a retry is worked on: its time will come. What the gate holds back goes on with it, and what
@@ -509,7 +487,7 @@ impl PartitionStatus {
             done: counts.iter().sum::<u64>() + counters.commands + counters.attempts,
             waiting: is_known.then_some(has_lag && !excused),
             starved: has_lag && gauges.open == 0,
-            topics,
+            left_open,
         }
     }
 }

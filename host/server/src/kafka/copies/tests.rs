@@ -167,13 +167,16 @@ fn a_unit_that_this_process_is_known_to_have_committed_is_its_own_in_later_epoch
     let copies = copies(folder.path());
     let place = copies.place(&scope(), PARTITION);
     assert!(copies.load(1, 4, 10));
-    assert!(!place.is_own(4), "it was there before");
+    assert!(!place.was_lost_after(4, 1), "it was there before");
     copies.committed(1, 5, Some(12));
-    assert!(place.is_own(5));
+    assert!(!place.was_lost_after(5, 1), "it has the partition still");
     assert!(copies.load(2, 5, 12));
-    assert!(place.is_own(5), "nobody has committed anything since");
+    assert!(
+        place.was_lost_after(5, 2),
+        "nobody has committed anything since"
+    );
     assert!(copies.load(3, 6, 14));
-    assert!(!place.is_own(6), "another has");
+    assert!(!place.was_lost_after(6, 3), "another has");
     copies.committed(3, 7, None);
-    assert!(!place.is_own(7), "perhaps another has");
+    assert!(!place.was_lost_after(7, 4), "perhaps another has");
 }

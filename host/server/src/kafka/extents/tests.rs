@@ -4,10 +4,10 @@ use super::*;
 fn what_no_broker_has_said_for_a_while_is_not_known() {
     let (extents, place) = (Extents::default(), ("t".into(), 3));
     assert_eq!(extents.get("t", 3), None);
-    extents.set("t", 3, (2, 7));
-    let said = Instant::now();
-    assert_eq!(extents.at(said + KNOWN / 2, &place), Some((2, 7)));
-    assert_eq!(extents.at(said + KNOWN, &place), None);
+    let now = Instant::now();
+    extents.take(now, vec![said(("t".into(), 3), 7, 7)]);
+    assert_eq!(extents.at(now + KNOWN / 2, &place), Some((0, 7)));
+    assert_eq!(extents.at(now + KNOWN, &place), None);
 }
 
 #[test]
@@ -28,8 +28,8 @@ fn what_is_asked_for_is_asked_of_a_broker_whether_it_is_known_or_not() {
 fn offsets_without_records_at_an_end_are_no_records() {
     let extents = Extents::default();
     extents.note_end(&"t".into(), 0, 5, 8);
-    assert_eq!(extents.set("t", 0, (0, 8)), (0, 5));
-    assert_eq!(extents.set("t", 0, (0, 9)), (0, 9));
+    assert_eq!(extents.adjusted("t", 0, (0, 8)), (0, 5));
+    assert_eq!(extents.adjusted("t", 0, (0, 9)), (0, 9));
 }
 
 /// That can be read up to one offset, of a partition that reaches to another.
@@ -40,22 +40,25 @@ fn said(place: Place, readable: u64, end: u64) -> Said {
 
 #[test]
 fn what_is_behind_an_open_transaction_is_not_there_and_one_that_stays_open_is_told() {
-    let (extents, begun) = (
-        Extents::default(),
-        Instant::now().checked_sub(OPEN).unwrap(),
-    );
-    let seen = |at: Instant, readable, end| {
+    let (extents, now) = (Extents::default(), Instant::now());
+    let seen = |ago: Duration, readable, end| {
         extents.get("t", 0);
+        let at = now.checked_sub(ago).unwrap();
         extents.take(at, vec![said(("t".into(), 0), readable, end)]);
     };
-    seen(begun, 5, 9);
-    assert_eq!(extents.left_open("t", 0).map(|(offset, _)| offset), Some(5));
-    seen(Instant::now(), 5, 12);
+    let left_open = || extents.left_open("t", 0).map(|(offset, _)| offset);
+    let (long, moment) = (OPEN + Duration::from_secs(1), Duration::ZERO);
+    seen(long, 5, 9);
+    assert_eq!(left_open(), None, "it has just begun");
+    seen(moment, 5, 12);
+    assert_eq!(left_open(), Some(5), "it is the same one");
     assert_eq!(extents.get("t", 0), Some((0, 5)));
-    assert!(extents.left_open("t", 0).is_some(), "it is the same one");
-    seen(Instant::now(), 7, 12);
-    assert_eq!(extents.left_open("t", 0), None, "another one");
-    seen(begun, 5, 9);
-    seen(Instant::now(), 9, 9);
-    assert_eq!(extents.left_open("t", 0), None, "it is over");
+    seen(moment, 7, 12);
+    assert_eq!(left_open(), None, "another one");
+    seen(long, 5, 9);
+    seen(moment, 9, 9);
+    assert_eq!(left_open(), None, "it is over");
+    seen(long, 5, 9);
+    seen(KNOWN, 5, 9);
+    assert_eq!(left_open(), None, "nobody has said so lately");
 }
