@@ -60,7 +60,7 @@ fn nobody_publishes_to_the_dead_letters_of_a_handler() {
     let event = [invoice("forged", "1", "1.00")];
     for name in [letters.clone(), format!("={letters}")] {
         let answer = host.client().publish(&name, &event).unwrap();
-        assert_problem(&answer, 403, "can be read, not published to");
+        assert_problem(&answer, 403, "publish to a topic of events");
     }
     assert_eq!(host.client().records(&letters).unwrap(), 0);
 }

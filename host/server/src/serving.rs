@@ -107,14 +107,8 @@ pub(crate) async fn serve_membership(
                 subscription.status.leave();
                 return refused.map_or(Left::Again, Left::Refused);
             }
-            Assignment::Settled => {
-                subscription.status.clear(Alarm::ReadFailing, None);
-                subscription.status.settle();
-            }
-            Assignment::Hindered(why) => {
-                subscription.status.wait_for_share();
-                subscription.status.raise(Alarm::ReadFailing, None, why);
-            }
+            Assignment::Settled => subscription.status.settle(),
+            Assignment::Hindered(why) => subscription.status.hinder(why),
             Assignment::Revoked { partition } => {
                 subscription.status.release(partition);
                 if let Some(stop) = owned.remove(&partition) {

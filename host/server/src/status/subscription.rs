@@ -245,12 +245,17 @@ impl SubscriptionStatus {
     pub fn settle(&self) {
         let mut share = self.lock_share();
         (share.settled, share.left) = (true, false);
+        drop(share);
+        self.clear(Alarm::ReadFailing, None);
     }
 
-    /// The group has not taken this host: until it does, nothing is served, unless partitions are left of before.
-    pub fn wait_for_share(&self) {
+    /// The group has not taken this host, for this reason: until it does, nothing is served, unless partitions are left of
+    /// before.
+    pub fn hinder(&self, why: String) {
         let mut share = self.lock_share();
         share.left |= share.owned.is_empty();
+        drop(share);
+        self.raise(Alarm::ReadFailing, None, why);
     }
 
     /// The membership is over: nothing is served until the next one has begun.
