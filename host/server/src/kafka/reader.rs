@@ -61,6 +61,8 @@ struct Source<C: ConsumerContext> {
     empty: Option<(Instant, Instant)>,
     /// Since when there is something to be found.
     waits: Option<Instant>,
+    /// How far librdkafka had fetched it.
+    fetched: Option<u64>,
     /// It has given nothing, so often since something came.
     starved: u32,
 }
@@ -96,9 +98,14 @@ impl<C: ConsumerContext> Source<C> {
         self.empty = Some((since, now));
     }
 
-    /// Notes whether there is something to be found; true when it should have been.
-    fn is_starved(&mut self, waits: bool) -> bool {
-        let Some((since, _)) = self.empty.filter(|_| waits && self.failing.is_none()) else {
+    /// Notes whether there is something to be found, and how far librdkafka has come with it; true when it should have been
+    /// found.
+    fn is_starved(&mut self, waits: bool, fetched: Option<u64>) -> bool {
+        // What was aborted is passed over without a word.
+        let moves = std::mem::replace(&mut self.fetched, fetched) != fetched;
+        let counts = waits && !moves && self.failing.is_none();
+        let is_near = |(_, last): &(Instant, Instant)| last.elapsed() < LOOKS_APART;
+        let Some((since, _)) = self.empty.filter(is_near).filter(|_| counts) else {
             self.waits = None;
             return false;
         };
@@ -171,6 +178,7 @@ impl<C: ConsumerContext> Sources<C> {
             failing: None,
             empty: None,
             waits: None,
+            fetched: None,
             starved: 0,
         };
         self.by_topic.insert(index, source);
@@ -319,8 +327,9 @@ impl GroupReader {
         }
     }
 
-    /// Has sought again what is to be, and ends what is over.
-    fn mend(&mut self, consumer: &Arc<GroupConsumer>) {
+    /// Has sought again what is to be, and ends what is over; true when something was.
+    fn mend(&mut self, consumer: &Arc<GroupConsumer>) -> bool {
+        let mut is_over = false;
         let due: Vec<u16> = {
             let sources = self.sources.by_topic.iter();
             let due = sources.filter(|(_, source)| source.is_due());
@@ -331,7 +340,9 @@ impl GroupReader {
                 continue;
             };
             if source.failing == Some(Failing::Sought) {
-                source.failing = None;
+                // By now librdkafka says where it stands since.
+                (source.failing, source.stale) = (None, None);
+                is_over = true;
                 continue;
             }
             let (topic, from) = (Arc::clone(&source.topic), source.from);
@@ -349,6 +360,7 @@ impl GroupReader {
                 }
             }
         }
+        is_over
     }
 
     /// Looks for a topic in which records wait that do not come, whatever comes of others. It is an error like another, which
@@ -362,7 +374,9 @@ impl GroupReader {
         for (index, source) in &mut self.sources.by_topic {
             let end = self.share.reaches(&source.topic, self.partition);
             let waits = end.is_some_and(|end| end > source.from);
-            if !source.is_starved(waits && only.is_none_or(|only| only == *index)) {
+            let waits = waits && only.is_none_or(|only| only == *index);
+            let fetched = self.share.fetched(&source.topic, self.partition);
+            if !source.is_starved(waits, fetched) {
                 continue;
             }
             source.starved += 1;
@@ -407,6 +421,25 @@ impl GroupReader {
         })
     }
 
+    /// Waits for records, for offsets without records that were passed over, or for something that is due.
+    async fn look(&mut self, bytes_max: usize) -> Result<Vec<(Position, Record)>, FetchError> {
+        let (share, partition) = (&self.share, self.partition);
+        // A record would show it; this is for the end of a topic.
+        let has_passed_more = |source: &mut Source<Context>| {
+            if source.is_due() {
+                return true;
+            }
+            if source.busy.elapsed() < QUIET {
+                return false;
+            }
+            source.busy = Instant::now();
+            let consumer = share.consumer();
+            let position = consumer.and_then(|it| source.position(&it, partition));
+            position.is_some_and(|at| at > source.told.max(source.from))
+        };
+        self.sources.fetch(bytes_max, has_passed_more).await
+    }
+
     /// The consumer fetches nothing of a partition any more whose position it did not find. Another one looks where the
     /// position is, and the restore says what is lost.
     async fn give_up(&self, error: &FetchError) -> ! {
@@ -445,33 +478,26 @@ impl Reader for GroupReader {
         bytes_max: usize,
     ) -> BoxFuture<'_, Result<Vec<(Position, Record)>, FetchError>> {
         Box::pin(async move {
-            let is_due = self.sources.by_topic.values().any(Source::is_due);
-            if is_due || !self.seeks.is_empty() {
-                let Some(consumer) = self.share.consumer() else {
-                    // The membership is over: nothing comes any more.
-                    return std::future::pending().await;
-                };
-                if !self.seeks.is_empty() {
-                    self.assign(&consumer)?;
+            let fetched = loop {
+                let is_due = self.sources.by_topic.values().any(Source::is_due);
+                if is_due || !self.seeks.is_empty() {
+                    let Some(consumer) = self.share.consumer() else {
+                        // The membership is over: nothing comes any more.
+                        return std::future::pending().await;
+                    };
+                    if !self.seeks.is_empty() {
+                        self.assign(&consumer)?;
+                    }
+                    if self.mend(&consumer) {
+                        return Ok(Vec::new());
+                    }
                 }
-                self.mend(&consumer);
-            }
-            self.look_for_starved();
-            let (share, partition) = (&self.share, self.partition);
-            // A record would show it; this is for the end of a topic.
-            let has_passed_more = |source: &mut Source<Context>| {
-                if source.is_due() {
-                    return true;
+                self.look_for_starved();
+                if let Ok(fetched) = tokio::time::timeout(LOOKS_APART, self.look(bytes_max)).await {
+                    break fetched;
                 }
-                if source.busy.elapsed() < QUIET {
-                    return false;
-                }
-                source.busy = Instant::now();
-                let consumer = share.consumer();
-                let position = consumer.and_then(|it| source.position(&it, partition));
-                position.is_some_and(|at| at > source.told.max(source.from))
             };
-            let fetched = match self.sources.fetch(bytes_max, has_passed_more).await {
+            let fetched = match fetched {
                 Err(error @ FetchError::OutOfRange { .. }) => self.give_up(&error).await,
                 fetched => fetched?,
             };

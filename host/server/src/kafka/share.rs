@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -60,6 +60,8 @@ pub(super) struct Share {
     assigned: Mutex<HashMap<u32, Vec<Place>>>,
     /// One past the last record that was read, by topic and partition: librdkafka's own position counts markers.
     read: Mutex<HashMap<(Arc<str>, u32), u64>>,
+    /// The same of what librdkafka has fetched, aborted records and markers too.
+    fetched: Mutex<HashMap<(Arc<str>, u32), u64>>,
     /// By partition, what keeps it from being restored, or its unit from being decided.
     obstacles: Mutex<HashMap<u32, String>>,
     /// Since when a topic is not there.
@@ -89,6 +91,7 @@ impl Share {
             cluster,
             assigned: Mutex::default(),
             read: Mutex::default(),
+            fetched: Mutex::default(),
             obstacles: Mutex::default(),
             absent: Mutex::default(),
         }
@@ -195,7 +198,14 @@ impl Share {
         place: Place,
     ) -> Result<(), KafkaError> {
         let place = list(partition, &[place])?;
-        consumer.seek_partitions(place, Duration::ZERO).map(drop)
+        let sought = consumer.seek_partitions(place, Duration::ZERO)?;
+        for one in sought.elements() {
+            one.error().or_else(|error| {
+                let begun = error.rdkafka_error_code() == Some(RDKafkaErrorCode::InProgress);
+                if begun { Ok(()) } else { Err(error) }
+            })?;
+        }
+        Ok(())
     }
 
     /// How far a topic partition can be read, as far as that is known.
@@ -256,13 +266,28 @@ impl Share {
         for ((topic, partition), &read) in &*read {
             let found = statistics.topics.get(&**topic);
             let found = found.and_then(|topic| topic.partitions.get(&number(*partition)));
-            let Some(found) = found.filter(|found| found.fetchq_cnt == 0) else {
+            let Some(found) = found else {
                 continue;
             };
-            if let Ok(next) = u64::try_from(found.next_offset) {
+            let Ok(next) = u64::try_from(found.next_offset) else {
+                continue;
+            };
+            self.lock_fetched()
+                .insert((Arc::clone(topic), *partition), next);
+            if found.fetchq_cnt == 0 {
                 self.cluster.extents.note_end(topic, *partition, read, next);
             }
         }
+    }
+
+    /// How far librdkafka has fetched a topic partition, as it said half a second ago.
+    pub(super) fn fetched(&self, topic: &Arc<str>, partition: u32) -> Option<u64> {
+        let place = (Arc::clone(topic), partition);
+        self.lock_fetched().get(&place).copied()
+    }
+
+    fn lock_fetched(&self) -> MutexGuard<'_, HashMap<(Arc<str>, u32), u64>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_read(&self) -> MutexGuard<'_, HashMap<(Arc<str>, u32), u64>> {
