@@ -19,8 +19,8 @@ const SMALL: u64 = 24;
 fn wait_for_fate(host: &Host, handler: &str, fate: &str, count: u64) {
     wait::until(&format!("{count} of fate {fate}"), SETTLE, || {
         let found = host.client().fate(handler, fate)?;
-        anyhow::ensure!(found <= count, "{found}");
-        Ok((found == count).then_some(()))
+        anyhow::ensure!(found == count, "{found} in {}", host.client().status()?);
+        Ok(Some(()))
     })
     .unwrap();
 }

@@ -328,21 +328,23 @@ fn a_replayed_letter_runs_once_however_often_it_is_asked_for() {
     assert_eq!(bench.machine.counters().commands, 3);
 }
 
+/// A failure whose hint is longer than a span may age.
+fn later() -> Outcome {
+    Outcome::Failed(Failure {
+        kind: FailureKind::Transient,
+        code: "later".into(),
+        message: String::new(),
+        retry_after_ms: Some(600_000),
+        backtrace: None,
+    })
+}
+
 #[test]
 fn a_key_that_waits_for_a_long_hint_is_parked_when_the_span_is_old() {
     let (mut bench, mut stored) = (bench(), Stored::default());
     bench.feed(0, Some("k"), "0");
     let id = bench.attempt().id;
-    bench.outcome(
-        id,
-        Outcome::Failed(Failure {
-            kind: FailureKind::Transient,
-            code: "later".into(),
-            message: String::new(),
-            retry_after_ms: Some(600_000),
-            backtrace: None,
-        }),
-    );
+    bench.outcome(id, later());
     bench.store(&mut stored);
     let due = bench.machine.poll_timeout().expect("the span ages");
     assert_eq!(due, NOW + Duration::from_secs(30));
@@ -357,16 +359,7 @@ fn a_span_that_is_old_asks_for_nothing_while_the_gate_lets_nothing_pass() {
     let (mut bench, mut stored) = (bench(), Stored::default());
     bench.feed(0, Some("k"), "0");
     let id = bench.attempt().id;
-    bench.outcome(
-        id,
-        Outcome::Failed(Failure {
-            kind: FailureKind::Transient,
-            code: "later".into(),
-            message: String::new(),
-            retry_after_ms: Some(600_000),
-            backtrace: None,
-        }),
-    );
+    bench.outcome(id, later());
     bench.store(&mut stored);
     bench.gate.paused = true;
     bench.now = NOW + Duration::from_secs(30);
