@@ -245,6 +245,13 @@ fn publish(host: &Host, topic: &str, events: &[String]) {
     .unwrap();
 }
 
+/// Publishes them to a cluster that takes each batch when it is asked to.
+fn publish_at_once(host: &Host, topic: &str, events: &[String]) {
+    for batch in events.chunks(256) {
+        assert_eq!(host.client().publish(topic, batch).unwrap().status, 202);
+    }
+}
+
 /// Orders to do nothing but tell it, of keys all over the topic.
 fn orders(prefix: &str, count: usize) -> Vec<String> {
     let orders = (0..count).map(|n| order(&format!("{prefix}-{n}"), &format!("k-{n}"), &json!({})));

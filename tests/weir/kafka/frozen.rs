@@ -9,7 +9,7 @@ use weir_tests::http::{Answer, Client};
 use weir_tests::purchases;
 use weir_tests::wait;
 
-use super::{Fleet, SETTLE, alarm, assert_payments, broker_alone};
+use super::{Fleet, SETTLE, alarm, assert_payments, broker_alone, publish_at_once};
 use crate::fixture::root;
 
 /// Of each kind, at once: more than the machine has cores, and more than the host makes calls.
@@ -111,9 +111,7 @@ fn a_host_whose_brokers_are_frozen_answers_what_it_knows_and_says_what_it_does_n
     let invoices = fleet.topic("public.invoices.v1");
     let lines = purchases::lines(&purchases::sample(root())).unwrap();
     let (before, after) = lines.split_at(lines.len() / 2);
-    for batch in before.chunks(256) {
-        assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
-    }
+    publish_at_once(&host, invoices, before);
     fleet.settle(&[&host]);
 
     broker.cluster.freeze(1).unwrap();

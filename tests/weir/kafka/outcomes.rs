@@ -14,7 +14,10 @@ use weir_tests::purchases;
 use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
 
-use super::{Fleet, PARTITIONS, SETTLE, alarm, assert_payments, assert_totals, broker, started};
+use super::{
+    Fleet, PARTITIONS, SETTLE, alarm, assert_payments, assert_totals, broker, publish_at_once,
+    started,
+};
 use crate::fixture::root;
 
 const HANDLERS: [&str; 2] = ["billing", "notification"];
@@ -52,16 +55,12 @@ fn a_transaction_that_was_committed_and_not_answered_is_not_staged_again() {
     let invoices = fleet.topic("public.invoices.v1");
 
     let (before, after) = lines.split_at(lines.len() / 2);
-    for batch in before.chunks(256) {
-        assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
-    }
+    publish_at_once(&host, invoices, before);
     fleet.settle(&[&host]);
     proxy.lose(END_TXN, Loss::Answers);
     // Nor can it be asked what became of it.
     proxy.lose(INIT_PRODUCER_ID, Loss::Requests);
-    for batch in after.chunks(256) {
-        assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
-    }
+    publish_at_once(&host, invoices, after);
     wait::until("an answer to be lost", Duration::from_secs(60), || {
         Ok((proxy.lost() > 0).then_some(()))
     })
@@ -104,9 +103,7 @@ fn positions_that_are_never_added_are_given_up_and_added_by_the_next_producer() 
     let invoices = fleet.topic("public.invoices.v1");
 
     proxy.lose(TXN_OFFSET_COMMIT, Loss::Requests);
-    for batch in lines.chunks(256) {
-        assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
-    }
+    publish_at_once(&host, invoices, &lines);
     // A request may take 60 s by the client's own settings.
     notices(&place, Duration::from_secs(45));
     let log = fs::read_to_string(place.log()).unwrap();
@@ -229,9 +226,7 @@ fn a_host_whose_producers_are_fenced_gives_up_its_membership_and_makes_it_anew()
     let host = place.start().unwrap();
     let invoices = fleet.topic("public.invoices.v1");
     let publish = |lines: &[String]| {
-        for batch in lines.chunks(256) {
-            assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
-        }
+        publish_at_once(&host, invoices, lines);
         fleet.settle(&[&host]);
     };
     let (before, after) = lines.split_at(lines.len() / 2);
@@ -272,11 +267,7 @@ fn a_new_owner_waits_for_the_open_transaction_of_the_owner_before_it() {
     let [first, second] = ["a", "b"].map(|name| fleet.place(name, &["billing"]));
     let host = first.start().unwrap();
     let invoices = fleet.topic("public.invoices.v1");
-    let publish = |lines: &[String]| {
-        for batch in lines.chunks(256) {
-            assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
-        }
-    };
+    let publish = |lines: &[String]| publish_at_once(&host, invoices, lines);
     let (before, after) = lines.split_at(lines.len() / 2);
     publish(before);
     fleet.settle(&[&host]);
@@ -364,11 +355,7 @@ fn a_new_owner_waits_for_a_transaction_of_others_that_is_open_in_its_ledger() {
     let right = purchases::totals(&lines).unwrap();
     let [first, second] = ["a", "b"].map(|name| fleet.place(name, &["billing"]));
     let invoices = fleet.topic("public.invoices.v1");
-    let publish = |host: &Host, lines: &[String]| {
-        for batch in lines.chunks(256) {
-            assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
-        }
-    };
+    let publish = |host: &Host, lines: &[String]| publish_at_once(host, invoices, lines);
     let thirds: Vec<_> = lines.chunks(lines.len().div_ceil(3)).collect();
     let host = first.start().unwrap();
     publish(&host, thirds[0]);

@@ -9,7 +9,10 @@ use weir_tests::purchases;
 use weir_tests::wait;
 
 use super::outcomes::{end_open, leave_open};
-use super::{Fleet, SETTLE, assert_payments, broker, orders, publish, reading, wait_for_fates};
+use super::{
+    Fleet, SETTLE, assert_payments, broker, orders, publish, publish_at_once, reading,
+    wait_for_fates,
+};
 use crate::fixture::root;
 
 /// Longer than a partition may stand still.
@@ -27,10 +30,7 @@ fn a_partition_whose_records_do_not_come_is_read_by_another_consumer() {
     };
     let lines = purchases::lines(&purchases::sample(root())).unwrap();
     let right = purchases::totals(&lines).unwrap();
-    for batch in lines.chunks(256) {
-        let invoices = fleet.topic("public.invoices.v1");
-        assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
-    }
+    publish_at_once(&host, fleet.topic("public.invoices.v1"), &lines);
     // It is not ready before, and while it takes its partitions again: which of them is seen is chance.
     let mut is_ready = true;
     let log = wait::until("the consumer to be replaced", SETTLE, || {
@@ -97,14 +97,10 @@ fn a_transaction_of_others_that_is_open_in_an_event_topic_is_waited_for() {
     let host = place.start().unwrap();
     let invoices = fleet.topic("public.invoices.v1");
     let (before, after) = lines.split_at(lines.len() / 2);
-    for batch in before.chunks(256) {
-        assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
-    }
+    publish_at_once(&host, invoices, before);
     fleet.settle(&[&host]);
     leave_open(&broker.cluster, invoices);
-    for batch in after.chunks(256) {
-        assert_eq!(host.client().publish(invoices, batch).unwrap().status, 202);
-    }
+    publish_at_once(&host, invoices, after);
     let since = Instant::now();
     wait::until("the transaction to stay open", SETTLE, || {
         let status = host.client().status()?;
