@@ -135,6 +135,16 @@ impl<'d> Section<'d> {
             .or_else(|| self.wrong_type(key, value, "a text in quotes"))
     }
 
+    /// What is in the file that this key names.
+    pub(crate) fn read_file(&self, key: &str, file: &str) -> Option<String> {
+        let path = self.resolve(file);
+        std::fs::read_to_string(&path)
+            .inspect_err(|error| {
+                self.fault(key, format!("{} cannot be read: {error}", path.display()));
+            })
+            .ok()
+    }
+
     /// Any value of a section whose keys are free.
     pub(crate) fn free_value(&self, name: &str) -> Option<&'d Value> {
         self.table?.get(name)

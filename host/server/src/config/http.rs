@@ -295,17 +295,8 @@ fn read_token(mut section: Section<'_>) -> Option<Token> {
     let secret = match (inline, file) {
         (Some(token), None) => Some(token.to_owned()),
         (None, Some(file)) => {
-            let path = section.resolve(file);
-            match std::fs::read_to_string(&path) {
-                Ok(text) => Some(text.trim_end().to_owned()),
-                Err(error) => {
-                    section.fault(
-                        "token_file",
-                        format!("{} cannot be read: {error}", path.display()),
-                    );
-                    None
-                }
-            }
+            let text = section.read_file("token_file", file);
+            text.map(|text| text.trim_end().to_owned())
         }
         (None, None) | (Some(_), Some(_)) => {
             section.fault(

@@ -3,13 +3,14 @@
 //! Each topic partition has a queue of its own in librdkafka, bounded in bytes: one that is not read fills up and is no
 //! longer fetched. So nothing has to be paused, and nothing stays paused that should not.
 
+mod source;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use rdkafka::config::FromClientConfigAndContext as _;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 use weir_core::event::Record;
 use weir_core::unit::Position;
 
+use self::source::{Failing, LOOKS_APART, QUIET, STARVED, Source, TRIES};
 use super::changelog::wait_until_stable;
 use super::clients::{Clients, Logged, TRANSACTION_TIMEOUT};
 use super::cluster::Cluster;
@@ -30,95 +32,8 @@ use crate::fail::{self, Point};
 
 /// A queue that became full between two looks tells so; this is for the tell that got lost.
 const LOOK: Duration = Duration::from_millis(250);
-/// A topic partition of which nothing more has come for so long is asked how far it was read: each answer that is news costs
-/// a transaction.
-const QUIET: Duration = Duration::from_secs(10);
-
-/// Records wait in a topic partition, and for so long each look has found none: something is wrong with it.
-const STARVED: Duration = Duration::from_secs(30);
-/// Looks that are further apart say nothing of what was between them.
-const LOOKS_APART: Duration = Duration::from_secs(5);
-/// Between two tries to have a topic partition read again that is not, for an error or for nothing.
-const AGAIN: Duration = Duration::from_secs(10);
-/// Tries after which the membership is made anew, of a topic partition that gives nothing.
-const TRIES: u32 = 2;
-
-/// One topic partition.
-struct Source<C: ConsumerContext> {
-    topic: Arc<str>,
-    queue: PartitionQueue<C>,
-    /// What came before it was asked for is dropped.
-    from: u64,
-    /// When something came, was sought, or was found to be quiet.
-    busy: Instant,
-    /// Where librdkafka stood before it was sought, which it says for a moment longer.
-    stale: Option<u64>,
-    /// How far it was read, as the partition was told.
-    told: u64,
-    /// It could not be read, and was not since.
-    failing: Option<Failing>,
-    /// Since when looks have found nothing, and when the last did.
-    empty: Option<(Instant, Instant)>,
-    /// Since when there is something to be found.
-    waits: Option<Instant>,
-    /// How far librdkafka had fetched it.
-    fetched: Option<u64>,
-    /// It has given nothing, so often since something came.
-    starved: u32,
-}
-
-/// What is done about a topic partition that cannot be read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Failing {
-    /// It is sought again then: an error that stays is told again.
-    Until(Instant),
-    /// It was sought again, and nothing was told since.
-    Sought,
-}
-
-impl<C: ConsumerContext> Source<C> {
-    fn fail(&mut self) {
-        self.failing = Some(Failing::Until(Instant::now() + AGAIN));
-    }
-
-    /// Whether it is to be sought again, or has been for long enough.
-    fn is_due(&self) -> bool {
-        match self.failing {
-            Some(Failing::Until(at)) => Instant::now() >= at,
-            Some(Failing::Sought) => self.busy.elapsed() >= QUIET,
-            None => false,
-        }
-    }
-
-    /// A look has found nothing.
-    fn note_empty(&mut self) {
-        let now = Instant::now();
-        let is_near = |(_, last): &(Instant, Instant)| now.duration_since(*last) < LOOKS_APART;
-        let since = self.empty.filter(is_near).map_or(now, |(since, _)| since);
-        self.empty = Some((since, now));
-    }
-
-    /// Notes whether there is something to be found, and how far librdkafka has come with it; true when it should have been
-    /// found.
-    fn is_starved(&mut self, waits: bool, fetched: Option<u64>) -> bool {
-        // What was aborted is passed over without a word.
-        let moves = std::mem::replace(&mut self.fetched, fetched) != fetched;
-        let counts = waits && !moves && self.failing.is_none();
-        let is_near = |(_, last): &(Instant, Instant)| last.elapsed() < LOOKS_APART;
-        let Some((since, _)) = self.empty.filter(is_near).filter(|_| counts) else {
-            self.waits = None;
-            return false;
-        };
-        let waits = *self.waits.get_or_insert_with(Instant::now);
-        since.elapsed() > STARVED && waits.elapsed() > STARVED
-    }
-
-    /// How far it was read: what was taken from the queue was handed over.
-    fn position(&self, consumer: &BaseConsumer<C>, partition: u32) -> Option<u64> {
-        let position = position(consumer, &self.topic, number(partition));
-        position.filter(|at| self.stale != Some(*at))
-    }
-}
+/// Between two looks whether something waits that does not come.
+const STARVED_LOOK: Duration = Duration::from_secs(1);
 
 /// What both readers do with their queues.
 struct Sources<C: ConsumerContext> {
@@ -152,14 +67,9 @@ impl<C: ConsumerContext> Sources<C> {
 
     /// Takes the queue of a topic partition that is about to be assigned.
     fn split(&mut self, consumer: &Arc<BaseConsumer<C>>, index: u16, topic: &Arc<str>, from: u64) {
-        let (busy, stale) = (
-            Instant::now(),
-            position(consumer, topic, number(self.partition)),
-        );
+        let stale = position(consumer, topic, number(self.partition));
         if let Some(source) = self.by_topic.get_mut(&index) {
-            // It is sought again; what was fetched before that librdkafka drops.
-            (source.from, source.busy, source.stale) = (from, busy, stale);
-            (source.told, source.empty, source.waits) = (from, None, None);
+            source.note_sought(from, stale);
             return;
         }
         let Some(mut queue) = consumer.split_partition_queue(topic, number(self.partition)) else {
@@ -168,19 +78,7 @@ impl<C: ConsumerContext> Sources<C> {
         };
         let filled = Arc::clone(&self.filled);
         queue.set_nonempty_callback(move || filled.notify_one());
-        let source = Source {
-            topic: Arc::clone(topic),
-            queue,
-            from,
-            busy,
-            stale,
-            told: from,
-            failing: None,
-            empty: None,
-            waits: None,
-            fetched: None,
-            starved: 0,
-        };
+        let source = Source::new(Arc::clone(topic), queue, from, stale);
         self.by_topic.insert(index, source);
     }
 
@@ -265,10 +163,7 @@ impl<C: ConsumerContext> Sources<C> {
                 source.note_empty();
                 continue;
             }
-            (source.busy, source.stale) = (Instant::now(), None);
-            (source.empty, source.waits, source.starved) = (None, None, 0);
-            // An error may have followed them.
-            source.failing = source.failing.filter(|_| self.failure.is_some());
+            source.note_came(self.failure.is_some());
             self.last = index;
             return Ok(records);
         }
@@ -366,7 +261,7 @@ impl GroupReader {
     /// Looks for a topic in which records wait that do not come, whatever comes of others. It is an error like another, which
     /// is told after what was read before it.
     fn look_for_starved(&mut self) {
-        if self.looked.elapsed() < LOOKS_APART / 5 || self.sources.failure.is_some() {
+        if self.looked.elapsed() < STARVED_LOOK || self.sources.failure.is_some() {
             return;
         }
         self.looked = Instant::now();

@@ -262,7 +262,7 @@ impl Share {
     /// What librdkafka has fetched and handed over shows where a partition ends without records: a marker is passed over
     /// and counts as nothing that waits.
     pub(super) fn note_ends(&self, statistics: &Statistics) {
-        let read = self.lock_read();
+        let (read, mut fetched) = (self.lock_read(), self.lock_fetched());
         for ((topic, partition), &read) in &*read {
             let found = statistics.topics.get(&**topic);
             let found = found.and_then(|topic| topic.partitions.get(&number(*partition)));
@@ -272,8 +272,7 @@ impl Share {
             let Ok(next) = u64::try_from(found.next_offset) else {
                 continue;
             };
-            self.lock_fetched()
-                .insert((Arc::clone(topic), *partition), next);
+            fetched.insert((Arc::clone(topic), *partition), next);
             if found.fetchq_cnt == 0 {
                 self.cluster.extents.note_end(topic, *partition, read, next);
             }

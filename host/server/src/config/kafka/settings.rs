@@ -57,16 +57,10 @@ impl fmt::Debug for Settings {
 
 /// The password that is in a file of its own, so that the configuration can be shown to others.
 pub(super) fn read_password(section: &mut Section<'_>) -> Option<String> {
-    let file = section.text("password_file")?;
-    let path = section.resolve(file);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
-        Err(error) => {
-            let message = format!("{} cannot be read: {error}", path.display());
-            section.fault("password_file", message);
-            None
-        }
-    }
+    const KEY: &str = "password_file";
+    let file = section.text(KEY)?;
+    let text = section.read_file(KEY, file)?;
+    Some(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 pub(super) fn read(
