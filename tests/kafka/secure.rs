@@ -12,6 +12,19 @@ use crate::ports;
 /// Of the key store, which holds nothing but a key for a test.
 const STORE_PASSWORD: &str = "weir-tests";
 
+/// What a user may do with what is called this, or begins with it: an ACL of the cluster.
+#[derive(Debug)]
+pub struct Right<'a> {
+    /// Of the resource, as Kafka's tool has it: `topic`, `group`, `transactional-id` or `cluster`.
+    pub kind: &'a str,
+    /// Its name, or how it begins.
+    pub name: &'a str,
+    /// `literal` or `prefixed`.
+    pub pattern: &'a str,
+    /// Such as `Read`.
+    pub operations: &'a [&'a str],
+}
+
 /// How to reach such a broker.
 #[derive(Debug)]
 pub struct Secured {
@@ -22,7 +35,8 @@ pub struct Secured {
 }
 
 impl Cluster {
-    /// One broker in `folder`, ready, that asks `user` for `password` over TLS; its other listener is for tools.
+    /// One broker in `folder`, ready, that asks `user` for `password` over TLS, and lets him do what [`Self::allow`] says; its
+    /// other listener is for tools, which may do everything.
     ///
     /// # Errors
     /// A key could not be made, or the broker did not start.
@@ -69,6 +83,8 @@ impl Cluster {
             .replace("protocol.map=", "protocol.map=SECURE:SASL_SSL,");
         let secure = format!(
             "inter.broker.listener.name=PLAINTEXT\n\
+             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             super.users=User:ANONYMOUS\n\
              sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN\n\
              listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
              user_{user}=\"{password}\";\n\
@@ -80,23 +96,49 @@ impl Cluster {
         );
         fs::write(&properties, text + &secure)?;
         cluster.start(1)?;
-        let output = cluster
-            .tool("kafka.admin.ConfigCommand")
-            .args(["--bootstrap-server", &cluster.bootstrap(), "--alter"])
-            .args(["--entity-type", "users", "--entity-name", user])
-            .args([
-                "--add-config",
-                &format!("SCRAM-SHA-512=[password={password}]"),
-            ])
-            .output()
-            .context("start java")?;
-        anyhow::ensure!(
-            output.status.success(),
-            "make the user {user}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let credential = format!("SCRAM-SHA-512=[password={password}]");
+        let entity = ["--entity-type", "users", "--entity-name", user];
+        let change = ["--alter", "--add-config", &credential];
+        cluster.administer(
+            "kafka.admin.ConfigCommand",
+            &[entity.as_slice(), &change].concat(),
+        )?;
         let bootstrap = format!("localhost:{port}");
         Ok((cluster, Secured { bootstrap, ca }))
+    }
+
+    /// Lets `user` do this.
+    ///
+    /// # Errors
+    /// The tool for ACLs failed.
+    pub fn allow(&self, user: &str, rights: &[Right<'_>]) -> anyhow::Result<()> {
+        let principal = format!("User:{user}");
+        for right in rights {
+            let mut arguments = vec!["--add", "--allow-principal", &principal];
+            for operation in right.operations {
+                arguments.extend(["--operation", operation]);
+            }
+            let kind = format!("--{}", right.kind);
+            arguments.push(&kind);
+            if right.kind != "cluster" {
+                arguments.extend([right.name, "--resource-pattern-type", right.pattern]);
+            }
+            self.administer("org.apache.kafka.tools.AclCommand", &arguments)?;
+        }
+        Ok(())
+    }
+
+    /// Runs one of Kafka's tools, as one who may do everything.
+    fn administer(&self, class: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        let output = self
+            .tool(class)
+            .args(["--bootstrap-server", &self.bootstrap()])
+            .args(arguments)
+            .output()
+            .context("start java")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        anyhow::ensure!(output.status.success(), "{arguments:?}: {said}");
+        Ok(())
     }
 
     /// How the batches of a topic's partition are compressed, as the broker's own tool reads its log.

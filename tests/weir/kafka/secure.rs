@@ -1,16 +1,16 @@
-//! A cluster that lets in who knows a password, over TLS, and takes records in zstd.
+//! A cluster that lets in who knows a password, over TLS, to do what its ACLs say, and takes records in zstd.
 
 use std::collections::BTreeSet;
 
 use serde_json::json;
 use tempfile::TempDir;
-use weir_tests::host::{self, Place};
-use weir_tests::kafka::secure::Secured;
+use weir_tests::host::{self, Host, Place};
+use weir_tests::kafka::secure::{Right, Secured};
 use weir_tests::kafka::{self, Cluster, Missing};
 use weir_tests::{purchases, wait};
 
-use super::SETTLE;
 use super::kcat::{header, kcat_at};
+use super::{PARTITIONS, SETTLE};
 use crate::fixture::{root, skip};
 
 const USER: &str = "weir";
@@ -19,9 +19,57 @@ const SCRAM: &str = "SCRAM-SHA-512";
 const PLAIN: &str = "PLAIN";
 const EVENTS: usize = 300;
 
+/// An ACL of the manual's table of rights, for one environment.
+const fn right(
+    kind: &'static str,
+    (pattern, name): (&'static str, &'static str),
+    operations: &'static [&'static str],
+) -> Right<'static> {
+    Right {
+        kind,
+        name,
+        pattern,
+        operations,
+    }
+}
+
+/// Those of docs/kafka.md, and nothing else.
+const RIGHTS: [Right<'_>; 9] = [
+    right(
+        "topic",
+        ("literal", "secure.local.public.invoices.v1"),
+        // Written by who publishes.
+        &["Read", "Write", "Create"],
+    ),
+    right(
+        "topic",
+        ("literal", "secure.local.public.payments.v1"),
+        // Read by who looks at them with `weir tail`.
+        &["Read", "Write", "Create"],
+    ),
+    right(
+        "topic",
+        ("prefixed", "_weir.weir.secure."),
+        &["Read", "Write", "DescribeConfigs", "Create"],
+    ),
+    right(
+        "topic",
+        ("prefixed", "dlq.weir.secure."),
+        &["Read", "Write", "DescribeConfigs", "Create"],
+    ),
+    right(
+        "topic",
+        ("literal", "_weir.secure.control"),
+        &["Read", "Write", "DescribeConfigs", "Create"],
+    ),
+    right("group", ("prefixed", "weir.secure."), &["Read"]),
+    right("group", ("prefixed", "weir-reader-"), &["Describe"]),
+    right("transactional-id", ("prefixed", "weir.secure."), &["Write"]),
+    right("cluster", ("literal", ""), &["DescribeConfigs"]),
+];
+
 #[test]
-fn a_fleet_works_over_tls_with_a_password_by_scram_or_plain_and_zstd_and_not_with_another_password()
-{
+fn a_fleet_works_over_tls_by_scram_or_plain_with_the_rights_of_the_manual_and_not_without() {
     let libraries = match kafka::libraries(root()) {
         Ok(libraries) => libraries,
         Err(Missing(why)) => {
@@ -50,6 +98,13 @@ fn a_fleet_works_over_tls_with_a_password_by_scram_or_plain_and_zstd_and_not_wit
     });
 
     let known = [SCRAM, PLAIN].map(|mechanism| place(mechanism, mechanism, PASSWORD));
+    let output = known[0].run_command().output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(1) && said.contains("lists under \"Rights\""),
+        "{said}"
+    );
+    cluster.allow(USER, &RIGHTS).unwrap();
     let [host, plain] = known.each_ref().map(|place| place.start().unwrap());
     let mut lines = purchases::lines(&purchases::sample(root())).unwrap();
     lines.truncate(EVENTS);
@@ -74,6 +129,7 @@ fn a_fleet_works_over_tls_with_a_password_by_scram_or_plain_and_zstd_and_not_wit
     }
 
     meet_kcat(&cluster, &secured, invoices, payments);
+    assert_operable(&known, [host, plain], invoices);
     for (place, stranger) in strangers {
         wait::until("the stranger to be turned away", SETTLE, || {
             let log = std::fs::read_to_string(place.log())?;
@@ -81,6 +137,58 @@ fn a_fleet_works_over_tls_with_a_password_by_scram_or_plain_and_zstd_and_not_wit
         })
         .unwrap();
         drop(stranger);
+    }
+}
+
+/// A dead letter is made and seen, a pause is obeyed by both, and what is left of a host is taken over: all with the rights
+/// that there are, of which none was missed.
+fn assert_operable(places: &[Place; 2], [host, other]: [Host; 2], invoices: &str) {
+    let bad = json!({ "specversion": "1.0", "id": "bad", "source": "/s", "type": "InvoiceCreated", "partitionkey": "bad",
+        "data": { "invoiceId": "i", "customerId": "bad", "quantity": 1, "amount": "none", "currency": "USD" } });
+    let answer = host.client().publish(invoices, &[bad.to_string()]).unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let weir = |host: &Host, command: &[&str]| {
+        let url = host.client().url();
+        let output = places[0]
+            .weir(&[command, &["--url", &url]].concat())
+            .output();
+        let output = output.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    wait::until("the letter", SETTLE, || {
+        let (_, listed) = weir(&other, &["dlq", "list", "billing"]);
+        Ok(listed.contains("bad-amount").then_some(()))
+    })
+    .unwrap();
+    let (paused, said) = weir(&host, &["pause", "billing"]);
+    assert!(paused, "{said}");
+    wait::until("the other to be paused", SETTLE, || {
+        let status = other.client().status()?;
+        Ok((status["handlers"][0]["paused"] == true).then_some(()))
+    })
+    .unwrap();
+    let (resumed, said) = weir(&other, &["resume", "billing"]);
+    assert!(resumed, "{said}");
+    let (drained, said) = weir(&other, &["drain"]);
+    assert!(drained, "{said}");
+    wait::until("the rest to be taken over", SETTLE, || {
+        let status = host.client().status()?;
+        Ok((status["handlers"][0]["partitions"] == PARTITIONS).then_some(()))
+    })
+    .unwrap();
+    for host in [host, other] {
+        assert!(host.drain().unwrap().success());
+    }
+    for place in places {
+        let log = std::fs::read_to_string(place.log()).unwrap();
+        let denied = log
+            .lines()
+            .find(|line| line.to_lowercase().contains("authoriz"));
+        assert_eq!(denied, None);
     }
 }
 
