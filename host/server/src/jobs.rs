@@ -157,6 +157,7 @@ impl Jobs {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.lock().clear();
     }
 
     /// Looks from time to time whose jobs this host runs.
@@ -197,6 +198,9 @@ impl Jobs {
             return Ok(false);
         };
         let kept = self.orders.jobs(scope).await?;
+        if self.stop.is_cancelled() {
+            return Ok(false);
+        }
         let jobs = kept.jobs.into_iter().map(|kept| {
             let job = Job::new(&self.orders, subscription, tenure, kept);
             Arc::new(job)
@@ -248,7 +252,7 @@ impl Jobs {
         let scope = &subscription.deployment.scope;
         let (tenure, id, forget) = {
             let own = self.lock();
-            let own = own.get(&scope.group).ok_or(OrdersError::Moved)?;
+            let own = current(&own, subscription).ok_or(OrdersError::Moved)?;
             let over = own.jobs.iter().filter(|job| job.lock().replay.is_settled());
             let oldest = over.map(|job| job.id).min();
             let forget = oldest.filter(|_| own.jobs.len() >= KEPT);
@@ -258,11 +262,11 @@ impl Jobs {
         self.orders.keep_job(scope, kept.clone(), forget).await?;
         let job = Arc::new(Job::new(&self.orders, subscription, tenure, kept));
         let mut own = self.lock();
-        // Another host that runs it by now has read it, or will.
-        let own = own
-            .get_mut(&scope.group)
-            .filter(|own| own.tenure == tenure)
-            .ok_or(OrdersError::Moved)?;
+        // Another host that runs it by now has read it, or will, unless it had read all that there was before: it is not for
+        // this one to make it again.
+        let is_own = current(&own, subscription).is_some_and(|own| own.tenure == tenure);
+        let own = own.get_mut(&scope.group).filter(|_| is_own);
+        let own = own.ok_or(JobError::Moved(id))?;
         own.last = id;
         own.jobs.retain(|job| Some(job.id) != forget);
         own.jobs.push(Arc::clone(&job));
@@ -276,13 +280,21 @@ impl Jobs {
     #[must_use]
     pub fn of(&self, subscription: &Subscription) -> Option<Vec<Arc<Job>>> {
         let own = self.lock();
-        let own = own.get(&subscription.deployment.scope.group)?;
-        Some(own.jobs.clone())
+        current(&own, subscription).map(|own| own.jobs.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Own>> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The jobs of a subscription, while they are this host's to run: who has lost the partition, or has it anew, does not know
+/// yet what others have made of them.
+fn current<'a>(own: &'a HashMap<Arc<str>, Own>, subscription: &Subscription) -> Option<&'a Own> {
+    let scope = &subscription.deployment.scope;
+    let tenure = subscription.ledger.tenure(scope, RUNNER);
+    own.get(&scope.group)
+        .filter(|own| Some(own.tenure) == tenure)
 }
 
 /// Where each partition of the command topic ends.

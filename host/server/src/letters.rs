@@ -277,6 +277,8 @@ pub async fn find(
         let within = selection.within_s;
         within.is_some_and(|within| now.since(died).as_secs() > within)
     };
+    // Those that are meant by their ids, and were not met.
+    let mut named: HashSet<&str> = selection.letters.iter().map(String::as_str).collect();
     let mut is_last = false;
     while !is_last && letters.len() < page.letters_max && looked_at < page.records_max {
         // No more than there is room for: what is read and not shown would be missing on the next page.
@@ -297,6 +299,11 @@ pub async fn find(
             // The first of a letter's records that is met is its latest one, unless that was met by an earlier page.
             let is_new = seen.insert(read.id);
             candidates.extend(read.found.filter(|_| is_new));
+            if !named.is_empty() && named.remove(&*read.id.to_uuid()) && named.is_empty() {
+                scan.finish();
+                is_last = true;
+                break;
+            }
         }
         let asked = candidates
             .iter()

@@ -10,6 +10,7 @@ use weir_tests::http::{Answer, Client};
 use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
 
+use super::drain::drain;
 use super::{Fleet, PARTITIONS, SETTLE, broker};
 use crate::fixture::untried;
 
@@ -114,6 +115,41 @@ fn letters_jobs_and_parked_sequences_of_all_hosts_are_seen_and_steered_on_each()
         (a, b, of_a)
     };
     lose(&fleet, place, stays, dies);
+}
+
+/// The host that was asked has had the jobs, and may not act as if it had them still.
+#[test]
+fn a_replay_that_a_drained_host_is_asked_for_runs_on_the_one_that_has_its_partitions() {
+    let Some(broker) = broker("a replay after a drain") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "handed");
+    let (places, [a, b]) = two_hosts(&fleet);
+    let [of_a, _] = served(&a, &b);
+    let (drained, place, other) = match of_a.contains(&0) {
+        true => (a, &places[0], b),
+        false => (b, &places[1], a),
+    };
+    let doomed = order("doomed", "k", &json!({ "fail": "permanent" }));
+    let scripts = fleet.topic("public.scripts.v1");
+    let taken = other.client().publish(scripts, &[doomed]);
+    assert_eq!(taken.unwrap().status, 202);
+    let listed = || {
+        let answer = get(other.client(), "letters?status=dead").json();
+        answer.map(|listed| listed["letters"].as_array().map_or(0, Vec::len))
+    };
+    wait::until("the letter", SETTLE, || Ok((listed()? == 1).then_some(()))).unwrap();
+    assert_eq!(drain(place)["finished"], true);
+    let asked = json!({ "selection": { "all": true }, "rate": 100 });
+    assert_eq!(post(drained.client(), "jobs", &asked)["id"], 1);
+    for host in [&drained, &other] {
+        wait::until("the job to be done", SETTLE, || {
+            let job = get(host.client(), "jobs/1").json()?;
+            anyhow::ensure!(job["state"] == "done" && job["dead"] == 1, "{job}");
+            Ok(Some(()))
+        })
+        .unwrap();
+    }
 }
 
 /// One letter is given up on the host that does not have it, the others are replayed, and both hosts tell so.

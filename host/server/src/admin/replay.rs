@@ -269,7 +269,9 @@ fn check_commanded(subscription: &Subscription) -> Result<(), AdminError> {
 
 fn refused(error: JobError) -> AdminError {
     match error {
-        JobError::Nothing(_) | JobError::TooMany(_) => AdminError::Conflict(error.to_string()),
+        JobError::Nothing(_) | JobError::TooMany(_) | JobError::Moved(_) => {
+            AdminError::Conflict(error.to_string())
+        }
         JobError::Letters(error) => failed(error),
         JobError::Orders(error) => unkept(error),
     }

@@ -1,6 +1,6 @@
 //! The store's bus, which can be made to answer nothing, as a cluster does whose brokers are away.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -12,6 +12,10 @@ pub(crate) struct Mute {
     silent: Mutex<Option<&'static str>>,
     /// Questions that were not answered.
     refused: AtomicU32,
+    /// Readers that were made.
+    readers: AtomicU32,
+    /// Whether there are other hosts.
+    shared: AtomicBool,
 }
 
 impl Mute {
@@ -21,6 +25,8 @@ impl Mute {
             store,
             silent: Mutex::default(),
             refused: AtomicU32::new(0),
+            readers: AtomicU32::new(0),
+            shared: AtomicBool::new(false),
         })
     }
 
@@ -32,6 +38,16 @@ impl Mute {
     /// How many questions were not answered.
     pub(crate) fn refused(&self) -> u32 {
         self.refused.load(Ordering::Acquire)
+    }
+
+    /// How many readers there were.
+    pub(crate) fn readers(&self) -> u32 {
+        self.readers.load(Ordering::Acquire)
+    }
+
+    /// From here on others use it too.
+    pub(crate) fn share(&self) {
+        self.shared.store(true, Ordering::Release);
     }
 
     fn ask<T>(
@@ -90,6 +106,7 @@ impl Bus for Mute {
         partition: u32,
         from: u64,
     ) -> BoxFuture<'static, Result<Box<dyn Reader>, SubscribeError>> {
+        self.readers.fetch_add(1, Ordering::AcqRel);
         let what = format!("read topic {topic:?} partition {partition}");
         let reader = self
             .ask(topic, what, |store| store.reader(topic, partition, from))
@@ -115,5 +132,9 @@ impl Bus for Mute {
     fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)> {
         self.ask(topic, String::new(), |store| store.extent(topic, partition))
             .ok()?
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Acquire)
     }
 }

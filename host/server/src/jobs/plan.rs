@@ -48,6 +48,12 @@ pub enum JobError {
         "more than {0} dead letters fit or stand in the sequences of those that do: choose fewer with --code, --class or --since"
     )]
     TooMany(usize),
+    /// It is kept, and this host is not the one that runs it any more.
+    #[error(
+        "the handler's replay jobs have moved to another host while job {0} was made: list them, and ask again where it is not \
+         there"
+    )]
+    Moved(u64),
     /// Letters could not be read.
     #[error(transparent)]
     Letters(#[from] LettersError),

@@ -12,8 +12,11 @@ use weir_core::time::Millis;
 use super::{Found, LettersError, Place, Status, fetch};
 use crate::pipeline::{self, Subscription};
 
-/// Records of a partition that are read at once: a list of a hundred letters in twelve partitions reads a few hundred.
+/// Records of a partition that are read at first: a list of a hundred letters in twelve partitions reads a few hundred.
 const PIECE: u64 = 32;
+/// Each piece is twice the one before it, up to so many: who looks through all letters has not a reader for each few of them,
+/// which on a cluster is a client.
+const PIECE_MAX: u64 = 2_048;
 /// What is kept of a key and of a message while letters are listed.
 const KEY_BYTES: usize = 64;
 const MESSAGE_CHARS: usize = 200;
@@ -70,6 +73,8 @@ struct Source {
     first: u64,
     /// What stands from here on has been read.
     unread: u64,
+    /// How much is read next.
+    piece: u64,
     /// What stands from here on has been given out.
     given: u64,
     /// What was read and not given out, with its offset; the latest last.
@@ -94,6 +99,7 @@ impl<'a> Scan<'a> {
                     partition,
                     first,
                     unread: end,
+                    piece: PIECE,
                     given: end,
                     read: Vec::new(),
                 });
@@ -155,7 +161,8 @@ impl Source {
     ) -> Result<(), LettersError> {
         while self.read.is_empty() && self.unread > self.first {
             let end = self.unread;
-            let from = end.saturating_sub(PIECE).max(self.first);
+            let from = end.saturating_sub(self.piece).max(self.first);
+            self.piece = (self.piece * 2).min(PIECE_MAX);
             let topic = &subscription.deployment.dead_letter_topics[usize::from(self.topic)];
             let reader = subscription.bus.reader(topic, self.partition, from);
             let mut reader = reader.await?;

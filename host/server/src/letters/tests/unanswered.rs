@@ -125,5 +125,31 @@ async fn a_replay_waits_for_a_topic_that_does_not_answer_and_misses_no_letter() 
     assert_eq!(counts(), (0, 1, 0));
     bus.silence(None);
     assert_eq!(store.extent(&commands, 1), Some((0, 1)), "it is sent once");
+    // Whoever runs them next is told nothing by a host that has stopped with them.
     jobs.close().await;
+    assert!(jobs.of(&subscription).is_none());
+}
+
+/// Each reader is a client of the cluster.
+#[tokio::test]
+async fn who_names_a_letter_reads_no_further_than_to_that() {
+    let (mut fixture, bus) = mute().await;
+    let deaths: Vec<_> = (0..200_u8)
+        .map(|number| Death(number, 50 + u64::from(number), "c"))
+        .collect();
+    fixture.die(&deaths).await;
+    let read = async |letters: Vec<String>| {
+        let (before, named) = (bus.readers(), !letters.is_empty());
+        let selection = Selection {
+            letters,
+            ..Selection::default()
+        };
+        let all = page(1_000);
+        let found = find(&fixture.subscription, &selection, Millis(1_000), &all).await;
+        assert_eq!(found.unwrap().letters.len() == 1, named);
+        bus.readers() - before
+    };
+    let last = Hash128([199; 16]).to_uuid();
+    assert_eq!(read(vec![last.clone(), last]).await, PARTITIONS);
+    assert!(read(Vec::new()).await > PARTITIONS);
 }
