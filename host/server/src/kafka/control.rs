@@ -143,7 +143,7 @@ impl Control {
         });
         let consumer = control.reader()?;
         control
-            .read_all(&consumer, |message| control.take(message))
+            .read_anew(&consumer)
             .map_err(|source| ConnectError::Control {
                 topic: control.topic.clone(),
                 source,
@@ -198,7 +198,7 @@ impl Control {
         let until = since + HEARD_WITHIN.saturating_sub(other.age);
         while Instant::now() < until {
             if let Some(Ok(message)) = consumer.poll(POLL) {
-                self.take(&message);
+                self.hear(&message);
             }
             match self.table().has_said(&self.host_id, since) {
                 None => return Ok(()),
@@ -239,7 +239,7 @@ impl Control {
     pub(crate) async fn say(&self, record: &HostRecord) -> Result<(), ControlError> {
         let gone = self
             .table()
-            .gone()
+            .gone(Instant::now())
             .into_iter()
             .filter(|id| *id != *self.host_id);
         let mut records: Vec<_> = gone.map(|id| (Key::Host(id), None)).collect();
@@ -431,14 +431,32 @@ impl Control {
         }
     }
 
-    fn take(&self, message: &BorrowedMessage<'_>) {
-        let written = message.timestamp().to_millis().unwrap_or_default();
-        let age = clock::now().since(Millis(u64::try_from(written).unwrap_or_default()));
+    /// Reads everything into a table of its own, which then takes the place of the one that was: a topic that was made anew
+    /// says nothing of what stood in the one before it.
+    fn read_anew(&self, consumer: &BaseConsumer<Logged>) -> Result<(), KafkaError> {
+        let (mut table, mut end) = (Table::default(), 0);
+        self.read_all(consumer, |message| {
+            let written = message.timestamp().to_millis().unwrap_or_default();
+            let written = Millis(u64::try_from(written).unwrap_or_default());
+            end = self.take(&mut table, message, clock::now().since(written));
+        })?;
+        *self.table() = table;
+        self.read.send_replace(end);
+        Ok(())
+    }
+
+    /// Takes a record that has just come. Whose clock says otherwise has said it now all the same.
+    fn hear(&self, message: &BorrowedMessage<'_>) {
+        let end = self.take(&mut self.table(), message, Duration::ZERO);
+        self.read.send_replace(end);
+    }
+
+    /// Takes a record over that is so old, and answers the offset behind it.
+    fn take(&self, table: &mut Table, message: &BorrowedMessage<'_>, age: Duration) -> u64 {
         let key = message.key().unwrap_or_default();
         let value = message.payload().filter(|value| !value.is_empty());
         let at = u64::try_from(message.offset()).unwrap_or_default();
-        let applied = self.table().apply((at, age), key, value);
-        if let Err(why) = applied {
+        if let Err(why) = table.apply((at, age), key, value) {
             let count = self.skipped.fetch_add(1, Ordering::Relaxed) + 1;
             // Each of them would be a line for every record that somebody writes by mistake.
             if count.is_power_of_two() {
@@ -446,7 +464,7 @@ impl Control {
                 tracing::warn!(%topic, offset, %why, count, "a record of the control topic is passed over");
             }
         }
-        self.read.send_replace(at + 1);
+        at + 1
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -459,11 +477,12 @@ fn follow(control: &Weak<Control>, consumer: &BaseConsumer<Logged>) {
     while let Some(control) = control.upgrade() {
         match consumer.poll(POLL) {
             None | Some(Err(KafkaError::PartitionEOF(_))) => {}
-            Some(Ok(message)) => control.take(&message),
+            Some(Ok(message)) => control.hear(&message),
             Some(Err(error)) if is_lost(&error) => {
                 tracing::warn!(%error, topic = %control.topic, "the control topic is read anew");
                 pause(AGAIN);
-                if let Err(error) = control.begin(consumer) {
+                let begun = control.begin(consumer);
+                if let Err(error) = begun.and_then(|()| control.read_anew(consumer)) {
                     tracing::error!(%error, topic = %control.topic, "cannot follow the control topic");
                 }
             }

@@ -29,50 +29,42 @@ struct Records {
     plan: BTreeMap<u32, Vec<u8>>,
 }
 
-impl Control {
-    /// The jobs of a group.
-    pub(crate) async fn jobs(self: &Arc<Self>, group: &str) -> Result<KeptJobs, ControlError> {
-        if !self.table().has_jobs(group) {
-            return Ok(KeptJobs::default());
-        }
-        let (control, group) = (Arc::clone(self), group.to_owned());
-        let read = tokio::task::spawn_blocking(move || control.read_jobs(&group)).await;
-        read.unwrap_or_else(|_stopping| Ok(KeptJobs::default()))
+/// What stands there of the jobs of a group.
+#[derive(Default)]
+struct Found {
+    jobs: BTreeMap<u64, Records>,
+    /// Of all that is kept of them here.
+    bytes: usize,
+}
+
+impl Found {
+    fn take(&mut self, group: &str, key: Key, value: Option<&[u8]>) {
+        let before = match key {
+            Key::Progress { group: of, job } if of == group => {
+                let records = self.jobs.entry(job).or_default();
+                std::mem::replace(&mut records.progress, value.map(<[u8]>::to_vec))
+            }
+            Key::Plan {
+                group: of,
+                job,
+                part,
+            } if of == group && part < PARTS_MAX && self.bytes < BYTES_MAX => {
+                let plan = &mut self.jobs.entry(job).or_default().plan;
+                match value {
+                    Some(value) => plan.insert(part, value.to_vec()),
+                    None => plan.remove(&part),
+                }
+            }
+            Key::Host(_) | Key::Command { .. } | Key::Progress { .. } | Key::Plan { .. } => return,
+        };
+        self.bytes += value.map_or(0, <[u8]>::len);
+        self.bytes -= before.map_or(0, |before| before.len());
     }
 
-    fn read_jobs(&self, group: &str) -> Result<KeptJobs, ControlError> {
-        let failed = |source| self.unread(source);
-        let mut found = BTreeMap::<u64, Records>::new();
-        let mut bytes = 0;
-        let consumer = self.reader().map_err(failed)?;
-        let read = self.read_all(&consumer, |message| {
-            let value = message.payload().filter(|value| !value.is_empty());
-            let value = value.map(<[u8]>::to_vec);
-            match message.key().and_then(Key::decode) {
-                Some(Key::Progress { group: of, job }) if of == group => {
-                    bytes += value.as_ref().map_or(0, Vec::len);
-                    found.entry(job).or_default().progress = value;
-                }
-                Some(Key::Plan {
-                    group: of,
-                    job,
-                    part,
-                }) if of == group && part < PARTS_MAX && bytes < BYTES_MAX => {
-                    let plan = &mut found.entry(job).or_default().plan;
-                    if let Some(value) = value {
-                        bytes += value.len();
-                        plan.insert(part, value);
-                    } else {
-                        plan.remove(&part);
-                    }
-                }
-                Some(_) | None => {}
-            }
-        });
-        read.map_err(failed)?;
-        let last = found.keys().next_back().copied().unwrap_or(0);
+    fn kept(self, group: &str) -> KeptJobs {
+        let last = self.jobs.keys().next_back().copied().unwrap_or(0);
         let mut jobs = Vec::new();
-        for (id, records) in found {
+        for (id, records) in self.jobs {
             let Some(progress) = &records.progress else {
                 continue;
             };
@@ -87,7 +79,33 @@ impl Control {
                 }
             }
         }
-        Ok(KeptJobs { jobs, last })
+        KeptJobs { jobs, last }
+    }
+}
+
+impl Control {
+    /// The jobs of a group.
+    pub(crate) async fn jobs(self: &Arc<Self>, group: &str) -> Result<KeptJobs, ControlError> {
+        if !self.table().has_jobs(group) {
+            return Ok(KeptJobs::default());
+        }
+        let (control, group) = (Arc::clone(self), group.to_owned());
+        let read = tokio::task::spawn_blocking(move || control.read_jobs(&group)).await;
+        read.unwrap_or_else(|_stopping| Ok(KeptJobs::default()))
+    }
+
+    fn read_jobs(&self, group: &str) -> Result<KeptJobs, ControlError> {
+        let failed = |source| self.unread(source);
+        let mut found = Found::default();
+        let consumer = self.reader().map_err(failed)?;
+        let read = self.read_all(&consumer, |message| {
+            let value = message.payload().filter(|value| !value.is_empty());
+            if let Some(key) = message.key().and_then(Key::decode) {
+                found.take(group, key, value);
+            }
+        });
+        read.map_err(failed)?;
+        Ok(found.kept(group))
     }
 
     /// Keeps a new job, and forgets an old one.

@@ -123,7 +123,9 @@ impl Table {
         value: &[u8],
     ) -> Result<(), Skipped> {
         small(value, STEERING_BYTES_MAX)?;
-        let command = Command::decode(about.1, value).ok_or(Skipped::Value)?;
+        let mut command = Command::decode(about.1, value).ok_or(Skipped::Value)?;
+        // What it was upon stood in another topic, or elsewhere in this one: nothing could be given upon that.
+        command.upon = command.upon.filter(|upon| *upon < at);
         let is_known = self.commands.contains_key(&about);
         room(self.commands.len(), GROUPS_MAX, is_known)?;
         let Commands(commands) = self.commands.entry(about).or_default();
@@ -158,12 +160,13 @@ impl Table {
         self.hosts.get(id).map(|said| said.read > since)
     }
 
-    /// Hosts of which nothing was heard for so long that nobody asks for them.
-    pub(super) fn gone(&self) -> Vec<String> {
+    /// Hosts of which nothing was heard here for so long that nobody asks for them. What their records say of the time does
+    /// not count: a host whose clock is wrong would take all others' back.
+    pub(super) fn gone(&self, now: Instant) -> Vec<String> {
         let gone = self
             .hosts
             .iter()
-            .filter(|(_, said)| said.age() > GONE_AFTER);
+            .filter(|(_, said)| now.duration_since(said.read) > GONE_AFTER);
         gone.map(|(id, _)| id.clone()).collect()
     }
 

@@ -60,6 +60,41 @@ fn a_job_whose_letters_are_not_those_of_its_progress_is_none() {
     assert_eq!(decode(&encode_progress(&progress), &parts), None);
 }
 
+/// A job writes how far it is once a second, and the log keeps all of that for a while.
+#[test]
+fn what_was_written_of_a_job_before_takes_no_room_from_the_next() {
+    let (_, progress, _) = job(1_000, 1 << 20);
+    let mut found = Found::default();
+    let group = || "g".to_owned();
+    let first = Key::Progress {
+        group: group(),
+        job: 1,
+    };
+    let often = vec![0; BYTES_MAX / 100];
+    (0..200).for_each(|_| found.take("g", first.clone(), Some(&often)));
+    let (plan, _, parts) = job(1_000, 1 << 20);
+    for (part, bytes) in parts {
+        let key = Key::Plan {
+            group: group(),
+            job: 2,
+            part,
+        };
+        found.take("g", key, Some(&bytes));
+    }
+    let second = Key::Progress {
+        group: group(),
+        job: 2,
+    };
+    found.take("g", second, Some(&encode_progress(&progress)));
+    let kept = found.kept("g");
+    let plans: Vec<_> = kept
+        .jobs
+        .into_iter()
+        .map(|job| (job.id, job.plan))
+        .collect();
+    assert_eq!((plans, kept.last), (vec![(2, plan)], 2));
+}
+
 proptest! {
     #[test]
     fn no_bytes_do_harm(progress in vec(any::<u8>(), 0..40), part in vec(any::<u8>(), 0..60)) {

@@ -118,7 +118,22 @@ fn a_host_is_silent_after_a_while_and_then_forgotten() {
         (ids(&table), silent),
         (vec!["a".to_owned(), "b".to_owned()], vec![false, true])
     );
-    assert_eq!(table.gone(), ["c"]);
+    // Their records are taken back by who has listened for so long himself, whatever they say of the time.
+    let now = Instant::now();
+    assert_eq!(table.gone(now), [""; 0]);
+    let later = now + GONE_AFTER;
+    table.apply(NEW, b"host/b", Some(&host())).unwrap();
+    assert_eq!(table.gone(later), ["a", "c"]);
+}
+
+/// The topic was made anew, or copied to where its records have other offsets.
+#[test]
+fn a_command_upon_what_cannot_stand_before_it_is_upon_nothing() {
+    let mut table = Table::default();
+    command(&mut table, 7, 1, Some(812_345), Change::Paused(true));
+    command(&mut table, 8, 2, Some(7), Change::Paused(false));
+    let held = table.holding("g", What::Pause).map(|(name, ..)| name);
+    assert_eq!((held, table.steering("g").paused), (Some(2), false));
 }
 
 #[test]
