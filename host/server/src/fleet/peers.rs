@@ -34,8 +34,8 @@ pub struct Peers {
     agent: Agent,
     /// Why no host at https can be asked.
     distrust: Option<Arc<TlsError>>,
-    lookups: Semaphore,
-    wishes: Semaphore,
+    lookups: Arc<Semaphore>,
+    wishes: Arc<Semaphore>,
 }
 
 /// Why another host did not do what it was asked.
@@ -114,8 +114,8 @@ impl Peers {
         Ok(Self {
             agent: tls::agent(tls, CONNECT),
             distrust,
-            lookups: Semaphore::new(LOOKUPS),
-            wishes: Semaphore::new(WISHES),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            wishes: Arc::new(Semaphore::new(WISHES)),
         })
     }
 
@@ -141,9 +141,14 @@ impl Peers {
             Request::Lookups { .. } => &self.lookups,
             Request::Wish { .. } => &self.wishes,
         };
-        let turn = turns.acquire().await;
-        let answer = tokio::task::spawn_blocking(move || call.send()).await;
-        drop(turn);
+        let turn = Arc::clone(turns).acquire_owned().await;
+        // Who asked may be gone before there is an answer: the thread waits all the same, and it is its turn.
+        let send = move || {
+            let sent = call.send();
+            drop(turn);
+            sent
+        };
+        let answer = tokio::task::spawn_blocking(send).await;
         let text = answer.unwrap_or(Err(PeerError::Stopping))?;
         serde_json::from_slice(&text).map_err(|error| PeerError::Answer(error.to_string()))
     }
