@@ -72,9 +72,25 @@ async fn resume(
     subscription: &Subscription,
     choice: Option<Choice>,
 ) -> Result<Resumed, AdminError> {
-    let stopped = find_stopped(subscription, choice).await?;
-    let mut resumed = Resumed::default();
-    let others = others(subscription);
+    let (others, silent) = others(subscription);
+    if let Some(Choice {
+        start: Start::Offset(_),
+        partition: None,
+    }) = choice
+        && !(others.is_empty() && silent.is_empty())
+    {
+        return Err(AdminError::Invalid(
+            "nothing was done: an offset is meant for one log, and other hosts may have lost positions too: name the partition \
+             by --partition, or say earliest or latest"
+                .to_owned(),
+        ));
+    }
+    let again = go_on(subscription, choice).await?;
+    let mut resumed = Resumed {
+        again,
+        unasked: silent,
+    };
+    let mut refused = None;
     let asked = others
         .iter()
         .map(|(other, _)| resume_on(other, subscription, choice));
@@ -87,17 +103,20 @@ async fn resume(
                 let why = format!("host {}: {}", other.id, chain(&error));
                 resumed.unasked.push(why);
             }
-            Err(error) => return Err(wish::refused(other, &error)),
+            Err(error) => refused = refused.or(Some(wish::refused(other, &error))),
         }
     }
-    if !stopped.is_empty() {
-        subscription.resume();
-        resumed.again.extend(stopped);
+    resumed.again.sort_unstable();
+    if let Some(error) = refused {
+        let elsewhere = match resumed.again.len() {
+            0 => String::new(),
+            count => format!(" (elsewhere {count} that had stopped go on)"),
+        };
+        return Err(error.with(&elsewhere));
     }
     if choice.is_some() && resumed.again.is_empty() {
         return Err(none_lost(subscription, choice, &resumed.unasked));
     }
-    resumed.again.sort_unstable();
     Ok(resumed)
 }
 
@@ -106,11 +125,20 @@ pub(super) async fn resume_here(
     subscription: &Subscription,
     choice: Option<Choice>,
 ) -> AdminResult {
+    let again = go_on(subscription, choice).await?;
+    Ok(json!({ "again": again }))
+}
+
+/// Lets go on what [`find_stopped`] has found.
+async fn go_on(
+    subscription: &Subscription,
+    choice: Option<Choice>,
+) -> Result<Vec<Option<u32>>, AdminError> {
     let stopped = find_stopped(subscription, choice).await?;
     if !stopped.is_empty() {
         subscription.resume();
     }
-    Ok(json!({ "again": stopped }))
+    Ok(stopped)
 }
 
 /// What has stopped on this host and may go on, from positions that are there; with a choice, nothing where no position is
@@ -130,16 +158,29 @@ async fn find_stopped(
     Ok(if may_go_on { stopped } else { Vec::new() })
 }
 
-/// The other hosts that have the handler, and whether they have said that something of it has stopped there.
-fn others(subscription: &Subscription) -> Vec<(Member, bool)> {
+/// The other hosts that have the handler, and whether they have said that something of it has stopped there; and those that
+/// had it and have been silent for a while, in words.
+fn others(subscription: &Subscription) -> (Vec<(Member, bool)>, Vec<String>) {
     let group = &*subscription.deployment.scope.group;
-    let others = subscription.fleet.others().into_iter();
-    let having = others.filter_map(|member| {
+    let own = subscription.fleet.own_id();
+    let (mut having, mut silent) = (Vec::new(), Vec::new());
+    for member in subscription.fleet.members() {
         let mut handlers = member.record.handlers.iter();
-        let is_stopped = handlers.find(|one| one.group == group)?.stopped;
-        Some((member, is_stopped))
-    });
-    having.collect()
+        let Some(handler) = handlers.find(|one| one.group == group) else {
+            continue;
+        };
+        let is_stopped = handler.stopped;
+        if Some(&*member.id) == own {
+            continue;
+        }
+        if member.is_silent() {
+            let (id, age) = (&member.id, member.age.as_secs());
+            silent.push(format!("host {id}: it has said nothing for {age} s"));
+        } else {
+            having.push((member, is_stopped));
+        }
+    }
+    (having, silent)
 }
 
 async fn resume_on(

@@ -79,6 +79,21 @@ pub enum AdminError {
     Unanswered(String),
 }
 
+impl AdminError {
+    /// The same with more words at its end.
+    #[must_use]
+    pub fn with(mut self, more: &str) -> Self {
+        let (Self::Invalid(detail)
+        | Self::Unknown(detail)
+        | Self::Conflict(detail)
+        | Self::Failed(detail)
+        | Self::Unavailable(detail)
+        | Self::Unanswered(detail)) = &mut self;
+        detail.push_str(more);
+        self
+    }
+}
+
 impl From<AdminError> for Problem {
     fn from(error: AdminError) -> Self {
         match error {
