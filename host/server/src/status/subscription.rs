@@ -89,12 +89,15 @@ impl State {
 }
 
 /// What is raised of one partition: another owner has alarms of its own.
-const PARTITION_ALARMS: [Alarm; 5] = [
+const PARTITION_ALARMS: [Alarm; 8] = [
     Alarm::PositionLost,
     Alarm::HandlerStopped,
     Alarm::CommitFailing,
     Alarm::ReadFailing,
     Alarm::Stalled,
+    Alarm::DeadLetterStopped,
+    Alarm::SequenceLong,
+    Alarm::InboxShort,
 ];
 
 /// What one subscription reports while it runs.
@@ -430,8 +433,8 @@ impl SubscriptionStatus {
         }
     }
 
-    /// By topic, records of a partition that have no durable fate; of one that has not reported, all; none where it is not
-    /// known how far the topic reaches.
+    /// By topic, records of a partition that have no durable fate; none where it is not known how far the topic reaches, or
+    /// where others have been before who has not reported yet.
     fn lag_of(
         &self,
         bus: &dyn Bus,
@@ -450,7 +453,8 @@ impl SubscriptionStatus {
                 }
                 let (first, end) = bus.extent(topic, partition)?;
                 let frontier = status.and_then(|status| status.frontiers.get(index));
-                Some(end.saturating_sub(frontier.copied().unwrap_or(first)))
+                let unread = (!bus.is_shared()).then_some(first);
+                Some(end.saturating_sub(frontier.copied().or(unread)?))
             })
             .collect()
     }

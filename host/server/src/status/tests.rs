@@ -385,6 +385,20 @@ async fn a_lag_that_the_cluster_does_not_say_is_shown_as_unknown() {
     assert_eq!(shown(), ((None, None), None, None));
 }
 
+/// A host that the group has given nothing has no idea how far others are, and one that restores a partition does not know yet.
+#[tokio::test]
+async fn what_others_may_have_done_is_no_lag_of_a_host_before_it_knows() {
+    let (host, bus) = mute();
+    bus.share();
+    host.publish(3, Duration::ZERO).await;
+    let lag = || host.host.status(&View::whole())["handlers"][0]["lag"].as_u64();
+    assert_eq!(lag(), Some(0));
+    host.status().own(PARTITION);
+    assert_eq!(lag(), None);
+    host.status().update(PARTITION, &host.machine(restored(1)));
+    assert_eq!(lag(), Some(2));
+}
+
 #[tokio::test]
 async fn whether_a_partition_stalls_is_left_open_while_its_lag_is_unknown() {
     let (host, bus) = mute();

@@ -64,7 +64,7 @@ impl SubscriptionStatus {
     /// What had stopped, a partition or the whole, begins anew.
     pub fn restart(&self, partition: Option<u32>) {
         match partition {
-            Some(partition) => self.forget(partition),
+            Some(partition) => self.begin(partition),
             None => drop(self.stops().remove(&None)),
         }
         for alarm in [

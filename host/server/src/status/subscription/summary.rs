@@ -66,7 +66,11 @@ impl SubscriptionStatus {
             .iter()
             .map(|topic| (Arc::clone(topic), Some(0)))
             .collect();
-        for partition in share.partitions() {
+        // What the group has not given to this host is behind with whoever has it.
+        let behind = share
+            .partitions()
+            .filter(|partition| !bus.is_shared() || share.owned.contains(partition));
+        for partition in behind {
             let of_topics = self.lag_of(bus, partition, partitions.get(&partition));
             for ((_, total), lag) in lag.iter_mut().zip(of_topics) {
                 *total = total.zip(lag).map(|(total, lag)| total + lag);

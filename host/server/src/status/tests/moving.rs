@@ -67,3 +67,29 @@ async fn a_partition_that_comes_back_shows_nothing_of_what_still_drains() {
     stop.cancel();
     member.await.unwrap();
 }
+
+/// Whoever has it next says what is wrong with it.
+#[test]
+fn no_alarm_of_a_partition_is_left_where_it_begins_anew_or_goes_elsewhere() {
+    let host = fixture();
+    let status = host.status();
+    let ends: [fn(&SubscriptionStatus); 3] = [
+        |status| status.begin(PARTITION),
+        |status| status.restart(Some(PARTITION)),
+        |status| status.release(PARTITION),
+    ];
+    for end in ends {
+        status.own(PARTITION);
+        for alarm in [
+            Alarm::DeadLetterStopped,
+            Alarm::SequenceLong,
+            Alarm::InboxShort,
+            Alarm::Stalled,
+        ] {
+            status.raise(alarm, Some(PARTITION), "why");
+        }
+        assert_eq!(host.alarms().len(), 4);
+        end(status);
+        assert!(host.alarms().is_empty(), "{:?}", host.alarms());
+    }
+}
