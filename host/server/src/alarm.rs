@@ -15,7 +15,7 @@ use crate::clock;
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Something stands still until somebody acts.
+    /// Something stands still.
     Critical,
     /// Everything goes on, for now or with less than was promised.
     Warning,
@@ -124,17 +124,17 @@ impl Alarm {
                 "say where it goes on with `weir resume {handler} --from earliest`, or latest, or an offset; what is lost comes back only from who published it or, of a host without Kafka, from its backup"
             ),
             Self::TopicGrown => format!(
-                "deploy the handler under another name, which begins without its state; or make the topic anew with its former number of partitions, let it go on with `weir resume {handler}`, and say where when the alarm position-lost asks for it"
+                "deploy the handler under another name, which begins without its state, handles all kept events again unless subscribe.from is \"latest\", and emits under other ids; or make the topic anew with its former number of partitions, let it go on with `weir resume {handler}`, and say where when the alarm position-lost asks for it"
             ),
             Self::SettingChanged => {
-                "write it back, or give the handler another name; then stop the host and start it again with `weir run`, which reads the manifests (`weir dev` does so by itself)"
+                "write it back, or give the handler another name, under which it begins without its state, handles all kept events again unless subscribe.from is \"latest\", and emits under other ids; then stop the host and start it again with `weir run`, which reads the manifests (`weir dev` does so by itself)"
                     .to_owned()
             }
             Self::HandlerStopped => format!(
                 "see why in `weir status` and the host's log, mend the cause, and let it go on with `weir resume {handler}`"
             ),
             Self::Stalled => {
-                "look at the topic that the message names, if it does, and at the host's log; then stop the host and start it again with `weir run`: it goes on where it was"
+                "where the message names an open transaction, end that: a restart does not help. Else look at the host's log; on Kafka the host joins its group anew by itself. If the alarm stays, stop the host and start it again with `weir run`: it goes on where it was"
                     .to_owned()
             }
             Self::CommitFailing | Self::ReadFailing => {

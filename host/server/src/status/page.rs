@@ -49,7 +49,7 @@ fn write_host(host: &HostStatus, page: &mut Page) {
     page.family(
         "weir_ready",
         Gauge,
-        "1 while the host takes events, 0 while it starts or drains.",
+        "1 while the host takes events, 0 while it starts or stops.",
     )
     .sample(&[], u8::from(host.ready.load(Ordering::Acquire)));
 }
