@@ -57,7 +57,8 @@ pub(super) fn back_up(args: &BackupArgs, out: &mut dyn Write) -> Result<(), CliE
         what: format!("resolve {}", args.target.display()),
         source,
     })?;
-    let answer = args.data.owner()?.back_up(&target)?;
+    let owner = args.data.owner()?;
+    let answer = owner.back_up(&target)?;
     if args.json {
         return Ok(writeln!(out, "{answer}")?);
     }
@@ -80,20 +81,35 @@ pub(super) fn back_up(args: &BackupArgs, out: &mut dyn Write) -> Result<(), CliE
         made.ms,
         printable(made_at)
     )?;
+    let (held, left) = contents(owner.in_fleet());
     writeln!(
         out,
-        "in it: topics with their records, positions, inboxes and state of all subscriptions, the versions of handlers \
-         that were deployed, the host's id"
+        "in it: {held}the versions of handlers that were deployed, the host's id"
     )?;
     Ok(writeln!(
         out,
-        "not in it: the configuration, the handlers' folders, compiled code (made again at the start)"
+        "not in it: {left}the configuration, the handlers' folders, compiled code (made again at the start)"
     )?)
+}
+
+/// What is in a copy, and what is not, beside what is so of every one.
+fn contents(in_fleet: bool) -> (&'static str, &'static str) {
+    match in_fleet {
+        false => (
+            "topics with their records, positions, inboxes and state of all subscriptions, ",
+            "",
+        ),
+        true => (
+            "",
+            "positions, inboxes, state and dead letters, which the cluster has, ",
+        ),
+    }
 }
 
 pub(super) fn restore(args: &RestoreArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let start = Instant::now();
-    let data = super::load_config(args.config.as_deref())?.data_dir(args.data.clone());
+    let config = super::load_config(args.config.as_deref())?;
+    let data = config.data_dir(args.data.clone());
     let backup = backup::restore(&args.copy, &data)?;
     let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     if args.json {
@@ -114,6 +130,12 @@ pub(super) fn restore(args: &RestoreArgs, out: &mut dyn Write) -> Result<(), Cli
         printable(host_id),
         printable(made_at)
     )?;
+    if config.kafka.is_some() {
+        return Ok(writeln!(
+            out,
+            "positions, inboxes and state are those that the cluster has: none was in it"
+        )?);
+    }
     writeln!(
         out,
         "what was published after that is not in it: let its producers send it again, from somewhat earlier; repeats \

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::client::{Client, ClientError};
@@ -30,7 +31,12 @@ pub(super) struct DataArgs {
 /// Who has the data directory.
 pub(super) enum Owner {
     /// A running host.
-    Host(Client),
+    Host {
+        /// How it is asked.
+        client: Client,
+        /// Whether it is one of a fleet.
+        in_fleet: bool,
+    },
     /// This command.
     Directory {
         /// Locked.
@@ -47,6 +53,11 @@ pub(super) enum Owner {
 struct Status {
     /// For those who may see the whole host.
     store: Option<Store>,
+    /// All of the fleet; none without one.
+    #[serde(default)]
+    hosts: Vec<IgnoredAny>,
+    /// Why no others are known, where there may be some.
+    alone: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -59,8 +70,11 @@ impl DataArgs {
     pub(super) fn owner(&self) -> Result<Owner, CliError> {
         let client = self.host.client()?;
         if self.data.is_none() {
-            match client.get("/v1/status") {
-                Ok(_) => return Ok(Owner::Host(client)),
+            match Status::ask(&client) {
+                Ok(status) => {
+                    let in_fleet = status.in_fleet();
+                    return Ok(Owner::Host { client, in_fleet });
+                }
                 Err(ClientError::NoHost { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -74,30 +88,40 @@ impl DataArgs {
                 in_fleet: config.kafka.is_some(),
             }),
             Err(DataDirError::InUse { .. }) => {
-                check_host(&client, &path)?;
-                Ok(Owner::Host(client))
+                let in_fleet = check_host(&client, &path)?.in_fleet();
+                Ok(Owner::Host { client, in_fleet })
             }
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// A host runs on the directory; the one that is asked must be it.
-fn check_host(client: &Client, path: &Path) -> Result<(), CliError> {
-    let text = client.get("/v1/status")?;
-    let status: Result<Status, _> = serde_json::from_str(&text);
-    let status = status.map_err(|error| ClientError::Answer {
-        url: client.url().to_owned(),
-        reason: error.to_string(),
-    })?;
+impl Status {
+    fn ask(client: &Client) -> Result<Self, ClientError> {
+        let text = client.get("/v1/status")?;
+        serde_json::from_str(&text).map_err(|error| ClientError::Answer {
+            url: client.url().to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Whether the host keeps what it has of handlers on a cluster.
+    fn in_fleet(&self) -> bool {
+        !self.hosts.is_empty() || self.alone.is_some()
+    }
+}
+
+/// A host runs on the directory; the one that is asked must be it. Answers what it says of itself.
+fn check_host(client: &Client, path: &Path) -> Result<Status, CliError> {
+    let status = Status::ask(client)?;
     let url = client.url();
-    let Some(Store { data_dir }) = status.store else {
+    let Some(Store { data_dir }) = &status.store else {
         return Err(CliError::Usage(format!(
             "the host at {url} does not tell this token where its data are: use one with admin = true, or leave --data away"
         )));
     };
-    if path.canonicalize().is_ok_and(|path| path == data_dir) {
-        return Ok(());
+    if path.canonicalize().is_ok_and(|path| path == *data_dir) {
+        return Ok(status);
     }
     Err(CliError::Usage(format!(
         "the host at {url} has its data in {}, and another one runs on {}: name that one by --url",
@@ -107,10 +131,17 @@ fn check_host(client: &Client, path: &Path) -> Result<(), CliError> {
 }
 
 impl Owner {
+    /// Whether it keeps what it has of handlers on a cluster.
+    pub(super) fn in_fleet(&self) -> bool {
+        match self {
+            Self::Host { in_fleet, .. } | Self::Directory { in_fleet, .. } => *in_fleet,
+        }
+    }
+
     /// Copies the data directory.
     pub(super) fn back_up(&self, target: &Path) -> Result<Value, CliError> {
         match self {
-            Self::Host(client) => {
+            Self::Host { client, .. } => {
                 let body = serde_json::json!({ "path": target });
                 Ok(client.ask("/v1/admin/backup", &body)?)
             }
@@ -124,15 +155,15 @@ impl Owner {
     pub(super) fn purge(&self, handler: &str, tenant: Option<&str>) -> Result<Value, CliError> {
         use super::client::segment;
         match self {
-            Self::Host(client) => {
+            Self::Host { client, .. } => {
                 let tenant = tenant
                     .map_or_else(String::new, |tenant| format!("?tenant={}", segment(tenant)));
                 let path = format!("/v1/admin/handlers/{}/purge{tenant}", segment(handler));
                 Ok(client.ask(&path, &serde_json::json!({}))?)
             }
             Self::Directory { in_fleet: true, .. } => Err(CliError::Usage(
-                "what a fleet keeps of a handler lies on its cluster, and no host answers that could delete it there: start \
-                 one, or name another one with --url"
+                "what operators commanded of a handler of a fleet lies on its cluster, and no host answers that could delete \
+                 it there: start one, or name another one with --url"
                     .to_owned(),
             )),
             Self::Directory {
@@ -168,3 +199,6 @@ fn done(result: AdminResult) -> Result<Value, CliError> {
         | AdminError::Unanswered(message) => CliError::Data(message.into()),
     })
 }
+
+#[cfg(test)]
+mod tests;

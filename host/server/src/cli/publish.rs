@@ -44,7 +44,7 @@ pub struct PublishArgs {
     /// Topic, short or full
     #[arg(long)]
     topic: Option<String>,
-    /// Events in one request: all of them are taken or none
+    /// Events in one request: all of them are taken or none; on Kafka an error may leave some
     #[arg(long, value_name = "EVENTS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch: u32,
     /// Go on after the last acknowledged event of an earlier run with this option

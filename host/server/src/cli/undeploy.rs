@@ -16,7 +16,8 @@ pub struct UndeployArgs {
     /// Who owns it; needed where several tenants have a handler of this name
     #[arg(long)]
     tenant: Option<String>,
-    /// Delete its position, inbox and state. Nothing else in Weir deletes state, and nothing brings it back but a backup
+    /// Delete its position, inbox and state in the data directory: nothing brings them back but a backup. In a fleet its pauses,
+    /// breakers and replay jobs alone, since state lies in topics
     #[arg(long)]
     purge: bool,
     /// Do not ask
@@ -28,6 +29,9 @@ pub struct UndeployArgs {
     #[command(flatten)]
     data: DataArgs,
 }
+
+/// What is deleted there.
+const FLEET: &str = "its pauses, breakers and replay jobs alone";
 
 pub(super) fn run(args: &UndeployArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let name = &args.handler;
@@ -44,7 +48,8 @@ pub(super) fn run(args: &UndeployArgs, out: &mut dyn Write) -> Result<(), CliErr
         let terminal = io::stdin().is_terminal();
         confirm(name, &mut io::stdin().lock(), &mut io::stderr(), terminal)?;
     }
-    let answer = args.data.owner()?.purge(name, args.tenant.as_deref())?;
+    let owner = args.data.owner()?;
+    let answer = owner.purge(name, args.tenant.as_deref())?;
     if args.json {
         return Ok(writeln!(out, "{answer}")?);
     }
@@ -54,11 +59,14 @@ pub(super) fn run(args: &UndeployArgs, out: &mut dyn Write) -> Result<(), CliErr
         .map(|(what, count)| vec![what.clone(), count.as_u64().unwrap_or(0).to_string()])
         .collect();
     table::write(out, &["what", "entries"], &rows)?;
-    let group = answer["group"].as_str().unwrap_or_default();
+    let group = printable(answer["group"].as_str().unwrap_or_default());
+    let state = match owner.in_fleet() {
+        true => format!("its positions, inbox and state in topics _weir.{group}.*"),
+        false => "its topics".to_owned(),
+    };
     Ok(writeln!(
         out,
-        "kept: its topics, what it emitted, and its dead letters in topics dlq.{}.*",
-        printable(group)
+        "kept: {state}, what it emitted, and its dead letters in topics dlq.{group}.*"
     )?)
 }
 
@@ -71,7 +79,8 @@ fn explain(name: &str, out: &mut dyn Write) -> Result<(), CliError> {
          \x20 the records that it has not handled: retention waits for it, a cluster's does not;\n\
          \x20 its topics, what it emitted, and its dead letters.\n\
          \n\
-         To delete its position, inbox and state for good, after that: weir undeploy {name} --purge"
+         To delete its position, inbox and state for good, after that: weir undeploy {name} --purge\n\
+         In a fleet that forgets {FLEET}: state lies in topics, which Kafka's tools delete."
     )?;
     Ok(())
 }
@@ -84,14 +93,13 @@ fn confirm(
     is_terminal: bool,
 ) -> Result<(), CliError> {
     if !is_terminal {
-        return Err(CliError::Usage(
-            "this deletes the handler's position, inbox and state for good: write --yes to confirm"
-                .to_owned(),
-        ));
+        return Err(CliError::Usage(format!(
+            "this deletes the handler's position, inbox and state for good, in a fleet {FLEET}: write --yes to confirm"
+        )));
     }
     write!(
         ask,
-        "This deletes the position, inbox and state of {name} for good. Type its name to go on: "
+        "This deletes the position, inbox and state of {name} for good, in a fleet {FLEET}. Type its name to go on: "
     )?;
     let mut line = String::new();
     input.read_line(&mut line)?;

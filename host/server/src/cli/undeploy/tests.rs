@@ -35,6 +35,7 @@ fn without_the_word_purge_it_is_said_what_stays() {
         "position, inbox and state",
         "dead letters",
         "weir undeploy billing --purge",
+        "In a fleet",
     ] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
