@@ -45,7 +45,7 @@ pub(super) fn describe(
     let client = client.native_ptr();
     // SAFETY: the client lives as long as the borrow of it. What librdkafka makes here is checked for null and destroyed
     // once, by `Owned`, in the reverse order; it copies the names. The result lives as long as its event, and nothing
-    // of it is kept.
+    // of it is kept. It has a place for each topic, which is null where the broker has said nothing of it.
     unsafe {
         let own = RDKafkaErrorCode::Fail;
         let collection = Owned::new(
@@ -70,7 +70,7 @@ pub(super) fn describe(
             rd::rd_kafka_event_destroy,
         );
         let event = event.ok_or(failed(RDKafkaErrorCode::OperationTimedOut))?;
-        check(rd::rd_kafka_event_error(event.0))?;
+        check(event_error(event.0))?;
         let result = rd::rd_kafka_event_DescribeTopics_result(event.0);
         if result.is_null() {
             return Err(failed(own));
@@ -80,12 +80,15 @@ pub(super) fn describe(
         let described = |name: &CString| -> Result<Option<Description>, KafkaError> {
             for at in 0..count {
                 let topic = *found.add(at);
+                if topic.is_null() {
+                    continue;
+                }
                 if CStr::from_ptr(rd::rd_kafka_TopicDescription_name(topic)) != name.as_c_str() {
                     continue;
                 }
                 let error = rd::rd_kafka_TopicDescription_error(topic);
                 if !error.is_null() {
-                    match check(rd::rd_kafka_error_code(error)) {
+                    match check(error_code(error)) {
                         Err(KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition)) => {
                             return Ok(None);
                         }
@@ -122,7 +125,7 @@ pub(super) fn position<C: ConsumerContext>(
     place.add_partition(topic, partition);
     // SAFETY: the client and the list live as long as the borrows of them.
     let code = unsafe { rd::rd_kafka_position(consumer.client().native_ptr(), place.ptr()) };
-    check(code).ok()?;
+    check(code as i32).ok()?;
     let elements = place.elements();
     match elements.first()?.offset() {
         Offset::Offset(offset) => u64::try_from(offset).ok(),
@@ -200,7 +203,7 @@ pub(super) fn drain(client: &Client<impl ClientContext>) -> Option<String> {
                 break;
             };
             let (mut facility, mut message, mut level) = (std::ptr::null(), std::ptr::null(), 0);
-            let failed = RDKafkaErrorCode::from(rd::rd_kafka_event_error(event.0));
+            let failed = known(event_error(event.0));
             if rd::rd_kafka_event_log(event.0, &raw mut facility, &raw mut message, &raw mut level)
                 == 0
             {
@@ -219,11 +222,29 @@ pub(super) fn drain(client: &Client<impl ClientContext>) -> Option<String> {
     last
 }
 
+// The same functions as in the crate, where they return an enum: a broker's code is passed on as it comes, and one that the
+// enum lacks must not become a value of it.
+#[expect(
+    unsafe_code,
+    reason = "the crate takes any number for one of its codes"
+)]
+unsafe extern "C" {
+    #[link_name = "rd_kafka_error_code"]
+    fn error_code(error: *const rd::rd_kafka_error_t) -> i32;
+    #[link_name = "rd_kafka_event_error"]
+    fn event_error(event: *mut rd::rd_kafka_event_t) -> i32;
+}
+
 /// What librdkafka made and has to destroy.
 struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
 
 impl<T> Owned<T> {
-    fn new(made: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Option<Self> {
+    /// None where nothing was made.
+    ///
+    /// # Safety
+    /// What was made is destroyed by `destroy`, and by nobody else.
+    #[expect(unsafe_code, reason = "it is dropped where nothing is unsafe")]
+    unsafe fn new(made: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Option<Self> {
         (!made.is_null()).then_some(Self(made, destroy))
     }
 }
@@ -231,17 +252,22 @@ impl<T> Owned<T> {
 impl<T> Drop for Owned<T> {
     #[expect(unsafe_code, reason = "what was made must be destroyed")]
     fn drop(&mut self) {
-        // SAFETY: it is not null, was made by the function that this one belongs to, and is dropped once.
+        // SAFETY: it is not null, who made this has promised that it is destroyed so, and it is dropped once.
         unsafe { (self.1)(self.0) }
     }
 }
 
-fn check(code: rd::rd_kafka_resp_err_t) -> Result<(), KafkaError> {
-    let code = RDKafkaErrorCode::from(code);
+fn check(code: i32) -> Result<(), KafkaError> {
+    let code = known(code);
     if code == RDKafkaErrorCode::NoError {
         return Ok(());
     }
     Err(KafkaError::AdminOp(code))
+}
+
+/// A code that the crate does not know is an unknown one.
+fn known(code: i32) -> RDKafkaErrorCode {
+    rd::rd_kafka_resp_err_t::try_from(code).map_or(RDKafkaErrorCode::Unknown, Into::into)
 }
 
 fn bits(half: i64) -> u128 {
