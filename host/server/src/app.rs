@@ -248,9 +248,10 @@ enum End {
     Redeploy(Redeployment),
 }
 
-/// They wait for one disk and one compiler: more of them gain nothing, and each keeps memory of its own. A thousand
-/// partitions that are restored at the start would else take the 512 of the default.
-const BLOCKING_THREADS: usize = 16;
+/// A third is for one disk and one compiler, where more of them gain nothing; two thirds may wait for a cluster that does
+/// not answer, in calls and loads. Each keeps memory of its own: a thousand partitions that are restored at the start would
+/// else take the 512 of the default.
+const BLOCKING_THREADS: usize = 24;
 
 fn runtime(name: &str) -> anyhow::Result<Runtime> {
     Builder::new_multi_thread()

@@ -138,6 +138,7 @@ pub struct Connection {
     cluster: Arc<Cluster>,
     own: OwnTopics,
     publisher: Arc<Publisher>,
+    calls: Calls,
 }
 
 impl Connection {
@@ -158,12 +159,14 @@ impl Connection {
         }
         extents::spawn(&cluster).map_err(ConnectError::Thread)?;
         metadata::spawn(&cluster).map_err(ConnectError::Thread)?;
-        let publisher = Arc::new(Publisher::new(&clients)?);
+        let calls = Calls::new();
+        let publisher = Arc::new(Publisher::new(&clients, &calls)?);
         Ok(Self {
             own: OwnTopics::new(&cluster, config),
             clients,
             cluster,
             publisher,
+            calls,
         })
     }
 
@@ -197,6 +200,7 @@ impl Kafka {
             cluster,
             own,
             publisher,
+            calls,
         } = connection;
         let Identity {
             environment,
@@ -206,7 +210,7 @@ impl Kafka {
         let topic = names::control_topic(environment);
         let control = match own.ensure_control(&topic) {
             Ok(true) => {
-                let connection = (&clients, &cluster);
+                let connection = (&clients, &cluster, &calls);
                 Some(Control::open(
                     topic, host_id, connection, &publisher, peers, last_start,
                 )?)
@@ -233,7 +237,7 @@ impl Kafka {
                 control,
                 copies: Arc::new(Copies::new(copy)),
                 loads: Turns::new(LOADS),
-                calls: Calls::new(),
+                calls,
                 groups: Mutex::default(),
                 first: Mutex::default(),
                 departing: Arc::default(),

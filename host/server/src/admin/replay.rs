@@ -282,6 +282,9 @@ pub(super) fn unkept(error: OrdersError) -> AdminError {
     match error {
         OrdersError::Moved | OrdersError::Stopping => AdminError::Unavailable(error.to_string()),
         OrdersError::Control(ControlError::Overtaken) => AdminError::Conflict(error.to_string()),
+        OrdersError::Control(ControlError::Unanswered(error)) => {
+            AdminError::Unanswered(error.to_string())
+        }
         OrdersError::Store(_) | OrdersError::Control(_) => AdminError::Failed(chain(&error)),
     }
 }

@@ -8,12 +8,16 @@ use tokio::sync::Semaphore;
 
 use crate::bus::Unanswered;
 
-/// Calls at a time: each takes a thread until a broker answers, and half of those of a runtime are left for the disk.
+/// Calls at a time: each takes a thread until a broker answers. Partitions that are loaded take as many of a runtime's, and
+/// as many are left for the disk.
 const AT_ONCE: usize = 8;
 /// For a turn, which is long for a cluster that answers; one that does not holds each turn for its time-out.
 const TURN: Duration = Duration::from_secs(5);
 
-/// Threads that may wait for a broker.
+/// Threads that may wait for a broker. Clones share them.
+///
+/// Invariant: no call makes another, which would wait for a turn in its own.
+#[derive(Clone)]
 pub(super) struct Calls {
     turns: Arc<Semaphore>,
     patience: Duration,

@@ -26,12 +26,13 @@ use weir_core::time::Millis;
 
 use self::entry::{Command, Key, What};
 use self::table::Table;
+use super::calls::Calls;
 use super::clients::{Clients, Logged};
 use super::cluster::{Cluster, ConnectError};
 use super::publisher::Publisher;
 use super::records;
 use super::waiting::pause;
-use crate::bus::{Publish, PublishError};
+use crate::bus::{Publish, PublishError, Unanswered};
 use crate::clock;
 use crate::fail::{self, Point};
 use crate::fleet::{self, HostRecord, Member, Peers, SAY_EVERY};
@@ -72,13 +73,8 @@ pub enum ControlError {
         topic: String,
     },
     /// The topic cannot be read.
-    #[error("read topic {topic}")]
-    Read {
-        /// Which one.
-        topic: String,
-        /// What librdkafka says.
-        source: KafkaError,
-    },
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     /// What stands there is not what a host has written.
     #[error("topic {topic} holds {what} that is none")]
     Malformed {
@@ -110,6 +106,7 @@ pub struct Control {
     clients: Arc<Clients>,
     cluster: Arc<Cluster>,
     publisher: Arc<Publisher>,
+    calls: Calls,
     peers: Peers,
     table: Mutex<Table>,
     /// One past the last record that was read.
@@ -122,7 +119,7 @@ impl Control {
     pub(super) fn open(
         topic: String,
         host_id: &str,
-        (clients, cluster): (&Arc<Clients>, &Arc<Cluster>),
+        (clients, cluster, calls): (&Arc<Clients>, &Arc<Cluster>, &Calls),
         publisher: &Arc<Publisher>,
         peers: Peers,
         last_start: Option<&str>,
@@ -136,6 +133,7 @@ impl Control {
             clients: Arc::clone(clients),
             cluster: Arc::clone(cluster),
             publisher: Arc::clone(publisher),
+            calls: calls.clone(),
             peers,
             table: Mutex::default(),
             read: watch::Sender::new(0),
@@ -321,10 +319,10 @@ impl Control {
 
     /// Takes back all that stands there of a group, and answers how many records that were.
     pub(crate) async fn forget(self: &Arc<Self>, group: &str) -> Result<u64, ControlError> {
-        let (control, group) = (Arc::clone(self), group.to_owned());
-        let keys = tokio::task::spawn_blocking(move || control.keys_of(&group)).await;
-        let keys = keys.unwrap_or(Err(KafkaError::Canceled));
-        let keys = keys.map_err(|source| self.unread(source))?;
+        let what = || format!("what topic {:?} has of {group:?}", self.topic);
+        let (control, name) = (Arc::clone(self), group.to_owned());
+        let keys = self.calls.make(what, move || control.keys_of(&name));
+        let keys = keys.await?;
         let count = keys.len() as u64;
         let records = keys.into_iter().map(|key| (key, None));
         self.write(records.collect()).await?;
@@ -349,13 +347,6 @@ impl Control {
         Ok(keys)
     }
 
-    fn unread(&self, source: KafkaError) -> ControlError {
-        ControlError::Read {
-            topic: self.topic.clone(),
-            source,
-        }
-    }
-
     /// Writes records, none for what is taken back; answers when they are durable.
     async fn write(&self, records: Vec<(Key, Option<Vec<u8>>)>) -> Result<(), ControlError> {
         let records = records.into_iter().map(|(key, value)| Publish {
@@ -375,10 +366,12 @@ impl Control {
 
     /// Waits until everything is read that was there when this was asked.
     async fn catch_up(&self) -> Result<(), ControlError> {
+        let what = || format!("how far topic {:?} reaches", self.topic);
         let (cluster, topic) = (Arc::clone(&self.cluster), self.topic.clone());
-        let bounds = tokio::task::spawn_blocking(move || cluster.watermarks(&topic, PARTITION));
-        let bounds = bounds.await.unwrap_or(Err(KafkaError::Canceled));
-        let (_, end) = bounds.map_err(|source| self.unread(source))?;
+        let bounds = self
+            .calls
+            .make(what, move || cluster.watermarks(&topic, PARTITION));
+        let (_, end) = bounds.await?;
         let mut read = self.changes();
         let there = tokio::time::timeout(READ_BACK, read.wait_for(|read| *read >= end)).await;
         match there {

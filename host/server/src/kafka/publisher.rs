@@ -96,7 +96,7 @@ impl Call {
 }
 
 impl Publisher {
-    pub(super) fn new(clients: &Arc<Clients>) -> Result<Self, ConnectError> {
+    pub(super) fn new(clients: &Arc<Clients>, calls: &Calls) -> Result<Self, ConnectError> {
         let producer = make(clients)?;
         Ok(Self {
             clients: Arc::clone(clients),
@@ -104,7 +104,7 @@ impl Publisher {
                 producer,
                 tried: Instant::now(),
             }),
-            calls: Calls::new(),
+            calls: calls.clone(),
         })
     }
 

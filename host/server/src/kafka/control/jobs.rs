@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 
 use super::entry::Key;
@@ -89,22 +90,20 @@ impl Control {
         if !self.table().has_jobs(group) {
             return Ok(KeptJobs::default());
         }
-        let (control, group) = (Arc::clone(self), group.to_owned());
-        let read = tokio::task::spawn_blocking(move || control.read_jobs(&group)).await;
-        read.unwrap_or_else(|_stopping| Ok(KeptJobs::default()))
+        let what = || format!("which replay jobs topic {:?} has of {group:?}", self.topic);
+        let (control, name) = (Arc::clone(self), group.to_owned());
+        let read = self.calls.make(what, move || control.read_jobs(&name));
+        Ok(read.await?)
     }
 
-    fn read_jobs(&self, group: &str) -> Result<KeptJobs, ControlError> {
-        let failed = |source| self.unread(source);
+    fn read_jobs(&self, group: &str) -> Result<KeptJobs, KafkaError> {
         let mut found = Found::default();
-        let consumer = self.reader().map_err(failed)?;
-        let read = self.read_all(&consumer, |message| {
+        self.read_all(&self.reader()?, |message| {
             let value = message.payload().filter(|value| !value.is_empty());
             if let Some(key) = message.key().and_then(Key::decode) {
                 found.take(group, key, value);
             }
-        });
-        read.map_err(failed)?;
+        })?;
         Ok(found.kept(group))
     }
 

@@ -8,7 +8,7 @@ use crate::kafka::clients;
 
 /// Of a cluster that is not there.
 fn publisher() -> Publisher {
-    Publisher::new(&Arc::new(clients::tests::clients(&[]))).unwrap()
+    Publisher::new(&Arc::new(clients::tests::clients(&[])), &Calls::new()).unwrap()
 }
 
 #[expect(
