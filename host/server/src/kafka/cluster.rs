@@ -13,7 +13,7 @@ use rdkafka::error::KafkaError;
 use super::clients::{Clients, Logged};
 use super::extents::Extents;
 use super::metadata::Metadata;
-use super::native::{self, Description};
+use super::native::{self, Described, Description};
 use super::records::number;
 use super::waiting::{ANSWER, block_on};
 use crate::bus::EnsureTopicError;
@@ -189,11 +189,16 @@ impl Cluster {
         }
     }
 
-    /// What topics these names stand for; none for one that there is not.
+    /// What topics these names stand for; none for one that there is not. An error of any of them is that of the call.
     pub(super) fn describe(
         &self,
         topics: &[Arc<str>],
     ) -> Result<Vec<Option<Description>>, KafkaError> {
+        self.describe_each(topics)?.into_iter().collect()
+    }
+
+    /// The same of each by itself.
+    pub(super) fn describe_each(&self, topics: &[Arc<str>]) -> Result<Vec<Described>, KafkaError> {
         native::describe(self.asking.client(), topics, ANSWER)
     }
 

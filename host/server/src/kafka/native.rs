@@ -24,8 +24,10 @@ pub(super) struct Description {
     pub(super) partitions: u32,
 }
 
-/// Asks for these topics, in this order; none where there is no such topic, and another error of any of them is that of the
-/// call.
+/// A topic that was asked for; none where there is no such topic.
+pub(super) type Described = Result<Option<Description>, KafkaError>;
+
+/// Asks for these topics, in this order. What is said of one says nothing of the others.
 #[expect(
     unsafe_code,
     reason = "the crate does not wrap DescribeTopics, and nothing else tells a topic's id"
@@ -34,7 +36,7 @@ pub(super) fn describe(
     client: &Client<impl ClientContext>,
     topics: &[Arc<str>],
     timeout: Duration,
-) -> Result<Vec<Option<Description>>, KafkaError> {
+) -> Result<Vec<Described>, KafkaError> {
     let failed = |code| KafkaError::AdminOp(code);
     let names = topics.iter().map(|name| CString::new(&**name));
     let names: Vec<CString> = names
@@ -77,7 +79,7 @@ pub(super) fn describe(
         }
         let mut count = 0;
         let found = rd::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-        let described = |name: &CString| -> Result<Option<Description>, KafkaError> {
+        let described = |name: &CString| -> Described {
             for at in 0..count {
                 let topic = *found.add(at);
                 if topic.is_null() {
@@ -106,7 +108,7 @@ pub(super) fn describe(
             }
             Err(failed(RDKafkaErrorCode::Fail))
         };
-        names.iter().map(described).collect()
+        Ok(names.iter().map(described).collect())
     }
 }
 

@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::cluster::Cluster;
 use super::membership::{Context, GroupConsumer};
-use super::native::{Description, generation, member_id};
+use super::native::{Described, Description, generation, member_id};
 use super::origin::Origin;
 use super::records::{number, offset};
 use super::waiting::ANSWER;
@@ -369,9 +369,10 @@ impl Share {
     /// Looks whether the topics are what they were, on a thread of its own: the poll does not wait for the answer.
     pub(super) fn check_topics(self: Arc<Self>) {
         let check = move || {
-            let Ok(topics) = self.cluster.describe(&self.scope.topics) else {
+            let Ok(topics) = self.cluster.describe_each(&self.scope.topics) else {
                 return;
             };
+            let topics = or_as_it_was(&self.origin, topics);
             if self.is_one_missed(&topics) {
                 return;
             }
@@ -462,6 +463,19 @@ impl Share {
     }
 }
 
+/// What is not told of a topic, for a right that is missing, hides nothing of the others: it counts as it was.
+fn or_as_it_was(before: &Origin, topics: Vec<Described>) -> Vec<Option<Description>> {
+    let topics = before.topics.iter().zip(topics);
+    let topics = topics.map(|(before, found)| {
+        found.unwrap_or_else(|error| {
+            let topic = before.name.as_deref();
+            tracing::debug!(%error, topic, "cannot look at a topic");
+            Some(before.description)
+        })
+    });
+    topics.collect()
+}
+
 fn list(partition: u32, places: &[Place]) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     for (topic, from) in places {
@@ -469,3 +483,6 @@ fn list(partition: u32, places: &[Place]) -> Result<TopicPartitionList, KafkaErr
     }
     Ok(list)
 }
+
+#[cfg(test)]
+mod tests;
