@@ -124,8 +124,6 @@ pub(super) struct Cluster {
     pub(super) extents: Extents,
 }
 
-impl rdkafka::consumer::ConsumerContext for Logged {}
-
 impl Cluster {
     pub(super) fn connect(clients: &Clients, config: &config::Kafka) -> Result<Self, ConnectError> {
         let asking = BaseConsumer::from_config_and_context(&clients.asking(), Logged)?;

@@ -9,7 +9,8 @@ use weir_core::inbox;
 use weir_core::unit::{CommitResult, Cursor, Restore, Unit};
 
 use super::offsets;
-use super::restore::{self, Loading, Patience, RestoreError};
+use super::patience::{self, Patience, RestoreError};
+use super::restore::{self, Loading};
 use super::share::Share;
 use super::{Inner, Kafka};
 use crate::clock::now;
@@ -54,7 +55,7 @@ impl Ledger for Kafka {
                 }
             };
             let bounds = |inner: &Inner, share: &Share, partition| {
-                restore::bounds(&inner.cluster, share, partition)
+                patience::bounds(&inner.cluster, share, partition)
             };
             complete(
                 &mut restored,
@@ -163,7 +164,7 @@ impl Inner {
         };
         let inner = Arc::clone(self);
         let attempt = move || patience.attempt(&share, || work(&inner, &share, partition));
-        match self.loads.until_done(restore::RETRY, attempt).await {
+        match self.loads.until_done(patience::RETRY, attempt).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(RestoreError::NoMember)) => future::pending().await,
             Ok(Err(error)) => Err(failed(error.into())),

@@ -22,7 +22,7 @@ use super::clients::{self, Clients, SESSION_TIMEOUT};
 use super::denied::{is_denied, told};
 use super::native::{generation, member_id};
 use super::reader::GroupReader;
-use super::share::{Leave, Share};
+use super::share::{Context, GroupConsumer, Leave, Share};
 use super::twins::Twins;
 use super::waiting::{ANSWER, pause};
 use crate::bus::{Assignment, Membership, SubscribeError};
@@ -40,14 +40,6 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// A host that has had no place in its group for longer than a rebalance takes, which may wait for the session of a dead
 /// member, is told of.
 const NOBODY: Duration = Duration::from_secs(45);
-
-pub(super) type GroupConsumer = BaseConsumer<Context>;
-
-/// What librdkafka calls on the polling thread.
-pub(super) struct Context {
-    share: Arc<Share>,
-    assignments: mpsc::UnboundedSender<Assignment>,
-}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -15,8 +15,8 @@ use super::cluster::Cluster;
 use super::committers::Request;
 use super::native::Description;
 use super::origin::Origin;
+use super::patience::{self, RestoreError};
 use super::records::{number, offset};
-use super::restore::{self, RestoreError};
 use super::share::Share;
 use super::waiting::ANSWER;
 use crate::bus::SubscribeError;
@@ -170,7 +170,7 @@ pub(super) fn lost(
     if committed.iter().all(is_new) {
         return refuse_grown(share).map(|()| Vec::new());
     }
-    let bounds = restore::bounds(cluster, share, partition)?;
+    let bounds = patience::bounds(cluster, share, partition)?;
     let mut lost = Vec::new();
     for (topic, kept) in committed {
         let index = usize::from(topic);

@@ -23,10 +23,9 @@ use self::source::{Failing, LOOKS_APART, QUIET, STARVED, Source, TRIES};
 use super::changelog::wait_until_stable;
 use super::clients::{Clients, Logged, TRANSACTION_TIMEOUT};
 use super::cluster::Cluster;
-use super::membership::{Context, GroupConsumer};
 use super::native::position;
 use super::records::{self, number};
-use super::share::{Leave, Share};
+use super::share::{Context, GroupConsumer, Leave, Share};
 use crate::bus::{FetchError, Reader};
 use crate::fail::{self, Point};
 

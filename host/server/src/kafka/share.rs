@@ -11,14 +11,14 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
-use super::membership::{Context, GroupConsumer};
 use super::native::{Described, Description, generation, member_id};
 use super::origin::Origin;
 use super::records::{number, offset};
 use super::waiting::ANSWER;
-use crate::bus::SubscribeError;
+use crate::bus::{Assignment, SubscribeError};
 use crate::ledger::Scope;
 
 /// Of the next assignment. Counted for all groups together and over their memberships, so that what is left of one
@@ -30,6 +30,14 @@ const ABSENT: Duration = Duration::from_secs(30);
 
 /// A topic, and the first offset that is read of it.
 pub(super) type Place = (Arc<str>, u64);
+
+pub(super) type GroupConsumer = BaseConsumer<Context>;
+
+/// What librdkafka calls on the polling thread.
+pub(super) struct Context {
+    pub(super) share: Arc<Share>,
+    pub(super) assignments: mpsc::UnboundedSender<Assignment>,
+}
 
 /// Why a membership ends before its host does.
 pub(super) enum Leave {
