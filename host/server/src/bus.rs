@@ -124,7 +124,7 @@ pub trait Bus: Send + Sync + 'static {
         topic: &str,
         partition: u32,
         from: u64,
-    ) -> BoxFuture<'static, Result<Box<dyn Reader>, SubscribeError>>;
+    ) -> BoxFuture<'static, Result<Box<dyn Reader>, ReaderError>>;
 
     /// The first kept offset and the one after the last, of one partition; none where there is no such partition.
     fn bounds(
@@ -199,7 +199,28 @@ pub enum EnsureTopicError {
     },
 }
 
-/// Why a subscription or reader could not start.
+/// Why a partition cannot be read outside of any subscription.
+#[derive(Debug, thiserror::Error)]
+pub enum ReaderError {
+    /// There is no such topic.
+    #[error("unknown topic {0:?}")]
+    UnknownTopic(String),
+    /// There is no such partition.
+    #[error("topic {topic:?} has {partitions} partitions, {partition} is beyond them")]
+    UnknownPartition {
+        /// The topic.
+        topic: String,
+        /// Its number of partitions.
+        partitions: u32,
+        /// What was asked.
+        partition: u32,
+    },
+    /// The cluster does not answer: to be tried again.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+}
+
+/// Why a subscription could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SubscribeError {
     /// There is no such topic.
@@ -248,16 +269,6 @@ pub enum SubscribeError {
         group: String,
         /// What was asked, and what came of it.
         message: String,
-    },
-    /// There is no such partition.
-    #[error("topic {topic:?} has {partitions} partitions, {partition} is beyond them")]
-    UnknownPartition {
-        /// The topic.
-        topic: String,
-        /// Its number of partitions.
-        partitions: u32,
-        /// What was asked.
-        partition: u32,
     },
 }
 

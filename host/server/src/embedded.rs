@@ -46,12 +46,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Publish, PublishError, SubscribeError};
+use crate::bus::{Publish, PublishError};
 use crate::clock::now;
 use crate::fail::{self, Point};
 use crate::ledger::Scope;
+use catalog::Catalog;
 pub use catalog::RegisterError;
-use catalog::{Catalog, TopicLog};
 use committer::{Committer, Rejected};
 pub(crate) use copy::{Changes, Checkpoint, Extent, Log, Reached, Unloaded};
 use disk::Disk;
@@ -309,13 +309,6 @@ impl Embedded {
         let key = key::Key::Progress { group, partition };
         self.inner.store.delete(&mut batch, &key);
         self.inner.store.write_synced(batch);
-    }
-
-    fn log(&self, topic: &str) -> Result<Arc<TopicLog>, SubscribeError> {
-        self.inner
-            .catalog
-            .topic(topic)
-            .ok_or_else(|| SubscribeError::UnknownTopic(topic.to_owned()))
     }
 }
 

@@ -75,7 +75,7 @@ use self::turns::Turns;
 use self::twins::Twins;
 use crate::bus::{
     Bus, Departure, EnsureTopicError, Joining, Membership, Publish, PublishError, Reader,
-    SubscribeError, Topic, Unanswered,
+    ReaderError, SubscribeError, Topic, Unanswered,
 };
 use crate::config::{self, CreateTopics, Delivery};
 use crate::embedded::Embedded;
@@ -411,17 +411,13 @@ impl Bus for Kafka {
         topic: &str,
         partition: u32,
         from: u64,
-    ) -> BoxFuture<'static, Result<Box<dyn Reader>, SubscribeError>> {
+    ) -> BoxFuture<'static, Result<Box<dyn Reader>, ReaderError>> {
         let (inner, topic) = (Arc::clone(&self.inner), topic.to_owned());
         Box::pin(async move {
-            let unavailable = |unanswered: Unanswered| SubscribeError::Unavailable {
-                group: topic.clone(),
-                message: unanswered.to_string(),
-            };
-            let found = inner.count(&topic).await.map_err(unavailable)?;
-            let partitions = found.ok_or_else(|| SubscribeError::UnknownTopic(topic.clone()))?;
+            let found = inner.count(&topic).await?;
+            let partitions = found.ok_or_else(|| ReaderError::UnknownTopic(topic.clone()))?;
             if partition >= partitions {
-                return Err(SubscribeError::UnknownPartition {
+                return Err(ReaderError::UnknownPartition {
                     topic,
                     partitions,
                     partition,
@@ -430,8 +426,7 @@ impl Bus for Kafka {
             let what = || format!("read topic {topic:?} partition {partition}");
             let (own, name) = (Arc::clone(&inner), topic.clone());
             let open = move || TopicReader::new(&own.clients, &own.cluster, &name, partition, from);
-            let opened = inner.calls.make(what, open).await;
-            let reader: Box<dyn Reader> = Box::new(opened.map_err(unavailable)?);
+            let reader: Box<dyn Reader> = Box::new(inner.calls.make(what, open).await?);
             Ok(reader)
         })
     }

@@ -24,7 +24,7 @@ pub(crate) use self::page::parked_to_json;
 pub use self::page::{page_of, parked};
 use self::scan::Scan;
 pub use self::scan::{Cursor, CursorError};
-use crate::bus::{FetchError, PublishError, Reader, SubscribeError, Unanswered};
+use crate::bus::{FetchError, PublishError, Reader, ReaderError, Unanswered};
 use crate::lookup::{Answer, Asked, Known, LookupError, OfLetter, Question, Sequence};
 use crate::pipeline::Subscription;
 
@@ -170,7 +170,7 @@ pub struct Listing {
 pub enum LettersError {
     /// The dead-letter topic cannot be read.
     #[error(transparent)]
-    Subscribe(#[from] SubscribeError),
+    Reader(#[from] ReaderError),
     /// The bus failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use weir_core::command::Kind;
 
 use super::{replay, wish};
-use crate::bus::SubscribeError;
+use crate::bus::ReaderError;
 use crate::clock;
 use crate::fleet::Wish;
 use crate::handlers::chain;
@@ -95,11 +95,10 @@ pub(super) fn failed(error: LettersError) -> AdminError {
     match error {
         LettersError::Cursor(error) => AdminError::Invalid(error.to_string()),
         LettersError::Lookup(LookupError::Owner(why)) => AdminError::Unavailable(why),
-        LettersError::Unanswered(error) => AdminError::Unanswered(error.to_string()),
-        LettersError::Subscribe(SubscribeError::Unavailable { message, .. }) => {
-            AdminError::Unanswered(message)
+        LettersError::Unanswered(error) | LettersError::Reader(ReaderError::Unanswered(error)) => {
+            AdminError::Unanswered(error.to_string())
         }
-        error @ (LettersError::Subscribe(_)
+        error @ (LettersError::Reader(_)
         | LettersError::Fetch(_)
         | LettersError::Publish(_)
         | LettersError::Lookup(LookupError::Ledger(_))) => AdminError::Failed(chain(&error)),

@@ -105,17 +105,12 @@ impl Bus for Mute {
         topic: &str,
         partition: u32,
         from: u64,
-    ) -> BoxFuture<'static, Result<Box<dyn Reader>, SubscribeError>> {
+    ) -> BoxFuture<'static, Result<Box<dyn Reader>, ReaderError>> {
         self.readers.fetch_add(1, Ordering::AcqRel);
         let what = format!("read topic {topic:?} partition {partition}");
         let reader = self
             .ask(topic, what, |store| store.reader(topic, partition, from))
-            .unwrap_or_else(|unanswered| {
-                Err(SubscribeError::Unavailable {
-                    group: topic.to_owned(),
-                    message: unanswered.to_string(),
-                })
-            });
+            .unwrap_or_else(|unanswered| Err(unanswered.into()));
         future::ready(reader).boxed()
     }
 

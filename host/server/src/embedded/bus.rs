@@ -9,8 +9,8 @@ use super::Embedded;
 use super::catalog::RegisterError;
 use super::reader::{EveryPartition, LogReader};
 use crate::bus::{
-    Bus, EnsureTopicError, Joining, Membership, Publish, PublishError, Reader, SubscribeError,
-    Topic,
+    Bus, EnsureTopicError, Joining, Membership, Publish, PublishError, Reader, ReaderError,
+    SubscribeError, Topic,
 };
 
 impl Bus for Embedded {
@@ -50,10 +50,11 @@ impl Bus for Embedded {
 
     fn subscribe(&self, joining: Joining<'_>) -> Result<Box<dyn Membership>, SubscribeError> {
         let scope = joining.scope;
-        let topics = scope.topics.iter();
-        let logs = topics
-            .map(|topic| self.log(topic))
-            .collect::<Result<_, _>>()?;
+        let logs = scope.topics.iter().map(|topic| {
+            let log = self.inner.catalog.topic(topic);
+            log.ok_or_else(|| SubscribeError::UnknownTopic(topic.to_string()))
+        });
+        let logs = logs.collect::<Result<_, _>>()?;
         match self.register_subscription(scope) {
             Ok(()) => {}
             Err(RegisterError::Partitions {
@@ -86,7 +87,7 @@ impl Bus for Embedded {
         topic: &str,
         partition: u32,
         from: u64,
-    ) -> BoxFuture<'static, Result<Box<dyn Reader>, SubscribeError>> {
+    ) -> BoxFuture<'static, Result<Box<dyn Reader>, ReaderError>> {
         // The method below: reading begins with memory alone.
         future::ready(Self::reader(self, topic, partition, from)).boxed()
     }
@@ -108,11 +109,12 @@ impl Embedded {
         topic: &str,
         partition: u32,
         from: u64,
-    ) -> Result<Box<dyn Reader>, SubscribeError> {
-        let log = self.log(topic)?;
+    ) -> Result<Box<dyn Reader>, ReaderError> {
+        let log = self.inner.catalog.topic(topic);
+        let log = log.ok_or_else(|| ReaderError::UnknownTopic(topic.to_owned()))?;
         if partition >= log.count() {
             let (topic, partitions) = (topic.to_owned(), log.count());
-            return Err(SubscribeError::UnknownPartition {
+            return Err(ReaderError::UnknownPartition {
                 topic,
                 partitions,
                 partition,

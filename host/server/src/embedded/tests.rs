@@ -22,7 +22,9 @@ use weir_core::unit::{
 };
 
 use super::*;
-use crate::bus::{Assignment, Bus, EnsureTopicError, FetchError, Joining, Membership, Topic};
+use crate::bus::{
+    Assignment, Bus, EnsureTopicError, FetchError, Joining, Membership, ReaderError, Topic,
+};
 use crate::ledger::{Committed, Fixed, Ledger};
 
 fn open(path: &Path) -> Embedded {
@@ -231,7 +233,7 @@ async fn topics_are_checked_and_their_partitions_fixed() {
     assert!(matches!(unknown, Err(PublishError::UnknownTopic(_))));
     assert!(matches!(
         bus.reader("t", 2, 0),
-        Err(SubscribeError::UnknownPartition { .. })
+        Err(ReaderError::UnknownPartition { .. })
     ));
 }
 

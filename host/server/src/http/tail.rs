@@ -32,7 +32,7 @@ use super::AppState;
 use super::access::Tenant;
 use super::ingress::{TENANT_DEFAULT, find_topic};
 use super::problem::Problem;
-use crate::bus::{Bus, FetchError, Reader, SubscribeError, Topic};
+use crate::bus::{Bus, FetchError, Reader, ReaderError, Topic};
 use crate::{cloudevents, names};
 
 /// One fetch of one partition: small, because each open tail holds one per partition.
@@ -155,15 +155,11 @@ async fn spans(bus: &dyn Bus, topic: &Topic, query: &TailQuery) -> Result<Vec<Sp
 }
 
 /// Why a partition cannot be read: nothing of it is the caller's fault, who named a topic that was there.
-fn unread(error: SubscribeError) -> Problem {
+fn unread(error: ReaderError) -> Problem {
     match error {
-        SubscribeError::UnknownTopic(name) => Problem::unknown_topic(&name, Vec::new()),
-        SubscribeError::UnknownPartition { .. } => Problem::malformed(error.to_string()),
-        SubscribeError::Unavailable { message, .. } => Problem::unavailable("cluster", message),
-        SubscribeError::Refused { .. }
-        | SubscribeError::PartitionCount { .. }
-        | SubscribeError::Fixed { .. }
-        | SubscribeError::Ledger(_) => Problem::failed(error.to_string()),
+        ReaderError::UnknownTopic(name) => Problem::unknown_topic(&name, Vec::new()),
+        ReaderError::UnknownPartition { .. } => Problem::malformed(error.to_string()),
+        ReaderError::Unanswered(error) => error.into(),
     }
 }
 

@@ -10,7 +10,7 @@ use weir_core::unit::Position;
 
 use crate::bus::{
     Bus, EnsureTopicError, FetchError, Joining, Membership, Publish, PublishError, Reader,
-    SubscribeError, Topic, Unanswered,
+    ReaderError, SubscribeError, Topic, Unanswered,
 };
 
 /// How the next calls to publish are answered.
@@ -126,14 +126,11 @@ impl Bus for MemoryBus {
         topic: &str,
         partition: u32,
         from: u64,
-    ) -> BoxFuture<'static, Result<Box<dyn Reader>, SubscribeError>> {
+    ) -> BoxFuture<'static, Result<Box<dyn Reader>, ReaderError>> {
         let what = format!("read topic {topic:?} partition {partition}");
         let reader: Result<Box<dyn Reader>, _> = match self.ask(&what, ()) {
-            Err(unanswered) => Err(SubscribeError::Unavailable {
-                group: topic.to_owned(),
-                message: unanswered.to_string(),
-            }),
-            Ok(()) if *self.name != *topic => Err(SubscribeError::UnknownTopic(topic.to_owned())),
+            Err(unanswered) => Err(unanswered.into()),
+            Ok(()) if *self.name != *topic => Err(ReaderError::UnknownTopic(topic.to_owned())),
             Ok(()) => Ok(Box::new(MemoryReader {
                 log: self.log.subscribe(),
                 partition: partition as usize,

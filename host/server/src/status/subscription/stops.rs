@@ -37,7 +37,6 @@ impl SubscriptionStatus {
             SubscribeError::PartitionCount { .. } => Alarm::TopicGrown,
             SubscribeError::Fixed { .. } => Alarm::SettingChanged,
             SubscribeError::UnknownTopic(_)
-            | SubscribeError::UnknownPartition { .. }
             | SubscribeError::Refused { .. }
             | SubscribeError::Unavailable { .. }
             | SubscribeError::Ledger(_) => Alarm::HandlerStopped,
