@@ -1,6 +1,7 @@
 //! The topics that the host makes, or finds as they have to be: ledgers, what is set aside, commands, dead letters, and the
 //! one on which hosts tell one another what they are. Whatever asks for them blocks.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,6 +81,42 @@ enum Made {
     NotMade,
 }
 
+/// Why a topic is not there as it has to be.
+#[derive(Debug)]
+enum MakeError {
+    /// Somebody has made it with another number of partitions.
+    PartitionCount {
+        name: String,
+        found: u32,
+        wanted: u32,
+    },
+    /// Others have to make it; says how.
+    Missing(String),
+    /// The cluster did not do it.
+    Refused { name: String, error: KafkaError },
+}
+
+impl From<MakeError> for EnsureTopicError {
+    fn from(error: MakeError) -> Self {
+        match error {
+            MakeError::PartitionCount {
+                name,
+                found,
+                wanted,
+            } => Self::PartitionCount {
+                name,
+                found,
+                wanted,
+            },
+            MakeError::Missing(how) => Self::Invalid(how),
+            MakeError::Refused { name, error } => Self::Store {
+                name,
+                source: Refusal(error).into(),
+            },
+        }
+    }
+}
+
 /// Makes and checks them.
 pub(super) struct OwnTopics {
     cluster: Arc<Cluster>,
@@ -101,13 +138,14 @@ impl OwnTopics {
 
     /// Makes a topic, or finds it with this number of partitions.
     pub(super) fn ensure_topic(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        self.make(name, partitions, Purpose::of(name))
-            .map(|_made| ())
+        self.make(name, partitions, Purpose::of(name))?;
+        Ok(())
     }
 
     /// The same of one that keeps its records whatever their age.
     pub(super) fn ensure_kept(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
-        self.make(name, partitions, Purpose::Kept).map(|_made| ())
+        self.make(name, partitions, Purpose::Kept)?;
+        Ok(())
     }
 
     /// How a topic is to be made that is not there.
@@ -213,7 +251,7 @@ impl OwnTopics {
             })?;
             largest = largest.max(found);
         }
-        let made = self.ensure_topic(commands, largest);
+        let made = self.make(commands, largest, Purpose::of(commands));
         made.map_err(|error| unready(scope, error))?;
         Ok(largest)
     }
@@ -317,15 +355,10 @@ impl OwnTopics {
             .map_err(|error| unjoined(scope, &format!("look for topic {topic:?}"), &error))
     }
 
-    fn make(
-        &self,
-        name: &str,
-        partitions: u32,
-        purpose: Purpose,
-    ) -> Result<Made, EnsureTopicError> {
+    fn make(&self, name: &str, partitions: u32, purpose: Purpose) -> Result<Made, MakeError> {
         let failed = |error| unmade(name, error);
         if let Some(found) = self.cluster.partitions(name).map_err(failed)? {
-            let different = EnsureTopicError::PartitionCount {
+            let different = MakeError::PartitionCount {
                 name: name.to_owned(),
                 found,
                 wanted: partitions,
@@ -345,7 +378,7 @@ impl OwnTopics {
         }
         if self.create == CreateTopics::Check {
             let message = self.how_to_make(name, partitions, purpose);
-            return Err(EnsureTopicError::Invalid(message));
+            return Err(MakeError::Missing(message));
         }
         let mut topic = NewTopic::new(
             name,
@@ -374,7 +407,6 @@ impl OwnTopics {
 
     /// Whether a topic that is there keeps what it is for, and takes the largest record of it; else what to do.
     fn check_settings(&self, name: &str, purpose: Purpose) -> Result<(), String> {
-        let needed = self.record_bytes(purpose);
         let found = match self.cluster.settings_of(ResourceSpecifier::Topic(name)) {
             Ok(found) => found,
             // Who may not be told goes on, as it would with a topic of these settings.
@@ -383,50 +415,11 @@ impl OwnTopics {
                 return Ok(());
             }
         };
-        let value = |name: &str| found.get(name).and_then(Option::as_deref);
-        let bytes = value(BOUND).and_then(|bytes| bytes.parse::<u64>().ok());
-        if let Some(bytes) = bytes.filter(|bytes| *bytes < needed) {
-            return Err(format!(
-                "topic {name:?} takes records of {bytes} bytes at most: set its {BOUND} to {needed}, or what it has to \
-                 take has nowhere to go"
-            ));
-        }
-        let limited = [RETENTION_MS, RETENTION_BYTES]
-            .into_iter()
-            .find_map(|name| {
-                let limit = value(name).filter(|limit| *limit != KEEP_ALL)?;
-                Some((name, limit))
-            });
-        if purpose == Purpose::Kept
-            && let Some((setting, limit)) = limited
-        {
-            return Err(format!(
-                "topic {name:?} has {setting} {limit}: set it to {KEEP_ALL}, or a letter goes with age whose sequence is held \
-                 (dead_letter.on_dead = \"hold\"), and nobody can let that go on"
-            ));
-        }
-        let compacted = purpose == Purpose::Table;
-        let policy = value(CLEANUP).unwrap_or(COMPACT);
-        if compacted && policy != COMPACT {
-            return Err(format!(
-                "topic {name:?} has {CLEANUP} {policy:?}: set it to {COMPACT:?}, or what is kept there is deleted with age"
-            ));
-        }
-        let kept = value(TOMBSTONES).and_then(|ms| ms.parse().ok());
-        let kept = kept.map(Duration::from_millis);
-        if compacted && kept.is_some_and(|kept| kept < TOMBSTONE_RETENTION) {
-            return Err(format!(
-                "topic {name:?} has {TOMBSTONES} {}: set it to {}, or a host that was away for less brings back what was \
-                 removed meanwhile",
-                value(TOMBSTONES).unwrap_or_default(),
-                TOMBSTONE_RETENTION.as_millis()
-            ));
-        }
-        Ok(())
+        judge(name, purpose, self.record_bytes(purpose), &found)
     }
 
     /// Waits until all partitions of a new topic are known.
-    fn wait_for(&self, name: &str, partitions: u32) -> Result<(), EnsureTopicError> {
+    fn wait_for(&self, name: &str, partitions: u32) -> Result<(), MakeError> {
         let failed = |error| unmade(name, error);
         let deadline = Instant::now() + ANSWER;
         loop {
@@ -451,13 +444,11 @@ impl OwnTopics {
                 let timed_out = failed(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
                 return Err(match u32::try_from(count) {
                     // Whoever was faster wanted another number.
-                    Ok(found) if found != 0 && found != partitions => {
-                        EnsureTopicError::PartitionCount {
-                            name: name.to_owned(),
-                            found,
-                            wanted: partitions,
-                        }
-                    }
+                    Ok(found) if found != 0 && found != partitions => MakeError::PartitionCount {
+                        name: name.to_owned(),
+                        found,
+                        wanted: partitions,
+                    },
                     Ok(_) | Err(_) => timed_out,
                 });
             }
@@ -466,20 +457,73 @@ impl OwnTopics {
     }
 }
 
-fn unmade(name: &str, error: KafkaError) -> EnsureTopicError {
-    EnsureTopicError::Store {
+fn unmade(name: &str, error: KafkaError) -> MakeError {
+    MakeError::Refused {
         name: name.to_owned(),
-        source: Refusal(error).into(),
+        error,
     }
 }
+
 /// Why a subscription has not all topics that it needs.
-fn unready(scope: &Scope, error: EnsureTopicError) -> SubscribeError {
-    let EnsureTopicError::Store { name, source } = error else {
-        return refused(scope, error.to_string());
-    };
-    let what = format!("make topic {name:?}");
-    match source.downcast_ref::<Refusal>() {
-        Some(Refusal(error)) => unjoined(scope, &what, error),
-        None => refused(scope, format!("{what}: {source}")),
+fn unready(scope: &Scope, error: MakeError) -> SubscribeError {
+    match error {
+        MakeError::Refused { name, error } => {
+            unjoined(scope, &format!("make topic {name:?}"), &error)
+        }
+        other @ (MakeError::PartitionCount { .. } | MakeError::Missing(_)) => {
+            refused(scope, EnsureTopicError::from(other).to_string())
+        }
     }
 }
+
+/// Whether a topic of these settings keeps what it is for, and takes records of so many bytes; else what to do.
+fn judge(
+    name: &str,
+    purpose: Purpose,
+    needed: u64,
+    settings: &HashMap<String, Option<String>>,
+) -> Result<(), String> {
+    let value = |name: &str| settings.get(name).and_then(Option::as_deref);
+    let bytes = value(BOUND).and_then(|bytes| bytes.parse::<u64>().ok());
+    if let Some(bytes) = bytes.filter(|bytes| *bytes < needed) {
+        return Err(format!(
+            "topic {name:?} takes records of {bytes} bytes at most: set its {BOUND} to {needed}, or what it has to \
+             take has nowhere to go"
+        ));
+    }
+    let limited = [RETENTION_MS, RETENTION_BYTES]
+        .into_iter()
+        .find_map(|name| {
+            let limit = value(name).filter(|limit| *limit != KEEP_ALL)?;
+            Some((name, limit))
+        });
+    if purpose == Purpose::Kept
+        && let Some((setting, limit)) = limited
+    {
+        return Err(format!(
+            "topic {name:?} has {setting} {limit}: set it to {KEEP_ALL}, or a letter goes with age whose sequence is held \
+             (dead_letter.on_dead = \"hold\"), and nobody can let that go on"
+        ));
+    }
+    let compacted = purpose == Purpose::Table;
+    let policy = value(CLEANUP).unwrap_or(COMPACT);
+    if compacted && policy != COMPACT {
+        return Err(format!(
+            "topic {name:?} has {CLEANUP} {policy:?}: set it to {COMPACT:?}, or what is kept there is deleted with age"
+        ));
+    }
+    let kept = value(TOMBSTONES).and_then(|ms| ms.parse().ok());
+    let kept = kept.map(Duration::from_millis);
+    if compacted && kept.is_some_and(|kept| kept < TOMBSTONE_RETENTION) {
+        return Err(format!(
+            "topic {name:?} has {TOMBSTONES} {}: set it to {}, or a host that was away for less brings back what was \
+             removed meanwhile",
+            value(TOMBSTONES).unwrap_or_default(),
+            TOMBSTONE_RETENTION.as_millis()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
