@@ -154,7 +154,8 @@ impl Connection {
         prefetch: u64,
     ) -> Result<Self, ConnectError> {
         let clients = Arc::new(Clients::new(config, host_id, prefetch));
-        clients.check(config.delivery)?;
+        let checked = clients.check(config.delivery);
+        checked.map_err(ConnectError::untaken)?;
         let cluster = Arc::new(Cluster::connect(&clients, config)?);
         if config.delivery == Delivery::ExactlyOnce {
             brokers::check(&cluster)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::FutureExt as _;
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -100,9 +101,9 @@ pub enum ConnectError {
     },
 }
 
-impl From<KafkaError> for ConnectError {
+impl ConnectError {
     /// Of a client that cannot be made. What a setting was set to is not repeated: it may be a password.
-    fn from(error: KafkaError) -> Self {
+    pub(super) fn untaken(error: KafkaError) -> Self {
         const SETTINGS: &str = "kafka.settings";
         let (key, message) = if let KafkaError::ClientConfig(_, why, name, _) = error {
             (format!("{SETTINGS}.{name}"), why)
@@ -126,11 +127,15 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn connect(clients: &Clients, config: &config::Kafka) -> Result<Self, ConnectError> {
-        let asking = BaseConsumer::from_config_and_context(&clients.asking(), Logged)?;
+        let consumer = |config: ClientConfig| {
+            let made = BaseConsumer::from_config_and_context(&config, Logged);
+            made.map_err(ConnectError::untaken)
+        };
+        let admin = AdminClient::from_config_and_context(&clients.asking(), Logged);
         let cluster = Self {
-            asking,
-            looking: BaseConsumer::from_config_and_context(&clients.looking(), Logged)?,
-            admin: AdminClient::from_config_and_context(&clients.asking(), Logged)?,
+            asking: consumer(clients.asking())?,
+            looking: consumer(clients.looking())?,
+            admin: admin.map_err(ConnectError::untaken)?,
             metadata: Metadata::default(),
             extents: Extents::default(),
         };

@@ -139,13 +139,12 @@ impl Control {
             read: watch::Sender::new(0),
             skipped: AtomicU64::new(0),
         });
-        let consumer = control.reader()?;
-        control
-            .read_anew(&consumer)
-            .map_err(|source| ConnectError::Control {
-                topic: control.topic.clone(),
-                source,
-            })?;
+        let unread = |source| ConnectError::Control {
+            topic: control.topic.clone(),
+            source,
+        };
+        let consumer = control.reader().map_err(unread)?;
+        control.read_anew(&consumer).map_err(unread)?;
         control.refuse_second(&consumer, last_start)?;
         let followed = Arc::downgrade(&control);
         std::thread::Builder::new()

@@ -97,7 +97,7 @@ impl Call {
 
 impl Publisher {
     pub(super) fn new(clients: &Arc<Clients>, calls: &Calls) -> Result<Self, ConnectError> {
-        let producer = make(clients)?;
+        let producer = make(clients).map_err(ConnectError::untaken)?;
         Ok(Self {
             clients: Arc::clone(clients),
             current: Mutex::new(Current {
