@@ -43,10 +43,7 @@ pub(super) fn unjoined(scope: &Scope, what: &str, error: &KafkaError) -> Subscri
     match code_of(error) {
         Some(RDKafkaErrorCode::PolicyViolation) => refused(scope, message),
         Some(_) if is_denied(error) => refused(scope, message),
-        Some(_) | None => SubscribeError::Unavailable {
-            group: scope.group.to_string(),
-            message,
-        },
+        Some(_) | None => unavailable(scope, message),
     }
 }
 
@@ -71,6 +68,14 @@ fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
 
 pub(super) fn refused(scope: &Scope, message: String) -> SubscribeError {
     SubscribeError::Refused {
+        group: scope.group.to_string(),
+        message,
+    }
+}
+
+/// The same of what may be over in a moment.
+pub(super) fn unavailable(scope: &Scope, message: String) -> SubscribeError {
+    SubscribeError::Unavailable {
         group: scope.group.to_string(),
         message,
     }

@@ -81,10 +81,7 @@ impl Ledger for Kafka {
                     inner.load(share, partition)?;
                     restore::lost(&inner.cluster, &inner.copies.store, share, partition)
                 }
-                Delivery::AtLeastOnce => {
-                    let first = inner.first(&share.scope.group, &share.origin);
-                    offsets::lost(&inner.cluster, share, &first, partition)
-                }
+                Delivery::AtLeastOnce => offsets::lost(&inner.cluster, share, partition),
             };
             inner.owning(&scope, partition, look).await
         })

@@ -152,7 +152,6 @@ fn is_refusal(error: &KafkaError) -> bool {
 
 /// Membership in the group of a subscription. Dropped, it leaves when its readers are gone.
 pub(super) struct GroupMembership {
-    share: Arc<Share>,
     assignments: mpsc::UnboundedReceiver<Assignment>,
     closing: Arc<AtomicBool>,
 }
@@ -161,14 +160,13 @@ impl GroupMembership {
     /// Joins for what is to be shared. `departing`: whether memberships end for good.
     pub(super) fn join(
         clients: &Clients,
-        share: Share,
+        share: &Arc<Share>,
         departing: &Arc<AtomicBool>,
         twins: &Arc<Twins>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let share = Arc::new(share);
         let (sender, assignments) = mpsc::unbounded_channel();
         let context = Context {
-            share: Arc::clone(&share),
+            share: Arc::clone(share),
             assignments: sender.clone(),
         };
         let group = Arc::clone(&share.scope.group);
@@ -183,7 +181,7 @@ impl GroupMembership {
         consumer.subscribe(&[share.divided_topic()])?;
         let closing = Arc::new(AtomicBool::new(false));
         let poller = Poller {
-            share: Arc::clone(&share),
+            share: Arc::clone(share),
             consumer,
             assignments: sender,
             closing: Arc::clone(&closing),
@@ -198,14 +196,9 @@ impl GroupMembership {
                 share.note_ended();
             })?;
         Ok(Self {
-            share,
             assignments,
             closing,
         })
-    }
-
-    pub(super) fn share(&self) -> Arc<Share> {
-        Arc::clone(&self.share)
     }
 }
 

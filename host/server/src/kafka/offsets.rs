@@ -14,7 +14,6 @@ use weir_core::unit::{Cursor, Restore};
 use super::cluster::Cluster;
 use super::committers::Request;
 use super::native::Description;
-use super::origin::Origin;
 use super::patience::{self, RestoreError};
 use super::records::{number, offset};
 use super::share::Share;
@@ -156,16 +155,15 @@ pub(super) fn restore(share: &Share, partition: u32) -> Result<Restore, RestoreE
 /// The positions from which a partition cannot go on.
 ///
 /// With a topic that is deleted Kafka forgets its offsets. A group without any is a new one, unless this process knows
-/// another topic by that name: `first` has the topics as it found them.
+/// another topic by that name.
 pub(super) fn lost(
     cluster: &Cluster,
     share: &Share,
-    first: &Origin,
     partition: u32,
 ) -> Result<Vec<LostPosition>, RestoreError> {
     let committed = committed(share, partition)?;
     let is_new = |(topic, kept): &(u16, Kept)| {
-        kept.is_none() && !share.origin.is_remade(first, usize::from(*topic))
+        kept.is_none() && !share.origin.is_remade(&share.first, usize::from(*topic))
     };
     if committed.iter().all(is_new) {
         return refuse_grown(share).map(|()| Vec::new());

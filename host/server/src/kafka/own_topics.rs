@@ -11,7 +11,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::cluster::Cluster;
-use super::denied::{Refusal, refused, unjoined};
+use super::denied::{Refusal, refused, unavailable, unjoined};
 use super::native::Description;
 use super::origin::Origin;
 use super::records::number;
@@ -245,10 +245,8 @@ impl OwnTopics {
         let events = scope.topics.iter().filter(|topic| ***topic != *commands);
         for topic in events.filter(|_| ledger.is_none()) {
             let found = self.look_for(scope, topic)?;
-            let found = found.ok_or_else(|| SubscribeError::Unavailable {
-                group: scope.group.to_string(),
-                message: format!("there is no topic {topic:?} yet"),
-            })?;
+            let found = found
+                .ok_or_else(|| unavailable(scope, format!("there is no topic {topic:?} yet")))?;
             largest = largest.max(found);
         }
         let made = self.make(commands, largest, Purpose::of(commands));
@@ -319,10 +317,9 @@ impl OwnTopics {
         let is_known =
             |known: &Option<Description>| known.is_some_and(|known| known.partitions == found);
         match self.cluster.describe(&[wrong.into()]) {
-            Ok(known) if !known.iter().all(is_known) => SubscribeError::Unavailable {
-                group: scope.group.to_string(),
-                message: format!("{message}, as it was"),
-            },
+            Ok(known) if !known.iter().all(is_known) => {
+                unavailable(scope, format!("{message}, as it was"))
+            }
             Ok(_) | Err(_) => refused(scope, format!("{message}: {remedy}")),
         }
     }

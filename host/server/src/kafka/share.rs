@@ -52,6 +52,8 @@ pub(super) struct Share {
     pub(super) scope: Scope,
     /// The topics as they were when this host joined, and what is fixed for the subscription.
     pub(super) origin: Origin,
+    /// The topics as they were when this process first joined the group.
+    pub(super) first: Origin,
     /// Why the membership is to end.
     leaving: Mutex<Option<Leave>>,
     consumer: OnceLock<Weak<GroupConsumer>>,
@@ -87,10 +89,11 @@ struct Owned {
 }
 
 impl Share {
-    pub(super) fn new(scope: Scope, origin: Origin, cluster: Arc<Cluster>) -> Self {
+    pub(super) fn new(scope: Scope, origin: Origin, first: Origin, cluster: Arc<Cluster>) -> Self {
         Self {
             scope,
             origin,
+            first,
             leaving: Mutex::default(),
             consumer: OnceLock::new(),
             member: Mutex::default(),
