@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,19 +14,19 @@ use anyhow::Context as _;
 use crate::{ports, wait};
 
 pub mod chaos;
+mod detached;
+mod libraries;
 pub mod proxy;
 pub mod secure;
 
+pub use self::libraries::{Missing, libraries, libraries_of};
+
 /// The current release whose server is published.
 pub const VERSION: &str = "4.3.1";
-/// Kafka's own programs: the broker, its storage tool, the tools for topics and consoles.
-const POM: &str = include_str!("kafka/pom.xml");
 /// The broker is ready 4 s after its start on an idle machine.
 const START: Duration = Duration::from_secs(120);
 /// A clean stop writes its snapshots.
 const STOP: Duration = Duration::from_secs(60);
-/// The same of all of them: longer than those of a quorum take that still find one another.
-const STOP_TOGETHER: Duration = Duration::from_secs(20);
 /// Of each broker: enough for some million small records, little enough for three of them on a laptop.
 const HEAP: &str = "-Xmx768m";
 /// For what works some minutes at most: Java's second compiler would take a quarter of the machine and never have it back.
@@ -41,10 +40,6 @@ const ENDS: [&str; 3] = [
 /// The same for all clusters that are formatted here: each is alone in its folder.
 const CLUSTER: &str = "d2Vpci10ZXN0LWNsdXN0ZQ";
 
-/// What keeps Kafka from running on this machine.
-#[derive(Debug)]
-pub struct Missing(pub String);
-
 /// Brokers in a folder; those that this process started are stopped when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -52,81 +47,15 @@ pub struct Cluster {
     folder: PathBuf,
     /// The ports of the brokers, for clients.
     ports: Vec<u16>,
-    /// Where the first broker listens for a proxy, and where that listens: clients that come through it stay with it.
-    proxied: (u16, u16),
+    /// Where the first broker listens for a proxy, and where that listens: clients that come through it stay with it. None
+    /// where it listens for none.
+    proxied: Option<(u16, u16)>,
     /// Between the brokers.
     between: Option<proxy::Proxy>,
     /// It works some minutes at most.
     short: bool,
     /// By number of the broker.
     children: BTreeMap<usize, Child>,
-}
-
-/// Kafka's libraries below `root`, fetched where they are not there.
-///
-/// # Errors
-/// Java or Maven is not installed, or Maven reached no repository.
-pub fn libraries(root: &Path) -> Result<PathBuf, Missing> {
-    libraries_of(&root.join("target/kafka").join(VERSION), POM)
-}
-
-/// What a `pom.xml` names, with [`VERSION`] for `KAFKA_VERSION`, in `folder`; fetched where it is not there.
-///
-/// # Errors
-/// As [`libraries`].
-pub fn libraries_of(folder: &Path, pom: &str) -> Result<PathBuf, Missing> {
-    for program in ["java", "mvn"] {
-        if !on_path(program) {
-            return Err(Missing(format!(
-                "there is no `{program}` on the path (Debian: `apt-get install default-jre-headless maven`)"
-            )));
-        }
-    }
-    // Threads of one process would share a draft: who comes second waits, and finds what the first has fetched.
-    static FETCHING: Mutex<()> = Mutex::new(());
-    let _alone = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
-    let libraries = folder.join("libs");
-    if !libraries.is_dir() {
-        fetch(folder, &libraries, pom).map_err(|error| Missing(format!("{error:#}")))?;
-    }
-    Ok(libraries)
-}
-
-/// Fetches into a draft first: what is there is there as a whole.
-fn fetch(folder: &Path, libraries: &Path, pom: &str) -> anyhow::Result<()> {
-    eprintln!(
-        "fetching Apache Kafka {VERSION} with mvn into {}",
-        libraries.display()
-    );
-    fs::create_dir_all(folder)?;
-    fs::write(
-        folder.join("pom.xml"),
-        pom.replace("KAFKA_VERSION", VERSION),
-    )?;
-    let draft = folder.join(format!("libs.{}", std::process::id()));
-    let output = Command::new("mvn")
-        .args([
-            "-q",
-            "-B",
-            "dependency:copy-dependencies",
-            "-DincludeScope=runtime",
-        ])
-        .arg(format!("-DoutputDirectory={}", draft.display()))
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .context("start mvn")?;
-    anyhow::ensure!(
-        output.status.success(),
-        "mvn could not fetch Apache Kafka {VERSION}: {}",
-        last_lines(&String::from_utf8_lossy(&output.stdout), 3)
-    );
-    if let Err(error) = fs::rename(&draft, libraries) {
-        // Another process may have been faster.
-        fs::remove_dir_all(&draft)?;
-        anyhow::ensure!(libraries.is_dir(), "rename {}: {error}", draft.display());
-    }
-    Ok(())
 }
 
 impl Cluster {
@@ -167,7 +96,7 @@ impl Cluster {
             libraries: PathBuf::new(),
             folder: folder.to_path_buf(),
             ports: ports.to_vec(),
-            proxied: (0, 0),
+            proxied: None,
             between: None,
             short: false,
             children: BTreeMap::new(),
@@ -182,8 +111,9 @@ impl Cluster {
         let [port, behind, proxied] = ports::free()?;
         let mut cluster = Self::new(libraries, folder, &[port])?;
         cluster.short = true;
-        cluster.proxied = (behind, proxied);
-        cluster.listen("PROXIED", cluster.proxied, "PLAINTEXT")?;
+        cluster.proxied = Some((behind, proxied));
+        let advertised = format!("127.0.0.1:{proxied}");
+        cluster.listen(("PROXIED", "PLAINTEXT"), behind, &advertised, "PLAINTEXT")?;
         cluster.start(1)?;
         Ok(cluster)
     }
@@ -197,17 +127,19 @@ impl Cluster {
         let mut cluster = Self::new(libraries, folder, &[port])?;
         cluster.short = true;
         cluster.between = Some(proxy::Proxy::start(proxy, inner)?);
-        cluster.listen("BETWEEN", (inner, proxy), "BETWEEN")?;
+        let advertised = format!("127.0.0.1:{proxy}");
+        cluster.listen(("BETWEEN", "PLAINTEXT"), inner, &advertised, "BETWEEN")?;
         cluster.start(1)?;
         Ok(cluster)
     }
 
-    /// Another listener of the only broker, which tells that it is to be reached by another port, and by which of its
-    /// listeners the broker reaches itself.
+    /// Another listener of the only broker, with its name and protocol, which tells where it is to be reached, and by which of
+    /// its listeners the broker reaches itself.
     fn listen(
         &self,
-        name: &str,
-        (port, advertised): (u16, u16),
+        (name, protocol): (&str, &str),
+        port: u16,
+        advertised: &str,
         inner: &str,
     ) -> anyhow::Result<()> {
         let properties = self.home(1).join("server.properties");
@@ -218,9 +150,9 @@ impl Cluster {
             )
             .replace(
                 "advertised.listeners=",
-                &format!("advertised.listeners={name}://127.0.0.1:{advertised},"),
+                &format!("advertised.listeners={name}://{advertised},"),
             )
-            .replace("protocol.map=", &format!("protocol.map={name}:PLAINTEXT,"));
+            .replace("protocol.map=", &format!("protocol.map={name}:{protocol},"));
         let text = format!("{text}inter.broker.listener.name={inner}\n");
         Ok(fs::write(&properties, text)?)
     }
@@ -239,9 +171,9 @@ impl Cluster {
     /// A proxy that clients may take for this broker.
     ///
     /// # Errors
-    /// Its port is taken: there is one at a time.
+    /// The cluster was made without one, or its port is taken: there is one at a time.
     pub fn proxy(&self) -> anyhow::Result<proxy::Proxy> {
-        let (behind, port) = self.proxied;
+        let (behind, port) = self.proxied.context("the broker listens for no proxy")?;
         proxy::Proxy::start(port, behind)
     }
 
@@ -294,16 +226,6 @@ impl Cluster {
         (1..=self.brokers()).try_for_each(|node| self.wait_ready(node))
     }
 
-    /// Starts a broker that outlives this process; its process id is in `broker.pid`.
-    ///
-    /// # Errors
-    /// It could not be started.
-    pub fn start_detached(&self, node: usize) -> anyhow::Result<()> {
-        let child = self.spawn(node)?;
-        fs::write(self.pid_file(node), child.id().to_string())?;
-        Ok(())
-    }
-
     /// Waits until a broker serves clients.
     ///
     /// # Errors
@@ -320,14 +242,6 @@ impl Cluster {
             Ok(())
         });
         ready.with_context(|| format!("broker {node}: {}", self.end_of_log(node)))
-    }
-
-    /// Whether a broker that [`Self::start_detached`] started here is there.
-    #[must_use]
-    pub fn is_running(&self, node: usize) -> bool {
-        let pid = fs::read_to_string(self.pid_file(node)).ok();
-        let pid = pid.and_then(|text| text.trim().parse().ok());
-        pid.is_some_and(|pid| runs(pid, &self.home(node).display().to_string()))
     }
 
     /// Whether the broker's port answers.
@@ -398,47 +312,6 @@ impl Cluster {
             anyhow::ensure!(output.status.success(), "it does not say");
             Ok(said.trim().is_empty().then_some(()))
         })
-    }
-
-    /// Stops the brokers that [`Self::start_detached`] started here, all at once; answers how many there were. The last ones
-    /// of a quorum wait for a controller that is gone: what has not ended after a while is killed.
-    ///
-    /// # Errors
-    /// One did not end all the same.
-    pub fn stop_detached(&self) -> anyhow::Result<usize> {
-        let running: Vec<_> = (1..=self.brokers())
-            .filter(|node| self.is_running(*node))
-            .collect();
-        let signal = |signal| -> anyhow::Result<()> {
-            for node in running.iter().filter(|node| self.is_running(**node)) {
-                let text = fs::read_to_string(self.pid_file(*node))?;
-                let pid = text.trim().parse().context("read broker.pid")?;
-                let process = rustix::process::Pid::from_raw(pid).context("read broker.pid")?;
-                rustix::process::kill_process(process, signal)?;
-            }
-            Ok(())
-        };
-        let gone = |within| {
-            wait::until("the brokers to stop", within, || {
-                let left = running.iter().any(|node| self.is_running(*node));
-                Ok((!left).then_some(()))
-            })
-        };
-        signal(rustix::process::Signal::TERM)?;
-        if gone(STOP_TOGETHER).is_err() {
-            signal(rustix::process::Signal::KILL)?;
-            gone(STOP)?;
-        }
-        for node in 1..=self.brokers() {
-            // That of one that was killed is there, too.
-            match fs::remove_file(self.pid_file(node)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error.into());
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
-        Ok(running.len())
     }
 
     /// One of Kafka's own tools, such as `org.apache.kafka.tools.TopicCommand`.
@@ -569,10 +442,6 @@ impl Cluster {
     fn home(&self, node: usize) -> PathBuf {
         self.folder.join(format!("broker-{node}"))
     }
-
-    fn pid_file(&self, node: usize) -> PathBuf {
-        self.home(node).join("broker.pid")
-    }
 }
 
 impl Drop for Cluster {
@@ -583,22 +452,6 @@ impl Drop for Cluster {
             drop(child.wait());
         }
     }
-}
-
-/// Whether the process is there and was started with this in its command line.
-fn runs(pid: i32, word: &str) -> bool {
-    let output = Command::new("ps")
-        .args(["-ww", "-o", "stat=,args=", "-p", &pid.to_string()])
-        .output();
-    output.is_ok_and(|output| {
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.contains(word) && !text.trim_start().starts_with('Z')
-    })
-}
-
-fn on_path(name: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }
 
 fn last_lines(text: &str, count: usize) -> String {

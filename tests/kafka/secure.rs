@@ -70,20 +70,12 @@ impl Cluster {
             &store,
             &["-exportcert", "-rfc", "-file", &ca.display().to_string()],
         )?;
+        let bootstrap = format!("localhost:{port}");
+        cluster.listen(("SECURE", "SASL_SSL"), port, &bootstrap, "PLAINTEXT")?;
         let properties = cluster.home(1).join("server.properties");
-        let text = fs::read_to_string(&properties)?
-            .replace(
-                ",CONTROLLER://",
-                &format!(",SECURE://127.0.0.1:{port},CONTROLLER://"),
-            )
-            .replace(
-                "advertised.listeners=",
-                &format!("advertised.listeners=SECURE://localhost:{port},"),
-            )
-            .replace("protocol.map=", "protocol.map=SECURE:SASL_SSL,");
+        let text = fs::read_to_string(&properties)?;
         let secure = format!(
-            "inter.broker.listener.name=PLAINTEXT\n\
-             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
              super.users=User:ANONYMOUS\n\
              sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN\n\
              listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
@@ -103,7 +95,6 @@ impl Cluster {
             "kafka.admin.ConfigCommand",
             &[entity.as_slice(), &change].concat(),
         )?;
-        let bootstrap = format!("localhost:{port}");
         Ok((cluster, Secured { bootstrap, ca }))
     }
 
