@@ -4,20 +4,20 @@
 //! nothing is read before the last stable offset has passed that. Only then an end that is told is the end [KAFKA-10167].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::clients::{Clients, Logged};
 use super::cluster::Cluster;
 use super::denied::is_denied;
 use super::patience::RestoreError;
+use super::reading::{is_lost, read_to_end, wait_until_stable};
 use super::records::{self, number};
-use super::waiting::{ANSWER, pause};
 use crate::embedded::{Extent, Unloaded};
 use crate::names;
 
@@ -26,8 +26,6 @@ use crate::names;
 pub(super) const STABLE: Duration = Duration::from_secs(10);
 /// Between two records of a changelog that is not at its end. Others wait for the turn.
 const SILENCE: Duration = Duration::from_secs(10);
-/// Between two looks at what the cluster has still to write.
-pub(super) const AGAIN: Duration = Duration::from_millis(20);
 
 /// A partition of both topics as it is, by [`crate::embedded::Log`].
 pub(super) struct Changelogs {
@@ -98,31 +96,6 @@ impl Changelogs {
     }
 }
 
-/// Waits until what was written before `high` is committed or aborted.
-pub(super) fn wait_until_stable(
-    consumer: &BaseConsumer<Logged>,
-    topic: &str,
-    partition: u32,
-    high: u64,
-    patience: Duration,
-) -> Result<(), KafkaError> {
-    let deadline = Instant::now() + patience;
-    loop {
-        // This client reads what is committed, so for it a partition ends at the last stable offset.
-        let error = match consumer.fetch_watermarks(topic, number(partition), ANSWER) {
-            Ok((_, stable)) if u64::try_from(stable).is_ok_and(|stable| stable >= high) => {
-                return Ok(());
-            }
-            Ok(_) => KafkaError::OffsetFetch(RDKafkaErrorCode::UnstableOffsetCommit),
-            Err(error) => error,
-        };
-        if Instant::now() > deadline {
-            return Err(error);
-        }
-        pause(AGAIN);
-    }
-}
-
 /// Hands over all entries from `next` up to the end, and moves it behind the last; answers how many.
 fn read(
     consumer: &BaseConsumer<Logged>,
@@ -139,34 +112,21 @@ fn read(
     list.add_partition_offset(topic, number(partition), from)
         .map_err(failed)?;
     consumer.assign(&list).map_err(failed)?;
-    let (mut entries, mut heard) = (0, Instant::now());
-    loop {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => {
-                let loaded = entry(message.key().unwrap_or_default(), message.payload());
-                loaded.map_err(|why| match why {
-                    Unloaded::Unknown => RestoreError::Unknown {
-                        topic: topic.to_owned(),
-                    },
-                    Unloaded::Full(message) => RestoreError::Full(message),
-                })?;
-                entries += 1;
-                *next = u64::try_from(message.offset()).unwrap_or_default() + 1;
-                heard = Instant::now();
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => {
-                consumer.unassign().map_err(failed)?;
-                return Ok(entries);
-            }
-            Some(Err(error)) if heard.elapsed() > SILENCE || is_denied(&error) => {
-                return Err(failed(error));
-            }
-            None if heard.elapsed() > SILENCE => {
-                return Err(failed(KafkaError::MessageConsumption(
-                    RDKafkaErrorCode::OperationTimedOut,
-                )));
-            }
-            Some(Err(_)) | None => {}
-        }
-    }
+    let mut entries = 0;
+    let stops = |error: &KafkaError| is_lost(error) || is_denied(error);
+    let each = |message: &BorrowedMessage<'_>| -> Result<(), RestoreError> {
+        let loaded = entry(message.key().unwrap_or_default(), message.payload());
+        loaded.map_err(|why| match why {
+            Unloaded::Unknown => RestoreError::Unknown {
+                topic: topic.to_owned(),
+            },
+            Unloaded::Full(message) => RestoreError::Full(message),
+        })?;
+        entries += 1;
+        *next = u64::try_from(message.offset()).unwrap_or_default() + 1;
+        Ok(())
+    };
+    read_to_end(consumer, SILENCE, stops, failed, each)?;
+    consumer.unassign().map_err(failed)?;
+    Ok(entries)
 }

@@ -117,8 +117,9 @@ impl ConnectError {
 
 /// The cluster as this host knows it.
 pub(super) struct Cluster {
+    /// Asks whatever is not told below, and sees what open transactions have written.
     pub(super) asking: BaseConsumer<Logged>,
-    /// The same, and sees no more than may be read.
+    /// Asks how far partitions reach, and sees no more than may be read.
     pub(super) looking: BaseConsumer<Logged>,
     pub(super) admin: AdminClient<Logged>,
     pub(super) metadata: Metadata,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::watch;
@@ -30,6 +30,7 @@ use super::calls::Calls;
 use super::clients::{Clients, Logged};
 use super::cluster::{Cluster, ConnectError};
 use super::publisher::Publisher;
+use super::reading::{is_lost, read_to_end};
 use super::records;
 use super::waiting::pause;
 use crate::bus::{Publish, PublishError, Unanswered};
@@ -402,25 +403,11 @@ impl Control {
         consumer: &BaseConsumer<Logged>,
         mut each: impl FnMut(&BorrowedMessage<'_>),
     ) -> Result<(), KafkaError> {
-        let mut heard = Instant::now();
-        loop {
-            match consumer.poll(POLL) {
-                Some(Ok(message)) => {
-                    each(&message);
-                    heard = Instant::now();
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-                Some(Err(error)) if heard.elapsed() > SILENCE || is_lost(&error) => {
-                    return Err(error);
-                }
-                None if heard.elapsed() > SILENCE => {
-                    return Err(KafkaError::MessageConsumption(
-                        RDKafkaErrorCode::OperationTimedOut,
-                    ));
-                }
-                Some(Err(_)) | None => {}
-            }
-        }
+        let failed = |error| error;
+        read_to_end(consumer, SILENCE, is_lost, failed, |message| {
+            each(message);
+            Ok(())
+        })
     }
 
     /// Reads everything into a table of its own, which then takes the place of the one that was: a topic that was made anew
@@ -481,18 +468,6 @@ fn follow(control: &Weak<Control>, consumer: &BaseConsumer<Logged>) {
             Some(Err(error)) => tracing::debug!(%error, "the control topic"),
         }
     }
-}
-
-/// Whether nothing is read any more where it was read.
-fn is_lost(error: &KafkaError) -> bool {
-    let gone = [
-        RDKafkaErrorCode::AutoOffsetReset,
-        RDKafkaErrorCode::LogTruncation,
-        RDKafkaErrorCode::OffsetOutOfRange,
-        RDKafkaErrorCode::UnknownTopicOrPartition,
-        RDKafkaErrorCode::TopicAuthorizationFailed,
-    ];
-    matches!(error, KafkaError::MessageConsumption(code) if gone.contains(code))
 }
 
 fn random() -> Result<u64, getrandom::Error> {

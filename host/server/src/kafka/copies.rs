@@ -34,15 +34,15 @@ use crate::ledger::{LedgerError, Scope};
 /// The copies of all partitions that this host has had since it was started.
 pub(super) struct Copies {
     pub(super) store: Embedded,
-    places: Mutex<Places>,
+    partitions: Mutex<PartitionCopies>,
 }
 
 /// By group and partition number.
-type Places = HashMap<(Arc<str>, u32), Arc<Place>>;
+type PartitionCopies = HashMap<(Arc<str>, u32), Arc<PartitionCopy>>;
 
 /// The copy of one partition.
 #[derive(Default)]
-pub(super) struct Place {
+pub(super) struct PartitionCopy {
     /// Held by whoever fills it: the epoch for which it was filled.
     loading: Mutex<Option<u64>>,
     taken: Mutex<Taken>,
@@ -65,14 +65,17 @@ impl Copies {
     pub(super) fn new(store: Embedded) -> Self {
         Self {
             store,
-            places: Mutex::default(),
+            partitions: Mutex::default(),
         }
     }
 
-    pub(super) fn place(&self, scope: &Scope, partition: u32) -> Arc<Place> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = places.entry((Arc::clone(&scope.group), partition));
-        Arc::clone(place.or_default())
+    pub(super) fn of(&self, scope: &Scope, partition: u32) -> Arc<PartitionCopy> {
+        let mut partitions = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let copy = partitions.entry((Arc::clone(&scope.group), partition));
+        Arc::clone(copy.or_default())
     }
 
     /// Changes the copy by a unit that is committed, unless it is another epoch's by now. `last` are the offsets of the unit's
@@ -84,11 +87,11 @@ impl Copies {
         changes: &Changes,
         last: Option<[Option<u64>; 2]>,
     ) {
-        let place = self.place(scope, request.partition);
+        let copy = self.of(scope, request.partition);
         if last.is_some() {
-            *place.own() = (request.unit.number, request.epoch);
+            *copy.own() = (request.unit.number, request.epoch);
         }
-        let mut taken = place.taken();
+        let mut taken = copy.taken();
         if taken.epoch != request.epoch {
             return;
         }
@@ -110,8 +113,8 @@ impl Copies {
         unit: u64,
         checkpoint: Checkpoint,
     ) -> Result<(), LedgerError> {
-        let place = self.place(scope, partition);
-        let mut taken = place.taken();
+        let copy = self.of(scope, partition);
+        let mut taken = copy.taken();
         self.store.copy_mark(scope, partition, Some(&checkpoint))?;
         taken.unit = unit;
         taken.checkpoint = Some(checkpoint);
@@ -127,9 +130,9 @@ impl Copies {
     ) -> Result<usize, LedgerError> {
         let mut deleted = 0;
         for (scope, partition) in self.store.copy_partitions()? {
-            let place = self.place(&scope, partition);
+            let copy = self.of(&scope, partition);
             // An owner may go on to use what is old. Whoever becomes one waits here, and fills it anew.
-            let Ok(_loading) = place.loading.try_lock() else {
+            let Ok(_loading) = copy.loading.try_lock() else {
                 continue;
             };
             let kept = self.store.copy_checkpoint(&scope, partition)?;
@@ -137,7 +140,7 @@ impl Copies {
             if is_useful || is_owned(&scope, partition) {
                 continue;
             }
-            let mut taken = place.taken();
+            let mut taken = copy.taken();
             // What is left of the last owner's units makes no whole copy.
             taken.checkpoint = None;
             drop(self.store.copy_clear(&scope, partition)?);
@@ -148,8 +151,8 @@ impl Copies {
 
     /// What is in the copy cannot be read: the next owner makes it anew.
     pub(super) fn distrust(&self, scope: &Scope, partition: u32) {
-        let place = self.place(scope, partition);
-        let mut taken = place.taken();
+        let copy = self.of(scope, partition);
+        let mut taken = copy.taken();
         taken.checkpoint = None;
         if let Err(error) = self.store.copy_mark(scope, partition, None) {
             let error = &error as &dyn std::error::Error;
@@ -158,7 +161,7 @@ impl Copies {
     }
 }
 
-impl Place {
+impl PartitionCopy {
     pub(super) fn loading(&self) -> MutexGuard<'_, Option<u64>> {
         self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }

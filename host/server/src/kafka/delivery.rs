@@ -67,9 +67,8 @@ impl ProducerContext for Reports {
         match result {
             Ok(message) => self.lock().acknowledged.push((sent, message.offset())),
             Err((error, _)) => {
-                if let Some(code) = error.rdkafka_error_code() {
-                    self.lock().failed.push((sent, code));
-                }
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                self.lock().failed.push((sent, code));
             }
         }
     }

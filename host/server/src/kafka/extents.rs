@@ -17,9 +17,10 @@ use super::cluster::Cluster;
 use super::records::number;
 use super::waiting::pause;
 
-const REFRESH: Duration = Duration::from_secs(1);
+/// Between two answers.
+const EXTENTS_EVERY: Duration = Duration::from_secs(1);
 /// For a broker to answer: those of the others are not asked for meanwhile.
-const ANSWER: Duration = Duration::from_secs(3);
+const BROKER_ANSWER: Duration = Duration::from_secs(3);
 /// At once: librdkafka looks each partition up in the list of all that are asked for.
 const ASKED_MAX: usize = 64;
 /// What no broker has said for so long is not known any more.
@@ -31,15 +32,16 @@ const OPEN: Duration = Duration::from_mins(15);
 const WANTED: Duration = Duration::from_secs(60);
 
 /// A topic and the number of a partition.
-type Place = (Arc<str>, u32);
+type TopicPartition = (Arc<str>, u32);
+type Offsets = HashMap<TopicPartition, u64>;
 /// The first offset, and the one after the last.
 type Bounds = (u64, u64);
 
 #[derive(Default)]
 pub(super) struct Extents {
-    known: Mutex<HashMap<Place, Extent>>,
+    known: Mutex<HashMap<TopicPartition, Extent>>,
     /// Offsets without records, from the first up to the second, as readers found them.
-    empty: Mutex<HashMap<Place, (u64, u64)>>,
+    empty: Mutex<HashMap<TopicPartition, (u64, u64)>>,
 }
 
 struct Extent {
@@ -56,7 +58,7 @@ impl Extents {
         self.at(Instant::now(), &(topic.into(), partition))
     }
 
-    fn at(&self, now: Instant, place: &Place) -> Option<Bounds> {
+    fn at(&self, now: Instant, place: &TopicPartition) -> Option<Bounds> {
         let said = {
             let mut known = lock(&self.known);
             let extent = known.entry(place.clone()).or_insert(Extent {
@@ -90,14 +92,14 @@ impl Extents {
         lock(&self.empty).insert((Arc::clone(topic), partition), (from, to));
     }
 
-    fn without_empty(&self, place: &Place, (first, end): Bounds) -> Bounds {
+    fn without_empty(&self, place: &TopicPartition, (first, end): Bounds) -> Bounds {
         match lock(&self.empty).get(place) {
             Some(&(from, to)) if to == end => (first, from.max(first)),
             Some(_) | None => (first, end),
         }
     }
 
-    fn wanted(&self) -> Vec<Place> {
+    fn wanted(&self) -> Vec<TopicPartition> {
         let mut known = lock(&self.known);
         known.retain(|_, extent| extent.wanted.elapsed() < WANTED);
         known.keys().cloned().collect()
@@ -105,15 +107,18 @@ impl Extents {
 
     fn refresh(&self, cluster: &Cluster) {
         let places = self.wanted();
-        let leader = |(topic, partition): &Place| cluster.metadata.leader(topic, *partition);
+        let leader =
+            |(topic, partition): &TopicPartition| cluster.metadata.leader(topic, *partition);
         if places.iter().any(|place| leader(place).is_none()) {
             // It may have one by now: a topic that was just made has none for a moment.
-            let asked = cluster.metadata.refresh(&cluster.asking, REFRESH, ANSWER);
+            let asked = cluster
+                .metadata
+                .refresh(&cluster.asking, EXTENTS_EVERY, BROKER_ANSWER);
             if let Err(error) = asked {
                 tracing::debug!(%error, "cannot ask who leads partitions");
             }
         }
-        let mut led = BTreeMap::<i32, Vec<Place>>::new();
+        let mut led = BTreeMap::<i32, Vec<TopicPartition>>::new();
         for place in places {
             if let Some(leader) = leader(&place) {
                 led.entry(leader).or_default().push(place);
@@ -151,7 +156,7 @@ impl Extents {
 
 /// What a broker knows of a partition.
 struct Said {
-    place: Place,
+    place: TopicPartition,
     /// Of what can be read.
     bounds: Bounds,
     /// With all that is not committed.
@@ -159,30 +164,29 @@ struct Said {
 }
 
 /// Asks a broker about partitions that it leads; answers what it knew.
-fn ask(cluster: &Cluster, places: &[Place]) -> Result<Vec<Said>, KafkaError> {
-    let offsets =
-        |client: &BaseConsumer<Logged>, of: Offset| -> Result<HashMap<Place, u64>, KafkaError> {
-            let mut list = TopicPartitionList::with_capacity(places.len());
-            for (topic, partition) in places {
-                list.add_partition(topic, number(*partition))
-                    .set_offset(of)?;
-            }
-            let answered = client.offsets_for_times(list, ANSWER)?;
-            let elements = answered.elements();
-            let found = elements.iter().filter_map(|one| {
-                let (Ok(()), Offset::Offset(offset)) = (one.error(), one.offset()) else {
-                    return None;
-                };
-                let partition = u32::try_from(one.partition()).ok()?;
-                Some(((one.topic().into(), partition), u64::try_from(offset).ok()?))
-            });
-            Ok(found.collect())
-        };
+fn ask(cluster: &Cluster, places: &[TopicPartition]) -> Result<Vec<Said>, KafkaError> {
+    let offsets = |client: &BaseConsumer<Logged>, of: Offset| -> Result<Offsets, KafkaError> {
+        let mut list = TopicPartitionList::with_capacity(places.len());
+        for (topic, partition) in places {
+            list.add_partition(topic, number(*partition))
+                .set_offset(of)?;
+        }
+        let answered = client.offsets_for_times(list, BROKER_ANSWER)?;
+        let elements = answered.elements();
+        let found = elements.iter().filter_map(|one| {
+            let (Ok(()), Offset::Offset(offset)) = (one.error(), one.offset()) else {
+                return None;
+            };
+            let partition = u32::try_from(one.partition()).ok()?;
+            Some(((one.topic().into(), partition), u64::try_from(offset).ok()?))
+        });
+        Ok(found.collect())
+    };
     let first = offsets(&cluster.looking, Offset::Beginning)?;
     // In this order: what is written in between is taken for open until the next time, and not the reverse.
     let readable = offsets(&cluster.looking, Offset::End)?;
     let end = offsets(&cluster.asking, Offset::End)?;
-    let said = |place: &Place| {
+    let said = |place: &TopicPartition| {
         Some(Said {
             place: place.clone(),
             bounds: (*first.get(place)?, *readable.get(place)?),
@@ -199,7 +203,7 @@ pub(super) fn spawn(cluster: &Arc<Cluster>) -> std::io::Result<()> {
         while let Some(cluster) = cluster.upgrade() {
             cluster.extents.refresh(&cluster);
             drop(cluster);
-            pause(REFRESH);
+            pause(EXTENTS_EVERY);
         }
     };
     let thread = std::thread::Builder::new().name("weir-extents".to_owned());

@@ -38,12 +38,12 @@ impl Ledger for Kafka {
                         inner.copies.distrust(&scope, partition);
                         inner.copies.store.copy_give_up(error);
                     })?;
-                    let place = inner.copies.place(&scope, partition);
+                    let copy = inner.copies.of(&scope, partition);
                     let epoch = inner
                         .share(&scope.group)
                         .and_then(|share| share.epoch(partition));
                     read.witnessed = read.unit > 0
-                        && epoch.is_some_and(|epoch| place.was_lost_after(read.unit, epoch));
+                        && epoch.is_some_and(|epoch| copy.was_lost_after(read.unit, epoch));
                     let (group, ms) = (&*scope.group, started.elapsed().as_millis());
                     tracing::debug!(group, partition, ms, "ledger read");
                     read
@@ -106,8 +106,8 @@ impl Ledger for Kafka {
         }
         let share = self.inner.share(&scope.group)?;
         let epoch = share.epoch(partition)?;
-        let place = self.inner.copies.place(scope, partition);
-        place.is_loaded(epoch).then_some(epoch)
+        let copy = self.inner.copies.of(scope, partition);
+        copy.is_loaded(epoch).then_some(epoch)
     }
 
     fn committed(&self) -> &dyn Committed {

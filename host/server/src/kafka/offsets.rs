@@ -23,12 +23,12 @@ use crate::ledger::{LostPosition, Stood};
 
 /// The metadata of one topic's offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Metadata {
+pub(super) struct OffsetMetadata {
     pub(super) unit: u64,
     pub(super) topic: Option<Description>,
 }
 
-impl Metadata {
+impl OffsetMetadata {
     pub(super) fn encode(&self) -> String {
         match &self.topic {
             None => self.unit.to_string(),
@@ -54,7 +54,7 @@ impl Metadata {
 }
 
 /// An offset that others have set is a position all the same, so it counts as that of a first unit.
-const OF_OTHERS: Metadata = Metadata {
+const OF_OTHERS: OffsetMetadata = OffsetMetadata {
     unit: 1,
     topic: None,
 };
@@ -65,7 +65,7 @@ pub(super) fn units(list: &TopicPartitionList) -> Result<HashMap<u32, u64>, Kafk
     let mut units = HashMap::new();
     for element in list.elements() {
         element.error()?;
-        let found = Metadata::decode(element.metadata()).map(|metadata| metadata.unit);
+        let found = OffsetMetadata::decode(element.metadata()).map(|metadata| metadata.unit);
         if let (Ok(partition), Some(found)) = (u32::try_from(element.partition()), found) {
             let known = units.entry(partition).or_insert(found);
             *known = found.max(*known);
@@ -89,7 +89,7 @@ pub(super) fn positions<'a>(
             let Some(cursor) = unit.cursors.get(index) else {
                 continue;
             };
-            let metadata = Metadata {
+            let metadata = OffsetMetadata {
                 unit: unit.number,
                 topic: topic(index),
             };
@@ -104,7 +104,7 @@ pub(super) fn positions<'a>(
 }
 
 /// An offset with its metadata; none where none is committed.
-type Kept = Option<(u64, Metadata)>;
+type Kept = Option<(u64, OffsetMetadata)>;
 
 /// The committed offset of each topic of a partition, by index in the subscription's order.
 fn committed(share: &Share, partition: u32) -> Result<Vec<(u16, Kept)>, RestoreError> {
@@ -122,7 +122,7 @@ fn committed(share: &Share, partition: u32) -> Result<Vec<(u16, Kept)>, RestoreE
                 match element.offset() {
                     Offset::Offset(offset) => u64::try_from(offset)
                         .ok()
-                        .map(|offset| (offset, Metadata::decode(element.metadata())))
+                        .map(|offset| (offset, OffsetMetadata::decode(element.metadata())))
                         .map(|(offset, metadata)| (offset, metadata.unwrap_or(OF_OTHERS))),
                     Offset::Beginning
                     | Offset::End
@@ -201,7 +201,7 @@ fn refuse_grown(share: &Share) -> Result<(), RestoreError> {
         let of_topic = elements.iter().filter(|one| one.topic() == &**name);
         for element in of_topic {
             element.error().map_err(RestoreError::Offsets)?;
-            let stood_on = Metadata::decode(element.metadata()).and_then(|kept| kept.topic);
+            let stood_on = OffsetMetadata::decode(element.metadata()).and_then(|kept| kept.topic);
             if let Some(stood_on) = stood_on {
                 unchanged(share, name, stood_on, topic.description)?;
             }

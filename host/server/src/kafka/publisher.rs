@@ -28,7 +28,7 @@ use crate::bus::{Publish, PublishError};
 const RENEW: Duration = Duration::from_secs(5);
 
 /// An idempotent producer with a thread for its reports.
-type Producer = ThreadedProducer<Answers>;
+type PublishingProducer = ThreadedProducer<Answers>;
 
 /// The producer of the host.
 pub(super) struct Publisher {
@@ -38,7 +38,7 @@ pub(super) struct Publisher {
 }
 
 struct Current {
-    producer: Arc<Producer>,
+    producer: Arc<PublishingProducer>,
     /// When it was made, or another one could not be.
     tried: Instant,
 }
@@ -66,11 +66,10 @@ impl ProducerContext for Answers {
     type DeliveryOpaque = Arc<Call>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, call: Arc<Call>) {
-        let failure = result
-            .as_ref()
-            .err()
-            .and_then(|(error, _)| error.rdkafka_error_code());
-        call.report(1, failure);
+        let failure = result.as_ref().err();
+        let code =
+            failure.map(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
+        call.report(1, code);
     }
 }
 
@@ -109,7 +108,7 @@ impl Publisher {
     }
 
     /// A producer that takes records; where there is none, why.
-    fn producer(&self, now: Instant) -> Result<Arc<Producer>, String> {
+    fn producer(&self, now: Instant) -> Result<Arc<PublishingProducer>, String> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((code, reason)) = current.producer.client().fatal_error() else {
             return Ok(Arc::clone(&current.producer));
@@ -181,7 +180,7 @@ impl Publisher {
     }
 
     /// Has the producer ask for a topic anew; what comes of it shows when it sends.
-    async fn ask(&self, producer: &Arc<Producer>, topic: &str) {
+    async fn ask(&self, producer: &Arc<PublishingProducer>, topic: &str) {
         let what = || format!("ask for topic {topic:?}");
         let (producer, name) = (Arc::clone(producer), topic.to_owned());
         let ask = move || {
@@ -196,12 +195,12 @@ impl Publisher {
     }
 }
 
-fn make(clients: &Clients) -> Result<Arc<Producer>, KafkaError> {
+fn make(clients: &Clients) -> Result<Arc<PublishingProducer>, KafkaError> {
     ThreadedProducer::from_config_and_context(&clients.publishing(), Answers).map(Arc::new)
 }
 
 /// Ends a producer with what it still has, which is reported to those who wait for it.
-fn end(producer: Arc<Producer>) {
+fn end(producer: Arc<PublishingProducer>) {
     let thread = std::thread::Builder::new().name("weir-publisher".to_owned());
     // Without a thread it ends here, and whoever publishes waits for that.
     if let Err(error) = thread.spawn(move || drop(producer)) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
@@ -20,10 +20,10 @@ use weir_core::event::Record;
 use weir_core::unit::Position;
 
 use self::source::{Failing, LOOKS_APART, QUIET, STARVED, Source, TRIES};
-use super::changelog::wait_until_stable;
 use super::clients::{Clients, Logged, TRANSACTION_TIMEOUT};
 use super::cluster::Cluster;
 use super::native::position;
+use super::reading::{is_gone, wait_until_stable};
 use super::records::{self, number};
 use super::share::{Context, GroupConsumer, Leave, Share};
 use crate::bus::{FetchError, Reader};
@@ -66,18 +66,19 @@ impl<C: ConsumerContext> Sources<C> {
 
     /// Takes the queue of a topic partition that is about to be assigned.
     fn split(&mut self, consumer: &Arc<BaseConsumer<C>>, index: u16, topic: &Arc<str>, from: u64) {
-        let stale = position(consumer, topic, number(self.partition));
+        let stale = || position(consumer, topic, number(self.partition));
         if let Some(source) = self.by_topic.get_mut(&index) {
-            source.note_sought(from, stale);
+            source.note_sought(from, stale());
             return;
         }
+        // Before the position, which panics of a name that librdkafka cannot be given.
         let Some(mut queue) = consumer.split_partition_queue(topic, number(self.partition)) else {
             tracing::error!(%topic, "a topic's name cannot be given to librdkafka");
             return;
         };
         let filled = Arc::clone(&self.filled);
         queue.set_nonempty_callback(move || filled.notify_one());
-        let source = Source::new(Arc::clone(topic), queue, from, stale);
+        let source = Source::new(Arc::clone(topic), queue, from, stale());
         self.by_topic.insert(index, source);
     }
 
@@ -172,14 +173,7 @@ impl<C: ConsumerContext> Sources<C> {
 
 fn failed<C: ConsumerContext>(source: &Source<C>, partition: u32, error: KafkaError) -> FetchError {
     let topic = Arc::clone(&source.topic);
-    let gone = [
-        RDKafkaErrorCode::AutoOffsetReset,
-        RDKafkaErrorCode::LogTruncation,
-        RDKafkaErrorCode::OffsetOutOfRange,
-    ];
-    if let KafkaError::MessageConsumption(code) = error
-        && gone.contains(&code)
-    {
+    if is_gone(&error) {
         return FetchError::OutOfRange {
             topic,
             partition,

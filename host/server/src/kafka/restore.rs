@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::Consumer as _;
 use weir_core::unit::Cursor;
 
-use super::changelog::{AGAIN, Changelogs, STABLE};
+use super::changelog::{Changelogs, STABLE};
 use super::clients::Clients;
 use super::cluster::Cluster;
-use super::copies::{Copies, Place};
+use super::copies::{Copies, PartitionCopy};
 use super::offsets;
 use super::origin::Origin;
 use super::own_topics::CHECKPOINT_AGE_MAX;
 use super::patience::{RestoreError, bounds};
+use super::reading::AGAIN;
 use super::share::Share;
 use super::waiting::{ANSWER, pause};
 use crate::clock::now;
@@ -50,13 +51,13 @@ struct Filled {
 impl Loading<'_> {
     /// Makes the local copy of one partition what is committed, unless it is.
     pub(super) fn load(self, partition: u32) -> Result<(), RestoreError> {
-        let place = self.copies.place(&self.share.scope, partition);
+        let copy = self.copies.of(&self.share.scope, partition);
         // An earlier assignment of this partition may still be loading what nobody wants any more.
-        let mut loaded = place.loading();
+        let mut loaded = copy.loading();
         let epoch = self.share.epoch(partition);
         let epoch = epoch.ok_or(RestoreError::NoMember)?;
         if *loaded != Some(epoch) {
-            self.load_once(&place, partition, epoch)?;
+            self.load_once(&copy, partition, epoch)?;
             if !self.share.owns(partition, epoch) {
                 return Err(RestoreError::NoMember);
             }
@@ -65,13 +66,18 @@ impl Loading<'_> {
         Ok(())
     }
 
-    fn load_once(self, place: &Place, partition: u32, epoch: u64) -> Result<(), RestoreError> {
+    fn load_once(
+        self,
+        copy: &PartitionCopy,
+        partition: u32,
+        epoch: u64,
+    ) -> Result<(), RestoreError> {
         let Self { copies, share, .. } = self;
         let (started, at) = (Instant::now(), now());
         let offsets = committed_unit(share, partition)?;
         let group = &*share.scope.group;
         let logs = Changelogs::look(self.cluster, group, partition)?;
-        if !place.take(epoch) {
+        if !copy.take(epoch) {
             return Err(RestoreError::NoMember);
         }
         let resumed = match self.checkpoint(partition, &logs) {

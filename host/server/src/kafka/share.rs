@@ -29,7 +29,7 @@ static EPOCH: AtomicU64 = AtomicU64::new(1);
 const ABSENT: Duration = Duration::from_secs(30);
 
 /// A topic, and the first offset that is read of it.
-pub(super) type Place = (Arc<str>, u64);
+pub(super) type Beginning = (Arc<str>, u64);
 
 pub(super) type GroupConsumer = BaseConsumer<Context>;
 
@@ -67,7 +67,7 @@ pub(super) struct Share {
     ///
     /// Invariant: only a rebalance takes anything away, all at once and last of all. librdkafka takes the first call
     /// for its answer, and the group gives the partitions to others from then on.
-    assigned: Mutex<HashMap<u32, Vec<Place>>>,
+    assigned: Mutex<HashMap<u32, Vec<Beginning>>>,
     /// One past the last record that was read, by topic and partition: librdkafka's own position counts markers.
     read: Mutex<HashMap<(Arc<str>, u32), u64>>,
     /// The same of what librdkafka has fetched, aborted records and markers too.
@@ -179,14 +179,14 @@ impl Share {
         consumer: &GroupConsumer,
         partition: u32,
         epoch: u64,
-        places: Vec<Place>,
+        places: Vec<Beginning>,
     ) -> Result<(), KafkaError> {
         let mut assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.owns(partition, epoch) {
             return Err(KafkaError::Canceled);
         }
         let fetched = assigned.entry(partition).or_default();
-        let is_fetched = |(topic, _): &Place| fetched.iter().any(|(known, _)| known == topic);
+        let is_fetched = |(topic, _): &Beginning| fetched.iter().any(|(known, _)| known == topic);
         let (again, new): (Vec<_>, Vec<_>) = places.into_iter().partition(is_fetched);
         if !again.is_empty() {
             let sought = consumer.seek_partitions(list(partition, &again)?, ANSWER)?;
@@ -206,7 +206,7 @@ impl Share {
         &self,
         consumer: &GroupConsumer,
         partition: u32,
-        place: Place,
+        place: Beginning,
     ) -> Result<(), KafkaError> {
         let place = list(partition, &[place])?;
         let sought = consumer.seek_partitions(place, Duration::ZERO)?;
@@ -487,7 +487,7 @@ fn or_as_it_was(before: &Origin, topics: Vec<Described>) -> Vec<Option<Descripti
     topics.collect()
 }
 
-fn list(partition: u32, places: &[Place]) -> Result<TopicPartitionList, KafkaError> {
+fn list(partition: u32, places: &[Beginning]) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     for (topic, from) in places {
         list.add_partition_offset(topic, number(partition), Offset::Offset(offset(*from)))?;

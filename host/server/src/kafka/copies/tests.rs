@@ -34,7 +34,7 @@ fn loaded_at(next: u64) -> Checkpoint {
 impl Copies {
     /// As a load does that ends with this unit.
     fn load(&self, epoch: u64, unit: u64, next: u64) -> bool {
-        let taken = self.place(&scope(), PARTITION).take(epoch);
+        let taken = self.of(&scope(), PARTITION).take(epoch);
         if taken {
             self.loaded(&scope(), PARTITION, unit, loaded_at(next))
                 .unwrap();
@@ -83,7 +83,7 @@ fn a_unit_of_an_earlier_epoch_changes_nothing_once_a_later_one_has_begun_to_load
     let copies = copies(scratch.path());
     assert!(copies.load(5, 0, 40));
     copies.committed(5, 1, Some(49));
-    assert!(copies.place(&scope(), PARTITION).take(8));
+    assert!(copies.of(&scope(), PARTITION).take(8));
     copies.committed(5, 2, Some(52));
     assert_eq!(copies.stored(), (1, Some((1_001, [50, 40]))));
     assert!(!copies.load(7, 2, 90), "the load of an earlier epoch");
@@ -130,8 +130,8 @@ fn a_copy_of_a_partition_that_others_own_is_deleted_when_it_is_too_old_to_go_on_
     assert_eq!(sweep(YOUNG, false), 0);
     // An owner without events reads what is old.
     assert_eq!(sweep(OLD, true), 0);
-    let place = copies.place(&scope(), PARTITION);
-    let loading = place.loading();
+    let copy = copies.of(&scope(), PARTITION);
+    let loading = copy.loading();
     assert_eq!(sweep(OLD, false), 0, "it is filled at this moment");
     drop(loading);
     copies.committed(5, 1, None);
@@ -165,18 +165,18 @@ fn a_copy_that_could_not_be_read_has_no_checkpoint() {
 fn a_unit_that_this_process_is_known_to_have_committed_is_its_own_in_later_epochs() {
     let folder = tempfile::tempdir().unwrap();
     let copies = copies(folder.path());
-    let place = copies.place(&scope(), PARTITION);
+    let copy = copies.of(&scope(), PARTITION);
     assert!(copies.load(1, 4, 10));
-    assert!(!place.was_lost_after(4, 1), "it was there before");
+    assert!(!copy.was_lost_after(4, 1), "it was there before");
     copies.committed(1, 5, Some(12));
-    assert!(!place.was_lost_after(5, 1), "it has the partition still");
+    assert!(!copy.was_lost_after(5, 1), "it has the partition still");
     assert!(copies.load(2, 5, 12));
     assert!(
-        place.was_lost_after(5, 2),
+        copy.was_lost_after(5, 2),
         "nobody has committed anything since"
     );
     assert!(copies.load(3, 6, 14));
-    assert!(!place.was_lost_after(6, 3), "another has");
+    assert!(!copy.was_lost_after(6, 3), "another has");
     copies.committed(3, 7, None);
-    assert!(!place.was_lost_after(7, 4), "perhaps another has");
+    assert!(!copy.was_lost_after(7, 4), "perhaps another has");
 }

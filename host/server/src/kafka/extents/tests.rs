@@ -14,7 +14,7 @@ fn what_no_broker_has_said_for_a_while_is_not_known() {
 fn what_is_asked_for_is_asked_of_a_broker_whether_it_is_known_or_not() {
     let extents = Extents::default();
     assert_eq!(extents.get("t", 3), None);
-    let place = || -> Place { ("t".into(), 3) };
+    let place = || -> TopicPartition { ("t".into(), 3) };
     assert_eq!(extents.wanted(), [place()]);
     extents.take(
         Instant::now(),
@@ -33,7 +33,7 @@ fn offsets_without_records_at_an_end_are_no_records() {
 }
 
 /// That can be read up to one offset, of a partition that reaches to another.
-fn said(place: Place, readable: u64, end: u64) -> Said {
+fn said(place: TopicPartition, readable: u64, end: u64) -> Said {
     let bounds = (0, readable);
     Said { place, bounds, end }
 }

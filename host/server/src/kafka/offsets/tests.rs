@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_metadata_of_an_offset_is_fixed() {
-    let metadata = Metadata {
+    let metadata = OffsetMetadata {
         unit: 7,
         topic: Some(Description {
             id: 0xab,
@@ -23,8 +23,8 @@ fn what_a_transaction_wrote_is_a_unit_and_what_others_wrote_is_none() {
         ("-1 x", None),
     ];
     for (text, unit) in cases {
-        let wanted = unit.map(|unit| Metadata { unit, topic: None });
-        assert_eq!(Metadata::decode(text), wanted, "{text:?}");
+        let wanted = unit.map(|unit| OffsetMetadata { unit, topic: None });
+        assert_eq!(OffsetMetadata::decode(text), wanted, "{text:?}");
     }
 }
 
@@ -48,8 +48,8 @@ proptest! {
     #[test]
     fn metadata_round_trip(unit: u64, id: u128, partitions: u32) {
         let topic = Some(Description { id, partitions });
-        let metadata = Metadata { unit, topic };
-        prop_assert_eq!(Metadata::decode(&metadata.encode()), Some(metadata));
+        let metadata = OffsetMetadata { unit, topic };
+        prop_assert_eq!(OffsetMetadata::decode(&metadata.encode()), Some(metadata));
     }
 
     #[test]
@@ -57,8 +57,8 @@ proptest! {
         ".*",
         "[0-9]{0,21}( [0-9a-f]{0,34}( [0-9]{0,12})?)?",
     ]) {
-        if let Some(metadata) = Metadata::decode(&text) {
-            prop_assert_eq!(Metadata::decode(&metadata.encode()), Some(metadata));
+        if let Some(metadata) = OffsetMetadata::decode(&text) {
+            prop_assert_eq!(OffsetMetadata::decode(&metadata.encode()), Some(metadata));
         }
     }
 }

@@ -15,7 +15,7 @@ fn publisher() -> Publisher {
     unsafe_code,
     reason = "librdkafka offers it to tests of its callers alone"
 )]
-fn fail(producer: &Producer) {
+fn fail(producer: &PublishingProducer) {
     let reason = CString::new("a log has lost its end").unwrap();
     let code = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     // SAFETY: the client lives as long as the borrow of it, and the text is copied.
