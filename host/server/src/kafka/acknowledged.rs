@@ -17,7 +17,7 @@ use super::cluster::Cluster;
 use super::committers::{Committers, Queue, Request, unavailable};
 use super::delivery::{Delivery, Failure, serve};
 use super::offsets;
-use super::producer::{Clientele, Producer, StartError};
+use super::producer::{Producer, Supply};
 use super::share::Share;
 use super::waiting::pause;
 use crate::config;
@@ -30,13 +30,9 @@ const RETRY: Duration = Duration::from_millis(50);
 
 /// The thread's own.
 struct Committer {
-    clients: Arc<Clients>,
     cluster: Arc<Cluster>,
     share: Arc<Share>,
-    clientele: Clientele,
-    producer: Option<Producer>,
-    /// A broker has refused a batch: each record goes in one of its own, until what was in it is decided.
-    apart: bool,
+    supply: Supply,
 }
 
 pub(super) fn spawn(
@@ -46,13 +42,11 @@ pub(super) fn spawn(
     bounds: config::Transaction,
 ) -> std::io::Result<Committers> {
     Committers::spawn(share, bounds, |number| {
+        let clientele = clients.clientele(&share.scope.group, number);
         let committer = Committer {
-            clients: Arc::clone(clients),
             cluster: Arc::clone(cluster),
             share: Arc::clone(share),
-            clientele: clients.clientele(&share.scope.group, number),
-            producer: None,
-            apart: false,
+            supply: Supply::new(clients.delivering(), clientele),
         };
         move |queue: &Queue| committer.run(queue)
     })
@@ -79,7 +73,7 @@ impl Committer {
             }
             self.commit(delivered);
         }
-        self.producer
+        self.supply.into_producer()
     }
 
     /// Produces what all units emit and waits for the acknowledgements; answers what hindered which of them. Units in whose
@@ -89,17 +83,12 @@ impl Committer {
         let crowded = self.produce(requests, |_index| true, &mut results)?;
         if !crowded.is_empty() {
             tracing::debug!("looking for the record that is too large");
-            self.set_apart(true);
+            self.supply.set_apart(true);
             let produced = self.produce(requests, |index| crowded.contains(&index), &mut results);
-            self.set_apart(false);
+            self.supply.set_apart(false);
             produced?;
         }
         Ok(results)
-    }
-
-    fn set_apart(&mut self, apart: bool) {
-        self.apart = apart;
-        self.producer = None;
     }
 
     /// Produces what these units emit, and adds what hindered which; answers those in whose batches a record is too large.
@@ -109,18 +98,14 @@ impl Committer {
         is_meant: impl Fn(usize) -> bool,
         results: &mut HashMap<usize, CommitResult>,
     ) -> Result<HashSet<usize>, String> {
-        let producer = match self.producer.take() {
-            Some(producer) => producer,
-            None => self
-                .make()
-                .map_err(|error| format!("start a producer: {error}"))?,
-        };
-        let mut delivery = Delivery::new(&producer, &self.cluster, self.apart);
+        let producer = self.supply.take();
+        let producer = producer.map_err(|error| format!("start a producer: {error}"))?;
+        let mut delivery = Delivery::new(&producer, &self.cluster);
         for (index, request) in requests.iter().enumerate() {
             if !is_meant(index) {
                 continue;
             }
-            if !self.is_owned(request) {
+            if !request.is_owned(&self.share) {
                 results.insert(index, CommitResult::Moved);
                 continue;
             }
@@ -145,7 +130,7 @@ impl Committer {
             }
         }
         if producer.client().fatal_error().is_none() {
-            self.producer = Some(producer);
+            self.supply.give_back(producer);
         }
         Ok(crowded)
     }
@@ -154,9 +139,10 @@ impl Committer {
     fn commit(&self, mut requests: Vec<Request>) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let (owned, moved) = requests.into_iter().partition(|one| self.is_owned(one));
+            let (owned, moved): (Vec<_>, Vec<_>) = requests
+                .into_iter()
+                .partition(|one| one.is_owned(&self.share));
             requests = owned;
-            let moved: Vec<Request> = moved;
             for request in moved {
                 request.answer(CommitResult::Moved);
             }
@@ -195,25 +181,11 @@ impl Committer {
             return;
         }
     }
-
-    fn is_owned(&self, request: &Request) -> bool {
-        self.share.owns(request.partition, request.epoch)
-    }
-
-    fn make(&self) -> Result<Producer, StartError> {
-        let mut config = self.clients.delivering();
-        if self.apart {
-            config.set("batch.num.messages", "1");
-        }
-        Producer::start(&config, &self.clientele)
-    }
 }
 
 fn result(failure: Failure) -> CommitResult {
     match failure {
         Failure::Refused(_, result) => result,
-        Failure::Crowded(message) | Failure::Absent(message) | Failure::Unknown(message) => {
-            unavailable(&message)
-        }
+        Failure::Crowded(message) | Failure::Absent(message) => unavailable(&message),
     }
 }

@@ -193,6 +193,11 @@ impl Request {
         (request, answer)
     }
 
+    /// Whether the partition is still this host's, in the epoch of the unit.
+    pub(super) fn is_owned(&self, share: &Share) -> bool {
+        share.owns(self.partition, self.epoch)
+    }
+
     /// The receiver may be gone: what it asked for is as it is all the same.
     pub(super) fn answer(self, result: CommitResult) {
         drop(self.reply.send(result));

@@ -27,7 +27,11 @@ pub(super) type LastEntries = [Option<u64>; 2];
 
 /// Reports of what became of produced records.
 #[derive(Default)]
-pub(super) struct Reports(Mutex<Reported>);
+pub(super) struct Reports {
+    /// Each record goes in a batch of its own.
+    pub(super) apart: bool,
+    reported: Mutex<Reported>,
+}
 
 /// By the number that each send was given.
 #[derive(Default)]
@@ -45,8 +49,16 @@ impl Reported {
 }
 
 impl Reports {
+    /// `apart`: the producer sends each record in a batch of its own.
+    pub(super) fn of(apart: bool) -> Self {
+        Self {
+            apart,
+            ..Self::default()
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Reported> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,16 +94,12 @@ pub(super) enum Failure {
     Crowded(String),
     /// Surely absent, all of it.
     Absent(String),
-    /// It may be committed.
-    Unknown(String),
 }
 
 /// What some requests write, on its way to the brokers.
 pub(super) struct Delivery<'a> {
     producer: &'a Client,
     cluster: &'a Cluster,
-    /// Each record goes in a batch of its own.
-    apart: bool,
     /// The producer has asked for a topic anew.
     asked: bool,
     /// Whose each record is, by the number of its send.
@@ -113,13 +121,11 @@ enum Of {
 }
 
 impl<'a> Delivery<'a> {
-    /// `apart`: the producer sends each record in a batch of its own.
-    pub(super) fn new(producer: &'a Client, cluster: &'a Cluster, apart: bool) -> Self {
+    pub(super) fn new(producer: &'a Client, cluster: &'a Cluster) -> Self {
         producer.context().lock().clear();
         Self {
             producer,
             cluster,
-            apart,
             asked: false,
             sent: Vec::new(),
         }
@@ -218,10 +224,11 @@ impl<'a> Delivery<'a> {
 
     /// What the brokers did not take, and whose it is; all is answered.
     pub(super) fn failures(&self) -> Vec<(Option<usize>, Failure)> {
-        let reported = self.producer.context().lock();
+        let reports = self.producer.context();
+        let reported = reports.lock();
         let failures = reported.failed.iter().map(|&(send, code)| {
             let sent = self.sent.get(send).copied();
-            let failure = blame(sent, code, self.apart);
+            let failure = blame(sent, code, reports.apart);
             (sent.map(|sent| sent.request), failure)
         });
         failures.collect()

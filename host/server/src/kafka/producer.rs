@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _};
 use rdkafka::error::KafkaError;
+use rdkafka::producer::Producer as _;
 
 use super::delivery::{Client, Reports};
+use super::waiting::ANSWER;
 
 /// A call at a time: who did not wait for its end drops the producer.
 const CALLS: usize = 1;
@@ -67,10 +69,19 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    pub(super) fn start(config: &ClientConfig, clientele: &Clientele) -> Result<Self, StartError> {
+    /// One that commits transactions has fenced all before it of its name: what they left open is aborted or was committed.
+    fn start(
+        config: &ClientConfig,
+        clientele: &Clientele,
+        apart: bool,
+    ) -> Result<Self, StartError> {
+        let mut config = config.clone();
+        if apart {
+            config.set("batch.num.messages", "1");
+        }
         let one = Arc::new(());
         clientele.enter(&one)?;
-        let client = Client::from_config_and_context(config, Reports::default())?;
+        let client = Client::from_config_and_context(&config, Reports::of(apart))?;
         let client = Arc::new(client);
         let (calls, asked) = mpsc::sync_channel::<Call>(CALLS);
         let (end, ended) = mpsc::sync_channel(0);
@@ -84,11 +95,15 @@ impl Producer {
             drop(one);
             drop::<mpsc::SyncSender<()>>(end);
         })?;
-        Ok(Self {
+        let producer = Self {
             client,
             calls,
             ended,
-        })
+        };
+        if config.get("transactional.id").is_some() {
+            producer.init_transactions(ANSWER)?;
+        }
+        Ok(producer)
     }
 
     /// Ends it, and waits for that; false when it has not ended within this time.
@@ -124,6 +139,54 @@ impl Deref for Producer {
 
     fn deref(&self) -> &Client {
         &self.client
+    }
+}
+
+/// The producer of a committer, which is made when it is needed.
+pub(super) struct Supply {
+    config: ClientConfig,
+    clientele: Clientele,
+    producer: Option<Producer>,
+    /// A broker has refused a batch: each record goes in one of its own, until what was in it is decided.
+    apart: bool,
+}
+
+impl Supply {
+    /// None is made yet.
+    pub(super) fn new(config: ClientConfig, clientele: Clientele) -> Self {
+        Self {
+            config,
+            clientele,
+            producer: None,
+            apart: false,
+        }
+    }
+
+    pub(super) fn is_apart(&self) -> bool {
+        self.apart
+    }
+
+    /// The next one sends each record in a batch of its own, or does so no longer.
+    pub(super) fn set_apart(&mut self, apart: bool) {
+        self.apart = apart;
+        self.producer = None;
+    }
+
+    /// The one that is there, or another. Where it can be used again it is given back.
+    pub(super) fn take(&mut self) -> Result<Producer, StartError> {
+        match self.producer.take() {
+            Some(producer) => Ok(producer),
+            None => Producer::start(&self.config, &self.clientele, self.apart),
+        }
+    }
+
+    pub(super) fn give_back(&mut self, producer: Producer) {
+        self.producer = Some(producer);
+    }
+
+    /// What is there when no more is needed.
+    pub(super) fn into_producer(self) -> Option<Producer> {
+        self.producer
     }
 }
 

@@ -20,7 +20,7 @@ use super::committers::{Committers, Queue, Request, unavailable};
 use super::copies::Copies;
 use super::delivery::{Client, Delivery, Failure, LastEntries, serve};
 use super::offsets;
-use super::producer::{Clientele, Producer, StartError};
+use super::producer::{Producer, Supply};
 use super::share::{Leave, Share};
 use super::waiting::{ANSWER, pause};
 use crate::config;
@@ -44,15 +44,24 @@ struct Staged {
 
 /// The thread's own.
 struct Committer {
-    clients: Arc<Clients>,
     cluster: Arc<Cluster>,
     copies: Arc<Copies>,
     share: Arc<Share>,
-    number: u32,
-    clientele: Clientele,
-    producer: Option<Producer>,
-    /// A broker has refused a batch: each record goes in one of its own, until what was in it is decided.
-    apart: bool,
+    supply: Supply,
+}
+
+/// Why a transaction is not known to be committed.
+enum Undone {
+    /// It is not.
+    Failed(Failure),
+    /// It may be.
+    Unknown(String),
+}
+
+impl From<Failure> for Undone {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 pub(super) fn spawn(
@@ -63,15 +72,13 @@ pub(super) fn spawn(
     bounds: config::Transaction,
 ) -> std::io::Result<Committers> {
     Committers::spawn(share, bounds, |number| {
+        let group = &share.scope.group;
+        let config = clients.committing(group, number);
         let committer = Committer {
-            clients: Arc::clone(clients),
             cluster: Arc::clone(cluster),
             copies: Arc::clone(copies),
             share: Arc::clone(share),
-            number,
-            clientele: clients.clientele(&share.scope.group, number),
-            producer: None,
-            apart: false,
+            supply: Supply::new(config, clients.clientele(group, number)),
         };
         move |queue: &Queue| committer.run(queue)
     })
@@ -83,47 +90,46 @@ impl Committer {
             let mut staged = self.stage(requests);
             while !staged.is_empty() {
                 // A batch for each record takes its time: no more in one transaction than must be.
-                let count = if self.apart { 1 } else { staged.len() };
+                let count = if self.supply.is_apart() {
+                    1
+                } else {
+                    staged.len()
+                };
                 match self.transaction(&staged[..count]) {
                     Ok(last) => {
                         for (one, last) in staged.drain(..count).zip(last) {
                             self.committed(one, Some(last));
                         }
                     }
-                    Err(Failure::Refused(index, result)) => {
+                    Err(Undone::Failed(Failure::Refused(index, result))) => {
                         staged.remove(index).request.answer(result);
                     }
-                    Err(Failure::Crowded(message)) => {
+                    Err(Undone::Failed(Failure::Crowded(message))) => {
                         tracing::debug!(message, "looking for the record that is too large");
-                        self.set_apart(true);
+                        self.supply.set_apart(true);
                     }
-                    Err(Failure::Absent(message)) => {
+                    Err(Undone::Failed(Failure::Absent(message))) => {
                         for one in staged.drain(..count) {
                             one.request.answer(unavailable(&message));
                         }
                     }
-                    Err(Failure::Unknown(message)) => {
+                    Err(Undone::Unknown(message)) => {
                         self.resolve(staged.drain(..count).collect(), &message);
                     }
                 }
             }
-            if self.apart {
-                self.set_apart(false);
+            if self.supply.is_apart() {
+                self.supply.set_apart(false);
             }
         }
-        self.producer
-    }
-
-    fn set_apart(&mut self, apart: bool) {
-        self.apart = apart;
-        self.producer = None;
+        self.supply.into_producer()
     }
 
     /// What the requests write; those that no longer count, or cannot be read, are answered.
     fn stage(&self, requests: Vec<Request>) -> Vec<Staged> {
         let mut staged = Vec::with_capacity(requests.len());
         for request in requests {
-            if !self.is_owned(&request) {
+            if !request.is_owned(&self.share) {
                 request.answer(CommitResult::Moved);
                 continue;
             }
@@ -147,10 +153,6 @@ impl Committer {
         staged
     }
 
-    fn is_owned(&self, request: &Request) -> bool {
-        self.share.owns(request.partition, request.epoch)
-    }
-
     /// `last`: where the broker says that the unit's entries end; none when nobody answered.
     fn committed(&self, Staged { request, changes }: Staged, last: Option<LastEntries>) {
         let scope = &self.share.scope;
@@ -159,25 +161,22 @@ impl Committer {
     }
 
     /// Commits them all; answers where the entries of each end.
-    fn transaction(&mut self, staged: &[Staged]) -> Result<Vec<LastEntries>, Failure> {
-        let producer = match self.producer.take() {
-            Some(producer) => producer,
-            None => self.make().map_err(|error| {
-                Failure::Absent(format!("start a transactional producer: {error}"))
-            })?,
-        };
+    fn transaction(&mut self, staged: &[Staged]) -> Result<Vec<LastEntries>, Undone> {
+        let producer = self.supply.take();
+        let producer =
+            producer.map_err(|error| absent(format!("start a transactional producer: {error}")))?;
         let outcome = self.attempt(&producer, staged);
         let goes_on = match outcome {
             Ok(_) => true,
             // Aborted, it can be used again. Not aborted, its successor fences it.
-            Err(Failure::Refused(..) | Failure::Crowded(_) | Failure::Absent(_)) => {
+            Err(Undone::Failed(_)) => {
                 let patience = ABORT_PATIENCE + TRANSACTION_TIMEOUT + SLACK;
                 producer.within(patience, abort).unwrap_or(false)
             }
-            Err(Failure::Unknown(_)) => false,
+            Err(Undone::Unknown(_)) => false,
         };
         if goes_on {
-            self.producer = Some(producer);
+            self.supply.give_back(producer);
             return outcome;
         }
         if is_fenced(&producer) {
@@ -188,18 +187,16 @@ impl Committer {
         outcome
     }
 
-    fn attempt(&self, producer: &Producer, staged: &[Staged]) -> Result<Vec<LastEntries>, Failure> {
-        let mut delivery = Delivery::new(producer, &self.cluster, self.apart);
+    fn attempt(&self, producer: &Producer, staged: &[Staged]) -> Result<Vec<LastEntries>, Undone> {
+        let mut delivery = Delivery::new(producer, &self.cluster);
         producer
             .begin_transaction()
-            .map_err(|error| Failure::Absent(format!("begin a transaction: {error}")))?;
+            .map_err(|error| absent(format!("begin a transaction: {error}")))?;
         for (index, one) in staged.iter().enumerate() {
             self.produce(&mut delivery, index, one)?;
         }
         if !serve(producer, 2 * TRANSACTION_TIMEOUT) {
-            return Err(Failure::Absent(
-                "records were not acknowledged in time".to_owned(),
-            ));
+            return Err(absent("records were not acknowledged in time".to_owned()));
         }
         let failures = delivery.failures().into_iter();
         let (others, told): (Vec<_>, Vec<_>) = failures
@@ -207,26 +204,24 @@ impl Committer {
             .partition(|failure| matches!(failure, Failure::Absent(_)));
         // What follows a refused record fails for no reason of its own.
         if let Some(failure) = told.into_iter().chain(others).next() {
-            return Err(failure);
+            return Err(failure.into());
         }
         // Asked before the epochs are: see its invariant.
         let identity = self.share.identity();
-        if let Some(moved) = staged.iter().find(|one| !self.is_owned(&one.request)) {
+        if let Some(moved) = staged.iter().find(|one| !one.request.is_owned(&self.share)) {
             let message = format!(
                 "partition {} has moved to another host",
                 moved.request.partition
             );
-            return Err(Failure::Absent(message));
+            return Err(absent(message));
         }
         let Some(identity) = identity else {
-            return Err(Failure::Absent(
-                "this host is not a member of the group".to_owned(),
-            ));
+            return Err(absent("this host is not a member of the group".to_owned()));
         };
         let requests = staged.iter().map(|one| &one.request);
         let positions = offsets::positions(&self.share, requests, |_topic| None);
         // Not absent: positions that are still on their way would join the next transaction of this producer.
-        let unadded = |why: &dyn Display| Failure::Unknown(format!("add the positions: {why}"));
+        let unadded = |why: &dyn Display| Undone::Unknown(format!("add the positions: {why}"));
         producer
             .within(ANSWER + SLACK, move |client| {
                 client.send_offsets_to_transaction(&positions, &identity, ANSWER)
@@ -235,7 +230,7 @@ impl Committer {
             .map_err(|error| unadded(&error))?;
         producer
             .commit_transaction(TRANSACTION_TIMEOUT)
-            .map_err(|error| Failure::Unknown(format!("commit a transaction: {error}")))?;
+            .map_err(|error| Undone::Unknown(format!("commit a transaction: {error}")))?;
         Ok(delivery.last_entries(staged.len()))
     }
 
@@ -262,19 +257,6 @@ impl Committer {
         })
     }
 
-    /// A producer that has fenced all before it of its name: what they left open is aborted or was committed.
-    fn make(&self) -> Result<Producer, StartError> {
-        let mut config = self
-            .clients
-            .committing(&self.share.scope.group, self.number);
-        if self.apart {
-            config.set("batch.num.messages", "1");
-        }
-        let producer = Producer::start(&config, &self.clientele)?;
-        producer.init_transactions(ANSWER)?;
-        Ok(producer)
-    }
-
     /// Finds out what became of a transaction, however long that takes: nothing else of these partitions may be
     /// committed before.
     fn resolve(&mut self, staged: Vec<Staged>, message: &str) {
@@ -285,19 +267,17 @@ impl Committer {
         );
         let started = Instant::now();
         loop {
-            if !staged.iter().any(|one| self.is_owned(&one.request)) {
+            if !staged.iter().any(|one| one.request.is_owned(&self.share)) {
                 // Their next owners read it.
                 return staged
                     .into_iter()
                     .for_each(|one| one.request.answer(CommitResult::Moved));
             }
-            if self.producer.is_none() {
-                match self.make() {
-                    Ok(producer) => self.producer = Some(producer),
-                    Err(error) => {
-                        self.wait_undecided(&staged, started, &error);
-                        continue;
-                    }
+            match self.supply.take() {
+                Ok(producer) => self.supply.give_back(producer),
+                Err(error) => {
+                    self.wait_undecided(&staged, started, &error);
+                    continue;
                 }
             }
             match self.committed_numbers(&staged) {
@@ -307,11 +287,11 @@ impl Committer {
                         self.share.hinder(place, None);
                         let found = numbers.get(&one.request.partition).copied();
                         let number = Some(one.request.unit.number);
-                        if found > number && self.is_owned(&one.request) {
+                        if found > number && one.request.is_owned(&self.share) {
                             let why = "another has committed units of what is this host's";
                             self.share.leave(Leave::Renew(why.to_owned()));
                         }
-                        if !self.is_owned(&one.request) || found > number {
+                        if !one.request.is_owned(&self.share) || found > number {
                             one.request.answer(CommitResult::Moved);
                         } else if found == number {
                             self.committed(one, None);
@@ -348,6 +328,11 @@ impl Committer {
         let list = consumer.committed_offsets(self.share.partitions_of(partitions), ANSWER)?;
         offsets::units(&list)
     }
+}
+
+/// Nothing of it is there.
+fn absent(message: String) -> Undone {
+    Undone::Failed(Failure::Absent(message))
 }
 
 /// Whether the cluster takes nothing of it any more because there is another of its name, or because its transaction took

@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(60);
 fn start(clientele: &Clientele) -> Result<Producer, StartError> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", "127.0.0.1:1");
-    Producer::start(&config, clientele)
+    Producer::start(&config, clientele, false)
 }
 
 fn producer() -> Producer {
@@ -78,4 +78,23 @@ fn no_more_are_started_than_may_be_there_until_one_has_ended() {
     for one in others {
         assert!(one.end(LONG));
     }
+}
+
+#[test]
+fn a_producer_is_made_once_and_anew_for_records_that_go_apart() {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", "127.0.0.1:1");
+    let mut supply = Supply::new(config, Clientele::default());
+    let first = supply.take().unwrap();
+    assert!(!first.context().apart);
+    let client = Arc::downgrade(&first.client);
+    supply.give_back(first);
+    let same = supply.take().unwrap();
+    assert!(Arc::ptr_eq(&same.client, &client.upgrade().unwrap()));
+    supply.give_back(same);
+    supply.set_apart(true);
+    wait_gone(&client);
+    let apart = supply.take().unwrap();
+    assert!(apart.context().apart && supply.is_apart());
+    assert!(supply.into_producer().is_none(), "it was taken");
 }
