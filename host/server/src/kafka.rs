@@ -5,13 +5,13 @@
 //! subscription's machine is made for. So all groups rebalance cooperatively, whatever topics they read. At least once
 //! there is no command topic, and the group divides the largest of its topics.
 //!
-//! [`membership`] holds a place in a group, [`share`] is what the group gave to this host, [`reader`] reads it. Units wait
-//! for the [`committers`], [`transaction`] commits them, and [`delivery`] produces what they write by a [`producer`].
-//! [`copies`] says what goes into the local copy of a ledger, [`restore`] brings it up to date by its [`changelog`], which
-//! [`reading`] reads to its end. At least once [`acknowledged`] commits units, and [`offsets`] is what is kept of them.
-//! [`patience`] is what either has with a cluster that does not answer. [`control`] is the topic on which hosts tell one
-//! another what they are. [`clients`] says how librdkafka is set up, [`brokers`] whether the cluster can do what is
-//! promised, and [`own_topics`] makes and checks the topics that are the host's own.
+//! [`membership`] holds a place in a group, [`share`] is what the group gave to this host for a [`tenure`], [`reader`] reads
+//! it. Units wait for the [`committers`], [`transaction`] commits them, and [`delivery`] produces what they write by a
+//! [`producer`]. [`copies`] says what goes into the local copy of a ledger, [`restore`] brings it up to date by its
+//! [`changelog`], which [`reading`] reads to its end. At least once [`acknowledged`] commits units, and [`offsets`] is what
+//! is kept of them. [`patience`] is what either has with a cluster that does not answer. [`control`] is the topic on which
+//! hosts tell one another what they are. [`clients`] says how librdkafka is set up, [`brokers`] whether the cluster can do
+//! what is promised, and [`own_topics`] makes and checks the topics that are the host's own.
 //!
 //! Whatever waits for a broker does so on a thread that is there for it. [`metadata`] and [`extents`] are what is known of
 //! the cluster without asking; who has to ask and may not wait on his own thread does it by [`calls`], and a partition is
@@ -46,6 +46,7 @@ mod reading;
 mod records;
 mod restore;
 mod share;
+mod tenure;
 mod transaction;
 mod turns;
 mod twins;

@@ -179,7 +179,7 @@ impl Bus for Kafka {
         let deadline = Instant::now() + within;
         let remaining = || deadline.saturating_duration_since(Instant::now());
         let departures = groups.into_iter().map(|(group, share)| Departure {
-            left: share.wait_ended(remaining()) && share.has_left(remaining()),
+            left: share.tenure.wait_ended(remaining()) && share.has_left(remaining()),
             group,
         });
         let mut departures: Vec<_> = departures.collect();

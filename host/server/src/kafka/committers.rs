@@ -90,7 +90,7 @@ impl Committers {
     pub(super) fn commit(&self, partition: u32, unit: Unit) -> BoxFuture<'static, CommitResult> {
         // Where a partition starts is committed before there is a machine with an epoch.
         let epoch = match unit.epoch {
-            0 => self.share.epoch(partition),
+            0 => self.share.tenure.epoch(partition),
             epoch => Some(epoch),
         };
         let Some(epoch) = epoch else {
@@ -195,7 +195,7 @@ impl Request {
 
     /// Whether the partition is still this host's, in the epoch of the unit.
     pub(super) fn is_owned(&self, share: &Share) -> bool {
-        share.owns(self.partition, self.epoch)
+        share.tenure.owns(self.partition, self.epoch)
     }
 
     /// The receiver may be gone: what it asked for is as it is all the same.

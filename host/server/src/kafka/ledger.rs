@@ -41,7 +41,7 @@ impl Ledger for Kafka {
                     let copy = inner.copies.of(&scope, partition);
                     let epoch = inner
                         .share(&scope.group)
-                        .and_then(|share| share.epoch(partition));
+                        .and_then(|share| share.tenure.epoch(partition));
                     read.witnessed = read.unit > 0
                         && epoch.is_some_and(|epoch| copy.was_lost_after(read.unit, epoch));
                     let (group, ms) = (&*scope.group, started.elapsed().as_millis());
@@ -105,7 +105,7 @@ impl Ledger for Kafka {
             return Some(0);
         }
         let share = self.inner.share(&scope.group)?;
-        let epoch = share.epoch(partition)?;
+        let epoch = share.tenure.epoch(partition)?;
         let copy = self.inner.copies.of(scope, partition);
         copy.is_loaded(epoch).then_some(epoch)
     }
@@ -117,7 +117,7 @@ impl Ledger for Kafka {
     fn sweep(&self) -> Result<usize, LedgerError> {
         let is_owned = |scope: &Scope, partition| {
             let share = self.inner.share(&scope.group);
-            share.is_some_and(|share| share.epoch(partition).is_some())
+            share.is_some_and(|share| share.tenure.epoch(partition).is_some())
         };
         self.inner.copies.sweep(now(), is_owned)
     }

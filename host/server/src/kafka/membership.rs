@@ -115,7 +115,7 @@ impl Context {
         );
         if lost {
             // They may be another host's already.
-            self.share.end(partitions);
+            self.share.tenure.end(partitions);
         }
         for &partition in partitions {
             drop(self.assignments.send(Assignment::Revoked { partition }));
@@ -124,14 +124,14 @@ impl Context {
             let why = "the group has given up this host, whose session ended: it joins again when the broker that coordinates \
                        the group answers";
             drop(self.assignments.send(Assignment::Hindered(why.to_owned())));
-        } else if !self.share.wait_released(partitions, REVOKE) {
+        } else if !self.share.tenure.wait_released(partitions, REVOKE) {
             tracing::warn!(
                 group = &*self.share.scope.group,
                 ?partitions,
                 "partitions move before their work was finished: what is not committed runs again on their next owner"
             );
         }
-        self.share.end(partitions);
+        self.share.tenure.end(partitions);
     }
 }
 
@@ -193,7 +193,7 @@ impl GroupMembership {
             .spawn(move || {
                 let share = Arc::clone(&poller.share);
                 poller.run();
-                share.note_ended();
+                share.tenure.note_ended();
             })?;
         Ok(Self {
             assignments,
@@ -236,7 +236,7 @@ impl Drop for Poller {
                 group = &*self.share.scope.group,
                 "a fault of the host, report it: a member's thread panicked"
             );
-            self.share.end_all();
+            self.share.tenure.end_all();
             drop(self.assignments.send(Assignment::Ended(None)));
         }
     }
@@ -260,7 +260,7 @@ impl Poller {
         let (mut checked, mut refused) = (Instant::now(), None);
         let mut was_member = Instant::now();
         // A host that stops stays a member until its last unit is committed.
-        while !(self.closing.load(Ordering::Acquire) && self.share.is_idle()) {
+        while !(self.closing.load(Ordering::Acquire) && self.share.tenure.is_idle()) {
             match self.consumer.poll(POLL) {
                 None => {}
                 Some(Ok(message)) => {
@@ -355,9 +355,9 @@ impl Poller {
 
     /// Nothing is committed from here on; says why.
     fn stop(&self, error: Option<SubscribeError>) {
-        self.share.end_all();
+        self.share.tenure.end_all();
         drop(self.assignments.send(Assignment::Ended(error)));
         // Whoever holds the consumer last closes it: that is this thread, and not one that others need.
-        self.share.wait_idle();
+        self.share.tenure.wait_idle();
     }
 }

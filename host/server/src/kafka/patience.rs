@@ -81,7 +81,7 @@ impl Patience {
     pub(super) fn new(share: &Share, partition: u32) -> Option<Self> {
         Some(Self {
             partition,
-            epoch: share.epoch(partition)?,
+            epoch: share.tenure.epoch(partition)?,
             since: Instant::now(),
             missed: None,
         })
@@ -115,7 +115,7 @@ impl Patience {
         share: &Share,
         work: impl Fn() -> Result<T, RestoreError>,
     ) -> Tried<Result<T, RestoreError>> {
-        if !share.owns(self.partition, self.epoch) {
+        if !share.tenure.owns(self.partition, self.epoch) {
             return Tried::Done(Err(RestoreError::NoMember));
         }
         let done = work();

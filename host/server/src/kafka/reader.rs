@@ -402,7 +402,7 @@ impl Drop for GroupReader {
     fn drop(&mut self) {
         // The queues hold the consumer: it must not be closed by whoever drops them last.
         self.sources.by_topic.clear();
-        self.share.release(self.partition, self.epoch);
+        self.share.tenure.release(self.partition, self.epoch);
     }
 }
 

@@ -54,11 +54,11 @@ impl Loading<'_> {
         let copy = self.copies.of(&self.share.scope, partition);
         // An earlier assignment of this partition may still be loading what nobody wants any more.
         let mut loaded = copy.loading();
-        let epoch = self.share.epoch(partition);
+        let epoch = self.share.tenure.epoch(partition);
         let epoch = epoch.ok_or(RestoreError::NoMember)?;
         if *loaded != Some(epoch) {
             self.load_once(&copy, partition, epoch)?;
-            if !self.share.owns(partition, epoch) {
+            if !self.share.tenure.owns(partition, epoch) {
                 return Err(RestoreError::NoMember);
             }
             *loaded = Some(epoch);
@@ -269,10 +269,13 @@ fn copied(
 /// offsets; zero where it has committed none.
 fn committed_unit(share: &Share, partition: u32) -> Result<u64, RestoreError> {
     let consumer = share.consumer().ok_or(RestoreError::NoMember)?;
-    let epoch = share.epoch(partition).ok_or(RestoreError::NoMember)?;
+    let epoch = share
+        .tenure
+        .epoch(partition)
+        .ok_or(RestoreError::NoMember)?;
     let deadline = Instant::now() + STABLE;
     loop {
-        if !share.owns(partition, epoch) {
+        if !share.tenure.owns(partition, epoch) {
             return Err(RestoreError::NoMember);
         }
         let asked = share.partitions_of([partition]);

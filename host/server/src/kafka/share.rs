@@ -1,10 +1,10 @@
-//! What this host has of a group: which partitions it owns and in which epoch, and who it is to the group.
+//! What this host has of a group: its [`tenure`](super::tenure) of partitions, what of them is fetched, and who it is to the
+//! group.
 //!
 //! The membership, its readers and the committers share it. Only the polling thread gives and takes partitions.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
@@ -17,13 +17,10 @@ use super::cluster::Cluster;
 use super::native::{Described, Description, generation, member_id};
 use super::origin::Origin;
 use super::records::{number, offset};
+use super::tenure::Tenure;
 use super::waiting::ANSWER;
 use crate::bus::{Assignment, SubscribeError};
 use crate::ledger::Scope;
-
-/// Of the next assignment. Counted for all groups together and over their memberships, so that what is left of one
-/// is never taken for the work of the next.
-static EPOCH: AtomicU64 = AtomicU64::new(1);
 
 /// A topic that is not there for so long is not about to be made anew.
 const ABSENT: Duration = Duration::from_secs(30);
@@ -59,9 +56,7 @@ pub(super) struct Share {
     consumer: OnceLock<Weak<GroupConsumer>>,
     /// Under which name the group gave this host what it has.
     member: Mutex<String>,
-    owned: Mutex<Owned>,
-    /// Told when a reader or the consumer is gone.
-    released: Condvar,
+    pub(super) tenure: Tenure,
     cluster: Arc<Cluster>,
     /// What is assigned to the consumer, by partition number.
     ///
@@ -78,16 +73,6 @@ pub(super) struct Share {
     absent: Mutex<Option<Instant>>,
 }
 
-#[derive(Default)]
-struct Owned {
-    /// By partition number; what was revoked is not there.
-    epochs: HashMap<u32, u64>,
-    /// Readers that are not dropped yet, by partition number and epoch.
-    readers: HashSet<(u32, u64)>,
-    /// The consumer is closed.
-    ended: bool,
-}
-
 impl Share {
     pub(super) fn new(scope: Scope, origin: Origin, first: Origin, cluster: Arc<Cluster>) -> Self {
         Self {
@@ -97,8 +82,7 @@ impl Share {
             leaving: Mutex::default(),
             consumer: OnceLock::new(),
             member: Mutex::default(),
-            owned: Mutex::default(),
-            released: Condvar::new(),
+            tenure: Tenure::default(),
             cluster,
             assigned: Mutex::default(),
             read: Mutex::default(),
@@ -112,16 +96,6 @@ impl Share {
     pub(super) fn set_consumer(&self, consumer: Weak<GroupConsumer>) {
         let given = self.consumer.set(consumer);
         given.expect("a share has one consumer");
-    }
-
-    /// Whether work of this epoch may still be committed.
-    pub(super) fn owns(&self, partition: u32, epoch: u64) -> bool {
-        self.owned().epochs.get(&partition) == Some(&epoch)
-    }
-
-    /// The epoch in which this host owns the partition.
-    pub(super) fn epoch(&self, partition: u32) -> Option<u64> {
-        self.owned().epochs.get(&partition).copied()
     }
 
     pub(super) fn consumer(&self) -> Option<Arc<GroupConsumer>> {
@@ -152,9 +126,9 @@ impl Share {
             return true;
         }
         // Ended before the new name is known: under that name nothing of theirs may be committed.
-        let before = std::mem::take(&mut self.owned().epochs);
+        let had_any = self.tenure.end_all();
         *member = named;
-        before.is_empty()
+        !had_any
     }
 
     fn lock_member(&self) -> MutexGuard<'_, String> {
@@ -182,7 +156,7 @@ impl Share {
         places: Vec<Beginning>,
     ) -> Result<(), KafkaError> {
         let mut assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.owns(partition, epoch) {
+        if !self.tenure.owns(partition, epoch) {
             return Err(KafkaError::Canceled);
         }
         let fetched = assigned.entry(partition).or_default();
@@ -244,7 +218,7 @@ impl Share {
     /// Notes what keeps a partition from being restored, or its unit from being decided, in this epoch; none: nothing any
     /// more.
     pub(super) fn hinder(&self, (partition, epoch): (u32, u64), obstacle: Option<String>) {
-        if !self.owns(partition, epoch) {
+        if !self.tenure.owns(partition, epoch) {
             return;
         }
         let mut obstacles = self.lock_obstacles();
@@ -304,12 +278,6 @@ impl Share {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The reader of this partition and epoch is gone, and with it all that ran.
-    pub(super) fn release(&self, partition: u32, epoch: u64) {
-        self.owned().readers.remove(&(partition, epoch));
-        self.released.notify_all();
-    }
-
     /// The partitions of all topics that have this number, by index of the topic.
     pub(super) fn topics_of(&self, partition: u32) -> impl Iterator<Item = (u16, &Arc<str>)> {
         let topics = (0..).zip(self.scope.topics.iter()).zip(&self.origin.topics);
@@ -340,41 +308,10 @@ impl Share {
         largest.map_or("", |(name, _)| name)
     }
 
+    /// The group has given it to this host: from here on the work of this epoch is committed.
     pub(super) fn assign(&self, partition: u32) -> u64 {
-        let epoch = EPOCH.fetch_add(1, Ordering::Relaxed);
         self.lock_obstacles().remove(&partition);
-        let mut owned = self.owned();
-        owned.epochs.insert(partition, epoch);
-        owned.readers.insert((partition, epoch));
-        epoch
-    }
-
-    /// From here on nothing of these partitions is committed.
-    pub(super) fn end(&self, partitions: &[u32]) {
-        let mut owned = self.owned();
-        for partition in partitions {
-            owned.epochs.remove(partition);
-        }
-    }
-
-    /// From here on nothing is committed.
-    pub(super) fn end_all(&self) {
-        self.owned().epochs.clear();
-    }
-
-    /// Waits until nothing of these partitions runs; false at the deadline.
-    pub(super) fn wait_released(&self, partitions: &[u32], deadline: Duration) -> bool {
-        let busy = |owned: &mut Owned| {
-            owned
-                .readers
-                .iter()
-                .any(|(partition, _)| partitions.contains(partition))
-        };
-        let (_owned, timeout) = self
-            .released
-            .wait_timeout_while(self.owned(), deadline, busy)
-            .unwrap_or_else(PoisonError::into_inner);
-        !timeout.timed_out()
+        self.tenure.assign(partition)
     }
 
     /// Looks whether the topics are what they were, on a thread of its own: the poll does not wait for the answer.
@@ -418,29 +355,6 @@ impl Share {
         true
     }
 
-    /// Waits until nothing runs; it drains within its deadline.
-    pub(super) fn wait_idle(&self) {
-        let busy = |owned: &mut Owned| !owned.readers.is_empty();
-        let idle = self.released.wait_while(self.owned(), busy);
-        drop(idle.unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// The consumer is closed.
-    pub(super) fn note_ended(&self) {
-        self.owned().ended = true;
-        self.released.notify_all();
-    }
-
-    /// Waits until the consumer is closed; false at the deadline.
-    pub(super) fn wait_ended(&self, deadline: Duration) -> bool {
-        let open = |owned: &mut Owned| !owned.ended;
-        let (_owned, timeout) = self
-            .released
-            .wait_timeout_while(self.owned(), deadline, open)
-            .unwrap_or_else(PoisonError::into_inner);
-        !timeout.timed_out()
-    }
-
     /// Whether the group has no member of the name under which it gave this host what it had; asks for no longer than
     /// this, and not at all where no time is left.
     pub(super) fn has_left(&self, within: Duration) -> bool {
@@ -463,14 +377,6 @@ impl Share {
                 false
             }
         }
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.owned().readers.is_empty()
-    }
-
-    fn owned(&self) -> MutexGuard<'_, Owned> {
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
