@@ -42,6 +42,34 @@ struct Waiting {
     closed: bool,
 }
 
+/// How many units go together. What a slow cluster does not take together before it is late, it may take one after the other:
+/// they would come back together, and be late again.
+pub(super) struct Size(usize);
+
+impl Default for Size {
+    /// All that wait.
+    fn default() -> Self {
+        Self(usize::MAX)
+    }
+}
+
+impl Size {
+    /// Of those that wait.
+    pub(super) fn of(&self, waiting: usize) -> usize {
+        self.0.min(waiting)
+    }
+
+    /// So many were not taken.
+    pub(super) fn shrink(&mut self, count: usize) {
+        self.0 = (count / 2).max(1);
+    }
+
+    /// What went together was taken.
+    pub(super) fn grow(&mut self) {
+        self.0 = self.0.saturating_add(1);
+    }
+}
+
 /// A unit of a partition that waits for its producer.
 pub(super) struct Request {
     pub(super) partition: u32,

@@ -16,7 +16,7 @@ use weir_core::unit::CommitResult;
 
 use super::clients::{Clients, TRANSACTION_TIMEOUT};
 use super::cluster::Cluster;
-use super::committers::{Committers, Queue, Request, unavailable};
+use super::committers::{Committers, Queue, Request, Size, unavailable};
 use super::copies::Copies;
 use super::delivery::{Client, Delivery, Failure, LastEntries, serve};
 use super::offsets;
@@ -48,6 +48,7 @@ struct Committer {
     copies: Arc<Copies>,
     share: Arc<Share>,
     supply: Supply,
+    size: Size,
 }
 
 /// Why a transaction is not known to be committed.
@@ -79,6 +80,7 @@ pub(super) fn spawn(
             copies: Arc::clone(copies),
             share: Arc::clone(share),
             supply: Supply::new(config, clients.clientele(group, number)),
+            size: Size::default(),
         };
         move |queue: &Queue| committer.run(queue)
     })
@@ -93,10 +95,11 @@ impl Committer {
                 let count = if self.supply.is_apart() {
                     1
                 } else {
-                    staged.len()
+                    self.size.of(staged.len())
                 };
                 match self.transaction(&staged[..count]) {
                     Ok(last) => {
+                        self.size.grow();
                         for (one, last) in staged.drain(..count).zip(last) {
                             self.committed(one, Some(last));
                         }
@@ -109,7 +112,9 @@ impl Committer {
                         self.supply.set_apart(true);
                     }
                     Err(Undone::Failed(Failure::Absent(message))) => {
-                        for one in staged.drain(..count) {
+                        self.size.shrink(count);
+                        // Those behind it would wait for as long as it did, and for as little.
+                        for one in staged.drain(..) {
                             one.request.answer(unavailable(&message));
                         }
                     }
@@ -259,7 +264,7 @@ impl Committer {
 
     /// Finds out what became of a transaction, however long that takes: nothing else of these partitions may be
     /// committed before.
-    fn resolve(&mut self, staged: Vec<Staged>, message: &str) {
+    fn resolve(&mut self, mut staged: Vec<Staged>, message: &str) {
         tracing::warn!(
             message,
             group = &*self.share.scope.group,
@@ -267,11 +272,12 @@ impl Committer {
         );
         let started = Instant::now();
         loop {
-            if !staged.iter().any(|one| one.request.is_owned(&self.share)) {
-                // Their next owners read it.
-                return staged
-                    .into_iter()
-                    .for_each(|one| one.request.answer(CommitResult::Moved));
+            // Their next owners read it, which may be this host again.
+            for moved in staged.extract_if(.., |one| !one.request.is_owned(&self.share)) {
+                moved.request.answer(CommitResult::Moved);
+            }
+            if staged.is_empty() {
+                return;
             }
             match self.supply.take() {
                 Ok(producer) => self.supply.give_back(producer),

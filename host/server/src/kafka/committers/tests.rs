@@ -52,3 +52,25 @@ fn units_that_wait_go_together_within_the_events_and_the_bytes_of_a_transaction(
     // What has no events, and only moves a position, counts for one.
     assert_eq!(taken((2, 1_000), &[(0, 0); 3]), [vec![0, 1], vec![2]]);
 }
+
+/// All come back together, as after a quota that takes no more than two units in the time of a transaction.
+#[test]
+fn units_that_are_too_many_for_a_slow_cluster_go_in_fewer_at_a_time() {
+    let (mut size, mut waiting, mut rounds) = (Size::default(), 5, 0);
+    while waiting > 0 {
+        rounds += 1;
+        assert!(rounds <= 4, "{waiting} wait");
+        while waiting > 0 {
+            let count = size.of(waiting);
+            if count > 2 {
+                size.shrink(count);
+                break;
+            }
+            size.grow();
+            waiting -= count;
+        }
+    }
+    // And in more again when it is well.
+    (0..10).for_each(|_| size.grow());
+    assert_eq!(size.of(12), 12);
+}
