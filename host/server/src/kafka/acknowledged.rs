@@ -16,14 +16,14 @@ use super::clients::{Clients, TRANSACTION_TIMEOUT};
 use super::cluster::Cluster;
 use super::committers::{Committers, Queue, Request, unavailable};
 use super::delivery::{Delivery, Failure, serve};
+use super::denied::told;
 use super::offsets;
 use super::producer::{Producer, Supply};
 use super::share::Share;
 use super::waiting::pause;
 use crate::config;
 
-/// A group that rebalances takes no positions for a moment. To give them up means to emit again. Looked at between two
-/// tries, each of which the client ends after its session and its requests at the latest.
+/// A group that rebalances takes no positions for a moment. What is longer is told.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(50);
@@ -135,9 +135,10 @@ impl Committer {
         Ok(crowded)
     }
 
-    /// Commits the positions of units whose emissions are there. The group refuses those of a host that it has put out.
+    /// Commits the positions of units whose emissions are there, however long that takes: to give them up means to emit again.
+    /// The group refuses those of a host that it has put out.
     fn commit(&self, mut requests: Vec<Request>) {
-        let deadline = Instant::now() + PATIENCE;
+        let since = Instant::now();
         loop {
             let (owned, moved): (Vec<_>, Vec<_>) = requests
                 .into_iter()
@@ -164,21 +165,22 @@ impl Committer {
                 }
                 None => Err(KafkaError::Canceled),
             };
-            let result = match committed {
-                Ok(()) => CommitResult::Committed,
-                Err(error) if Instant::now() > deadline => {
-                    unavailable(&format!("commit positions: {error}"))
+            let Err(error) = committed else {
+                for request in requests {
+                    self.share.hinder((request.partition, request.epoch), None);
+                    request.answer(CommitResult::Committed);
                 }
-                Err(error) => {
-                    tracing::debug!(%error, group = &*self.share.scope.group, "cannot commit positions yet");
-                    pause(RETRY);
-                    continue;
-                }
+                return;
             };
-            for request in requests {
-                request.answer(result.clone());
+            tracing::debug!(%error, group = &*self.share.scope.group, "cannot commit positions yet");
+            if since.elapsed() > PATIENCE {
+                for request in &requests {
+                    let why = format!("positions are not committed: {}", told(&error));
+                    let place = (request.partition, request.epoch);
+                    self.share.hinder(place, Some(why));
+                }
             }
-            return;
+            pause(RETRY);
         }
     }
 }
