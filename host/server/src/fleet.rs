@@ -57,6 +57,9 @@ pub struct HostRecord {
     pub started: u64,
     /// Whether it takes events.
     pub ready: bool,
+    /// What it promises, in the configuration's words; none of a version that does not say.
+    #[serde(default)]
+    pub delivery: Option<String>,
     /// Its handlers that read topics.
     pub handlers: Vec<HandlerRecord>,
 }
@@ -161,6 +164,7 @@ impl HostRecord {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started,
             ready: false,
+            delivery: None,
             handlers: Vec::new(),
         }
     }

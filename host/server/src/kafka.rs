@@ -197,17 +197,16 @@ impl Kafka {
             publisher,
             calls,
         } = connection;
-        let Identity {
-            environment,
-            host_id,
-            last_start,
-        } = identity;
-        let topic = names::control_topic(environment);
+        let topic = names::control_topic(identity.environment);
         let control = match own.ensure_control(&topic) {
             Ok(true) => {
                 let connection = (&clients, &cluster, &calls);
                 Some(Control::open(
-                    topic, host_id, connection, &publisher, peers, last_start,
+                    identity,
+                    config.delivery,
+                    connection,
+                    &publisher,
+                    peers,
                 )?)
             }
             Ok(false) => None,

@@ -87,7 +87,7 @@ pub(super) fn check_topics(
     // At least once a host does without knowing of others.
     if !config.is_at_least_once() {
         let control = names::control_topic(&config.environment);
-        wanted.push((control, 1, Purpose::Table));
+        wanted.push((control, 1, Purpose::Control));
     }
     let kept = kept_letters(deployments);
     for topic in &planned {

@@ -40,6 +40,17 @@ pub enum Delivery {
     AtLeastOnce,
 }
 
+impl Delivery {
+    /// As the configuration has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ExactlyOnce => "exactly-once",
+            Self::AtLeastOnce => "at-least-once",
+        }
+    }
+}
+
 /// How much is committed in one transaction, unless a single unit of work is more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transaction {

@@ -68,6 +68,19 @@ pub enum ConnectError {
         /// Where the other one answers, as far as it is known.
         place: String,
     },
+    /// Each would have the same partitions.
+    #[error(
+        "host {host_id:?} of the same environment is there with kafka.delivery = {theirs:?}, and this one has {own:?}: two such \
+         hosts would both handle every partition; stop all hosts that have the other before one starts with this"
+    )]
+    OtherDelivery {
+        /// The other host.
+        host_id: String,
+        /// What it promises.
+        theirs: String,
+        /// What this host does.
+        own: &'static str,
+    },
     /// The cluster does not say which brokers it has.
     #[error("ask for the brokers of the cluster: {0}")]
     Brokers(KafkaError),

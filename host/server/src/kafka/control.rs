@@ -26,6 +26,7 @@ use weir_core::time::Millis;
 
 use self::entry::{Command, Key, What};
 use self::table::Table;
+use super::Identity;
 use super::calls::Calls;
 use super::clients::{Clients, Logged};
 use super::cluster::{Cluster, ConnectError};
@@ -35,8 +36,10 @@ use super::records;
 use super::waiting::pause;
 use crate::bus::{Publish, PublishError, Unanswered};
 use crate::clock;
+use crate::config::Delivery;
 use crate::fail::{self, Point};
 use crate::fleet::{self, HostRecord, Member, Peers, SAY_EVERY};
+use crate::names;
 use crate::steering::{Change, Steering};
 
 /// The topic has one.
@@ -103,6 +106,7 @@ pub enum ControlError {
 pub struct Control {
     topic: String,
     host_id: Arc<str>,
+    delivery: Delivery,
     secret: String,
     clients: Arc<Clients>,
     cluster: Arc<Cluster>,
@@ -118,18 +122,18 @@ pub struct Control {
 impl Control {
     /// Reads the topic to its end and follows it from then on; blocks. The topic is there.
     pub(super) fn open(
-        topic: String,
-        host_id: &str,
+        identity: Identity<'_>,
+        delivery: Delivery,
         (clients, cluster, calls): (&Arc<Clients>, &Arc<Cluster>, &Calls),
         publisher: &Arc<Publisher>,
         peers: Peers,
-        last_start: Option<&str>,
     ) -> Result<Arc<Self>, ConnectError> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(ConnectError::Random)?;
         let control = Arc::new(Self {
-            topic,
-            host_id: host_id.into(),
+            topic: names::control_topic(identity.environment),
+            host_id: identity.host_id.into(),
+            delivery,
             secret: blake3::Hash::from(secret).to_hex().to_string(),
             clients: Arc::clone(clients),
             cluster: Arc::clone(cluster),
@@ -146,7 +150,8 @@ impl Control {
         };
         let consumer = control.reader().map_err(unread)?;
         control.read_anew(&consumer).map_err(unread)?;
-        control.refuse_second(&consumer, last_start)?;
+        control.refuse_second(&consumer, identity.last_start)?;
+        control.refuse_other_delivery()?;
         let followed = Arc::downgrade(&control);
         std::thread::Builder::new()
             .name("weir-control".to_owned())
@@ -207,6 +212,27 @@ impl Control {
         Ok(())
     }
 
+    /// Refuses to be beside hosts that promise something else: their groups have the same names and divide other topics, so
+    /// that both hosts would be given the same partition.
+    fn refuse_other_delivery(&self) -> Result<(), ConnectError> {
+        let own = self.delivery.name();
+        for other in self.members() {
+            let is_other = other.id != *self.host_id && !other.is_silent();
+            if let Some(theirs) = other
+                .record
+                .delivery
+                .filter(|theirs| is_other && theirs != own)
+            {
+                return Err(ConnectError::OtherDelivery {
+                    host_id: other.id,
+                    theirs,
+                    own,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// What this host has to be sent by those that it answers as hosts of the fleet.
     pub(crate) fn secret(&self) -> &str {
         &self.secret
@@ -242,7 +268,11 @@ impl Control {
             .filter(|id| *id != *self.host_id);
         let mut records: Vec<_> = gone.map(|id| (Key::Host(id), None)).collect();
         let own = Key::Host(self.host_id.to_string());
-        records.push((own, Some(entry::host_to_bytes(record))));
+        let record = HostRecord {
+            delivery: Some(self.delivery.name().to_owned()),
+            ..record.clone()
+        };
+        records.push((own, Some(entry::host_to_bytes(&record))));
         self.write(records).await
     }
 

@@ -40,6 +40,14 @@ const COMPACT: &str = "compact";
 /// The setting of a compacted topic that says how long a removal stays.
 const TOMBSTONES: &str = "delete.retention.ms";
 
+/// By its defaults a broker compacts nothing of the last 1 GiB, which a fleet of many handlers writes in a day, and which each
+/// start would read: this is some seconds of reading.
+const COMPACTED_SOON: [(&str, &str); 3] = [
+    ("segment.bytes", "16777216"),
+    ("segment.ms", "600000"),
+    ("min.cleanable.dirty.ratio", "0.1"),
+];
+
 /// What is deleted by age and by size: nothing, where both are [`KEEP_ALL`].
 const RETENTION_MS: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
@@ -55,6 +63,8 @@ const ENLARGED: &str = "give the first as many, since a dead letter keeps its pa
 pub enum Purpose {
     /// Keeps the last record of each key.
     Table,
+    /// The same, written all the time and read from its beginning by whoever starts.
+    Control,
     /// Takes what is published and emitted, and commands.
     Events,
     /// Takes letters, whole.
@@ -62,6 +72,7 @@ pub enum Purpose {
     /// And keeps them until somebody has decided about each.
     Kept,
 }
+
 impl Purpose {
     /// What a topic of this name is for, where its letters hold no sequences.
     #[must_use]
@@ -171,7 +182,7 @@ impl OwnTopics {
     /// The largest record that it has to take.
     fn record_bytes(&self, purpose: Purpose) -> u64 {
         match purpose {
-            Purpose::Table => RECORD_BYTES,
+            Purpose::Table | Purpose::Control => RECORD_BYTES,
             Purpose::Events | Purpose::Letters | Purpose::Kept => self.letter_bytes as u64,
         }
     }
@@ -180,12 +191,17 @@ impl OwnTopics {
     fn settings(&self, purpose: Purpose) -> Vec<(&'static str, String)> {
         let bytes = (BOUND, self.record_bytes(purpose).to_string());
         let keep_all = KEEP_ALL.to_owned();
+        let table = [
+            (CLEANUP, COMPACT.to_owned()),
+            (TOMBSTONES, TOMBSTONE_RETENTION.as_millis().to_string()),
+            bytes.clone(),
+        ];
         match purpose {
-            Purpose::Table => vec![
-                (CLEANUP, COMPACT.to_owned()),
-                (TOMBSTONES, TOMBSTONE_RETENTION.as_millis().to_string()),
-                bytes,
-            ],
+            Purpose::Table => table.to_vec(),
+            Purpose::Control => {
+                let soon = COMPACTED_SOON.map(|(key, value)| (key, value.to_owned()));
+                [table, soon].concat()
+            }
             Purpose::Events => vec![bytes],
             Purpose::Letters => vec![
                 bytes,
@@ -257,10 +273,10 @@ impl OwnTopics {
     /// The topic on which hosts tell one another what they are, with one partition; false where there is none and none
     /// may be made.
     pub(super) fn ensure_control(&self, name: &str) -> Result<bool, EnsureTopicError> {
-        match self.make(name, 1, Purpose::Table)? {
+        match self.make(name, 1, Purpose::Control)? {
             Made::NotMade => Ok(false),
             Made::There => {
-                let checked = self.check_settings(name, Purpose::Table);
+                let checked = self.check_settings(name, Purpose::Control);
                 checked.map(|()| true).map_err(EnsureTopicError::Invalid)
             }
         }
@@ -502,7 +518,7 @@ fn judge(
              (dead_letter.on_dead = \"hold\"), and nobody can let that go on"
         ));
     }
-    let compacted = purpose == Purpose::Table;
+    let compacted = matches!(purpose, Purpose::Table | Purpose::Control);
     let policy = value(CLEANUP).unwrap_or(COMPACT);
     if compacted && policy != COMPACT {
         return Err(format!(

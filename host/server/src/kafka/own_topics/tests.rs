@@ -15,8 +15,9 @@ fn check(purpose: Purpose, settings: &[(&str, &str)], said: &str) {
     assert!(flaw.contains(said), "{flaw}");
 }
 
-const ALL: [Purpose; 4] = [
+const ALL: [Purpose; 5] = [
     Purpose::Table,
+    Purpose::Control,
     Purpose::Events,
     Purpose::Letters,
     Purpose::Kept,
