@@ -30,6 +30,7 @@ mod copies;
 mod delivery;
 mod denied;
 mod extents;
+mod gap;
 mod headers;
 mod ledger;
 mod membership;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::KafkaError;
 
 use super::cluster::Cluster;
+use super::gap::Gap;
 use super::share::{Leave, Share};
 use super::turns::Tried;
 use crate::bus::SubscribeError;
@@ -31,16 +32,8 @@ pub(super) enum RestoreError {
     Read { topic: String, error: KafkaError },
     #[error("{topic} has an entry that this version does not know")]
     Unknown { topic: String },
-    #[error(
-        "the last unit is {offsets} by the positions and {ledger} by the {entries} entries of the ledger topic up to \
-         offset {end}; was it made anew?"
-    )]
-    Gap {
-        offsets: u64,
-        ledger: u64,
-        entries: u64,
-        end: u64,
-    },
+    #[error(transparent)]
+    Gap(Gap),
     #[error(transparent)]
     Changed(SubscribeError),
     /// Says what to do.
@@ -61,7 +54,7 @@ impl RestoreError {
             | Self::Absent { .. }
             | Self::Read { .. }
             | Self::Full(_)
-            | Self::Gap { .. } => false,
+            | Self::Gap(_) => false,
         }
     }
 }
@@ -91,7 +84,7 @@ impl Patience {
     fn is_missed(&mut self, error: &RestoreError) -> bool {
         let is_miss = matches!(
             error,
-            RestoreError::Gap { .. } | RestoreError::Absent { .. }
+            RestoreError::Gap(_) | RestoreError::Absent { .. }
         );
         self.missed = self.missed.filter(|_| is_miss);
         is_miss && self.missed.get_or_insert_with(Instant::now).elapsed() > GAP
@@ -121,7 +114,7 @@ impl Patience {
         let done = work();
         let is_missed = done.as_ref().is_err_and(|error| self.is_missed(error));
         match done {
-            Err(error @ RestoreError::Gap { .. }) if is_missed => Tried::Done(Err(error)),
+            Err(error @ RestoreError::Gap(_)) if is_missed => Tried::Done(Err(error)),
             Err(RestoreError::Changed(error)) => {
                 share.leave(Leave::Refuse(error));
                 Tried::Done(Err(RestoreError::NoMember))

@@ -6,7 +6,8 @@
 //!
 //! Reading begins where the copy's checkpoint is, if it can be trusted; why that is enough is said in
 //! [`crate::embedded`]'s `copy.rs` and in [`super::copies`]. What is restored so must end with the very unit that the
-//! group has committed. Where it does not, the copy is made anew before that is believed.
+//! group has committed. Where it does not, the copy is made anew before that is believed. What the whole log lacks then is
+//! a [`super::gap`].
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use super::changelog::{Changelogs, STABLE};
 use super::clients::Clients;
 use super::cluster::Cluster;
 use super::copies::{Copies, PartitionCopy};
+use super::gap::{Found, Gap};
 use super::offsets;
 use super::origin::Origin;
 use super::own_topics::CHECKPOINT_AGE_MAX;
@@ -89,16 +91,18 @@ impl Loading<'_> {
             Some(filled) => filled,
             None => self.fill(partition, &logs, None)?,
         };
-        // The number in the committed offsets is what fences trust: the ledger must not be behind it.
-        if offsets > filled.unit {
-            return Err(RestoreError::Gap {
-                offsets,
-                ledger: filled.unit,
-                entries: filled.entries,
-                end: logs.extents[0].end,
-            });
+        let kept = origin(&copies.store, share, partition)?;
+        let found = Found {
+            offsets,
+            unit: filled.unit,
+            entries: filled.entries,
+            has_begun: kept.is_some(),
+            extent: logs.extents[0],
+        };
+        if let Some(gap) = found.gap() {
+            return Err(RestoreError::Gap(gap));
         }
-        if let Some(kept) = origin(&copies.store, share, partition)? {
+        if let Some(kept) = kept {
             let checked = share.origin.check(&kept, &share.scope);
             checked.map_err(RestoreError::Changed)?;
         }
