@@ -12,7 +12,10 @@
 //! go with them), and those of his that were aborted are not read.
 //!
 //! - **Nobody answered**: what the committed offsets say is enough to go on, but they name a unit and not its owner, and a
-//!   frozen host may find the number of another's. So the copy takes the unit, as reads must, and loses its checkpoint.
+//!   frozen host may find the number of another's. So the copy takes the unit, as reads must, and its checkpoint is put
+//!   aside. When the next unit of the same epoch is known to be committed, nobody else has had the partition in between: the
+//!   group fences whoever has lost it, and would have fenced that one too. So the unit was the owner's own and lies before
+//!   the entries of the next, and the checkpoint goes on behind those.
 //! - **Moved, refused, unavailable**: the copy does not change. If the unit was committed all the same it lies behind the
 //!   checkpoint, where the next owner reads it. Should a later unit of the same epoch be committed, a number is missing
 //!   before it, and the copy loses its checkpoint.
@@ -57,7 +60,7 @@ struct Taken {
     epoch: u64,
     /// The last that it has.
     unit: u64,
-    /// How far it is; none when nobody knows.
+    /// How far it is, if the last unit is this owner's own; none when nobody knows.
     checkpoint: Option<Checkpoint>,
 }
 
@@ -98,11 +101,14 @@ impl Copies {
         let unit = &request.unit;
         let is_next = unit.number == taken.unit + 1;
         let before = taken.checkpoint.take().filter(|_| is_next);
-        taken.checkpoint = before
-            .zip(last)
-            .map(|(before, last)| before.after(unit.staged_at, last));
+        taken.checkpoint = before.map(|before| match last {
+            Some(last) => before.after(unit.staged_at, last),
+            None => before,
+        });
         taken.unit = unit.number;
-        self.store.copy_write(changes, taken.checkpoint.as_ref());
+        // Whose unit it is has to be known where a later host is to go on from it.
+        let known = taken.checkpoint.as_ref().filter(|_| last.is_some());
+        self.store.copy_write(changes, known);
     }
 
     /// The copy is whole, with this unit, and `checkpoint` says how far.

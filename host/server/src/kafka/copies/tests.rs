@@ -100,11 +100,35 @@ fn a_unit_whose_outcome_had_to_be_asked_for_leaves_no_checkpoint() {
     assert!(copies.load(5, 0, 40));
     copies.committed(5, 1, None);
     assert_eq!(copies.stored(), (1, None));
-    // What is committed after it does not bring it back, a load does.
-    copies.committed(5, 2, Some(52));
+    copies.committed(5, 2, None);
     assert_eq!(copies.stored(), (2, None));
+    // It may have been another's: a load reads whose it was.
     assert!(copies.load(6, 2, 60));
     assert_eq!(copies.stored(), (2, Some((100, [60, 60]))));
+}
+
+/// Nobody else can have had the partition in between.
+#[test]
+fn the_next_unit_that_is_known_to_be_committed_brings_the_checkpoint_back() {
+    let scratch = tempfile::tempdir().unwrap();
+    let copies = copies(scratch.path());
+    assert!(copies.load(5, 0, 40));
+    copies.committed(5, 1, None);
+    copies.committed(5, 2, None);
+    copies.committed(5, 3, Some(52));
+    assert_eq!(copies.stored(), (3, Some((1_003, [53, 40]))));
+    // Of one in between nobody was told.
+    copies.committed(5, 4, None);
+    copies.committed(5, 6, Some(70));
+    assert_eq!(copies.stored(), (6, None));
+    copies.committed(5, 7, Some(75));
+    assert_eq!(copies.stored(), (7, None));
+    // Nor does a unit of an earlier epoch.
+    assert!(copies.load(6, 7, 80));
+    copies.committed(6, 8, None);
+    assert!(copies.place(&scope(), PARTITION).take(7));
+    copies.committed(6, 9, Some(90));
+    assert_eq!(copies.stored(), (8, None));
 }
 
 /// The one in between may be committed, and nobody here was told.
