@@ -73,11 +73,16 @@ impl Partition {
     pub fn handle_loaded(&mut self, now: Millis, load: Load, loaded: Loaded) {
         match (load, loaded) {
             (Load::Parked(sequence), Loaded::Parked(Some((event, decoded)))) => {
+                self.park.found(&sequence);
                 self.unpark(now, sequence, event, decoded);
             }
             (Load::Parked(sequence), Loaded::Parked(None)) => {
-                self.park.vanished(&sequence);
-                self.commits.changed(now);
+                if let Some(events) = self.park.missed(&sequence, now + LOAD_BACK_OFF) {
+                    // To go on would be to pass over them in silence.
+                    self.halted.get_or_insert(format!(
+                        "the ledger tells of {events} parked event(s) of a sequence and has none of them"
+                    ));
+                }
             }
             (Load::Parked(sequence), _) => self.park.postpone(&sequence, now + LOAD_BACK_OFF),
             (Load::Timer(item, key), Loaded::Timer(timer)) => match timer {

@@ -11,6 +11,9 @@ use crate::identity::Hash128;
 use crate::time::Millis;
 use crate::unit::{Attempts, Completion, Head, ParkedSequence, Parking, SequenceKey};
 
+/// A copy that another owner of the partition is filling has them in a moment, and then this owner is gone.
+const MISSES_MAX: u32 = 3;
+
 /// What is parked in a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -58,6 +61,8 @@ struct Parked {
     active: bool,
     /// It is not read before: it could not be the last time.
     not_before: Millis,
+    /// How often in a row it was not there.
+    misses: u32,
     /// Its place in [`Park::due`].
     queued: Option<Millis>,
     /// Its place in [`Park::held`].
@@ -72,6 +77,7 @@ impl Parked {
             joining: 0,
             active: false,
             not_before: Millis(0),
+            misses: 0,
             queued: None,
             held_by: None,
         }
@@ -178,19 +184,24 @@ impl Park {
         self.settle(sequence);
     }
 
-    /// The ledger holds no event of a sequence that it calls parked.
-    pub(super) fn vanished(&mut self, sequence: &SequenceKey) {
+    /// The ledger has shown no event of a sequence that it calls parked, and is asked again at this instant. Answers how
+    /// many there should be, once that has been asked often enough to be believed.
+    pub(super) fn missed(&mut self, sequence: &SequenceKey, at: Millis) -> Option<u64> {
+        let mut missing = None;
         if let Some(parked) = self.sequences.get_mut(sequence) {
-            parked.active = false;
-            let old = parked.durable;
-            if let Some(durable) = &mut parked.durable {
-                (durable.count, durable.bytes) = (0, 0);
-            }
-            let new = parked.durable;
-            self.measure(old, new);
-            self.dirty.insert(sequence.clone());
+            parked.misses += 1;
+            let events = parked.durable.map(|durable| durable.count);
+            missing = events.filter(|_| parked.misses >= MISSES_MAX);
         }
-        self.settle(sequence);
+        self.postpone(sequence, at);
+        missing
+    }
+
+    /// The first event of a sequence was read.
+    pub(super) fn found(&mut self, sequence: &SequenceKey) {
+        if let Some(parked) = self.sequences.get_mut(sequence) {
+            parked.misses = 0;
+        }
     }
 
     /// The number of the next event that is parked.
@@ -318,8 +329,6 @@ impl Park {
         let mut after: BTreeMap<SequenceKey, ParkedSequence> = BTreeMap::new();
         for sequence in std::mem::take(&mut self.dirty) {
             let Some(parked) = self.sequences.get(&sequence) else {
-                // Its events have vanished, and it is to follow them.
-                after.insert(sequence, NO_EVENTS);
                 continue;
             };
             let head = parked.head;

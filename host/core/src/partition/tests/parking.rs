@@ -423,34 +423,41 @@ fn a_parked_event_that_could_not_be_read_runs_once() {
 }
 
 #[test]
-fn a_sequence_whose_events_have_vanished_is_no_longer_parked() {
+fn a_parked_event_that_is_not_in_the_ledger_stops_its_partition_and_nothing_follows_it() {
     let (mut bench, mut stored) = (bench(), Stored::default());
     park_first(&mut bench, &mut stored);
-    bench.now = bench.machine.poll_timeout().expect("the head is due");
-    let load = bench.load();
-    let Load::Parked(sequence) = load.clone() else {
-        panic!("{load:?}");
-    };
-    bench
-        .machine
-        .handle_loaded(bench.now, load, Loaded::Parked(None));
-    let unit = bench.unit();
-    assert_eq!(unit.heads, [(sequence.clone(), None)]);
-    let away = CommitResult::Unavailable {
-        message: String::new(),
-    };
-    bench.answer(unit.number, away);
-    bench.pass(Duration::from_secs(1));
-    let unit = bench.unit();
-    assert_eq!(
-        unit.heads,
-        [(sequence, None)],
-        "it is said until it is durable"
-    );
-    bench.committed(&unit);
     bench.feed(1, Some("k"), "1");
-    assert_eq!(bench.attempt().id.item, record(1));
-    assert_eq!(bench.machine.gauges(bench.now).parked, Counts::default());
+    bench.store(&mut stored);
+    bench.now = bench.machine.poll_timeout().expect("the head is due");
+    let miss = |bench: &mut Bench| {
+        let load = bench.load();
+        assert!(matches!(load, Load::Parked(_)), "{load:?}");
+        bench
+            .machine
+            .handle_loaded(bench.now, load, Loaded::Parked(None));
+        assert!(bench.poll().is_none());
+        bench.pass(Duration::from_secs(1));
+    };
+    // It was only late.
+    miss(&mut bench);
+    miss(&mut bench);
+    assert!(bench.machine.gauges(bench.now).halted.is_none());
+    bench.answer_load(&stored);
+    bench.run(failed(FailureKind::Transient));
+    bench.store(&mut stored);
+    bench.now = bench.machine.poll_timeout().expect("the head is due");
+
+    for _ in 0..3 {
+        assert!(bench.machine.gauges(bench.now).halted.is_none());
+        miss(&mut bench);
+    }
+    let gauges = bench.machine.gauges(bench.now);
+    let halted = gauges.halted.expect("a reason");
+    assert!(halted.contains("2 parked event(s)"), "{halted}");
+    assert_eq!(gauges.parked.events, 2);
+    bench.pass(Duration::from_secs(3_600));
+    bench.feed(2, Some("k"), "2");
+    assert!(bench.poll().is_none(), "none of the key starts");
 }
 
 #[test]

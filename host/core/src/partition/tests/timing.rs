@@ -440,9 +440,8 @@ fn timers_of_a_parked_sequence_are_read_when_it_is_parked_no_longer() {
     bench.pass(Duration::from_secs(60));
     let load = bench.load();
     assert!(matches!(load, Load::Parked(_)), "{load:?}");
-    bench
-        .machine
-        .handle_loaded(bench.now, load, Loaded::Parked(None));
+    let loaded = Loaded::Parked(Some((parked_event(), Decoded::Skipped)));
+    bench.machine.handle_loaded(bench.now, load, loaded);
     let unit = bench.unit();
     bench.committed(&unit);
     let load = bench.load();
