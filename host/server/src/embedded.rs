@@ -53,7 +53,7 @@ use crate::ledger::Scope;
 use catalog::Catalog;
 pub use catalog::RegisterError;
 use committer::{Committer, Rejected};
-pub(crate) use copy::{Changes, Checkpoint, Extent, Log, Reached, Unloaded};
+pub(crate) use copy::{Changes, Checkpoint, Extent, Log, Missing, Reached, Unloaded};
 use disk::Disk;
 pub use disk::DiskSpace;
 pub(crate) use job::{decode_plan, decode_progress, encode_plan, encode_progress};

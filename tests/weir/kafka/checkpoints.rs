@@ -12,7 +12,7 @@ use weir_tests::scripted::{deeds_in, order};
 use weir_tests::wait;
 
 use super::drain::drain;
-use super::{Fleet, PARTITIONS, SETTLE, alarm, assert_payments, broker};
+use super::{Fleet, PARTITIONS, SETTLE, TAKEN, alarm, assert_payments, broker, publish};
 use crate::fixture::root;
 
 const COMMANDS: &str = "org.apache.kafka.tools.TopicCommand";
@@ -249,18 +249,26 @@ fn a_ledger_that_was_made_anew_is_refused_by_a_host_that_has_a_copy_too() {
     fleet.settle(&[&host]);
     assert!(host.drain().unwrap().success());
 
-    let ledger = "_weir.weir.remade.default.billing.ledger";
-    fleet.tool(COMMANDS, &["--delete", "--topic", ledger]);
-    wait::until("the ledger to be gone", SETTLE, || {
-        let bytes = fleet.broker.cluster.topic_bytes(ledger)?;
-        Ok((bytes == 0).then_some(()))
-    })
-    .unwrap();
+    delete(&fleet, "_weir.weir.remade.default.billing.ledger");
     // The next host makes it, as if it were new.
     let host = place.spawn().unwrap();
     let said = alarm(&host, "handler-stopped");
     assert!(said.contains("was it made anew?"), "{said}");
-    wait::until("no partition to be served by its copy", SETTLE, || {
+    wait_until_all_have_stopped(&host);
+}
+
+/// Deletes a topic, and waits until it is gone.
+fn delete(fleet: &Fleet, topic: &str) {
+    fleet.tool(COMMANDS, &["--delete", "--topic", topic]);
+    wait::until("the topic to be gone", SETTLE, || {
+        let bytes = fleet.broker.cluster.topic_bytes(topic)?;
+        Ok((bytes == 0).then_some(()))
+    })
+    .unwrap();
+}
+
+fn wait_until_all_have_stopped(host: &Host) {
+    wait::until("no partition to be served", SETTLE, || {
         let status = host.client().status()?;
         let alarms = status["alarms"].as_array().into_iter().flatten();
         let stopped = alarms.filter(|alarm| alarm["alarm"] == "handler-stopped");
@@ -269,4 +277,86 @@ fn a_ledger_that_was_made_anew_is_refused_by_a_host_that_has_a_copy_too() {
         Ok(Some(()))
     })
     .unwrap();
+}
+
+/// The host goes on into the new topic, which so ends with its last unit, and has nothing of what was before: totals that are
+/// counted from there would be wrong, and nothing else would tell.
+#[test]
+fn a_ledger_that_was_made_anew_under_a_running_host_is_refused_by_the_next() {
+    let Some(broker) = broker("a ledger that is made anew under its host") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "refilled");
+    let mut lines = purchases::lines(&purchases::sample(root())).unwrap();
+    lines.truncate(600);
+    let place = fleet.place("a", &["billing"]);
+    let host = start(&place, None);
+    let invoices = fleet.topic("public.invoices.v1");
+    publish(&host, invoices, &lines[..200]);
+    fleet.settle(&[&host]);
+
+    let ledger = "_weir.weir.refilled.default.billing.ledger";
+    delete(&fleet, ledger);
+    let make = ["--create", "--topic", ledger, "--partitions", "12"];
+    let settings = [
+        "cleanup.policy=compact",
+        "delete.retention.ms=604800000",
+        "max.message.bytes=4000000",
+    ];
+    let settings = settings.iter().flat_map(|setting| ["--config", setting]);
+    let make: Vec<_> = make.into_iter().chain(settings).collect();
+    fleet.tool(COMMANDS, &make);
+    publish(&host, invoices, &lines[200..400]);
+    fleet.settle(&[&host]);
+    let right = purchases::totals(&lines[..400]).unwrap();
+    assert_payments(&host, &fleet, &right);
+    host.kill().unwrap();
+
+    let host = place.spawn().unwrap();
+    let said = alarm(&host, "handler-stopped");
+    assert!(said.contains("was it made anew?"), "{said}");
+    wait_until_all_have_stopped(&host);
+    publish(&host, invoices, &lines[400..]);
+    wait::pause(TAKEN);
+    assert_payments(&host, &fleet, &right);
+}
+
+/// What is parked lies in a topic of its own. The ledger says how much that is.
+#[test]
+fn parked_events_whose_topic_was_made_anew_are_counted_and_nothing_of_their_key_starts() {
+    let Some(broker) = broker("parked events that are gone") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "unparked");
+    let place = fleet.place("a", &["scripted"]);
+    let host = start(&place, None);
+    let (scripts, deeds) = fleet.scripted();
+    let until = SystemTime::UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(3_600);
+    let until_ms = u64::try_from(until.as_millis()).unwrap();
+    let fails = json!({ "fail": "unavailable", "untilMs": until_ms });
+    let lost = (0..3).map(|n| order(&format!("lost-{n}"), "lost", &fails));
+    publish(&host, scripts, &lost.collect::<Vec<_>>());
+    wait::until("three events to be parked", SETTLE, || {
+        Ok((held(&host)? == (0, 3)).then_some(()))
+    })
+    .unwrap();
+    assert!(host.drain().unwrap().success());
+
+    delete(&fleet, "_weir.weir.unparked.default.scripted.park");
+    let host = place.spawn().unwrap();
+    let said = alarm(&host, "handler-stopped");
+    let counted = "3 parked event(s) of 1 sequence(s)";
+    assert!(said.contains(counted), "{said}");
+    publish(&host, scripts, &[order("after", "lost", &json!({}))]);
+    publish(&host, scripts, &super::orders("other", KEYS));
+    let told = wait::until("others to be handled", SETTLE, || {
+        let told = deeds_in(host.client(), deeds)?;
+        Ok((told.len() > KEYS / 2).then_some(told))
+    })
+    .unwrap();
+    assert!(!told.contains_key("lost"), "{told:?}");
+    let alarms = host.client().status().unwrap()["alarms"].clone();
+    let stopped = alarms.as_array().into_iter().flatten();
+    let stopped = stopped.filter(|alarm| alarm["alarm"] == "handler-stopped");
+    assert_eq!(stopped.count(), 1, "no other partition: {alarms}");
 }

@@ -18,8 +18,8 @@
 //!   made anew ([`Embedded::open_copy`]), and so is one of which a part could not be read.
 //! - **Reading twice is reading once.** Entries are values by key, so for each key the last one counts. What the copy
 //!   has already of what follows the checkpoint (a unit whose place the broker did not tell, a restore that was cut off)
-//!   is written again in the order of the log and ends as it was. Due times are made anew from all timers when any timer
-//!   was read, so that one that was replaced meanwhile leaves none.
+//!   is written again in the order of the log and ends as it was. The due time of a timer is written with it, in the place
+//!   of that which it had in the copy, so that one that was replaced meanwhile leaves none.
 //! - **Nothing is missing behind it.** Removals stay in a compacted log for some days after they were written, and what
 //!   follows a checkpoint was written after its time; so nobody goes on from one that is older than half of those days
 //!   ([`Checkpoint::flaw`]). State that has expired may be gone from the copy and not from the log: reads see neither.
@@ -32,20 +32,20 @@ use std::sync::Arc;
 use rocksdb::WriteBatch;
 use weir_core::unit::{Cursor, Unit};
 
+mod loader;
+
 pub(crate) use super::checkpoint::{Checkpoint, Extent, Log, Reached};
 use super::key::{Key, Kind, PARTITION_PREFIX};
 use super::ledger::failed;
 use super::progress::{self, Progress};
 use super::store::{ReadError, Store};
-use super::timer;
 use super::trust::Trust;
 use super::writes::{UnitWriter, Writes};
-use super::{Embedded, EmbeddedConfig, Inner, OpenError, PurgeError};
+use super::{Embedded, EmbeddedConfig, OpenError, PurgeError};
 use crate::handlers::chain;
 use crate::ledger::{LedgerError, Scope};
+pub(crate) use loader::{Loader, Missing, Unloaded};
 
-/// What is put aside before it is written: a restore of a million small entries is some hundred writes.
-const BATCH_BYTES: usize = 1 << 20;
 /// The kinds of which a partition's copy consists.
 const KINDS: [Kind; 10] = [
     Kind::Checkpoint,
@@ -235,29 +235,14 @@ impl Embedded {
 
     /// Takes up the copy of a partition where its checkpoint has it.
     pub(crate) fn copy_resume(&self, scope: &Scope, partition: u32) -> Result<Loader, LedgerError> {
-        Ok(Loader {
-            inner: Arc::clone(&self.inner),
-            group: self.copy_group(scope)?,
-            partition,
-            batch: WriteBatch::default(),
-            has_timers: false,
-        })
+        let group = self.copy_group(scope)?;
+        Ok(Loader::resume(&self.inner, group, partition))
     }
 
     /// Forgets the copy of a partition; what is loaded takes its place.
     pub(crate) fn copy_clear(&self, scope: &Scope, partition: u32) -> Result<Loader, LedgerError> {
-        let mut loader = self.copy_resume(scope, partition)?;
-        for kind in KINDS {
-            let prefix = kind.of_partition(loader.group, partition);
-            let batch = &mut loader.batch;
-            loader
-                .inner
-                .store
-                .delete_prefix(batch, kind.family(), &prefix);
-        }
-        // At once, and not with what is read first: whatever happens next, nothing of it is taken for whole.
-        loader.write();
-        Ok(loader)
+        let group = self.copy_group(scope)?;
+        Ok(Loader::clear(&self.inner, group, partition))
     }
 
     /// The partitions of which there is anything.
@@ -356,92 +341,6 @@ fn mark(
     match checkpoint {
         Some(checkpoint) => store.put(batch, &key, &checkpoint.encode()),
         None => store.delete(batch, &key),
-    }
-}
-
-/// Fills the copy of one partition from its changelog.
-pub(crate) struct Loader {
-    inner: Arc<Inner>,
-    group: u32,
-    partition: u32,
-    batch: WriteBatch,
-    /// Whether any entry was that of a timer.
-    has_timers: bool,
-}
-
-/// Why an entry is not loaded.
-pub(crate) enum Unloaded {
-    /// It is none of ours.
-    Unknown,
-    /// The disk has no room; says what to do.
-    Full(String),
-}
-
-impl Loader {
-    /// The next entry, in the order of its log.
-    pub(crate) fn push(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Unloaded> {
-        let known = key.first().and_then(|&first| {
-            let mut kinds = KINDS.into_iter();
-            kinds.find(|&kind| kind as u8 == first && is_logged(kind))
-        });
-        let Some(kind) = known else {
-            return Err(Unloaded::Unknown);
-        };
-        let mut full = kind.of_partition(self.group, self.partition).to_vec();
-        full.extend_from_slice(&key[1..]);
-        if Key::decode(&full).is_err() {
-            return Err(Unloaded::Unknown);
-        }
-        self.has_timers |= kind == Kind::Timer;
-        let family = self.inner.store.family(kind.family());
-        match value.filter(|value| !value.is_empty()) {
-            Some(value) => self.batch.put_cf(family, &full, value),
-            None => self.batch.delete_cf(family, &full),
-        }
-        if self.batch.size_in_bytes() >= BATCH_BYTES {
-            self.inner.disk.check_units().map_err(Unloaded::Full)?;
-            self.write();
-        }
-        Ok(())
-    }
-
-    /// Everything was loaded: makes what follows from it.
-    pub(crate) fn finish(mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        self.write();
-        if !self.has_timers {
-            return Ok(());
-        }
-        let (group, partition) = (self.group, self.partition);
-        // In one batch with those that are due now: a copy that is cut off between the two would have none.
-        let due = Kind::Due.of_partition(group, partition);
-        self.inner
-            .store
-            .delete_prefix(&mut self.batch, Kind::Due.family(), &due);
-        self.inner.store.scan(
-            Kind::Timer.family(),
-            &Kind::Timer.of_partition(group, partition),
-            |key, value| -> Result<bool, ReadError> {
-                let timer::Setting { due, id } = timer::decode_setting(value)?;
-                let by_due = Key::Due {
-                    group,
-                    partition,
-                    due,
-                    id,
-                };
-                self.inner
-                    .store
-                    .put(&mut self.batch, &by_due, &key.encode());
-                Ok(true)
-            },
-        )?;
-        self.write();
-        Ok(())
-    }
-
-    fn write(&mut self) {
-        self.inner
-            .store
-            .write_unsynced(std::mem::take(&mut self.batch));
     }
 }
 

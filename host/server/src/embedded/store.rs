@@ -179,6 +179,15 @@ impl Store {
             .get_pinned_cf(self.family(key.family()), key.encode())
     }
 
+    /// The same of a key that is encoded.
+    pub(super) fn get_raw(
+        &self,
+        family: Family,
+        key: &[u8],
+    ) -> Result<Option<DBPinnableSlice<'_>>, rocksdb::Error> {
+        self.db.get_pinned_cf(self.family(family), key)
+    }
+
     /// An iterator over the keys with `prefix`; seek before use.
     pub(super) fn iterate(&self, family: Family, prefix: &[u8]) -> DBRawIterator<'_> {
         let mut options = ReadOptions::default();

@@ -25,6 +25,19 @@ pub(super) struct Setting {
     pub(super) id: Hash128,
 }
 
+impl Setting {
+    /// Where it stands by due time.
+    pub(super) fn key(self, group: u32, partition: u32) -> Key<'static> {
+        let Self { due, id } = self;
+        Key::Due {
+            group,
+            partition,
+            due,
+            id,
+        }
+    }
+}
+
 impl From<&Timer> for Setting {
     fn from(timer: &Timer) -> Self {
         Self {

@@ -195,13 +195,8 @@ impl<'a> UnitWriter<'a> {
         Ok(self.writes.put(&key, |out| timer::encode_into(out, timer)))
     }
 
-    fn due(&self, Setting { due, id }: Setting) -> Key<'static> {
-        Key::Due {
-            group: self.group,
-            partition: self.partition,
-            due,
-            id,
-        }
+    fn due(&self, setting: Setting) -> Key<'static> {
+        setting.key(self.group, self.partition)
     }
 
     /// Events that join and leave the park of their sequence; [`Self::head`] follows.

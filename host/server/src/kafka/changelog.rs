@@ -15,8 +15,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::clients::{Clients, Logged};
 use super::cluster::Cluster;
 use super::denied::is_denied;
+use super::native::position;
 use super::patience::RestoreError;
-use super::reading::{is_lost, read_to_end, wait_until_stable};
+use super::reading::{End, is_lost, read_to_end, wait_until_stable};
 use super::records::{self, number};
 use crate::embedded::{Extent, Unloaded};
 use crate::names;
@@ -90,17 +91,20 @@ impl Changelogs {
             let consumer = BaseConsumer::from_config_and_context(&clients.reading(), Logged)
                 .map_err(bounds)?;
             wait_until_stable(&consumer, topic, self.partition, end, STABLE).map_err(bounds)?;
-            entries += read(&consumer, (topic, self.partition), next, &mut entry)?;
+            entries += read(&consumer, (topic, self.partition), (next, end), &mut entry)?;
         }
         Ok((entries, next))
     }
 }
 
-/// Hands over all entries from `next` up to the end, and moves it behind the last; answers how many.
+/// Hands over all entries from `next` up to `end`, and moves `next` behind the last; answers how many.
+///
+/// An end that is told is that of the leader at the time, and one that has just become leader may know of less than has been
+/// committed: what counts is how far was read, markers of transactions included.
 fn read(
     consumer: &BaseConsumer<Logged>,
     (topic, partition): (&str, u32),
-    next: &mut u64,
+    (next, end): (&mut u64, u64),
     mut entry: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), Unloaded>,
 ) -> Result<u64, RestoreError> {
     let failed = |error| RestoreError::Read {
@@ -121,12 +125,20 @@ fn read(
                 topic: topic.to_owned(),
             },
             Unloaded::Full(message) => RestoreError::Full(message),
+            Unloaded::Copy(error) => RestoreError::Copy(error),
         })?;
         entries += 1;
         *next = u64::try_from(message.offset()).unwrap_or_default() + 1;
         Ok(())
     };
-    read_to_end(consumer, SILENCE, stops, failed, each)?;
+    let is_end = |told| match told {
+        End::Told => position(consumer, topic, number(partition)).is_some_and(|at| at >= end),
+        // Nothing comes of what compaction has emptied, not even a marker.
+        End::Silent => {
+            wait_until_stable(consumer, topic, partition, end, Duration::ZERO).is_ok()
+        }
+    };
+    read_to_end(consumer, SILENCE, (is_end, stops), failed, each)?;
     consumer.unassign().map_err(failed)?;
     Ok(entries)
 }

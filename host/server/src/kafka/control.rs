@@ -434,7 +434,9 @@ impl Control {
         mut each: impl FnMut(&BorrowedMessage<'_>),
     ) -> Result<(), KafkaError> {
         let failed = |error| error;
-        read_to_end(consumer, SILENCE, is_lost, failed, |message| {
+        // Nothing is written there in transactions: what the broker tells is the end.
+        let ends = (|_told| true, is_lost);
+        read_to_end(consumer, SILENCE, ends, failed, |message| {
             each(message);
             Ok(())
         })

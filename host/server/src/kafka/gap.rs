@@ -4,8 +4,11 @@
 //! a host went on ends with the right unit too. The first unit of each partition says on what it stands, by an entry that
 //! nothing removes and that later units write again at most, so it is there as long as the beginning is. A topic that is
 //! only compacted begins at offset 0 for ever; whatever else its beginning is, somebody has deleted what was before.
+//!
+//! Parked events lie in a topic of their own, which no unit has to write to. How many there are of each sequence says the
+//! ledger.
 
-use crate::embedded::Extent;
+use crate::embedded::{Extent, Missing};
 
 /// A ledger from which nobody may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +33,15 @@ pub(super) enum Gap {
          compaction"
     )]
     Deleted { unit: u64, first: u64 },
+    #[error(
+        "{events} parked event(s) of {sequences} sequence(s) are not in their topic, by what it has up to offset {end}; \
+         was it made anew?"
+    )]
+    Parked {
+        events: u64,
+        sequences: u64,
+        end: u64,
+    },
 }
 
 /// What there is of a partition.
@@ -43,8 +55,9 @@ pub(super) struct Found {
     pub(super) entries: u64,
     /// Whether it says on what the partition stands.
     pub(super) has_begun: bool,
-    /// The ledger topic.
-    pub(super) extent: Extent,
+    pub(super) missing: Missing,
+    /// The topics, by [`crate::embedded::Log`].
+    pub(super) extents: [Extent; 2],
 }
 
 impl Found {
@@ -54,7 +67,8 @@ impl Found {
             unit,
             entries,
             has_begun,
-            extent: Extent { first, end, .. },
+            missing: Missing { sequences, events },
+            extents: [Extent { first, end, .. }, parks],
         } = self;
         if offsets > unit {
             // The number in the committed offsets is what fences trust: the ledger must not be behind it.
@@ -71,7 +85,14 @@ impl Found {
         if !has_begun {
             return Some(Gap::Beginning { unit, entries, end });
         }
-        (first > 0).then_some(Gap::Deleted { unit, first })
+        if first > 0 {
+            return Some(Gap::Deleted { unit, first });
+        }
+        (events > 0).then_some(Gap::Parked {
+            events,
+            sequences,
+            end: parks.end,
+        })
     }
 }
 

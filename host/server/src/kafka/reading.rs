@@ -40,23 +40,33 @@ pub(super) fn wait_until_stable(
     }
 }
 
-/// Hands over what comes of the partition that is assigned up to its end. It fails where nothing comes for `silence`, and at
-/// once with an error that `stops` it: all others are those of a connection that is made anew.
+/// What looks like the end of a partition.
+pub(super) enum End {
+    /// The broker says so.
+    Told,
+    /// It has said so, and nothing has come since for as long as is waited.
+    Silent,
+}
+
+/// Hands over what comes of the partition that is assigned up to its end, if it is one by `is_end`. It fails where nothing
+/// comes for `silence`, and at once with an error that `stops` it: all others are those of a connection that is made anew.
 pub(super) fn read_to_end<E>(
     consumer: &BaseConsumer<Logged>,
     silence: Duration,
-    stops: impl Fn(&KafkaError) -> bool,
+    (is_end, stops): (impl Fn(End) -> bool, impl Fn(&KafkaError) -> bool),
     failed: impl Fn(KafkaError) -> E,
     mut each: impl FnMut(&BorrowedMessage<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut heard = Instant::now();
+    let (mut heard, mut is_told) = (Instant::now(), false);
     loop {
         match consumer.poll(LOOK) {
             Some(Ok(message)) => {
                 each(&message)?;
                 heard = Instant::now();
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(KafkaError::PartitionEOF(_))) if is_end(End::Told) => return Ok(()),
+            Some(Err(KafkaError::PartitionEOF(_))) => is_told = true,
+            None if is_told && heard.elapsed() > silence && is_end(End::Silent) => return Ok(()),
             Some(Err(error)) if heard.elapsed() > silence || stops(&error) => {
                 return Err(failed(error));
             }

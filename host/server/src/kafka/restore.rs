@@ -27,7 +27,7 @@ use super::reading::AGAIN;
 use super::share::Share;
 use super::waiting::{ANSWER, pause};
 use crate::clock::now;
-use crate::embedded::{Checkpoint, Embedded, Reached};
+use crate::embedded::{Checkpoint, Embedded, Missing, Reached};
 use crate::fail::{self, Point};
 use crate::ledger::{LostPosition, Stood};
 use crate::names;
@@ -48,6 +48,7 @@ struct Filled {
     entries: u64,
     /// How far.
     logs: [Reached; 2],
+    missing: Missing,
 }
 
 impl Loading<'_> {
@@ -97,7 +98,8 @@ impl Loading<'_> {
             unit: filled.unit,
             entries: filled.entries,
             has_begun: kept.is_some(),
-            extent: logs.extents[0],
+            missing: filled.missing,
+            extents: logs.extents,
         };
         if let Some(gap) = found.gap() {
             return Err(RestoreError::Gap(gap));
@@ -158,6 +160,14 @@ impl Loading<'_> {
     ) -> Result<Option<Filled>, RestoreError> {
         let group = &*self.share.scope.group;
         match self.fill(partition, logs, Some(from)) {
+            Ok(Filled {
+                missing: Missing { events: 1.., .. },
+                ..
+            }) => tracing::warn!(
+                group,
+                partition,
+                "the local copy lacks parked events, and is made anew"
+            ),
             // A group that has forgotten its offsets names no unit.
             Ok(filled) if filled.unit == offsets || offsets == 0 => return Ok(Some(filled)),
             Ok(Filled { unit: copied, .. }) => tracing::warn!(
@@ -195,7 +205,7 @@ impl Loading<'_> {
         };
         let push = |key: &[u8], value: Option<&[u8]>| loader.push(key, value);
         let (entries, next) = logs.read(self.clients, from, push)?;
-        loader.finish().map_err(RestoreError::Copy)?;
+        let missing = loader.finish().map_err(RestoreError::Copy)?;
         let (unit, _) = copied(store, self.share, partition)?;
         let reached = |log: usize| Reached {
             topic: logs.extents[log].topic,
@@ -205,6 +215,7 @@ impl Loading<'_> {
             unit,
             entries,
             logs: [reached(0), reached(1)],
+            missing,
         })
     }
 }

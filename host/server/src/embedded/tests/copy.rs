@@ -7,6 +7,7 @@ use weir_core::unit::{LetterStatus, ParkedSequence, TimerChange, TimerKey, Timer
 
 use super::set_aside::{hash, joins, parked, sequence, timer};
 use super::*;
+use crate::embedded::Missing;
 use crate::embedded::key::{Kind, PARTITION_PREFIX};
 
 const KINDS: [Kind; 9] = [
@@ -182,6 +183,19 @@ fn push<'a>(
     }
 }
 
+/// Commits a unit of the owner, with its changelog.
+fn commit(bus: &Embedded, unit: &Unit, logs: &mut Logs) {
+    let scope = scope("g", &["in"]);
+    let origin = (unit.number == 1).then_some(&b"origin"[..]);
+    let changes = bus.copy_stage(&scope, OWNER, unit, origin).unwrap();
+    let logged = changes.each(|(log, _), key, value| -> Result<(), ()> {
+        logs.0[log as usize].push((key.to_vec(), value.map(<[u8]>::to_vec)));
+        Ok(())
+    });
+    logged.unwrap();
+    bus.copy_write(&changes, None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -189,27 +203,20 @@ proptest! {
     #[test]
     fn a_checkpoint_at_any_entry_and_the_rest_of_the_log_come_to_the_whole_log(
         units in vec(vec(any_deed(), 0..6), 1..12),
-        cuts in any::<[proptest::sample::Index; 4]>(),
+        cuts in any::<[proptest::sample::Index; 6]>(),
         is_compacted: bool,
     ) {
         let scratch = tempfile::tempdir().unwrap();
         let bus = open(scratch.path());
         let scope = scope("g", &["in"]);
         let (mut machine, mut logs) = (Machine::default(), Logs::default());
-        for (index, deeds) in units.into_iter().enumerate() {
-            let unit = machine.unit(deeds);
-            let origin = (index == 0).then_some(&b"origin"[..]);
-            let changes = bus.copy_stage(&scope, OWNER, &unit, origin).unwrap();
-            changes.each(|(log, _), key, value| -> Result<(), ()> {
-                logs.0[log as usize].push((key.to_vec(), value.map(<[u8]>::to_vec)));
-                Ok(())
-            }).unwrap();
-            bus.copy_write(&changes, None);
+        for deeds in units {
+            commit(&bus, &machine.unit(deeds), &mut logs);
         }
         let ends = logs.ends();
         let mut loader = bus.copy_clear(&scope, WHOLE).unwrap();
         push(&mut loader, logs.0.iter().flatten());
-        loader.finish().unwrap();
+        prop_assert_eq!(loader.finish().unwrap(), Missing::default());
         let whole = content(&bus, &scope, WHOLE);
         prop_assert_eq!(&content(&bus, &scope, OWNER), &whole);
 
@@ -219,15 +226,80 @@ proptest! {
         let mut loader = bus.copy_clear(&scope, RESUMED).unwrap();
         push(&mut loader, logs.0[0][..held[0]].iter().chain(&logs.0[1][..held[1]]));
         loader.finish().unwrap();
+        // It was gone on with before, and cut off.
+        let read = [0, 1].map(|log| said[log] + cuts[4 + log].index(ends[log] - said[log] + 1));
+        let mut loader = bus.copy_resume(&scope, RESUMED).unwrap();
+        push(&mut loader, logs.0[0][said[0]..read[0]].iter().chain(&logs.0[1][said[1]..read[1]]));
+        loader.finish().unwrap();
         let mut loader = bus.copy_resume(&scope, RESUMED).unwrap();
         if is_compacted {
             push(&mut loader, logs.compacted(said).into_iter().flatten());
         } else {
             push(&mut loader, logs.0[0][said[0]..].iter().chain(&logs.0[1][said[1]..]));
         }
-        loader.finish().unwrap();
+        prop_assert_eq!(loader.finish().unwrap(), Missing::default());
         prop_assert_eq!(&content(&bus, &scope, RESUMED), &whole);
     }
+}
+
+#[test]
+fn parked_events_of_which_their_sequence_tells_and_which_are_not_there_are_counted() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (bus, scope) = (open(scratch.path()), scope("g", &["in"]));
+    let (mut machine, mut logs) = (Machine::default(), Logs::default());
+    for deeds in [
+        vec![(true, Deed::Park), (true, Deed::Park), (false, Deed::Park)],
+        vec![(true, Deed::Park), (false, Deed::Unpark)],
+        vec![(true, Deed::Unpark), (true, Deed::Park)],
+    ] {
+        commit(&bus, &machine.unit(deeds), &mut logs);
+    }
+    let load = |mut loader: crate::embedded::copy::Loader, entries: &[&[Entry]]| {
+        push(&mut loader, entries.iter().copied().flatten());
+        loader.finish().unwrap()
+    };
+    let missing = |sequences, events| Missing { sequences, events };
+    let [ledger, parks] = &logs.0;
+    let clear = || bus.copy_clear(&scope, WHOLE).unwrap();
+    assert_eq!(load(clear(), &[ledger, parks]), missing(0, 0));
+    // The last of three is written last.
+    assert_eq!(
+        load(clear(), &[ledger, &parks[..parks.len() - 1]]),
+        missing(1, 1)
+    );
+    assert_eq!(load(clear(), &[ledger]), missing(1, 3));
+    // What is gone on with is looked at where it has changed.
+    let resume = || bus.copy_resume(&scope, WHOLE).unwrap();
+    assert_eq!(load(resume(), &[]), missing(0, 0));
+    assert_eq!(load(resume(), &[ledger]), missing(1, 3));
+    assert_eq!(load(resume(), &[ledger, parks]), missing(0, 0));
+}
+
+#[test]
+fn a_copy_that_is_gone_on_with_writes_what_it_has_read_and_no_other_timer() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (bus, scope) = (open(scratch.path()), scope("g", &["in"]));
+    let (mut machine, mut logs) = (Machine::default(), Logs::default());
+    let sets = |names: std::ops::Range<u8>, due| {
+        names
+            .map(|name| (true, Deed::Timer(name, Some(due))))
+            .collect()
+    };
+    commit(&bus, &machine.unit(sets(0..250, 5)), &mut logs);
+    let mut loader = bus.copy_clear(&scope, RESUMED).unwrap();
+    push(&mut loader, logs.0.iter().flatten());
+    loader.finish().unwrap();
+    let said = logs.ends();
+    commit(&bus, &machine.unit(sets(7..8, 6)), &mut logs);
+
+    let before = bus.inner.store.sequence();
+    let mut loader = bus.copy_resume(&scope, RESUMED).unwrap();
+    push(&mut loader, &logs.0[0][said[0]..]);
+    loader.finish().unwrap();
+    // Those of the unit, and the due time that the timer had.
+    let entries = (logs.ends()[0] - said[0]) as u64;
+    assert_eq!(bus.inner.store.sequence() - before, entries + 2);
+    assert_eq!(content(&bus, &scope, RESUMED), content(&bus, &scope, OWNER));
 }
 
 fn checkpoint(next: u64) -> Checkpoint {
