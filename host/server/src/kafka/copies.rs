@@ -82,25 +82,31 @@ impl Copies {
     }
 
     /// Changes the copy by a unit that is committed, unless it is another epoch's by now. `last` are the offsets of the unit's
-    /// last entries, where they are known to be its own.
+    /// last entries, where they are known to be its own. Answers false when they lie before those of earlier units: each has
+    /// some in the ledger, which is another one then.
     pub(super) fn commit(
         &self,
         scope: &Scope,
         request: &Request,
         changes: &Changes,
         last: Option<[Option<u64>; 2]>,
-    ) {
+    ) -> bool {
         let copy = self.of(scope, request.partition);
         if last.is_some() {
             *copy.own() = (request.unit.number, request.epoch);
         }
         let mut taken = copy.taken();
         if taken.epoch != request.epoch {
-            return;
+            return true;
         }
         let unit = &request.unit;
         let is_next = unit.number == taken.unit + 1;
         let before = taken.checkpoint.take().filter(|_| is_next);
+        let is_before = |(before, last): (&Checkpoint, [Option<u64>; 2])| {
+            last[0].is_some_and(|last| last < before.logs[0].next)
+        };
+        let goes_on = !before.as_ref().zip(last).is_some_and(is_before);
+        let before = before.filter(|_| goes_on);
         taken.checkpoint = before.map(|before| match last {
             Some(last) => before.after(unit.staged_at, last),
             None => before,
@@ -109,6 +115,7 @@ impl Copies {
         // Whose unit it is has to be known where a later host is to go on from it.
         let known = taken.checkpoint.as_ref().filter(|_| last.is_some());
         self.store.copy_write(changes, known);
+        goes_on
     }
 
     /// The copy is whole, with this unit, and `checkpoint` says how far.

@@ -161,7 +161,12 @@ impl Committer {
     /// `last`: where the broker says that the unit's entries end; none when nobody answered.
     fn committed(&self, Staged { request, changes }: Staged, last: Option<LastEntries>) {
         let scope = &self.share.scope;
-        self.copies.commit(scope, &request, &changes, last);
+        if !self.copies.commit(scope, &request, &changes, last) {
+            // Whoever reads it finds out what it lacks.
+            let topic = names::ledger_topic(&scope.group);
+            self.share
+                .leave(Leave::Renew(format!("topic {topic} was made anew")));
+        }
         request.answer(CommitResult::Committed);
     }
 

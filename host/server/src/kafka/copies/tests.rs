@@ -43,7 +43,7 @@ impl Copies {
     }
 
     /// Commits a unit whose last entry of the ledger is here.
-    fn committed(&self, epoch: u64, number: u64, last: Option<u64>) {
+    fn committed(&self, epoch: u64, number: u64, last: Option<u64>) -> bool {
         let unit = Unit {
             number,
             staged_at: Millis(1_000 + number),
@@ -52,7 +52,7 @@ impl Copies {
         let changes = self.store.copy_stage(&scope(), PARTITION, &unit, None);
         let (request, _answer) = Request::new(PARTITION, epoch, unit);
         let last = last.map(|last| [Some(last), None]);
-        self.commit(&scope(), &request, &changes.unwrap(), last);
+        self.commit(&scope(), &request, &changes.unwrap(), last)
     }
 
     /// The last unit in the copy, and the time and positions of its checkpoint.
@@ -74,6 +74,19 @@ fn a_committed_unit_moves_the_checkpoint_in_the_same_batch_behind_its_own_entrie
     assert_eq!(copies.stored(), (1, Some((1_001, [50, 40]))));
     copies.committed(5, 2, Some(52));
     assert_eq!(copies.stored(), (2, Some((1_002, [53, 40]))));
+}
+
+#[test]
+fn a_unit_whose_entries_lie_before_those_of_earlier_units_tells_that_the_ledger_is_another() {
+    let scratch = tempfile::tempdir().unwrap();
+    let copies = copies(scratch.path());
+    assert!(copies.load(5, 0, 40));
+    assert!(copies.committed(5, 1, Some(40)), "the first behind it");
+    assert!(!copies.committed(5, 2, Some(3)));
+    assert_eq!(copies.stored(), (2, None));
+    // It is told once, and no checkpoint comes of it.
+    assert!(copies.committed(5, 3, Some(7)));
+    assert_eq!(copies.stored(), (3, None));
 }
 
 /// A host that was frozen between a commit and its copy, and has loaded the partition anew meanwhile.
