@@ -9,7 +9,8 @@ use weir_core::time::Millis;
 
 use super::codec::{DecodeError, Input};
 
-const VERSION: u8 = 1;
+/// A copy of version 1 does not say when its state expires.
+const VERSION: u8 = 2;
 
 /// The topics that a changelog consists of; the discriminant is its place in a [`Checkpoint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! What a unit writes under keys of its own is made once ([`Embedded::copy_stage`]) and goes both into the changelog and,
 //! when the unit is committed there, into this store, from where all reads are answered. Keys of the changelog leave
 //! out what is this store's own: the number of the subscription, and the partition, which is the changelog's too. What
-//! follows from other entries (timers by due time) is not in the changelog and is made anew.
+//! follows from other entries (timers by due time, state by expiry) is not in the changelog and is made anew.
 //!
 //! # Going on from a checkpoint
 //!
@@ -22,7 +22,7 @@
 //!   of that which it had in the copy, so that one that was replaced meanwhile leaves none.
 //! - **Nothing is missing behind it.** Removals stay in a compacted log for some days after they were written, and what
 //!   follows a checkpoint was written after its time; so nobody goes on from one that is older than half of those days
-//!   ([`Checkpoint::flaw`]). State that has expired may be gone from the copy and not from the log: reads see neither.
+//!   ([`Checkpoint::flaw`]). State that has expired is removed by a unit like any other, some time after.
 //! - **Nobody else writes.** Whose changes a copy takes is for [`crate::kafka`] to say.
 
 use std::collections::BTreeSet;
@@ -47,12 +47,13 @@ use crate::ledger::{LedgerError, Scope};
 pub(crate) use loader::{Loader, Missing, Unloaded};
 
 /// The kinds of which a partition's copy consists.
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Checkpoint,
     Kind::Begun,
     Kind::Progress,
     Kind::InboxBlock,
     Kind::State,
+    Kind::Expiry,
     Kind::ParkedEvent,
     Kind::ParkedHead,
     Kind::Timer,
@@ -62,7 +63,7 @@ const KINDS: [Kind; 10] = [
 
 /// Whether entries of this kind stand in the changelog.
 fn is_logged(kind: Kind) -> bool {
-    kind != Kind::Due && kind != Kind::Checkpoint
+    !matches!(kind, Kind::Due | Kind::Expiry | Kind::Checkpoint)
 }
 
 /// What one unit changes.
@@ -87,7 +88,7 @@ impl Changes {
                 completion += 1;
             }
             let log = match key[0] {
-                kind if kind == Kind::Due as u8 => continue,
+                kind if kind == Kind::Due as u8 || kind == Kind::Expiry as u8 => continue,
                 kind if kind == Kind::ParkedEvent as u8 => Log::Park,
                 _ => Log::Ledger,
             };
@@ -144,7 +145,8 @@ impl Embedded {
         origin: Option<&[u8]>,
     ) -> Result<Changes, LedgerError> {
         let group = self.copy_group(scope)?;
-        let mut writer = UnitWriter::new(&self.inner.store, group, partition, unit.staged_at);
+        let writer = UnitWriter::new(&self.inner.store, group, partition, unit.staged_at);
+        let mut writer = writer.noting_expiry();
         let mut ends = Vec::with_capacity(unit.completions.len());
         let stage = || -> Result<Writes, ReadError> {
             for completion in &unit.completions {
@@ -161,6 +163,7 @@ impl Embedded {
             for (sequence, parked) in &unit.heads {
                 writer.head(sequence, *parked)?;
             }
+            writer.expired()?;
             writer.progress(unit);
             if let Some(origin) = origin {
                 writer.begun(origin);

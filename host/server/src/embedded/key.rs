@@ -98,6 +98,15 @@ pub(super) enum Key<'a> {
         partition: u32,
         id: Hash128,
     },
+    /// Of a local copy of a ledger: a value that has expired by then, unless it was set again.
+    Expiry {
+        group: u32,
+        partition: u32,
+        at: Millis,
+        tenant: &'a str,
+        key: &'a [u8],
+        name: &'a str,
+    },
     /// Of a local copy of a ledger; to how far it is with its changelog.
     Checkpoint { group: u32, partition: u32 },
     /// To an operator's pause and command to the breaker.
@@ -133,6 +142,7 @@ impl<'a> Key<'a> {
             Self::ParkedHead { .. } => Kind::ParkedHead,
             Self::Timer { .. } => Kind::Timer,
             Self::Due { .. } => Kind::Due,
+            Self::Expiry { .. } => Kind::Expiry,
             Self::Letter { .. } => Kind::Letter,
             Self::Steering { .. } => Kind::Steering,
             Self::Job { .. } => Kind::Job,
@@ -142,75 +152,52 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// The number of the topic or subscription, and of the partition.
-    fn place(&self) -> (u32, Option<u32>) {
+    /// The number of the topic or subscription.
+    fn id(&self) -> u32 {
         match *self {
             Self::Topic { topic: id }
+            | Self::LogStart { topic: id, .. }
+            | Self::BatchHeader { topic: id, .. }
+            | Self::Batch { topic: id, .. }
             | Self::Group { group: id }
             | Self::Steering { group: id }
             | Self::Job { group: id, .. }
-            | Self::JobProgress { group: id, .. } => (id, None),
-            Self::LogStart {
-                topic: id,
-                partition,
-            }
-            | Self::BatchHeader {
-                topic: id,
-                partition,
-                ..
-            }
-            | Self::Batch {
-                topic: id,
-                partition,
-                ..
-            }
-            | Self::Progress {
-                group: id,
-                partition,
-            }
-            | Self::Begun {
-                group: id,
-                partition,
-            }
-            | Self::Checkpoint {
-                group: id,
-                partition,
-            }
-            | Self::InboxBlock {
-                group: id,
-                partition,
-                ..
-            }
-            | Self::State {
-                group: id,
-                partition,
-                ..
-            }
-            | Self::ParkedEvent {
-                group: id,
-                partition,
-                ..
-            }
-            | Self::ParkedHead {
-                group: id,
-                partition,
-                ..
-            }
-            | Self::Timer {
-                group: id,
-                partition,
-                ..
-            }
-            | Self::Due {
-                group: id,
-                partition,
-                ..
-            }
-            | Self::Letter {
-                group: id,
-                partition,
-                ..
-            } => (id, Some(partition)),
+            | Self::JobProgress { group: id, .. }
+            | Self::Progress { group: id, .. }
+            | Self::InboxBlock { group: id, .. }
+            | Self::State { group: id, .. }
+            | Self::ParkedEvent { group: id, .. }
+            | Self::ParkedHead { group: id, .. }
+            | Self::Timer { group: id, .. }
+            | Self::Due { group: id, .. }
+            | Self::Letter { group: id, .. }
+            | Self::Begun { group: id, .. }
+            | Self::Expiry { group: id, .. }
+            | Self::Checkpoint { group: id, .. } => id,
+        }
+    }
+
+    fn partition(&self) -> Option<u32> {
+        match *self {
+            Self::Topic { .. }
+            | Self::Group { .. }
+            | Self::Steering { .. }
+            | Self::Job { .. }
+            | Self::JobProgress { .. } => None,
+            Self::LogStart { partition, .. }
+            | Self::BatchHeader { partition, .. }
+            | Self::Batch { partition, .. }
+            | Self::Progress { partition, .. }
+            | Self::InboxBlock { partition, .. }
+            | Self::State { partition, .. }
+            | Self::ParkedEvent { partition, .. }
+            | Self::ParkedHead { partition, .. }
+            | Self::Timer { partition, .. }
+            | Self::Due { partition, .. }
+            | Self::Letter { partition, .. }
+            | Self::Begun { partition, .. }
+            | Self::Expiry { partition, .. }
+            | Self::Checkpoint { partition, .. } => Some(partition),
         }
     }
 
@@ -223,9 +210,8 @@ impl<'a> Key<'a> {
     /// Appends the encoded key.
     pub(super) fn encode_into(&self, out: &mut Vec<u8>) {
         out.push(self.kind() as u8);
-        let (id, partition) = self.place();
-        out.extend_from_slice(&id.to_be_bytes());
-        if let Some(partition) = partition {
+        out.extend_from_slice(&self.id().to_be_bytes());
+        if let Some(partition) = self.partition() {
             out.extend_from_slice(&partition.to_be_bytes());
         }
         match *self {
@@ -269,6 +255,18 @@ impl<'a> Key<'a> {
                 out.extend_from_slice(&due.to_be_bytes());
                 out.extend_from_slice(&id);
             }
+            Self::Expiry {
+                at: Millis(at),
+                tenant,
+                key,
+                name,
+                ..
+            } => {
+                out.extend_from_slice(&at.to_be_bytes());
+                put_field(out, tenant.as_bytes());
+                put_field(out, key);
+                out.extend_from_slice(name.as_bytes());
+            }
             Self::Letter {
                 id: Hash128(id), ..
             } => out.extend_from_slice(&id),
@@ -305,6 +303,17 @@ impl<'a> Key<'a> {
             partition: u32_off(rest)?,
             due: Millis(u64_off(rest)?),
             id: Hash128(array_off(rest)?),
+        })
+    }
+
+    fn parse_expiry(group: u32, rest: &mut &'a [u8]) -> Option<Self> {
+        Some(Self::Expiry {
+            group,
+            partition: u32_off(rest)?,
+            at: Millis(u64_off(rest)?),
+            tenant: str::from_utf8(field_off(rest)?).ok()?,
+            key: field_off(rest)?,
+            name: str::from_utf8(std::mem::take(rest)).ok()?,
         })
     }
 
@@ -360,6 +369,7 @@ impl<'a> Key<'a> {
                 slot: Slot::take(&mut rest)?,
             },
             Kind::Due => Self::parse_due(id, &mut rest)?,
+            Kind::Expiry => Self::parse_expiry(id, &mut rest)?,
             Kind::Letter => Self::Letter {
                 group: id,
                 partition: u32_off(&mut rest)?,

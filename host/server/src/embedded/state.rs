@@ -2,6 +2,8 @@
 //!
 //! `version u8, expires at u64 (zero: never), value`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use weir_core::time::Millis;
 
@@ -10,6 +12,11 @@ use super::codec::{DecodeError, Input};
 const VERSION: u8 = 1;
 /// Bytes before the value: version and expiry.
 const HEADER: usize = 9;
+
+/// Between two looks for what has expired, at least.
+const STEP_MS_MIN: u64 = 1_000;
+/// A name that is set again and again is looked for so often in the time that it lives, and up to twice as often.
+const STEPS: u64 = 16;
 
 /// A stored value and when it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +49,23 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StateValue, DecodeError> {
     })
 }
 
+/// When to look whether a value that expires then is still the same: after it, by a part of its life. Values of one name that
+/// expire about the same time have the same.
+pub(super) fn look_at(expires: Millis, life: Duration) -> Millis {
+    let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+    let step = (life / STEPS).next_power_of_two().max(STEP_MS_MIN);
+    Millis((expires.0 / step).saturating_add(1).saturating_mul(step))
+}
+
+/// When a value expires, without a copy of it.
+pub(super) fn expires(bytes: &[u8]) -> Option<Millis> {
+    let (header, _) = bytes.split_first_chunk::<HEADER>()?;
+    let [VERSION, expires @ ..] = header else {
+        return None;
+    };
+    Some(Millis(u64::from_le_bytes(*expires))).filter(|expires| expires.0 != 0)
+}
+
 /// The bytes of the value, without a copy of it.
 pub(super) fn value_bytes(bytes: &[u8]) -> Result<usize, DecodeError> {
     match bytes.first() {
@@ -52,13 +76,7 @@ pub(super) fn value_bytes(bytes: &[u8]) -> Result<usize, DecodeError> {
 
 /// Whether compaction may drop the value. One that cannot be read is kept: the read that needs it says so.
 pub(super) fn is_expired(bytes: &[u8], now: Millis) -> bool {
-    match bytes.split_first_chunk::<HEADER>() {
-        Some(([VERSION, expires @ ..], _)) => {
-            let expires = u64::from_le_bytes(*expires);
-            expires != 0 && expires <= now.0
-        }
-        Some(_) | None => false,
-    }
+    expires(bytes).is_some_and(|expires| expires <= now)
 }
 
 #[cfg(test)]

@@ -67,6 +67,14 @@ impl StoreError {
     }
 }
 
+/// What compaction does with state that has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expired {
+    Goes,
+    /// Of a store of copies: a unit removes it, and learns from its being there that nobody has.
+    Stays,
+}
+
 pub(super) struct Store {
     db: DB,
     mark: Mark,
@@ -79,6 +87,10 @@ impl Store {
     /// Opens a store, or makes one where there is none. One that lacks anything that was acknowledged is refused: what
     /// can be seen without RocksDB is looked at first, because RocksDB deletes the files that its manifest does not name.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_by(path, Expired::Goes)
+    }
+
+    fn open_by(path: &Path, expired: Expired) -> Result<Self, StoreError> {
         let damage::Checked {
             acknowledged,
             suspect,
@@ -88,9 +100,9 @@ impl Store {
         if let Some(suspect) = suspect {
             // It ends there; all before it was read and is whole.
             options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-            damage::check_suspect(acknowledged, last_write(&options, path)?, suspect)?;
+            damage::check_suspect(acknowledged, last_write(&options, path, expired)?, suspect)?;
         }
-        let db = open_families(&options, path)?;
+        let db = open_families(&options, path, expired)?;
         damage::check_sequence(acknowledged, db.latest_sequence_number())?;
         Self::new(db, path)
     }
@@ -102,7 +114,7 @@ impl Store {
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         // It would ask for journals that are given up.
         options.set_track_and_verify_wals_in_manifest(false);
-        let db = open_families(&options, path)?;
+        let db = open_families(&options, path, Expired::Goes)?;
         Self::new(db, path)
     }
 
@@ -122,7 +134,7 @@ impl Store {
     pub(super) fn open_copy(path: &Path) -> Result<Self, StoreError> {
         Ok(Self {
             trust: Some(Trust::new(path)),
-            ..Self::open(path)?
+            ..Self::open_by(path, Expired::Stays)?
         })
     }
 
@@ -315,20 +327,21 @@ pub(super) fn die(what: &str, error: &(dyn std::error::Error + 'static)) -> ! {
     std::process::abort()
 }
 
-fn open_families(options: &Options, path: &Path) -> Result<DB, rocksdb::Error> {
-    DB::open_cf_descriptors(options, path, families())
+fn open_families(options: &Options, path: &Path, expired: Expired) -> Result<DB, rocksdb::Error> {
+    DB::open_cf_descriptors(options, path, families(expired))
 }
 
 /// The number of the last write that a store holds, of which no file is changed.
-fn last_write(options: &Options, path: &Path) -> Result<u64, rocksdb::Error> {
-    let db = DB::open_cf_descriptors_read_only(options, path, families(), false)?;
+fn last_write(options: &Options, path: &Path, expired: Expired) -> Result<u64, rocksdb::Error> {
+    let db = DB::open_cf_descriptors_read_only(options, path, families(expired), false)?;
     Ok(db.latest_sequence_number())
 }
 
-fn families() -> [ColumnFamilyDescriptor; Family::ALL.len()] {
+fn families(expired: Expired) -> [ColumnFamilyDescriptor; Family::ALL.len()] {
     let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-    Family::ALL
-        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)))
+    Family::ALL.map(|family| {
+        ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache, expired))
+    })
 }
 
 fn db_options() -> Options {
@@ -353,7 +366,7 @@ fn db_options() -> Options {
     options
 }
 
-fn family_options(family: Family, cache: &Cache) -> Options {
+fn family_options(family: Family, cache: &Cache, expired: Expired) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
     blocks.set_cache_index_and_filter_blocks(true);
@@ -383,13 +396,15 @@ fn family_options(family: Family, cache: &Cache) -> Options {
             options.set_write_buffer_size(STATE_BUFFER_BYTES);
             // Most events of a new key ask for a name that is not there.
             blocks.set_bloom_filter(10.0, false);
-            options.set_compaction_filter("expired", |_level, _key, value| {
-                if state::is_expired(value, now()) {
-                    Decision::Remove
-                } else {
-                    Decision::Keep
-                }
-            });
+            if expired == Expired::Goes {
+                options.set_compaction_filter("expired", |_level, _key, value| {
+                    if state::is_expired(value, now()) {
+                        Decision::Remove
+                    } else {
+                        Decision::Keep
+                    }
+                });
+            }
         }
     }
     options.set_block_based_table_factory(&blocks);

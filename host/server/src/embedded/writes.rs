@@ -4,8 +4,8 @@
 //! replaced leaves its entry by due time, a parked sequence keeps where its events begin. What is read is what the
 //! units before left, because at most one unit of a partition is in flight.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use rocksdb::WriteBatch;
@@ -15,12 +15,20 @@ use weir_core::unit::{
     Completion, LetterStatus, ParkedSequence, Parking, SequenceKey, TimerChange, TimerKey, Unit,
 };
 
-use super::key::{Family, Key};
+use super::key::{Family, Key, Kind};
 use super::letter::StoredLetter;
 use super::park::StoredSequence;
 use super::store::{ReadError, Store};
 use super::timer::Setting;
 use super::{inbox, park, progress, state, timer};
+
+/// Values that have expired and leave with one unit, beside twice as many as it sets: more of them can never be set than
+/// leave.
+const EXPIRED_MAX: usize = 256;
+/// Bytes of their keys, or one: what a unit writes beside its own has to stay small.
+const EXPIRED_BYTES_MAX: usize = 256 << 10;
+/// What stands under keys that say all.
+pub(super) const NOTED: &[u8] = &[1];
 
 /// Keys and values, one after the other in one buffer: a unit writes hundreds.
 #[derive(Debug, Default)]
@@ -71,6 +79,13 @@ impl Writes {
         })
     }
 
+    /// Those of its keys that are of this kind.
+    fn keys_of(&self, kind: Kind) -> HashSet<Vec<u8>> {
+        let keys = self.iter().map(|(key, _)| key);
+        let own = keys.filter(|key| key[0] == kind as u8);
+        own.map(<[u8]>::to_vec).collect()
+    }
+
     fn put<T>(&mut self, key: &Key, value: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         key.encode_into(&mut self.buffer);
         let end = self.buffer.len();
@@ -95,6 +110,10 @@ pub(super) struct UnitWriter<'a> {
     partition: u32,
     staged_at: Millis,
     writes: Writes,
+    /// Whether it is noted when state expires: compaction of a changelog leaves it, so a unit has to remove it.
+    notes_expiry: bool,
+    /// The values that this unit sets.
+    sets: usize,
     /// Timers that this unit has changed so far.
     settings: HashMap<&'a TimerKey, Option<Setting>>,
     /// Parked sequences that this unit has changed so far.
@@ -120,9 +139,19 @@ impl<'a> UnitWriter<'a> {
             partition,
             staged_at,
             writes: Writes::default(),
+            notes_expiry: false,
+            sets: 0,
             settings: HashMap::new(),
             parks: HashMap::new(),
             deaths: HashMap::new(),
+        }
+    }
+
+    /// Of a unit that goes into a changelog.
+    pub(super) fn noting_expiry(self) -> Self {
+        Self {
+            notes_expiry: true,
+            ..self
         }
     }
 
@@ -138,7 +167,11 @@ impl<'a> UnitWriter<'a> {
     /// The names that a completion sets and removes.
     pub(super) fn state(&mut self, completion: &Completion) {
         // A sequence of one event has no state: nobody could read it back.
-        let SequenceKey::Keyed { tenant, key } = &completion.sequence else {
+        let SequenceKey::Keyed {
+            tenant,
+            key: sequence_key,
+        } = &completion.sequence
+        else {
             return;
         };
         for write in &completion.output.state {
@@ -146,19 +179,72 @@ impl<'a> UnitWriter<'a> {
                 group: self.group,
                 partition: self.partition,
                 tenant,
-                key,
+                key: sequence_key,
                 name: &write.name,
             };
             let Some(value) = &write.value else {
                 self.writes.delete(&key);
                 continue;
             };
-            let expires = write
-                .ttl_ms
-                .map(|ttl| self.staged_at + Duration::from_millis(ttl));
+            self.sets += 1;
+            let life = write.ttl_ms.map(Duration::from_millis);
+            let expires = life.map(|life| self.staged_at + life);
             self.writes
                 .put(&key, |out| state::encode_into(out, expires, value));
+            if let Some((expires, life)) = expires.zip(life).filter(|_| self.notes_expiry) {
+                let noted = Key::Expiry {
+                    group: self.group,
+                    partition: self.partition,
+                    at: state::look_at(expires, life),
+                    tenant,
+                    key: sequence_key,
+                    name: &write.name,
+                };
+                self.writes.put(&noted, |out| out.extend_from_slice(NOTED));
+            }
         }
+    }
+
+    /// Removes values that have expired by the time of the unit, and that it leaves as they are; a bounded number of them.
+    /// Nobody has seen them since.
+    pub(super) fn expired(&mut self) -> Result<(), ReadError> {
+        let (store, group, partition) = (self.store, self.group, self.partition);
+        let prefix = Kind::Expiry.of_partition(group, partition);
+        let mut noted = store.iterate(Kind::Expiry.family(), &prefix);
+        noted.seek(prefix);
+        let (mut changed, mut looked, mut bytes) = (None, 0, 0);
+        while let Some(entry) = noted.key()
+            && looked < EXPIRED_MAX + 2 * self.sets
+            && bytes < EXPIRED_BYTES_MAX
+            && let expiry @ Key::Expiry {
+                at,
+                tenant,
+                key,
+                name,
+                ..
+            } = Key::decode(entry)?
+            && at <= self.staged_at
+        {
+            let value = Key::State {
+                group,
+                partition,
+                tenant,
+                key,
+                name,
+            };
+            let stored = store.get(&value)?;
+            let is_expired = stored.is_some_and(|it| state::is_expired(&it, self.staged_at));
+            let changed = changed.get_or_insert_with(|| self.writes.keys_of(Kind::State));
+            if is_expired && changed.insert(value.encode()) {
+                self.writes.delete(&value);
+            }
+            self.writes.delete(&expiry);
+            looked += 1;
+            bytes += entry.len();
+            noted.next();
+        }
+        noted.status()?;
+        Ok(())
     }
 
     /// Answers the encoded size of the timer's record.

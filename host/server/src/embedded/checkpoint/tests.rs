@@ -34,7 +34,7 @@ fn found() -> [Extent; 2] {
 
 #[test]
 fn the_stored_form_is_what_earlier_versions_have_written() {
-    let mut bytes = vec![1, 8, 7, 6, 5, 4, 3, 2, 1];
+    let mut bytes = vec![2, 8, 7, 6, 5, 4, 3, 2, 1];
     bytes.extend([7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend([40, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend([255; 16]);
@@ -43,7 +43,15 @@ fn the_stored_form_is_what_earlier_versions_have_written() {
     assert_eq!(Checkpoint::decode(&bytes), Ok(checkpoint()));
     bytes.push(0);
     assert!(Checkpoint::decode(&bytes).is_err());
-    assert!(Checkpoint::decode(&[2]).is_err());
+    assert!(Checkpoint::decode(&[3]).is_err());
+}
+
+/// What has expired in such a copy would stay in the changelog.
+#[test]
+fn a_checkpoint_of_a_copy_that_does_not_say_when_its_state_expires_is_none() {
+    let mut bytes = checkpoint().encode();
+    bytes[0] = 1;
+    assert!(Checkpoint::decode(&bytes).is_err());
 }
 
 #[test]

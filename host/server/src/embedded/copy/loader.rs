@@ -5,15 +5,19 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rocksdb::WriteBatch;
 
 use super::{KINDS, is_logged};
+use crate::clock::now;
 use crate::embedded::Inner;
 use crate::embedded::key::{Key, Kind, PARTITION_PREFIX};
 use crate::embedded::park::StoredSequence;
+use crate::embedded::state;
 use crate::embedded::store::ReadError;
 use crate::embedded::timer::{self, Setting};
+use crate::embedded::writes::NOTED;
 
 /// What is put aside before it is written: a restore of a million small entries is some hundred writes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -101,6 +105,11 @@ impl Loader {
         if kind == Kind::ParkedHead {
             self.note_head(&key[1..]);
         }
+        if kind == Kind::State
+            && let Some(value) = value
+        {
+            self.note_expiry(&full, value);
+        }
         let family = self.inner.store.family(kind.family());
         match value {
             Some(value) => self.batch.put_cf(family, &full, value),
@@ -143,6 +152,29 @@ impl Loader {
             store.put(&mut self.batch, &due, key);
         }
         Ok(())
+    }
+
+    /// Notes when a value expires, if it does: the next unit after that removes it.
+    fn note_expiry(&mut self, key: &[u8], value: &[u8]) {
+        let (
+            Some(expires),
+            Ok(Key::State {
+                tenant, key, name, ..
+            }),
+        ) = (state::expires(value), Key::decode(key))
+        else {
+            return;
+        };
+        let life = expires.0.saturating_sub(now().0);
+        let noted = Key::Expiry {
+            group: self.group,
+            partition: self.partition,
+            at: state::look_at(expires, Duration::from_millis(life)),
+            tenant,
+            key,
+            name,
+        };
+        self.inner.store.put(&mut self.batch, &noted, NOTED);
     }
 
     /// Makes the due times of all timers.

@@ -15,7 +15,7 @@ pub(in crate::embedded) enum Family {
     State,
     /// Parked sequences, and their events in blob files.
     Park,
-    /// Timers, by name and by due time.
+    /// Timers, by name and by due time, and the state of copies by expiry.
     Timer,
 }
 
@@ -63,10 +63,11 @@ pub(in crate::embedded) enum Kind {
     JobProgress = 16,
     Begun = 17,
     Checkpoint = 18,
+    Expiry = 19,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Topic,
         Self::Group,
         Self::LogStart,
@@ -85,6 +86,7 @@ impl Kind {
         Self::JobProgress,
         Self::Begun,
         Self::Checkpoint,
+        Self::Expiry,
     ];
 
     /// Where keys of this kind are kept.
@@ -103,7 +105,7 @@ impl Kind {
             Self::Progress | Self::InboxBlock | Self::Letter => Family::Ledger,
             Self::State => Family::State,
             Self::ParkedEvent | Self::ParkedHead => Family::Park,
-            Self::Timer | Self::Due => Family::Timer,
+            Self::Timer | Self::Due | Self::Expiry => Family::Timer,
         }
     }
 
@@ -131,7 +133,7 @@ pub(in crate::embedded) struct GroupKind {
 }
 
 /// All of them, but for the subscription itself: what deleting a subscription deletes.
-pub(in crate::embedded) const OF_GROUP: [GroupKind; 13] = [
+pub(in crate::embedded) const OF_GROUP: [GroupKind; 14] = [
     GroupKind::new(Kind::Progress, "progress"),
     GroupKind::new(Kind::InboxBlock, "inbox"),
     GroupKind::new(Kind::State, "state"),
@@ -145,6 +147,7 @@ pub(in crate::embedded) const OF_GROUP: [GroupKind; 13] = [
     GroupKind::new(Kind::JobProgress, "progress of jobs"),
     GroupKind::new(Kind::Begun, "partitions"),
     GroupKind::new(Kind::Checkpoint, "checkpoints"),
+    GroupKind::new(Kind::Expiry, "expiries"),
 ];
 
 impl GroupKind {

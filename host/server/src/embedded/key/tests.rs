@@ -87,7 +87,9 @@ fn numbered(kind: Kind, id: u32, partition: u32, number: u64) -> Option<Key<'sta
             group: id,
             job: number,
         },
-        Kind::State | Kind::ParkedEvent | Kind::ParkedHead | Kind::Timer => return None,
+        Kind::State | Kind::ParkedEvent | Kind::ParkedHead | Kind::Timer | Kind::Expiry => {
+            return None;
+        }
     })
 }
 
@@ -202,6 +204,15 @@ fn keys_of_keyed_sequences_are_what_is_on_disks_already() {
         name: "n",
     };
     check(state, 8, &[&bytes, b"n"]);
+    let expiry = Key::Expiry {
+        group,
+        partition,
+        at: Millis(3),
+        tenant: "t",
+        key: b"k",
+        name: "n",
+    };
+    check(expiry, 19, &[&[0, 0, 0, 0, 0, 0, 0, 3], &bytes, b"n"]);
     let event = Key::ParkedEvent {
         group,
         partition,
@@ -270,7 +281,8 @@ fn belongs_to_a_group(kind: Kind) -> bool {
         | Kind::Job
         | Kind::JobProgress
         | Kind::Begun
-        | Kind::Checkpoint => true,
+        | Kind::Checkpoint
+        | Kind::Expiry => true,
     }
 }
 

@@ -25,6 +25,25 @@ proptest! {
     }
 }
 
+/// A name that is set again and again leaves that many entries, and each value is looked for a part of its life after it.
+#[test]
+fn values_that_expire_about_the_same_time_are_looked_for_together_and_after_they_have() {
+    for life_ms in [0, 1, 900, 60_000, 7 * 24 * 3_600_000] {
+        let life = Duration::from_millis(life_ms);
+        let mut at = Vec::new();
+        for step in 0..100 {
+            let expires = Millis(1_000_000_000 + life_ms * step / 100);
+            let look = look_at(expires, life);
+            assert!(look > expires, "{life:?}");
+            assert!(look.0 - expires.0 <= (life_ms / 8).max(1_000), "{life:?}");
+            at.push(look);
+        }
+        at.dedup();
+        assert!(at.len() <= 17, "{life:?}: {}", at.len());
+    }
+    assert!(look_at(Millis(u64::MAX), Duration::MAX) > Millis(u64::MAX - 1));
+}
+
 #[test]
 fn version_1_is_what_is_on_disks_already() {
     assert_eq!(

@@ -7,8 +7,8 @@ use weir_core::unit::{LetterStatus, ParkedSequence, TimerChange, TimerKey, Timer
 
 use super::set_aside::{hash, joins, parked, sequence, timer};
 use super::*;
-use crate::embedded::Missing;
 use crate::embedded::key::{Kind, PARTITION_PREFIX};
+use crate::embedded::{Changes, Missing};
 
 const KINDS: [Kind; 9] = [
     Kind::Begun,
@@ -273,6 +273,114 @@ fn parked_events_of_which_their_sequence_tells_and_which_are_not_there_are_count
     assert_eq!(load(resume(), &[]), missing(0, 0));
     assert_eq!(load(resume(), &[ledger]), missing(1, 3));
     assert_eq!(load(resume(), &[ledger, parks]), missing(0, 0));
+}
+
+/// The names of which a unit that is staged for the copy of this partition at this time removes the values.
+fn removed(bus: &Embedded, partition: u32, unit: &Unit) -> (Vec<String>, Changes) {
+    let changes = bus.copy_stage(&scope("g", &["in"]), partition, unit, None);
+    let changes = changes.unwrap();
+    let mut removed = Vec::new();
+    let each = changes.each(|_, key, value| -> Result<(), ()> {
+        if key[0] == Kind::State as u8 && value.is_none() {
+            let name = key.rsplit(|byte| *byte == b'k').next().unwrap();
+            removed.push(String::from_utf8(name.to_vec()).unwrap());
+        }
+        Ok(())
+    });
+    each.unwrap();
+    (removed, changes)
+}
+
+fn staged(number: u64, at_ms: u64, state: Vec<StateWrite>) -> Unit {
+    let output = Output {
+        state,
+        ..Output::default()
+    };
+    let mut unit = unit(number, number, vec![completion(number, output)]);
+    unit.staged_at = Millis(at_ms);
+    unit
+}
+
+fn lives(name: &str, ttl_ms: u64) -> StateWrite {
+    StateWrite {
+        ttl_ms: Some(ttl_ms),
+        ..set(name, "7")
+    }
+}
+
+/// Compaction of a topic keeps the last value of a key for ever, expired or not.
+#[test]
+fn state_that_has_expired_is_removed_from_the_changelog_by_a_later_unit() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (bus, scope) = (open(scratch.path()), scope("g", &["in"]));
+    let mut logs = Logs::default();
+    let stays = set("stays", "7");
+    let first = ["goes", "again", "deleted"].map(|name| lives(name, 5_000));
+    let first: Vec<_> = first.into_iter().chain([stays]).collect();
+    commit(&bus, &staged(1, 100_000, first), &mut logs);
+    let deleted = StateWrite {
+        value: None,
+        ..set("deleted", "")
+    };
+    let second = vec![lives("again", 60_000), deleted];
+    commit(&bus, &staged(2, 102_000, second), &mut logs);
+    let before = logs.0[0].len();
+
+    let late = staged(3, 110_000, Vec::new());
+    let (gone, changes) = removed(&bus, OWNER, &late);
+    assert_eq!(gone, ["goes"]);
+    // Until that is committed it is what the next unit does.
+    assert_eq!(removed(&bus, OWNER, &late).0, ["goes"]);
+    drop(changes);
+    commit(&bus, &late, &mut logs);
+    let (gone, _) = removed(&bus, OWNER, &staged(4, 120_000, Vec::new()));
+    assert!(gone.is_empty(), "{gone:?}");
+    // A unit that sets it again leaves what it sets.
+    let again = staged(4, 1_000_000, vec![set("again", "8")]);
+    assert!(removed(&bus, OWNER, &again).0.is_empty());
+    commit(&bus, &again, &mut logs);
+
+    let names = |partition| {
+        let all = content(&bus, &scope, partition);
+        let state = all
+            .into_iter()
+            .filter(|(key, _)| key[0] == Kind::State as u8);
+        let names = state.map(|(key, _)| key.rsplit(|it| *it == b'k').next().unwrap().to_vec());
+        names.collect::<Vec<_>>()
+    };
+    let mut loader = bus.copy_clear(&scope, WHOLE).unwrap();
+    push(&mut loader, logs.0.iter().flatten());
+    loader.finish().unwrap();
+    assert_eq!(names(WHOLE), [b"again".to_vec(), b"stays".to_vec()]);
+    assert_eq!(content(&bus, &scope, WHOLE), content(&bus, &scope, OWNER));
+
+    // A new owner finds it as it was left, and removes it.
+    let mut loader = bus.copy_clear(&scope, RESUMED).unwrap();
+    push(&mut loader, &logs.0[0][..before]);
+    loader.finish().unwrap();
+    assert_eq!(names(RESUMED).len(), 3);
+    assert_eq!(removed(&bus, RESUMED, &late).0, ["goes"]);
+}
+
+#[test]
+fn a_unit_removes_so_much_expired_state_and_no_more_and_as_much_as_it_sets() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (bus, scope) = (open(scratch.path()), scope("g", &["in"]));
+    let sets = (0..700).map(|name| lives(&format!("{name}"), 1_000));
+    let mut logs = Logs::default();
+    commit(&bus, &staged(1, 100_000, sets.collect()), &mut logs);
+    let mut counts = Vec::new();
+    for (number, sets) in [(2, 0), (3, 100), (4, 0)] {
+        let sets = (0..sets).map(|name| set(&format!("new-{name}"), "7"));
+        let unit = staged(number, 900_000, sets.collect());
+        let (gone, changes) = removed(&bus, OWNER, &unit);
+        counts.push(gone.len());
+        bus.copy_write(&changes, None);
+    }
+    assert_eq!(counts, [256, 444, 0]);
+    let left = content(&bus, &scope, OWNER).into_iter();
+    let left = left.filter(|(key, _)| key[0] == Kind::State as u8);
+    assert_eq!(left.count(), 100);
 }
 
 #[test]
