@@ -134,9 +134,7 @@ fn read(
     let is_end = |told| match told {
         End::Told => position(consumer, topic, number(partition)).is_some_and(|at| at >= end),
         // Nothing comes of what compaction has emptied, not even a marker.
-        End::Silent => {
-            wait_until_stable(consumer, topic, partition, end, Duration::ZERO).is_ok()
-        }
+        End::Silent => wait_until_stable(consumer, topic, partition, end, Duration::ZERO).is_ok(),
     };
     read_to_end(consumer, SILENCE, (is_end, stops), failed, each)?;
     consumer.unassign().map_err(failed)?;

@@ -82,10 +82,7 @@ impl Patience {
 
     /// Whether what is not there has not been there for so long that this is believed.
     fn is_missed(&mut self, error: &RestoreError) -> bool {
-        let is_miss = matches!(
-            error,
-            RestoreError::Gap(_) | RestoreError::Absent { .. }
-        );
+        let is_miss = matches!(error, RestoreError::Gap(_) | RestoreError::Absent { .. });
         self.missed = self.missed.filter(|_| is_miss);
         is_miss && self.missed.get_or_insert_with(Instant::now).elapsed() > GAP
     }
