@@ -6,7 +6,9 @@
 
 use bytes::Bytes;
 
+use crate::emission::HOPS;
 use crate::event::{Event, EventRef, HeaderName, Record};
+use crate::partition::TIMER_NAME;
 
 /// The only version of CloudEvents that is spoken here.
 pub const SPEC_VERSION: &str = "1.0";
@@ -14,6 +16,21 @@ pub const SPEC_VERSION: &str = "1.0";
 /// Bytes of one attribute's value, and of a record key that Weir writes: room for long URIs and trace states, and a hundred
 /// of them stay below the limit of an event.
 pub const ATTRIBUTE_BYTES_MAX: usize = 8 << 10;
+
+/// Extension attributes of one event, without [`HOSTS_OWN`]. Real events have fewer than ten; the bound keeps the search for
+/// repeated names and the headers of a record small.
+pub const EXTENSIONS_MAX: usize = 64;
+
+/// Extensions that hosts add to what others made, so that they do not count: who has all of his own gets them too.
+pub const HOSTS_OWN: [&str; 7] = [
+    "correlationid",
+    "causationid",
+    "partitionkey",
+    "tenantid",
+    "traceparent",
+    HOPS,
+    TIMER_NAME,
+];
 
 /// What each attribute's header name starts with.
 const PREFIX: &str = "ce_";
@@ -48,6 +65,9 @@ pub enum BindingError {
     /// The name of an attribute breaks the rule for names.
     #[error("header {0:?} names no attribute: names are lower-case letters and digits")]
     Name(String),
+    /// More extensions than an event may have.
+    #[error("the record has more than {EXTENSIONS_MAX} extension attributes")]
+    TooMany,
 }
 
 impl BindingError {
@@ -62,6 +82,7 @@ impl BindingError {
             Self::Repeated(_) => "repeated-attribute",
             Self::NotUtf8(_) => "not-utf8",
             Self::Name(_) => "attribute-name",
+            Self::TooMany => "too-many-attributes",
         }
     }
 }
@@ -69,8 +90,11 @@ impl BindingError {
 /// Whether this media type says that a whole event is in the body, in structured or batched mode.
 #[must_use]
 pub fn is_structured(media_type: &str) -> bool {
+    says_structured(media_type.as_bytes())
+}
+
+fn says_structured(media_type: &[u8]) -> bool {
     media_type
-        .as_bytes()
         .get(..STRUCTURED.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(STRUCTURED.as_bytes()))
 }
@@ -82,6 +106,15 @@ pub fn is_attribute_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// Whether an event that has these extensions may have one more of this name.
+#[must_use]
+pub fn has_room_for<T>(extensions: &[(String, T)], name: &str) -> bool {
+    let counts = |name: &str| !HOSTS_OWN.contains(&name);
+    extensions.len() < EXTENSIONS_MAX
+        || !counts(name)
+        || extensions.iter().filter(|(name, _)| counts(name)).count() < EXTENSIONS_MAX
 }
 
 /// The header of an attribute that nearly every record has.
@@ -215,6 +248,7 @@ pub fn from_record(record: &Record) -> Result<Event, BindingError> {
     };
     let (mut version, mut id, mut source, mut ty) = (None, None, None, None);
     let mut found = false;
+    let (mut says_structured, mut fault) = (false, None);
     for (header, value) in &record.headers {
         let attribute = header.strip_prefix(PREFIX);
         found |= attribute.is_some();
@@ -235,19 +269,26 @@ pub fn from_record(record: &Record) -> Result<Event, BindingError> {
                     continue;
                 }
             },
-            None if header.eq_ignore_ascii_case(CONTENT_TYPE) => &mut event.datacontenttype,
+            None if header.eq_ignore_ascii_case(CONTENT_TYPE) => {
+                says_structured |= self::says_structured(value);
+                // A record that is no event may have what it likes.
+                let added = set(&mut event.datacontenttype, header, value);
+                fault = fault.or(added.err());
+                continue;
+            }
             None => continue,
         };
-        if slot.replace(text(header, value)?.to_owned()).is_some() {
-            return Err(BindingError::Repeated(header.clone().into_owned()));
-        }
+        set(slot, header, value)?;
+    }
+    if !found && !says_structured {
+        return Err(BindingError::NotAnEvent);
+    }
+    if let Some(fault) = fault {
+        return Err(fault);
     }
     // The binding's rule: the content type decides the mode, whatever headers stand beside it.
     if let Some(media_type) = event.datacontenttype.take_if(|ty| is_structured(ty)) {
         return Err(BindingError::Structured(media_type));
-    }
-    if !found {
-        return Err(BindingError::NotAnEvent);
     }
     let version = required(version, "specversion")?;
     if version != SPEC_VERSION {
@@ -257,6 +298,14 @@ pub fn from_record(record: &Record) -> Result<Event, BindingError> {
     event.source = required(source, "source")?;
     event.ty = required(ty, "type")?;
     Ok(event)
+}
+
+/// Gives an attribute its value, which it may have once.
+fn set(slot: &mut Option<String>, header: &str, value: &Bytes) -> Result<(), BindingError> {
+    match slot.replace(text(header, value)?.to_owned()) {
+        Some(_) => Err(BindingError::Repeated(header.to_owned())),
+        None => Ok(()),
+    }
 }
 
 fn add_extension(
@@ -272,6 +321,9 @@ fn add_extension(
     // Events have a handful of extensions: a scan beats a set.
     if extensions.iter().any(|(known, _)| known == name) {
         return Err(BindingError::Repeated(header.to_owned()));
+    }
+    if !has_room_for(extensions, name) {
+        return Err(BindingError::TooMany);
     }
     extensions.push((name.to_owned(), text(header, value)?.to_owned()));
     Ok(())

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_core::binding::EXTENSIONS_MAX;
+
 /// Bytes of a name of a state value or a timer.
 pub(crate) const NAME_BYTES_MAX: usize = 256;
 
@@ -64,7 +66,7 @@ impl Default for Limits {
             emissions_max: 1_000,
             emission_bytes_max: MIB,
             emissions_bytes_max: 8 * MIB,
-            extensions_max: 64,
+            extensions_max: EXTENSIONS_MAX,
             log_bytes_max: 64 * KIB,
             log_bytes_per_s: LOG_BYTES_PER_S,
             log_burst_bytes: LOG_BURST_BYTES,

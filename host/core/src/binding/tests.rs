@@ -86,6 +86,7 @@ fn a_record_that_is_no_binary_event_says_why_under_a_stable_code() {
             "attribute-name",
         ),
         (not_text, "not-utf8"),
+        (extended(EXTENSIONS_MAX + 1), "too-many-attributes"),
     ];
     for (record, code) in cases {
         assert_eq!(
@@ -94,6 +95,55 @@ fn a_record_that_is_no_binary_event_says_why_under_a_stable_code() {
             "{record:?}"
         );
     }
+}
+
+/// An event with so many extensions of its own.
+fn extended(count: usize) -> Record {
+    let names: Vec<_> = (0..count).map(|at| format!("ce_e{at}")).collect();
+    let headers: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+    with(&headers)
+}
+
+#[test]
+fn what_hosts_add_to_an_event_does_not_count_among_its_extensions() {
+    let mut full = extended(EXTENSIONS_MAX);
+    for name in HOSTS_OWN {
+        let header = header_name(&format!("ce_{name}"));
+        full.headers.push((header, Some(Bytes::new())));
+    }
+    let event = from_record(&full).expect("an event");
+    assert_eq!(event.extensions.len(), EXTENSIONS_MAX + HOSTS_OWN.len());
+}
+
+#[test]
+fn a_content_type_makes_no_event_of_a_record_unless_it_says_so() {
+    let records = |headers: &[(&str, &[u8])]| {
+        let headers = headers.iter();
+        let headers = headers.map(|(n, v)| (header_name(n), Some(Bytes::copy_from_slice(v))));
+        let plain = Record {
+            headers: headers.collect(),
+            ..Record::default()
+        };
+        let mut event = with(&[]);
+        event.headers.extend(plain.headers.iter().cloned());
+        [plain, event].map(|record| from_record(&record).map_err(|error| error.code()))
+    };
+    let (twice, bad) = (Err("repeated-attribute"), Err("not-utf8"));
+    let json: (&str, &[u8]) = ("content-type", b"application/json");
+    let upper: (&str, &[u8]) = ("Content-Type", b"text/plain");
+    assert_eq!(
+        records(&[json, upper]),
+        [Err("not-an-event"), twice.clone()]
+    );
+    let latin: (&str, &[u8]) = ("content-type", b"text/\xe4");
+    assert_eq!(records(&[latin]), [Err("not-an-event"), bad.clone()]);
+    // These say that they are events.
+    let structured: (&str, &[u8]) = ("content-type", b"application/cloudevents+json");
+    for both in [[json, structured], [structured, json]] {
+        assert_eq!(records(&both), [twice.clone(), twice.clone()]);
+    }
+    let damaged: (&str, &[u8]) = ("content-type", b"application/cloudevents+json;\xff");
+    assert_eq!(records(&[damaged]), [bad.clone(), bad]);
 }
 
 #[test]
