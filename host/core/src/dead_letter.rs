@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::emission::is_traceparent;
 use crate::event::{HEADER_BYTES, Record};
 use crate::identity::{Hash128, hash_128};
 use crate::time::Millis;
@@ -268,7 +269,8 @@ fn headers(source: &Source, deceased: Deceased<'_>, cause: &Cause, now: Millis) 
         add("weir.dlq.sequence", &sequence);
     }
     add("weir.dlq.replays", &deceased.replays.to_string());
-    if let Some(traceparent) = deceased.traceparent {
+    // What others wrote may have any form and length, and is not cut like our texts.
+    if let Some(traceparent) = deceased.traceparent.filter(|it| is_traceparent(it)) {
         add("weir.dlq.traceparent", traceparent);
     }
     headers

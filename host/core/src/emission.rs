@@ -384,15 +384,19 @@ pub fn hops(event: &Event) -> u32 {
         .unwrap_or(0)
 }
 
+/// Whether this is a `traceparent` of W3C's, version 00.
+pub(crate) fn is_traceparent(value: &str) -> bool {
+    value.len() == TRACEPARENT_BYTES
+        && value.bytes().enumerate().all(|(at, b)| match at {
+            2 | 35 | 52 => b == b'-',
+            _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
+        })
+}
+
 /// W3C trace context: the input's trace, or one derived from its id; the span is derived from the emission's id.
 fn traceparent(input: &Event, id: &str) -> String {
-    let given = input.extension("traceparent").filter(|value| {
-        value.len() == TRACEPARENT_BYTES
-            && value.bytes().enumerate().all(|(at, b)| match at {
-                2 | 35 | 52 => b == b'-',
-                _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
-            })
-    });
+    let given = input.extension("traceparent");
+    let given = given.filter(|value| is_traceparent(value));
     let mut parent = [0; TRACEPARENT_BYTES];
     if let Some(given) = given {
         parent.copy_from_slice(given.as_bytes());

@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::EVENT_BYTES_MAX;
 
 type Headers = Vec<(&'static str, &'static [u8])>;
 
@@ -37,6 +38,7 @@ fn dead_of(
         tenant: "default".into(),
         key: "k".into(),
     };
+    let traceparent = record.header("ce_traceparent");
     let deceased = Deceased {
         record,
         origin: &origin,
@@ -44,7 +46,7 @@ fn dead_of(
         replays: 2,
         held,
         sequence: Some(&sequence),
-        traceparent: Some("00-a-b-01"),
+        traceparent: traceparent.map(|value| str::from_utf8(value).unwrap()),
     };
     let attempts = Attempts {
         counted: 15,
@@ -204,6 +206,33 @@ fn our_texts_are_cut_to_what_is_left_the_longest_first_and_the_record_never() {
             bytes_max: 0
         })
     );
+}
+
+#[test]
+fn a_letter_says_the_trace_of_its_event_where_it_has_the_form_of_one() {
+    let trace = |value: &'static str| {
+        let record = record(&[("ce_traceparent", value.as_bytes())]);
+        let letter = dead(&record, false);
+        let said = letter.header("weir.dlq.traceparent").cloned();
+        said.map(|said| String::from_utf8(said.to_vec()).unwrap())
+    };
+    let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    assert_eq!(trace(good).as_deref(), Some(good));
+    for bad in ["", "00-a-b-01", &good[1..]] {
+        assert_eq!(trace(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn the_letter_of_the_largest_event_has_room_for_its_message_whatever_the_trace_is() {
+    let beside = record(&[("ce_traceparent", b"")]).stored_bytes();
+    let trace: &'static str = "0".repeat(EVENT_BYTES_MAX - beside).leak();
+    let record = record(&[("ce_traceparent", trace.as_bytes())]);
+    assert_eq!(record.stored_bytes(), EVENT_BYTES_MAX);
+    let bytes_max = EVENT_BYTES_MAX + (256 << 10);
+    let letter = dead_of("why it died", "", &record, false, bytes_max).unwrap();
+    assert!(letter.stored_bytes() <= bytes_max);
+    assert_eq!(letter.header(MESSAGE).unwrap(), "why it died");
 }
 
 #[test]
