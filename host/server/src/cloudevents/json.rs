@@ -309,18 +309,26 @@ enum Data<'a> {
 /// content type the format takes data as JSON.
 fn data_member<'a>(media_type: Option<&str>, data: &'a Bytes) -> Data<'a> {
     match str::from_utf8(data) {
-        Ok(text) if media_type.is_none_or(is_json) => {
-            // Raw line breaks can only stand between tokens; as spaces they leave the value what it is.
-            let line = text
-                .trim_matches([' ', '\t', '\n', '\r'])
-                .replace(['\n', '\r'], " ");
-            // A null would be read as no data.
-            match RawValue::from_string(line) {
-                Ok(json) if json.get() != "null" => Data::Json(json),
-                Ok(_) | Err(_) => Data::Base64(BASE64.encode(data)),
-            }
-        }
+        Ok(text) if media_type.is_none_or(is_json) => match on_one_line(text) {
+            Some(json) => Data::Json(json),
+            None => Data::Base64(BASE64.encode(data)),
+        },
         Ok(text) => Data::Text(text),
         Err(_) => Data::Base64(BASE64.encode(data)),
     }
+}
+
+/// This text where it is JSON; none where it is not, or a null, which would be read as no data.
+fn on_one_line(text: &str) -> Option<Box<RawValue>> {
+    let text = text.trim_matches([' ', '\t', '\n', '\r']);
+    let json = RawValue::from_string(text.to_owned()).ok()?;
+    if json.get() == "null" {
+        return None;
+    }
+    if !text.contains(['\n', '\r']) {
+        return Some(json);
+    }
+    // In JSON they can only stand between tokens; as spaces they leave the value what it is.
+    let line = text.replace(['\n', '\r'], " ");
+    RawValue::from_string(line).ok()
 }

@@ -291,6 +291,31 @@ fn json_data_with_line_breaks_is_written_on_one_line() {
     assert!(json.get().contains(r#""a": "x\ny""#), "{json}");
 }
 
+#[test]
+fn data_that_only_say_that_they_are_json_keep_their_bytes() {
+    for data in [
+        &b"\"a\nb\""[..],
+        b"{\"note\": \"a\r\nb\"}",
+        b"[1,\n]",
+        b" \nnull\n ",
+    ] {
+        let event = Event {
+            id: "1".into(),
+            source: "/shop".into(),
+            ty: "Sold".into(),
+            datacontenttype: Some("application/json".into()),
+            data: Some(Bytes::from_static(data)),
+            ..Event::default()
+        };
+        let json = Bytes::from(to_json(&event).get().to_owned());
+        assert!(
+            json.windows(11).any(|part| part == b"data_base64"),
+            "{json:?}"
+        );
+        assert_eq!(from_structured(&json).unwrap(), event);
+    }
+}
+
 proptest! {
     #[test]
     fn no_body_breaks_the_decoders(body in proptest::collection::vec(any::<u8>(), 0..200)) {
