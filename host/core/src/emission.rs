@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::binding::{self, ATTRIBUTE_BYTES_MAX};
-use crate::event::{Emission, EmissionKey, Event, EventRef, Record};
+use crate::binding::{self, ATTRIBUTE_BYTES_MAX, HOSTS_OWN};
+use crate::event::{EVENT_BYTES_MAX, Emission, EmissionKey, Event, EventRef, Record};
 use crate::identity::{emission_id, hash_128, partition_hash};
+use crate::partition::TIMER_TYPE;
 use crate::time::Millis;
 use crate::unit::OutRecord;
 
@@ -26,9 +27,6 @@ pub const HOPS: &str = "weirhops";
 
 /// Extension by which an event is known to be ordered, wherever its record's key does not go along.
 const KEY: &str = "partitionkey";
-
-/// Extensions that the host adds at most, with the key's.
-const HOSTS_OWN: usize = 6;
 
 /// What is shown of a name that is too long.
 const SHOWN: usize = 64;
@@ -58,8 +56,11 @@ pub trait ComposedKey: fmt::Debug + Send + Sync {
     fn of(&self, tenant: &str, event: &Event) -> Result<String, String>;
 }
 
-/// Writes an event in the JSON format; an error says which attribute that format refuses, for people.
-pub type WriteStructured = fn(&Event) -> Result<Bytes, String>;
+/// Whether an attribute of this name may have this value; an error says what is wrong with it, for people.
+pub type CheckAttribute = fn(name: &str, value: &str) -> Result<(), String>;
+
+/// Writes an event in the JSON format.
+pub type WriteStructured = fn(&Event) -> Bytes;
 
 /// Where a handler may publish, from its manifest.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +75,8 @@ pub struct Rules {
     pub timers: bool,
     /// The key of what is emitted without one; none: the input's.
     pub key: Option<Arc<dyn ComposedKey>>,
+    /// The rules that whoever reads an event holds it against; none: those that are checked here.
+    pub check: Option<CheckAttribute>,
     /// Writes what is emitted in the structured mode; none: it is written in the binary mode.
     pub structured: Option<WriteStructured>,
 }
@@ -161,13 +164,70 @@ fn to_record(
     index: usize,
     emission: Emission,
 ) -> Result<Emitted, Fault> {
-    check_sizes(&emission)?;
+    check(rules, &emission)?;
     let topic = resolve(rules, emission.topic.as_deref())?;
+    let id = id(rules, cause, index, emission.id);
+    let time = emission.time.map_or_else(|| time_of(cause), Cow::Owned);
+    let mut event = EventRef {
+        id: &id,
+        source: &rules.source,
+        ty: &emission.ty,
+        subject: emission.subject.as_deref(),
+        time: Some(&time),
+        datacontenttype: emission.datacontenttype.as_deref(),
+        dataschema: emission.dataschema.as_deref(),
+        extensions: extensions(cause, &id, &emission.extensions),
+    };
+    let whole = |event: &EventRef<'_>| event.to_event(emission.data.clone());
+    let own = emission.extensions.iter().find(|(name, _)| name == KEY);
+    let own = own.map(|(_, key)| key.as_str());
+    let key = key(rules, cause, (emission.key, own), || whole(&event))?;
+    let text = key.as_deref().and_then(attribute_of);
+    if let Some(text) = text.filter(|_| own.is_none()) {
+        event.extensions.push((KEY, text.into()));
+    }
+    let partition_hash = partition_hash(key.as_deref(), cause.tenant, event.source, event.id);
+    let record = match rules.structured {
+        None => binding::write(&event, emission.data, key.clone(), now.0),
+        Some(write) => binding::to_structured(write(&whole(&event)), key.clone(), now.0),
+    };
+    // Whoever reads it measures it so: JSON and what the host adds make more of what the handler returned.
+    let bytes = record.stored_bytes();
+    if bytes > EVENT_BYTES_MAX {
+        let reason = format!("its record has {bytes} bytes; an event may have {EVENT_BYTES_MAX}");
+        return Err(("emission-limit", reason));
+    }
+    Ok(Emitted {
+        id,
+        out: OutRecord {
+            topic,
+            partition: None,
+            partition_hash,
+            record,
+        },
+        delay: emission.delay_ms.map(Duration::from_millis),
+    })
+}
+
+/// What needs no look at the event that caused it. Whatever the host adds was held against the rules when it came in, so they
+/// are asked for the handler's own attributes alone.
+fn check(rules: &Rules, emission: &Emission) -> Result<(), Fault> {
+    check_sizes(emission)?;
     if emission.ty.is_empty() {
         return Err((
             "empty-type",
             "`type` is empty; CloudEvents requires one".into(),
         ));
+    }
+    if emission.id.as_deref() == Some("") {
+        return Err((
+            "empty-id",
+            "`id` is empty; leave it out to have one derived".into(),
+        ));
+    }
+    if emission.ty == TIMER_TYPE {
+        let reason = format!("type {TIMER_TYPE:?} is that of the host's timers alone");
+        return Err(("forged-attribute", reason));
     }
     if emission.delay_ms.is_some() && !rules.timers {
         return Err((
@@ -181,78 +241,49 @@ fn to_record(
             "`datacontenttype` of CloudEvents itself would be read back as a structured event";
         return Err(("bad-content-type", reason.to_owned()));
     }
-    let id = id(rules, cause, index, emission.id)?;
-    let time = emission.time.map_or_else(|| time_of(cause), Cow::Owned);
-    let mut event = EventRef {
-        id: &id,
-        source: &rules.source,
-        ty: &emission.ty,
-        subject: emission.subject.as_deref(),
-        time: Some(&time),
-        datacontenttype: emission.datacontenttype.as_deref(),
-        dataschema: emission.dataschema.as_deref(),
-        extensions: extensions(cause, &id, &emission.extensions)?,
+    check_extensions(&emission.extensions)?;
+    let Some(check) = rules.check else {
+        return Ok(());
     };
-    let whole = |event: &EventRef<'_>| event.to_event(emission.data.clone());
-    let key = key(rules, cause, emission.key, || whole(&event))?;
-    let text = key.as_ref().and_then(|key| str::from_utf8(key).ok());
-    // Four bytes of a number are text too, and no attribute.
-    let text = text.filter(|text| !text.chars().any(char::is_control));
-    let is_own = event.extensions.iter().any(|(name, _)| *name == KEY);
-    if let Some(text) = text.filter(|_| !is_own) {
-        event.extensions.push((KEY, text.into()));
-    }
-    let partition_hash = partition_hash(key.as_deref(), cause.tenant, event.source, event.id);
-    let record = match rules.structured {
-        None => binding::write(&event, emission.data, key.clone(), now.0),
-        Some(write) => {
-            let json = write(&whole(&event)).map_err(|reason| ("bad-attribute", reason))?;
-            binding::to_structured(json, key.clone(), now.0)
-        }
-    };
-    Ok(Emitted {
-        id,
-        out: OutRecord {
-            topic,
-            partition: None,
-            partition_hash,
-            record,
-        },
-        delay: emission.delay_ms.map(Duration::from_millis),
+    let set = context(emission).into_iter();
+    let set = set.filter_map(|(name, value)| Some((name, value?)));
+    let extensions = emission.extensions.iter();
+    set.chain(extensions.map(|(name, value)| (&**name, &**value)))
+        .try_for_each(|(name, value)| check(name, value))
+        .map_err(|reason| ("bad-attribute", reason))
+}
+
+fn id(rules: &Rules, cause: Cause<'_>, index: usize, own: Option<String>) -> String {
+    own.unwrap_or_else(|| {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let Event { source, id, .. } = cause.event;
+        emission_id(cause.tenant, &rules.handler, source, id, index)
     })
 }
 
-fn id(rules: &Rules, cause: Cause<'_>, index: usize, own: Option<String>) -> Result<String, Fault> {
-    match own {
-        Some(id) if id.is_empty() => Err((
-            "empty-id",
-            "`id` is empty; leave it out to have one derived".into(),
-        )),
-        Some(id) => Ok(id),
-        None => {
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
-            let Event { source, id, .. } = cause.event;
-            Ok(emission_id(cause.tenant, &rules.handler, source, id, index))
-        }
-    }
-}
-
-/// The key that the handler names, else the one that its manifest composes, else the input's.
+/// The key that the handler names, by an extension too, else the one that its manifest composes, else the input's.
 fn key(
     rules: &Rules,
     cause: Cause<'_>,
-    own: EmissionKey,
+    own: (EmissionKey, Option<&str>),
     event: impl Fn() -> Event,
 ) -> Result<Option<Bytes>, Fault> {
-    let key = match (own, &rules.key) {
-        (EmissionKey::Key(key), _) => Some(key),
-        (EmissionKey::Keyless, _) => None,
-        // What was taken in is as small as its bus allows, and keeps its place.
-        (EmissionKey::Inherit, None) => return Ok(cause.event.key(cause.record).cloned()),
-        (EmissionKey::Inherit, Some(composed)) => {
-            let key = composed.of(cause.tenant, &event());
-            Some(key.map_err(|reason| ("no-key", reason))?.into())
+    let key = match own {
+        (EmissionKey::Key(key), named) if named.is_none_or(|named| key == named) => Some(key),
+        (EmissionKey::Keyless, None) => None,
+        (EmissionKey::Key(_) | EmissionKey::Keyless, _) => {
+            let reason = format!("extension {KEY:?} is another key than `key`: set one of them");
+            return Err(("bad-extension", reason));
         }
+        (EmissionKey::Inherit, Some(named)) => Some(Bytes::copy_from_slice(named.as_bytes())),
+        (EmissionKey::Inherit, None) => match &rules.key {
+            // What was taken in is as small as its bus allows, and keeps its place.
+            None => return Ok(cause.event.key(cause.record).cloned()),
+            Some(composed) => {
+                let key = composed.of(cause.tenant, &event());
+                Some(key.map_err(|reason| ("no-key", reason))?.into())
+            }
+        },
     };
     match key {
         Some(key) if key.len() > ATTRIBUTE_BYTES_MAX => Err((
@@ -266,16 +297,27 @@ fn key(
     }
 }
 
-/// Attributes are kept and repeated by whoever the event reaches: they are as small as those that come from outside.
-fn check_sizes(emission: &Emission) -> Result<(), Fault> {
-    let fields = [
+/// This key as the attribute that tells of it; none where it can be none, as one that is empty, long, or a number of four bytes.
+fn attribute_of(key: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(key).ok()?;
+    let fits = (1..=ATTRIBUTE_BYTES_MAX).contains(&text.len());
+    (fits && !text.chars().any(char::is_control)).then_some(text)
+}
+
+/// The attributes of CloudEvents itself that a handler sets.
+fn context(emission: &Emission) -> [(&'static str, Option<&str>); 6] {
+    [
         ("id", emission.id.as_deref()),
         ("type", Some(&*emission.ty)),
         ("subject", emission.subject.as_deref()),
         ("time", emission.time.as_deref()),
         ("datacontenttype", emission.datacontenttype.as_deref()),
         ("dataschema", emission.dataschema.as_deref()),
-    ];
+    ]
+}
+
+/// Attributes are kept and repeated by whoever the event reaches: they are as small as those that come from outside.
+fn check_sizes(emission: &Emission) -> Result<(), Fault> {
     let extensions = emission.extensions.iter().flat_map(|(name, value)| {
         [
             ("the name of an extension", Some(&**name)),
@@ -283,7 +325,7 @@ fn check_sizes(emission: &Emission) -> Result<(), Fault> {
         ]
     });
     let too_long = |text: Option<&str>| text.is_some_and(|text| text.len() > ATTRIBUTE_BYTES_MAX);
-    let mut attributes = fields.into_iter().chain(extensions);
+    let mut attributes = context(emission).into_iter().chain(extensions);
     if let Some((name, _)) = attributes.find(|(_, text)| too_long(*text)) {
         let name = name.get(..SHOWN).unwrap_or(name);
         return Err((
@@ -292,6 +334,33 @@ fn check_sizes(emission: &Emission) -> Result<(), Fault> {
                 "{name} has more than {ATTRIBUTE_BYTES_MAX} bytes; larger texts belong into the data"
             ),
         ));
+    }
+    Ok(())
+}
+
+fn check_extensions(own: &[(String, String)]) -> Result<(), Fault> {
+    for (at, (name, _)) in own.iter().enumerate() {
+        if !binding::is_attribute_name(name) {
+            return Err((
+                "bad-extension",
+                format!("extension {name:?} is not made of a-z and 0-9"),
+            ));
+        }
+        if CONTEXT_ATTRIBUTES.contains(&name.as_str()) {
+            return Err((
+                "bad-extension",
+                format!("{name:?} is a context attribute; set its own field"),
+            ));
+        }
+        if name == "causationid" || name == "tenantid" || name.starts_with("weir") {
+            return Err((
+                "forged-attribute",
+                format!("extension {name:?} is set by the host alone"),
+            ));
+        }
+        if own[..at].iter().any(|(earlier, _)| earlier == name) {
+            return Err(("bad-extension", format!("extension {name:?} is set twice")));
+        }
     }
     Ok(())
 }
@@ -327,37 +396,14 @@ fn resolve(rules: &Rules, asked: Option<&str>) -> Result<Arc<str>, Fault> {
     }
 }
 
-/// The handler's extensions, checked, and the host's.
+/// The handler's extensions and the host's.
 fn extensions<'a>(
     cause: Cause<'a>,
     id: &str,
     own: &'a [(String, String)],
-) -> Result<Vec<(&'a str, Cow<'a, str>)>, Fault> {
+) -> Vec<(&'a str, Cow<'a, str>)> {
     let input = cause.event;
-    for (at, (name, _)) in own.iter().enumerate() {
-        if !binding::is_attribute_name(name) {
-            return Err((
-                "bad-extension",
-                format!("extension {name:?} is not made of a-z and 0-9"),
-            ));
-        }
-        if CONTEXT_ATTRIBUTES.contains(&name.as_str()) {
-            return Err((
-                "bad-extension",
-                format!("{name:?} is a context attribute; set its own field"),
-            ));
-        }
-        if name == "causationid" || name == "tenantid" || name.starts_with("weir") {
-            return Err((
-                "forged-attribute",
-                format!("extension {name:?} is set by the host alone"),
-            ));
-        }
-        if own[..at].iter().any(|(earlier, _)| earlier == name) {
-            return Err(("bad-extension", format!("extension {name:?} is set twice")));
-        }
-    }
-    let mut all = Vec::with_capacity(own.len() + HOSTS_OWN);
+    let mut all = Vec::with_capacity(own.len() + HOSTS_OWN.len());
     all.extend(own.iter().map(|(name, value)| (&**name, value.into())));
     let is_own = |name: &str| own.iter().any(|(known, _)| known == name);
     if !is_own("correlationid") {
@@ -372,7 +418,7 @@ fn extensions<'a>(
         all.push(("traceparent", traceparent(input, id).into()));
     }
     all.push((HOPS, (hops(input) + 1).to_string().into()));
-    Ok(all)
+    all
 }
 
 /// Handlers that this event has passed; what is no number counts as none.

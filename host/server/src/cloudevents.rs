@@ -1,7 +1,7 @@
 //! CloudEvents 1.0 as they come over HTTP and in records: the JSON format (structured and batched) and the binary mode.
 //!
-//! Each decoder collects attributes in [`Attributes`], which holds the rules that all formats share; an [`Event`]
-//! that leaves this module keeps them. Sizes are bounded here, except those that the configuration sets.
+//! An [`Event`] that leaves this module keeps the rules that all formats share: [`check_attribute`] holds those of one
+//! attribute, [`Attributes`], in which most decoders collect them, those of all together. Sizes are bounded here, except those that the configuration sets.
 
 mod binary;
 mod json;
@@ -12,14 +12,11 @@ use weir_core::event::Event;
 
 pub use binary::{check_headers, from_http, has_attributes};
 pub use json::{DecodeError, from_batch, from_structured, to_json};
-pub use record::{RecordError, from_record, to_structured};
+pub use record::{RecordError, from_record, said_by, to_structured};
 
-/// Extension attributes of one event. Real events have fewer than ten; the bound keeps the search for repeated names
-/// and the headers of a record small.
-pub const EXTENSIONS_MAX: usize = 64;
 /// Bytes of an extension's name. The specification asks for 20 and does not forbid more.
 pub const NAME_BYTES_MAX: usize = 64;
-pub use weir_core::binding::ATTRIBUTE_BYTES_MAX;
+pub use weir_core::binding::{ATTRIBUTE_BYTES_MAX, EXTENSIONS_MAX};
 
 /// Why something is no valid event. The message says which attribute and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,19 +90,84 @@ const CORE: [&str; 8] = [
     "dataschema",
 ];
 
+/// Attributes that are not set rather than empty. Of the last two, which choose where an event goes, an empty one would be
+/// neither a choice nor its absence.
+const NOT_EMPTY: [&str; 7] = [
+    "id",
+    "source",
+    "type",
+    "subject",
+    "dataschema",
+    "partitionkey",
+    "tenantid",
+];
+
+/// Whether an attribute of this name may have this value, whatever stands beside it.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn check_attribute(name: &str, value: &str) -> Result<(), EventError> {
+    check_name(name)?;
+    if value.len() > ATTRIBUTE_BYTES_MAX {
+        return Err(EventError::TooLong(name.to_owned()));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(EventError::Control(name.to_owned()));
+    }
+    if value.is_empty()
+        && let Some(name) = NOT_EMPTY.iter().find(|known| **known == name)
+    {
+        return Err(EventError::Missing(name));
+    }
+    match name {
+        "time" if !is_rfc3339(value) => Err(EventError::Time(value.to_owned())),
+        "datacontenttype" if !is_media_type_of_data(value) => {
+            Err(EventError::MediaType(value.to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), EventError> {
+    // The formats carry data beside the attributes, so an attribute cannot have its name.
+    if name != "data" && name.len() <= NAME_BYTES_MAX && binding::is_attribute_name(name) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+    Err(EventError::Name(shown))
+}
+
+/// Whether all attributes of an event keep the rules.
+///
+/// # Errors
+/// The first that does not.
+fn check(event: &Event) -> Result<(), EventError> {
+    let context = [
+        ("id", Some(&event.id)),
+        ("source", Some(&event.source)),
+        ("type", Some(&event.ty)),
+        ("subject", event.subject.as_ref()),
+        ("time", event.time.as_ref()),
+        ("datacontenttype", event.datacontenttype.as_ref()),
+        ("dataschema", event.dataschema.as_ref()),
+    ];
+    let context = context.into_iter();
+    let context = context.filter_map(|(name, value)| Some((name, value?)));
+    let extensions = event.extensions.iter();
+    context
+        .chain(extensions.map(|(name, value)| (name.as_str(), value)))
+        .try_for_each(|(name, value)| check_attribute(name, value))
+}
+
 impl Attributes {
     fn is_core(name: &str) -> bool {
         CORE.contains(&name)
     }
 
     fn add(&mut self, name: &str, value: Option<String>) -> Result<(), EventError> {
-        if let Some(value) = &value {
-            if value.len() > ATTRIBUTE_BYTES_MAX {
-                return Err(EventError::TooLong(name.to_owned()));
-            }
-            if value.chars().any(char::is_control) {
-                return Err(EventError::Control(name.to_owned()));
-            }
+        match &value {
+            Some(value) => check_attribute(name, value)?,
+            None => check_name(name)?,
         }
         if let Some(index) = CORE.iter().position(|known| *known == name) {
             return match self.core[index].replace(value) {
@@ -113,15 +175,10 @@ impl Attributes {
                 None => Ok(()),
             };
         }
-        // The formats carry data beside the attributes, so an attribute cannot have its name.
-        if name == "data" || name.len() > NAME_BYTES_MAX || !binding::is_attribute_name(name) {
-            let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
-            return Err(EventError::Name(shown));
-        }
         if self.extensions.iter().any(|(known, _)| known == name) {
             return Err(EventError::Repeated(name.to_owned()));
         }
-        if self.extensions.len() == EXTENSIONS_MAX {
+        if !binding::has_room_for(&self.extensions, name) {
             return Err(EventError::TooManyExtensions);
         }
         self.extensions.push((name.to_owned(), value));
@@ -144,14 +201,14 @@ impl Attributes {
         if version != SPEC_VERSION {
             return Err(EventError::Version(version));
         }
-        let event = Event {
+        Ok(Event {
             id: required("id", id)?,
             source: required("source", source)?,
             ty: required("type", ty)?,
-            subject: not_empty("subject", subject)?,
+            subject,
             time,
             datacontenttype,
-            dataschema: not_empty("dataschema", dataschema)?,
+            dataschema,
             extensions: self
                 .extensions
                 .into_iter()
@@ -160,24 +217,7 @@ impl Attributes {
             data: None,
             mapped_key: None,
             is_named_by_place: false,
-        };
-        // Both choose where an event goes: an empty one would be neither a choice nor its absence.
-        for name in ["partitionkey", "tenantid"] {
-            if event.extension(name) == Some("") {
-                return Err(EventError::Missing(name));
-            }
-        }
-        if let Some(time) = event.time.as_deref().filter(|time| !is_rfc3339(time)) {
-            return Err(EventError::Time(time.to_owned()));
-        }
-        if let Some(ty) = event
-            .datacontenttype
-            .as_deref()
-            .filter(|ty| !is_media_type_of_data(ty))
-        {
-            return Err(EventError::MediaType(ty.to_owned()));
-        }
-        Ok(event)
+        })
     }
 }
 
@@ -202,16 +242,8 @@ fn required(name: &'static str, value: Option<String>) -> Result<String, EventEr
         .ok_or(EventError::Missing(name))
 }
 
-fn not_empty(name: &'static str, value: Option<String>) -> Result<Option<String>, EventError> {
-    if value.as_deref() == Some("") {
-        Err(EventError::Missing(name))
-    } else {
-        Ok(value)
-    }
-}
-
 /// The shape of RFC 3339 is checked by hand, because the parser also takes other forms of ISO 8601; the parser then
-/// checks the ranges.
+/// checks the ranges of date and time. Each event passes here: nothing is allocated.
 fn is_rfc3339(time: &str) -> bool {
     let bytes = time.as_bytes();
     let Some((start, rest)) = bytes.split_at_checked(19) else {
@@ -224,6 +256,7 @@ fn is_rfc3339(time: &str) -> bool {
             b'd' => byte.is_ascii_digit(),
             _ => byte.eq_ignore_ascii_case(expected),
         });
+    // A fraction may have any number of digits, but one at least.
     let digits = rest.strip_prefix(b".").map_or(0, |rest| {
         rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
     });
@@ -232,24 +265,15 @@ fn is_rfc3339(time: &str) -> bool {
         Some(b'.') => &rest[1 + digits..],
         _ => rest,
     };
-    let zone_shape = match zone {
+    let is_zone = match zone {
         [b'Z' | b'z'] => true,
-        [b'+' | b'-', h1, h2, b':', m1, m2] => [h1, h2, m1, m2].into_iter().all(u8::is_ascii_digit),
+        [b'+' | b'-', h1, h2, b':', m1, m2] => {
+            let are_digits = [h1, h2, m1, m2].into_iter().all(u8::is_ascii_digit);
+            are_digits && [*h1, *h2] <= *b"23" && *m1 <= b'5'
+        }
         _ => false,
     };
-    // Finer than a nanosecond is allowed and means nothing here; the parser refuses it.
-    let known = 19
-        + if digits > 9 {
-            10
-        } else {
-            rest.len() - zone.len()
-        };
-    shape
-        && zone_shape
-        && [&time[..known], &time[time.len() - zone.len()..]]
-            .concat()
-            .parse::<jiff::Timestamp>()
-            .is_ok()
+    shape && is_zone && time[..19].parse::<jiff::civil::DateTime>().is_ok()
 }
 
 /// `type/subtype` with or without parameters. An event within an event cannot be told from the structured mode once
@@ -275,7 +299,7 @@ pub fn essence(media_type: &str) -> &str {
 }
 
 /// Whether data of this media type is JSON, by the rule of the JSON event format.
-fn is_json(media_type: &str) -> bool {
+pub(crate) fn is_json(media_type: &str) -> bool {
     let ends_with = |end: &str| {
         let essence = essence(media_type).as_bytes();
         essence.len() > end.len()

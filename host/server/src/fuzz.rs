@@ -38,11 +38,7 @@ pub fn structured(bytes: &[u8]) {
     let body = Bytes::copy_from_slice(bytes);
     if let Ok(event) = cloudevents::from_structured(&body) {
         survives(&event);
-        assert_eq!(
-            on_one_line(in_json(&event)),
-            on_one_line(event),
-            "told in JSON"
-        );
+        assert_eq!(in_json(&event), as_json_has_it(event), "told in JSON");
     }
 }
 
@@ -82,20 +78,10 @@ pub fn binary(bytes: &[u8]) {
 pub fn record(bytes: &[u8]) {
     if let Ok(event) = cloudevents::from_record(&record_of(bytes)) {
         survives(&event);
-        match cloudevents::to_structured(&event) {
-            Ok(json) => {
-                let again = binding::to_structured(json, None, 0);
-                let again = cloudevents::from_record(&again).expect("what is written is read");
-                let event = as_json_has_it(event);
-                let again = as_json_has_it(again);
-                assert_eq!(
-                    on_one_line(again),
-                    on_one_line(event),
-                    "in the structured mode"
-                );
-            }
-            Err(error) => assert!(!error.to_string().is_empty()),
-        }
+        let json = cloudevents::to_structured(&event);
+        let again = binding::to_structured(json, None, 0);
+        let again = cloudevents::from_record(&again).expect("what is written is read");
+        assert_eq!(again, as_json_has_it(event), "in the structured mode");
     }
 }
 
@@ -187,26 +173,23 @@ fn in_json(event: &Event) -> Event {
     cloudevents::from_structured(&Bytes::from(json)).expect("what the host tells is valid")
 }
 
-/// What the host tells stands on one line: line ends between the parts of JSON data become spaces.
-fn on_one_line(event: Event) -> Event {
-    let line = |data: Bytes| -> Bytes {
-        data.iter()
-            .map(|byte| if b"\r\n".contains(byte) { b' ' } else { *byte })
-            .collect()
-    };
-    Event {
-        data: event.data.map(line),
-        ..event
-    }
-}
-
-/// In JSON, data of no type are JSON, and what stands around JSON is no part of it.
+/// What is told in JSON stands on one line: of data that are JSON line ends between the parts become spaces, and what stands
+/// around them goes. Data of no type are JSON. All others, those that only say that they are JSON too, stay byte for byte.
 fn as_json_has_it(event: Event) -> Event {
-    let ty = event.datacontenttype;
-    Event {
-        datacontenttype: ty.or_else(|| Some("application/json".to_owned())),
-        data: event.data.map(|data| data.slice_ref(data.trim_ascii())),
-        ..event
+    let ty = event.datacontenttype.as_deref();
+    let ty = ty.unwrap_or("application/json");
+    let text = event.data.as_deref().map(str::from_utf8);
+    let Some(Ok(text)) = text.filter(|_| cloudevents::is_json(ty)) else {
+        return event;
+    };
+    let parsed = serde_json::from_str::<&serde_json::value::RawValue>(text);
+    match parsed.map(serde_json::value::RawValue::get) {
+        Ok("null") | Err(_) => event,
+        Ok(json) => Event {
+            data: Some(json.replace(['\r', '\n'], " ").into()),
+            datacontenttype: Some(ty.to_owned()),
+            ..event
+        },
     }
 }
 

@@ -130,11 +130,12 @@ impl Deployment {
                 .collect(),
             timers: manifest.grants.timers,
             key: manifest.emit.key.clone().map(|key| Arc::new(key) as _),
+            check: Some(|name, value| {
+                cloudevents::check_attribute(name, value).map_err(|error| error.to_string())
+            }),
             structured: match manifest.emit.mode {
                 manifest::Mode::Binary => None,
-                manifest::Mode::Structured => Some(|event| {
-                    cloudevents::to_structured(event).map_err(|error| error.to_string())
-                }),
+                manifest::Mode::Structured => Some(cloudevents::to_structured),
             },
         }
     }

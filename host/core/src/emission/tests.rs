@@ -107,6 +107,7 @@ fn an_emission_that_must_not_be_published_is_refused_with_its_code() {
         "bad-content-type",
     );
     check(&|e| e.delay_ms = Some(1), "delay-not-granted");
+    check(&|e| e.ty = TIMER_TYPE.to_owned(), "forged-attribute");
     check(&|e| e.extensions = with("causationid"), "forged-attribute");
     check(&|e| e.extensions = with("tenantid"), "forged-attribute");
     check(&|e| e.extensions = with("weirhops"), "forged-attribute");
@@ -189,16 +190,52 @@ fn what_an_event_is_known_by_is_as_small_as_what_comes_from_outside() {
 
 #[test]
 fn emissions_are_bounded_with_what_the_host_adds_to_them() {
+    let long = "i".repeat(ATTRIBUTE_BYTES_MAX);
     let input = Event {
-        id: "i".repeat(900 << 10),
+        id: long.clone(),
+        extensions: vec![("correlationid".to_owned(), long)],
         ..input()
     };
     let many = |count: usize| {
         let emissions = std::iter::repeat_with(emission).take(count).collect();
         run_on(&input, emissions)
     };
-    assert_eq!(many(5).unwrap().len(), 5);
+    assert_eq!(many(900).unwrap().len(), 900);
     assert_eq!(many(1_000).unwrap_err().code, "emission-limit");
+}
+
+/// Much as Base64 in JSON: no data become smaller.
+const DOUBLED: WriteStructured = |event| {
+    let data = event.data.as_deref().unwrap_or_default();
+    Bytes::from([data, data].concat())
+};
+
+#[test]
+fn an_emission_is_no_larger_than_what_is_taken_for_an_event_in_the_mode_that_it_has() {
+    let structured = Rules {
+        structured: Some(DOUBLED),
+        ..rules()
+    };
+    let of = |bytes: usize| Emission {
+        data: Some(vec![0xff; bytes].into()),
+        ..emission()
+    };
+    for (rules, bytes_max) in [
+        (rules(), EVENT_BYTES_MAX),
+        (structured, EVENT_BYTES_MAX / 2),
+    ] {
+        let out = run_with(&rules, &input(), of(bytes_max - 1_024)).expect("valid");
+        assert!(out.record.stored_bytes() <= EVENT_BYTES_MAX);
+        let refused = run_with(&rules, &input(), of(bytes_max));
+        assert_eq!(refused, Err("emission-limit"));
+    }
+    // What it inherits counts too.
+    let keyed = Event {
+        mapped_key: Some(vec![b'k'; 1 << 20].into()),
+        ..input()
+    };
+    let refused = run_with(&rules(), &keyed, of(1 << 20));
+    assert_eq!(refused, Err("emission-limit"));
 }
 
 /// Tenant and subject, and a refusal without a subject.
@@ -267,25 +304,105 @@ fn an_emission_inherits_the_key_that_its_input_was_mapped_to() {
     assert_eq!(out.record.key.as_deref(), Some(&b"mapped"[..]));
 }
 
+/// The parts of an event, one a line.
+const LINES: WriteStructured = |event| {
+    let extensions = event.extensions.iter();
+    let lines = extensions.map(|(name, value)| format!("{name}={value}\n"));
+    Bytes::from(format!("id={}\n", event.id) + &lines.collect::<String>())
+};
+
 #[test]
 fn a_key_that_is_no_attribute_stays_a_key_alone() {
-    let number = Event {
-        mapped_key: Some(Bytes::from_static(&[0, 0, 0, 7])),
-        ..input()
+    let structured = Rules {
+        structured: Some(LINES),
+        ..rules()
     };
-    let out = run_with(&rules(), &number, emission()).expect("valid");
-    assert_eq!(out.record.key.as_deref(), Some(&[0, 0, 0, 7][..]));
-    assert_eq!(event_of(&out).extension("partitionkey"), None);
+    for key in [
+        vec![0, 0, 0, 7],
+        vec![0xff],
+        Vec::new(),
+        vec![b'k'; 9 << 10],
+    ] {
+        let keyed = Event {
+            mapped_key: Some(key.clone().into()),
+            ..input()
+        };
+        let out = run_with(&rules(), &keyed, emission()).expect("valid");
+        assert_eq!(out.record.key.as_deref(), Some(&key[..]));
+        assert_eq!(event_of(&out).extension("partitionkey"), None);
+        let out = run_with(&structured, &keyed, emission()).expect("valid");
+        assert_eq!(out.record.key.as_deref(), Some(&key[..]));
+        let lines = out.record.value.expect("a value");
+        assert!(!String::from_utf8_lossy(&lines).contains("partitionkey"));
+    }
 }
 
 #[test]
-fn in_the_structured_mode_the_value_is_what_the_format_writes_and_its_refusal_is_invalid() {
-    let write: WriteStructured = |event| match event.subject {
-        None => Ok(Bytes::from(event.id.clone())),
-        Some(_) => Err("a subject".to_owned()),
+fn an_emissions_own_partitionkey_is_its_key_and_contradicts_no_other() {
+    let composed = Rules {
+        key: Some(Arc::new(Subject)),
+        ..rules()
     };
+    let run = |rules: &Rules, key: EmissionKey| {
+        let own = Emission {
+            key,
+            extensions: vec![("partitionkey".to_owned(), "own".to_owned())],
+            ..emission()
+        };
+        run_with(rules, &input(), own)
+    };
+    for (rules, key) in [
+        (rules(), EmissionKey::Inherit),
+        (composed, EmissionKey::Inherit),
+        (rules(), EmissionKey::Key("own".into())),
+    ] {
+        let out = run(&rules, key).expect("valid");
+        let key = out.record.key.as_deref();
+        assert_eq!(key, Some(&b"own"[..]));
+        assert_eq!(out.partition_hash, partition_hash(key, "", "", ""));
+        assert_eq!(event_of(&out).extension("partitionkey"), Some("own"));
+    }
+    let another = EmissionKey::Key("another".into());
+    for key in [another, EmissionKey::Keyless] {
+        assert_eq!(run(&rules(), key), Err("bad-extension"));
+    }
+}
+
+/// Of the rules of events, that time is told in digits.
+const DIGITS: CheckAttribute = |name, value| {
+    let is_good = name != "time" || value.starts_with(|c: char| c.is_ascii_digit());
+    let reason = || format!("{name} is {value:?}");
+    is_good.then_some(()).ok_or_else(reason)
+};
+
+#[test]
+fn what_a_handler_sets_keeps_the_rules_of_events_in_either_mode_and_what_it_inherits_is_not_its_fault()
+ {
+    for structured in [None, Some(LINES)] {
+        let rules = Rules {
+            check: Some(DIGITS),
+            structured,
+            ..rules()
+        };
+        let timed = |time: &str| Emission {
+            time: Some(time.to_owned()),
+            ..emission()
+        };
+        let refused = run_with(&rules, &input(), timed("yesterday"));
+        assert_eq!(refused, Err("bad-attribute"));
+        assert!(run_with(&rules, &input(), timed("1997-01-01T00:00:00Z")).is_ok());
+        let inherited = Event {
+            time: Some("yesterday".to_owned()),
+            ..input()
+        };
+        assert!(run_with(&rules, &inherited, emission()).is_ok());
+    }
+}
+
+#[test]
+fn in_the_structured_mode_the_value_is_what_the_format_writes() {
     let rules = Rules {
-        structured: Some(write),
+        structured: Some(|event| Bytes::from(event.id.clone())),
         ..rules()
     };
     let out = run_with(&rules, &input(), emission()).expect("valid");
@@ -295,12 +412,4 @@ fn in_the_structured_mode_the_value_is_what_the_format_writes_and_its_refusal_is
     assert_eq!(out.record.headers.len(), 1);
     let id = emission_id("acme", "billing", "/shop", "7", 0);
     assert_eq!(out.record.value.as_deref(), Some(id.as_bytes()));
-    let with_subject = Emission {
-        subject: Some("s".to_owned()),
-        ..emission()
-    };
-    assert_eq!(
-        run_with(&rules, &input(), with_subject),
-        Err("bad-attribute")
-    );
 }

@@ -5,7 +5,7 @@ use weir_core::binding::{self, BindingError};
 use weir_core::event::{Event, Record};
 
 use super::json::{self, DecodeError};
-use super::{EventError, essence};
+use super::{EventError, check, essence};
 
 /// The event formats that the structured mode is read in; without a suffix it is the same.
 const JSON: [&str; 2] = ["application/cloudevents+json", "application/cloudevents"];
@@ -16,6 +16,9 @@ pub enum RecordError {
     /// It has no mark of one, or breaks a rule of the binary mode.
     #[error(transparent)]
     Binary(BindingError),
+    /// It has one in the binary mode that breaks a rule of all events.
+    #[error(transparent)]
+    Invalid(EventError),
     /// It has one in a format that is not read here.
     #[error(
         "content-type {0:?} is none that is read: an event in one record is application/cloudevents+json"
@@ -32,6 +35,7 @@ impl RecordError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Binary(error) => error.code(),
+            Self::Invalid(_) => "invalid-event",
             Self::Format(_) => "event-format",
             Self::Structured(_) => "structured",
         }
@@ -41,8 +45,19 @@ impl RecordError {
 /// The event that a record carries.
 ///
 /// # Errors
-/// It carries none.
+/// It carries none, or one that breaks a rule.
 pub fn from_record(record: &Record) -> Result<Event, RecordError> {
+    let event = said_by(record)?;
+    check(&event).map_err(RecordError::Invalid)?;
+    Ok(event)
+}
+
+/// The same, of which in the binary mode only that it can be read was looked at: for a record of this host's own, and to
+/// know whose one is that is no good.
+///
+/// # Errors
+/// It carries none.
+pub fn said_by(record: &Record) -> Result<Event, RecordError> {
     let media_type = match binding::from_record(record) {
         Err(BindingError::Structured(media_type)) => media_type,
         event => return event.map_err(RecordError::Binary),
@@ -56,25 +71,8 @@ pub fn from_record(record: &Record) -> Result<Event, RecordError> {
 }
 
 /// An event in the JSON format, for a record in the structured mode.
-///
-/// # Errors
-/// An attribute that who reads it would refuse.
-pub fn to_structured(event: &Event) -> Result<Bytes, EventError> {
-    let context = [
-        ("id", Some(&event.id)),
-        ("source", Some(&event.source)),
-        ("type", Some(&event.ty)),
-        ("subject", event.subject.as_ref()),
-        ("time", event.time.as_ref()),
-        ("datacontenttype", event.datacontenttype.as_ref()),
-        ("dataschema", event.dataschema.as_ref()),
-    ];
-    let context = context
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?.clone())));
-    let extensions = event.extensions.iter();
-    let extensions = extensions.map(|(name, value)| (name.as_str(), value.clone()));
-    super::from_attributes(context.chain(extensions))?;
+#[must_use]
+pub fn to_structured(event: &Event) -> Bytes {
     let json: Box<str> = json::to_json(event).into();
-    Ok(Bytes::from(String::from(json)))
+    Bytes::from(String::from(json))
 }

@@ -5,6 +5,7 @@ use weir_core::event::Event;
 
 use super::field::Values;
 use super::{Field, choice, read_topics};
+use crate::cloudevents::check_attribute;
 use crate::config::Config;
 use crate::config::document::Section;
 use crate::names;
@@ -94,7 +95,7 @@ pub(super) fn read(mut section: Section<'_>, config: &Config, handler: &str) -> 
     }
     let written = section.text("source");
     if let Some(source) = written
-        && (source.is_empty() || source.chars().any(|c| c.is_control() || c.is_whitespace()))
+        && (check_attribute("source", source).is_err() || source.contains(char::is_whitespace))
     {
         section.fault(
             "source",
