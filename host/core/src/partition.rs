@@ -50,7 +50,7 @@ use crate::time::Millis;
 use crate::unit::{Attempts, Completion, Fate, ItemId, Output, Position, Restore, SequenceKey};
 
 pub use self::action::{Action, Attempt, AttemptId, Decoded, Load, Loaded};
-pub use self::admission::tenant;
+pub use self::admission::{tenant, timers_topic};
 use self::clock::ActiveClock;
 pub use self::config::{Config, Limits, OnDead, Ordering};
 pub use self::counters::Counters;

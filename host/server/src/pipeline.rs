@@ -405,7 +405,7 @@ impl Worker {
         while self.machine.takes(deployment.command_topic())
             && let Some((position, record)) = self.commands.pop_front()
         {
-            let (record, decoded) = decode::command(record, &deployment.manifest);
+            let (record, decoded) = decode::command(record, deployment);
             self.machine
                 .handle_record(now, position, Arc::new(record), decoded);
         }
@@ -417,7 +417,7 @@ impl Worker {
                 partition: self.partition,
                 offset: position.offset,
             };
-            let decoded = decode::record(&record, &origin, &deployment.manifest);
+            let decoded = decode::record(&record, &origin, deployment);
             self.machine
                 .handle_record(now, position, Arc::new(record), decoded);
         }

@@ -441,8 +441,14 @@ impl Partition {
 
     /// Where timers stand.
     pub(super) fn ledger_topic(&self) -> String {
-        format!("_weir.{}.ledger", self.config.source.group)
+        timers_topic(&self.config.source.group)
     }
+}
+
+/// The topic of the origin of what stood in none, the timers of a group: nobody else writes it, whatever the bus.
+#[must_use]
+pub fn timers_topic(group: &str) -> String {
+    format!("_weir.{group}.ledger")
 }
 
 /// Owner of an event.

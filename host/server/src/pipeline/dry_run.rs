@@ -61,7 +61,7 @@ pub async fn sequence(
     let mut stage: Option<Stage> = None;
     let mut rehearsed = Vec::new();
     for Trial { record, origin } in trials {
-        let event = match decode::stored(&record, &origin, &candidate.deployment.manifest) {
+        let event = match decode::stored(&record, &origin, &candidate.deployment) {
             Decoded::Event(event) => event,
             Decoded::Poison { code, message } => {
                 rehearsed.push(refused("poison", code, message));

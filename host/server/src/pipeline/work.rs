@@ -117,8 +117,7 @@ impl Worker {
             Load::Parked(sequence) => {
                 let head = ledger.parked_head(scope, partition, sequence)?;
                 Loaded::Parked(head.map(|event| {
-                    let decoded =
-                        decode::stored(&event.record, &event.origin, &deployment.manifest);
+                    let decoded = decode::stored(&event.record, &event.origin, deployment);
                     (event, decoded)
                 }))
             }
