@@ -31,6 +31,10 @@ use weir_core::unit::Position;
 
 use crate::ledger::{Fixed, LedgerError, Scope};
 
+/// The only header of a record whose own could not be read; its value says why. It stays with the record, or that would pass
+/// for one that never had any wherever it comes back from.
+pub const UNREAD_HEADERS: &str = "weir.unread-headers";
+
 /// A topic of the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {

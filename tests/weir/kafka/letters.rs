@@ -95,6 +95,36 @@ fn a_letter_that_is_too_large_for_its_topic_holds_its_partition_until_the_topic_
     );
 }
 
+/// Kafka has no limit to headers, and its client in C has.
+#[test]
+fn a_record_whose_headers_are_not_read_dies_and_says_so() {
+    let Some(broker) = broker("a record of more headers than are read") else {
+        return;
+    };
+    let fleet = Fleet::new(&broker, "headers");
+    let place = fleet.place("a", &["billing"]);
+    let host = place.start().unwrap();
+    let invoices = fleet.topic("public.invoices.v1");
+    let headers = vec!["h:1"; 100_001].join(",");
+    produce(&broker, invoices, &[&format!("{headers}\tkey-1\tmany")]);
+    wait::until("a dead letter", SETTLE, || {
+        Ok((host.client().fate("billing", "dead")? == 1).then_some(()))
+    })
+    .unwrap();
+    let letters = format!("dlq.weir.headers.default.billing.{invoices}");
+    let dead = read(&broker, &letters, 1);
+    let letter = dead.first().unwrap();
+    assert!(letter.ends_with("\tkey-1\tmany"), "{letter}");
+    for said in [
+        "\tweir.unread-headers:",
+        "__dlq.errors.message:its headers cannot be read, and its letter has none of them",
+        "weir.dlq.stage:decode",
+        "weir.dlq.code:unread-headers",
+    ] {
+        assert!(letter.contains(said), "no {said:?} in {letter}");
+    }
+}
+
 /// From here on the topic takes batches of so many bytes.
 pub(super) fn take(fleet: &Fleet, topic: &str, bytes: u32) {
     fleet.alter(topic, &format!("max.message.bytes={bytes}"));

@@ -8,12 +8,14 @@ use std::marker::PhantomData;
 use std::ptr;
 
 use rdkafka::bindings as rd;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
 use weir_core::binding::header_name;
 use weir_core::event::HeaderName;
 
-/// What librdkafka answers where there is what was asked for.
+/// What librdkafka answers where there is what was asked for, and where there is nothing of the kind.
 const FOUND: rd::rd_kafka_resp_err_t = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+const NONE: rd::rd_kafka_resp_err_t = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT;
 
 /// All headers of a message in their order.
 pub(super) struct Headers<'a> {
@@ -24,27 +26,42 @@ pub(super) struct Headers<'a> {
     message: PhantomData<&'a ()>,
 }
 
-/// Those of a message.
+/// Those of a message; an error where librdkafka does not read them, as more than 100,000.
 #[expect(
     unsafe_code,
     reason = "the crate's iterator panics at a name that is no UTF-8"
 )]
-pub(super) fn of<'a>(message: &'a BorrowedMessage<'_>) -> Headers<'a> {
+pub(super) fn of<'a>(message: &'a BorrowedMessage<'_>) -> Result<Headers<'a>, RDKafkaErrorCode> {
     let mut native = ptr::null_mut();
-    // SAFETY: the message lives as long as the borrow of it, and its headers as long as it. What is answered without an error
-    // are headers, which may be counted.
-    let count = unsafe {
-        if rd::rd_kafka_message_headers(message.ptr(), &raw mut native) == FOUND {
-            rd::rd_kafka_header_cnt(native)
-        } else {
-            0
+    // SAFETY: the message lives as long as the borrow of it, and its headers as long as it.
+    let answer = unsafe { rd::rd_kafka_message_headers(message.ptr(), &raw mut native) };
+    let mut headers = Headers::none();
+    if are_there(answer)? {
+        headers.native = native;
+        // SAFETY: what is answered without an error are headers, which may be counted.
+        headers.count = unsafe { rd::rd_kafka_header_cnt(native) };
+    }
+    Ok(headers)
+}
+
+/// Whether a message has headers, by what librdkafka answers.
+fn are_there(answer: rd::rd_kafka_resp_err_t) -> Result<bool, RDKafkaErrorCode> {
+    if answer == FOUND || answer == NONE {
+        Ok(answer == FOUND)
+    } else {
+        Err(answer.into())
+    }
+}
+
+impl Headers<'_> {
+    /// Those of a message that has none.
+    pub(super) fn none() -> Self {
+        Self {
+            native: ptr::null(),
+            next: 0,
+            count: 0,
+            message: PhantomData,
         }
-    };
-    Headers {
-        native,
-        next: 0,
-        count,
-        message: PhantomData,
     }
 }
 
@@ -86,3 +103,6 @@ impl<'a> Iterator for Headers<'a> {
         (self.count - self.next, Some(self.count - self.next))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,15 +7,30 @@ use rdkafka::util::IntoOpaque;
 use weir_core::binding::Parts;
 use weir_core::event::Record;
 
-use super::headers;
+use super::headers::{self, Headers};
+use crate::bus::UNREAD_HEADERS;
 
 /// Bytes of a header's value, of most: what is longer costs a buffer more.
 const TEXT: usize = 40;
 
-/// The record that a message carries. Its values have one buffer; the key, which may be kept for longer, has its own.
+/// The record that a message carries; one whose headers cannot be read has [`UNREAD_HEADERS`] in their place.
 pub(super) fn from_message(message: &BorrowedMessage<'_>) -> Record {
+    let error = match headers::of(message) {
+        Ok(headers) => return with(headers, message),
+        Err(error) => error,
+    };
+    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+    tracing::error!(%error, topic, partition, offset, "cannot read the headers of a record: it is no event");
+    let why = Bytes::from(error.to_string());
+    Record {
+        headers: vec![(UNREAD_HEADERS.into(), Some(why))],
+        ..with(Headers::none(), message)
+    }
+}
+
+/// The record of these headers. Its values have one buffer; the key, which may be kept for longer, has its own.
+fn with(headers: Headers<'_>, message: &BorrowedMessage<'_>) -> Record {
     let timestamp = message.timestamp().to_millis().unwrap_or_default();
-    let headers = headers::of(message);
     let (texts, _) = headers.size_hint();
     let value = message.payload();
     let mut buffer = Vec::with_capacity(message.payload_len() + texts * TEXT);

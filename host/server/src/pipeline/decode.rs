@@ -9,6 +9,7 @@ use weir_core::event::{EVENT_BYTES_MAX, Event, Record};
 use weir_core::partition::{Decoded, Ordering, TIMER_NAME, TIMER_TYPE, tenant, timers_topic};
 use weir_core::unit::{ItemId, Origin, Position, SequenceKey};
 
+use crate::bus::UNREAD_HEADERS;
 use crate::cloudevents::{self, RecordError};
 use crate::handlers::Deployment;
 use crate::manifest::{Filter, Manifest};
@@ -111,6 +112,13 @@ fn event(record: &Record, origin: &Origin, manifest: &Manifest) -> Result<Option
     if bytes > EVENT_BYTES_MAX {
         let message = format!("the record has {bytes} bytes; an event may have {EVENT_BYTES_MAX}");
         return Err(("event-too-large".to_owned(), message));
+    }
+    if let Some((name, why)) = record.headers.first()
+        && name == UNREAD_HEADERS
+    {
+        let why = String::from_utf8_lossy(why.as_deref().unwrap_or_default());
+        let message = format!("its headers cannot be read, and its letter has none of them: {why}");
+        return Err(("unread-headers".to_owned(), message));
     }
     let error = match cloudevents::from_record(record) {
         Ok(event) => return of_others(event).map(Some),

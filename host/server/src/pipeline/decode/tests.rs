@@ -117,6 +117,11 @@ fn what_is_no_event_is_mapped_or_poison_and_a_tombstone_is_skipped() {
             "not-an-event",
             "event",
         ),
+        (
+            foreign(&[(UNREAD_HEADERS, "why"), ("kind", "Wanted")], Some("x")),
+            "unread-headers",
+            "unread-headers",
+        ),
     ] {
         let found = [&plain, &mapped].map(|handler| self::record(&record, &origin(), handler));
         assert_eq!(found.each_ref().map(code), [without, with], "{record:?}");
