@@ -111,7 +111,7 @@ pub fn check_attribute(name: &str, value: &str) -> Result<(), EventError> {
     if value.len() > ATTRIBUTE_BYTES_MAX {
         return Err(EventError::TooLong(name.to_owned()));
     }
-    if value.chars().any(char::is_control) {
+    if has_control(value) {
         return Err(EventError::Control(name.to_owned()));
     }
     if value.is_empty()
@@ -126,6 +126,12 @@ pub fn check_attribute(name: &str, value: &str) -> Result<(), EventError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Nearly all values are ASCII, of which nothing has to be decoded: each event passes here.
+fn has_control(value: &str) -> bool {
+    let is_plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    !value.bytes().all(is_plain) && value.chars().any(char::is_control)
 }
 
 fn check_name(name: &str) -> Result<(), EventError> {
