@@ -100,7 +100,8 @@ impl Emission {
         self
     }
 
-    /// Has this extension attribute: a lower-case name, a value in canonical string form.
+    /// Has this extension attribute: a lower-case name, a value in canonical string form. A `partitionkey` orders it, as
+    /// [`key`](Self::key) does, and is refused beside another key.
     pub fn extension(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.0.extensions.push((name.into(), value.into()));
         self
