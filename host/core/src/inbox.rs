@@ -18,8 +18,12 @@ use crate::identity::Hash128;
 use crate::time::Millis;
 use crate::unit::{InboxBlock, Marked};
 
-/// What an id takes that is kept exactly, about: its place in a set that is half empty at worst, and in its block.
-pub const ID_BYTES: usize = 64;
+/// What an id takes that is kept exactly, about: its place in a set that is half empty at worst (39 bytes), and in its
+/// block (16).
+const ID_BYTES: usize = 64;
+/// What its block takes beside the ids, about: its place in a queue that is half empty at worst (80 bytes), and what the
+/// allocator adds to a buffer of its own (32). Where little happens each id has a block to itself.
+const BLOCK_BYTES: usize = 112;
 
 /// A filter covers at most this part of all ids, because they leave together when there are too many.
 const SEALED_PART: usize = 16;
@@ -31,8 +35,8 @@ pub struct Config {
     pub window: Duration,
     /// Ids kept per partition; the oldest leave first.
     pub ids_max: usize,
-    /// Of them, those that are in memory as they are.
-    pub resident_max: usize,
+    /// Bytes that those may take which are in memory as they are.
+    pub resident_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -40,7 +44,7 @@ impl Default for Config {
         Self {
             window: Duration::from_secs(24 * 3600),
             ids_max: 1_000_000,
-            resident_max: 1_000_000,
+            resident_bytes_max: 256 << 20,
         }
     }
 }
@@ -141,9 +145,9 @@ impl Inbox {
         self.sealed_ids + self.ids.len()
     }
 
-    /// The number of those that are in memory as they are.
-    pub(crate) fn resident(&self) -> usize {
-        self.ids.len()
+    /// What those take that are in memory as they are, about.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        self.ids.len() * ID_BYTES + self.blocks.len() * BLOCK_BYTES
     }
 
     /// The age of the oldest mark, when the bound on ids and not the window ends there.
@@ -165,11 +169,12 @@ impl Inbox {
     /// Leaves the oldest ids to the ledger while there are more than fit. Half of what fits stays, so that filters are
     /// few.
     fn seal(&mut self) {
-        while self.ids.len() > self.config.resident_max {
+        while self.resident_bytes() > self.config.resident_bytes_max {
             let part = (self.config.ids_max / SEALED_PART).max(1);
-            let wanted = (self.ids.len() - self.config.resident_max / 2).min(part);
+            let wanted = self.resident_bytes() - self.config.resident_bytes_max / 2;
             let (mut count, mut ids) = (0, 0);
-            while ids < wanted
+            while ids < part
+                && ids * ID_BYTES + count * BLOCK_BYTES < wanted
                 && let Some(block) = self.blocks.get(count)
             {
                 ids += block.ids.len();

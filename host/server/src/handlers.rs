@@ -180,7 +180,7 @@ impl Deployment {
             keyed_only: manifest.grants.state || manifest.grants.timers,
             retry: manifest.retry.clone(),
             inbox: manifest.inbox.then(|| inbox::Config {
-                resident_max: memory.inbox_ids(),
+                resident_bytes_max: memory.inbox_bytes(),
                 ..inbox::Config::default()
             }),
             inbox_key: manifest.inbox_key.clone().map(|key| Arc::new(key) as _),

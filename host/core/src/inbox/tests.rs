@@ -8,7 +8,7 @@ fn block(unit: u64, at: u64) -> InboxBlock {
         unit,
         stream_time: Millis(at),
         staged_at: Millis(at),
-        ids: vec![id],
+        ids: [id].into(),
     }
 }
 
@@ -25,30 +25,36 @@ fn inbox(blocks: &[(u64, u64)]) -> Inbox {
     of(Config::default(), blocks)
 }
 
-fn tight(resident_max: usize) -> Config {
+/// Memory for so many blocks of one id.
+fn tight(blocks: usize) -> Config {
     Config {
-        resident_max,
+        resident_bytes_max: blocks * (ID_BYTES + BLOCK_BYTES),
         ..Config::default()
     }
+}
+
+/// All that has left the window by these clocks.
+fn expire(inbox: &mut Inbox, stream_time: u64, now: u64) -> Vec<u64> {
+    inbox.expire(Millis(stream_time), Millis(now))
 }
 
 #[test]
 fn a_day_of_downtime_does_not_empty_the_inbox() {
     let mut inbox = inbox(&[(1, 0)]);
-    assert!(inbox.expire(Millis(5), Millis(2 * DAY)).is_empty());
+    assert!(expire(&mut inbox, 5, 2 * DAY).is_empty());
     assert_eq!(inbox.len(), 1);
 }
 
 #[test]
 fn a_backfill_of_old_records_does_not_flush_the_inbox() {
     let mut inbox = inbox(&[(1, 0)]);
-    assert!(inbox.expire(Millis(2 * DAY), Millis(5)).is_empty());
+    assert!(expire(&mut inbox, 2 * DAY, 5).is_empty());
 }
 
 #[test]
 fn a_mark_leaves_when_it_is_a_day_old_on_both_clocks() {
     let mut inbox = inbox(&[(1, 0), (2, DAY)]);
-    assert_eq!(inbox.expire(Millis(DAY), Millis(DAY)), [1]);
+    assert_eq!(expire(&mut inbox, DAY, DAY), [1]);
     assert_eq!(inbox.look_up(&block(1, 0).ids[0]), Seen::No);
     assert_eq!(inbox.look_up(&block(2, 0).ids[0]), Seen::Yes);
 }
@@ -60,7 +66,7 @@ fn beyond_the_bound_the_oldest_block_leaves() {
         ..Config::default()
     };
     let mut inbox = of(config, [block(1, 0), block(2, 0)]);
-    assert_eq!(inbox.expire(Millis(0), Millis(0)), [1]);
+    assert_eq!(expire(&mut inbox, 0, 0), [1]);
 }
 
 #[test]
@@ -72,12 +78,12 @@ fn a_window_that_its_bound_has_cut_says_how_short_it_is_until_it_is_whole_again(
     let mut inbox = of(config, [block(1, 0), block(2, 1_000)]);
     assert_eq!(inbox.cut_window(Millis(5_000)), None);
     inbox.insert(block(3, 2_000));
-    inbox.expire(Millis(5_000), Millis(5_000));
+    expire(&mut inbox, 5_000, 5_000);
     assert_eq!(
         inbox.cut_window(Millis(5_000)),
         Some(Duration::from_secs(4))
     );
-    inbox.expire(Millis(DAY + 1_000), Millis(DAY + 1_000));
+    expire(&mut inbox, DAY + 1_000, DAY + 1_000);
     assert_eq!(inbox.cut_window(Millis(DAY + 1_000)), None);
 }
 
@@ -85,7 +91,7 @@ fn a_window_that_its_bound_has_cut_says_how_short_it_is_until_it_is_whole_again(
 fn beyond_its_share_of_memory_the_latest_ids_stay_and_the_ledger_is_asked_for_the_others() {
     let inbox = of(tight(4), (1..=100).map(|unit| block(unit, unit)));
     assert_eq!(inbox.len(), 100);
-    assert!(inbox.resident() <= 4);
+    assert!(inbox.ids.len() <= 4);
     assert_eq!(inbox.look_up(&block(100, 0).ids[0]), Seen::Yes);
     for unit in 1..=96 {
         let Seen::Perhaps(units) = inbox.look_up(&block(unit, 0).ids[0]) else {
@@ -97,11 +103,36 @@ fn beyond_its_share_of_memory_the_latest_ids_stay_and_the_ledger_is_asked_for_th
 }
 
 #[test]
+fn where_each_id_has_a_block_to_itself_they_take_no_more_than_their_share_of_memory() {
+    let config = Config {
+        resident_bytes_max: 1 << 20,
+        ..Config::default()
+    };
+    let mut inbox = Inbox::new(config);
+    for unit in 1..=100_000 {
+        inbox.insert(block(unit, unit));
+        assert!(inbox.resident_bytes() <= 1 << 20, "after unit {unit}");
+    }
+    assert_eq!(inbox.len(), 100_000);
+    let kept = inbox.blocks().count();
+    assert_eq!(inbox.ids.len(), kept);
+    assert!(kept * (ID_BYTES + BLOCK_BYTES) > 1 << 18, "{kept} are left");
+}
+
+#[test]
+fn what_a_block_is_said_to_take_covers_its_place_in_a_queue_that_is_half_empty() {
+    // An allocator keeps a word for each buffer, and gives multiples of 16 bytes.
+    assert!(2 * size_of::<InboxBlock>() + 32 <= BLOCK_BYTES);
+    // A set is 7/16 full when it has grown, and has one byte more for each place.
+    assert!((size_of::<Hash128>() + 1) * 16 / 7 + size_of::<Hash128>() <= ID_BYTES);
+}
+
+#[test]
 fn a_look_up_asks_the_ledger_for_one_stretch_of_what_left_memory_and_for_nothing_twice() {
     const UNITS: u64 = 62_500;
     let named = |unit: u64| crate::identity::hash_128("marked", &[&unit.to_le_bytes()]);
     let blocks = (1..=UNITS).map(|unit| InboxBlock {
-        ids: vec![named(unit)],
+        ids: [named(unit)].into(),
         ..block(unit, unit)
     });
     let inbox = of(Config::default(), blocks).within(tight(0));
@@ -133,10 +164,10 @@ fn a_look_up_asks_the_ledger_for_one_stretch_of_what_left_memory_and_for_nothing
 #[test]
 fn ids_that_are_not_in_memory_leave_by_both_clocks_too_and_all_their_blocks_are_named() {
     let mut inbox = of(tight(0), (1..=10).map(|unit| block(unit, unit)));
-    assert_eq!(inbox.resident(), 0);
-    assert!(inbox.expire(Millis(5), Millis(2 * DAY)).is_empty());
-    assert!(inbox.expire(Millis(2 * DAY), Millis(5)).is_empty());
-    let expired = inbox.expire(Millis(DAY + 9), Millis(DAY + 9));
+    assert_eq!(inbox.ids.len(), 0);
+    assert!(expire(&mut inbox, 5, 2 * DAY).is_empty());
+    assert!(expire(&mut inbox, 2 * DAY, 5).is_empty());
+    let expired = expire(&mut inbox, DAY + 9, DAY + 9);
     assert_eq!(expired, (1..=9).collect::<Vec<_>>());
     assert_eq!(inbox.len(), 1);
 }
@@ -157,7 +188,7 @@ fn beyond_the_bound_on_ids_a_part_of_those_that_are_not_in_memory_leaves() {
         ..tight(40)
     };
     let mut inbox = of(config, (1..=161).map(|unit| block(unit, 0)));
-    let expired = inbox.expire(Millis(0), Millis(0));
+    let expired = expire(&mut inbox, 0, 0);
     assert_eq!(expired, (1..=10).collect::<Vec<_>>());
     assert_eq!(inbox.len(), 151);
 }
@@ -165,7 +196,7 @@ fn beyond_the_bound_on_ids_a_part_of_those_that_are_not_in_memory_leaves() {
 #[test]
 fn a_new_owner_with_another_share_keeps_the_same_ids() {
     let inbox = of(tight(1_000), (1..=100).map(|unit| block(unit, unit))).within(tight(10));
-    assert!(inbox.resident() <= 10);
+    assert!(inbox.ids.len() <= 10);
     assert_eq!(inbox.len(), 100);
     assert!((1..=100).all(|unit| inbox.look_up(&block(unit, 0).ids[0]) != Seen::No));
 }

@@ -33,8 +33,8 @@ pub struct Gauges {
     pub letter_refused: Option<String>,
     /// Ids in the inbox window (L1).
     pub inbox_ids: usize,
-    /// Of them, those that are in memory; the ledger is asked for the others.
-    pub inbox_resident: usize,
+    /// What those of them take that are in memory, about; the ledger is asked for the others.
+    pub inbox_bytes: usize,
     /// The age at which marks leave, when the bound on ids has made it less than the window.
     pub inbox_cut: Option<Duration>,
 }
@@ -56,7 +56,7 @@ impl Partition {
             halted: self.halted.clone(),
             letter_refused: self.commits.letter_refused.clone(),
             inbox_ids: self.inbox.len(),
-            inbox_resident: self.inbox.resident(),
+            inbox_bytes: self.inbox.resident_bytes(),
             inbox_cut: self.inbox.cut_window(now),
         }
     }

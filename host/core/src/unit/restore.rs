@@ -14,8 +14,8 @@ pub struct InboxBlock {
     pub stream_time: Millis,
     /// Wall clock of that unit.
     pub staged_at: Millis,
-    /// The marks.
-    pub ids: Vec<Hash128>,
+    /// The marks: most blocks are small, and there are many.
+    pub ids: Box<[Hash128]>,
 }
 
 /// When an id was marked.

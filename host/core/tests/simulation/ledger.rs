@@ -337,7 +337,7 @@ impl Ledger {
         for expired in &unit.expired_blocks {
             self.inbox.remove(expired);
         }
-        let ids: Vec<_> = unit
+        let ids: Box<[_]> = unit
             .completions
             .iter()
             .filter_map(|completion| completion.mark)

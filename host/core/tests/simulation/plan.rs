@@ -291,7 +291,7 @@ fn config(rng: &mut Rng, topics: usize, memory: Arc<Budget>) -> Config {
         },
         inbox: (!rng.percent(10)).then(|| inbox::Config {
             window: Duration::from_secs([60, 3_600, 24 * 3_600][rng.below(3)]),
-            resident_max: [0, 4, 1_000_000][rng.below(3)],
+            resident_bytes_max: [0, 700, 256 << 20][rng.below(3)],
             ..inbox::Config::default()
         }),
         inbox_key: None,

@@ -31,7 +31,7 @@ pub(super) fn encode_unit(unit: &Unit) -> Option<Vec<u8>> {
 
 pub(super) fn decode(unit: u64, bytes: &[u8]) -> Result<InboxBlock, DecodeError> {
     let (marked, mut input) = open(Bytes::copy_from_slice(bytes))?;
-    let mut ids = Vec::with_capacity(bytes.len() / 16);
+    let mut ids = Vec::with_capacity((bytes.len() - HEAD_BYTES) / 16);
     while !input.is_empty() {
         ids.push(Hash128(input.array()?));
     }
@@ -39,7 +39,7 @@ pub(super) fn decode(unit: u64, bytes: &[u8]) -> Result<InboxBlock, DecodeError>
         unit,
         stream_time: marked.stream_time,
         staged_at: marked.staged_at,
-        ids,
+        ids: ids.into(),
     })
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use weir_core::budget::Budget;
-use weir_core::inbox;
 
 use super::FETCH_BYTES;
 
@@ -37,9 +36,9 @@ impl Memory {
         Arc::clone(&self.budget)
     }
 
-    /// Ids that one inbox may keep as they are.
-    pub(crate) fn inbox_ids(&self) -> usize {
-        INBOX_BYTES / self.partitions / inbox::ID_BYTES
+    /// Bytes that the ids may take which one inbox keeps as they are.
+    pub(crate) fn inbox_bytes(&self) -> usize {
+        INBOX_BYTES / self.partitions
     }
 
     /// Tells those that wait for memory when there is some again.

@@ -7,7 +7,7 @@ use crate::command::Kind;
 use crate::unit::InboxBlock;
 
 /// The mark of the event with this id that [`Bench::feed`] makes.
-fn mark_of(id: &str) -> Hash128 {
+pub(super) fn mark_of(id: &str) -> Hash128 {
     crate::identity::inbox_mark(&config().source.group, DEFAULT_TENANT, "/till", id)
 }
 
@@ -174,7 +174,7 @@ fn parked_retries_bypass_both_layers_of_the_inbox() {
         unit: parking.number,
         stream_time: parking.stream_time,
         staged_at: parking.staged_at,
-        ids: vec![mark_of("0")],
+        ids: [mark_of("0")].into(),
     });
     let mut bench = Bench::restored(
         config(),

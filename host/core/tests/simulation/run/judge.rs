@@ -52,8 +52,9 @@ impl Simulation {
             format!("{resident} timers are in memory")
         })?;
         let inbox = self.plan.config.inbox.unwrap_or_default();
-        check("I10", gauges.inbox_resident <= inbox.resident_max, || {
-            format!("{} ids are in memory", gauges.inbox_resident)
+        let bytes = gauges.inbox_bytes;
+        check("I10", bytes <= inbox.resident_bytes_max, || {
+            format!("ids take {bytes} bytes of memory")
         })?;
         let counters = self.machine.counters();
         let counted = counters.fates.iter().chain(&counters.later).sum::<u64>() + counters.commands;

@@ -40,7 +40,7 @@ proptest! {
         match encode_unit(&unit(time, staged, &marks)) {
             None => prop_assert!(ids.is_empty()),
             Some(value) => {
-                let block = InboxBlock { unit: number, stream_time: Millis(time), staged_at: Millis(staged), ids };
+                let block = InboxBlock { unit: number, stream_time: Millis(time), staged_at: Millis(staged), ids: ids.into() };
                 prop_assert_eq!(decode(number, &value), Ok(block));
             }
         }

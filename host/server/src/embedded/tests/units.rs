@@ -264,7 +264,7 @@ async fn ids_that_are_not_in_memory_are_found_in_the_store() {
         assert_eq!(bus.commit(&scope, 0, unit).await, CommitResult::Committed);
     }
     let nothing_resident = inbox::Config {
-        resident_max: 0,
+        resident_bytes_max: 0,
         ..window()
     };
     let restored = bus.restore(&scope, 0, nothing_resident).await.unwrap();

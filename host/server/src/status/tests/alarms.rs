@@ -289,7 +289,7 @@ fn cut_inbox(host: &Fixture) -> Vec<Raised> {
         unit,
         stream_time: clock::now(),
         staged_at: clock::now() - Duration::from_secs(7),
-        ids: vec![Hash128(u128::from(unit).to_le_bytes())],
+        ids: [Hash128(u128::from(unit).to_le_bytes())].into(),
     };
     let mut inbox = inbox::Inbox::default();
     inbox.insert(block(1));
