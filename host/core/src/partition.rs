@@ -29,6 +29,7 @@ mod park;
 mod parking;
 mod progress;
 mod span;
+mod stream;
 mod suspects;
 mod timers;
 mod withdrawal;
@@ -60,6 +61,7 @@ pub use self::lane::StagedState;
 use self::lane::{Lane, Lanes};
 use self::park::Park;
 use self::progress::Progress;
+use self::stream::Stream;
 use self::suspects::Suspects;
 use self::timers::Timers;
 pub use self::timers::{TIMER_NAME, TIMER_TYPE, TIMERS_RESIDENT_MAX};
@@ -74,7 +76,10 @@ pub struct Partition {
     epoch: u64,
     progress: Vec<Progress>,
     inbox: Inbox,
+    /// The highest time of a record of any topic, by which marks are dated.
     stream_time: Millis,
+    /// By topic, how far it has come, by which they leave.
+    streams: Vec<Stream>,
     clock: ActiveClock,
     entries: HashMap<ItemId, Entry, FxBuildHasher>,
     lanes: Lanes,
@@ -148,6 +153,7 @@ impl Partition {
         Self {
             config: Arc::new(config),
             epoch,
+            streams: vec![Stream::default(); progress.len()],
             progress,
             inbox,
             stream_time: restore.stream_time,

@@ -11,6 +11,7 @@
 //! | [`Bus::reader`] | reads the log | assigns the partition to a consumer outside of any group, `read_committed` |
 //! | [`Bus::bounds`] | the extent in memory | log start and high watermark, by `ListOffsets` |
 //! | [`Bus::extent`] | the same | what a thread asks for every second |
+//! | [`Bus::end`] | the same, now | the same, when that was asked, unless a transaction is open |
 //! | [`Bus::is_shared`] | no | yes |
 //! | [`Bus::renew`] | nothing | leaves with the consumer and joins with another |
 //! | [`Bus::depart`], [`Bus::departed`] | nothing | leaves groups as a host that is not expected back |
@@ -27,8 +28,10 @@ use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture, FutureExt as _};
 use weir_core::event::Record;
+use weir_core::time::Millis;
 use weir_core::unit::Position;
 
+use crate::clock;
 use crate::ledger::{Fixed, LedgerError, Scope};
 
 /// The only header of a record whose own could not be read; its value says why. It stays with the record, or that would pass
@@ -141,6 +144,14 @@ pub trait Bus: Send + Sync + 'static {
 
     /// The same as it was a moment ago, for those who ask all the time; none where that is not known.
     fn extent(&self, topic: &str, partition: u32) -> Option<(u64, u64)>;
+
+    /// Where a partition ended at an instant that has passed: whatever was written since stands behind it. None where that is
+    /// not known, and where something stands before it that cannot be read yet.
+    fn end(&self, topic: &str, partition: u32) -> Option<(u64, Millis)> {
+        let now = clock::now();
+        let (_, end) = self.extent(topic, partition)?;
+        Some((end, now))
+    }
 
     /// The offset of a transaction of others that has lost its end, and for how long it has been seen: nothing behind it can
     /// be read.

@@ -54,6 +54,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// Between two looks at what keeps a partition from being restored.
 const OBSTACLE: Duration = Duration::from_secs(1);
+/// Between two looks at where topics end, by which marks leave the inbox.
+const ENDS: Duration = Duration::from_secs(10);
 /// After a failed read of the bus.
 const FETCH_BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -166,6 +168,8 @@ struct Worker {
     crowded: Components,
     /// When the bus may be read again, after it could not be.
     fetch_at: Option<tokio::time::Instant>,
+    /// When the machine was last told where its topics end.
+    ends_at: Millis,
     /// When the machine was last told how long the host has slept.
     slept_at: Millis,
 }
@@ -205,6 +209,7 @@ pub async fn run(
         commit: None,
         crowded: Components::default(),
         fetch_at: None,
+        ends_at: Millis(0),
         slept_at: Millis(0),
     };
     let watched = Arc::clone(&worker.subscription);
@@ -266,6 +271,7 @@ impl Worker {
     ) -> Result<End, PipelineError> {
         loop {
             self.feed();
+            self.tell_ends();
             let is_cut_short = self.work();
             self.report();
             if is_cut_short {
@@ -396,6 +402,27 @@ impl Worker {
         for topic in (0..).take(topics) {
             let offset = reader.passed(topic);
             self.machine.handle_passed(now, Position { topic, offset });
+        }
+    }
+
+    /// Tells the machine where its topics end, now and then.
+    fn tell_ends(&mut self) {
+        let now = clock::now();
+        if now.since(self.ends_at) < ENDS {
+            return;
+        }
+        self.ends_at = now;
+        let bus = &self.subscription.bus;
+        let topics = &self.subscription.deployment.scope.topics;
+        for (topic, name) in (0..).zip(topics.iter()) {
+            let end = match bus.topic(name) {
+                // Others of the handler's topics have more: nothing ever comes of it here.
+                Some(known) if known.partitions <= self.partition => Some((0, now)),
+                Some(_) | None => bus.end(name, self.partition),
+            };
+            if let Some((offset, at)) = end {
+                self.machine.handle_end(at, Position { topic, offset });
+            }
         }
     }
 

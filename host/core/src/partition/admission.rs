@@ -56,7 +56,11 @@ impl Partition {
             self.counters.redelivered += 1;
             return;
         }
-        self.stream_time = self.stream_time.max(Millis(record.timestamp_ms.min(now.0)));
+        if self.config.commands != Some(position.topic) {
+            let time = Millis(record.timestamp_ms.min(now.0));
+            self.stream_time = self.stream_time.max(time);
+            self.streams[usize::from(position.topic)].note(time);
+        }
 
         let (event, verdict) = match decoded {
             Decoded::Event(event) => (Some(event), None),

@@ -58,7 +58,8 @@ impl Partition {
         mark: Hash128,
         found: Option<Marked>,
     ) {
-        if found.is_some_and(|found| self.inbox.covers(found, self.stream_time, now)) {
+        let reached = self.stream_reached();
+        if found.is_some_and(|found| self.inbox.covers(found, reached, now)) {
             return self.stage(now, item, Fate::Duplicate, Output::default());
         }
         self.ids.entry(mark).or_insert_with(|| (item, Vec::new()));

@@ -182,7 +182,8 @@ impl Partition {
             progress[usize::from(position.topic)].complete(position.offset);
         }
         let heads = self.park.heads_after(completions.iter().map(Arc::as_ref));
-        let expired = self.inbox.expire(self.stream_time, now);
+        let reached = self.stream_reached();
+        let expired = self.inbox.expire(reached, now);
         self.commits.expired.extend(expired);
         let unit = Unit {
             number: self.commits.number,

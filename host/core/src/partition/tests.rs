@@ -11,6 +11,7 @@ use crate::unit::{
 };
 use crate::{dead_letter, emission, inbox, retry};
 
+mod expiry;
 mod gates;
 mod letters;
 mod marks;

@@ -22,6 +22,8 @@ pub(crate) enum Bug {
     EarlyInbox,
     /// A new owner drops inbox marks that are old on the wall clock alone.
     OneClockInbox,
+    /// What the time of one topic's stream is counts for the others.
+    OneStream,
     /// The ledger does not know an id that is not in memory.
     DeafLedger,
     /// A record is passed over.
@@ -92,7 +94,7 @@ pub(crate) enum Bug {
 
 impl Bug {
     /// All of them, and the invariants by which they may be noticed.
-    pub(crate) const ALL: [(Self, &'static [&'static str]); 41] = [
+    pub(crate) const ALL: [(Self, &'static [&'static str]); 42] = [
         (Self::HalfUnit, &["I1"]),
         (Self::EarlyAcknowledgement, &["I1", "I5"]),
         (Self::ForgottenStagedReads, &["I2"]),
@@ -101,6 +103,7 @@ impl Bug {
         (Self::ForgottenInbox, &["I2"]),
         (Self::EarlyInbox, &["I2"]),
         (Self::OneClockInbox, &["I2"]),
+        (Self::OneStream, &["I2"]),
         (Self::DeafLedger, &["I2"]),
         (Self::DroppedRecord, &["I1"]),
         (Self::ChangedLetter, &["I8"]),

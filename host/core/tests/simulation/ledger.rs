@@ -73,6 +73,8 @@ pub(crate) struct Ledger {
     open: Vec<OpenAttempts>,
     inbox: BTreeMap<u64, InboxBlock>,
     pub(crate) stream_time: Millis,
+    /// By topic, where a machine was told that it ended, and when.
+    pub(crate) ends: BTreeMap<u16, Vec<(u64, Millis)>>,
     state: BTreeMap<SequenceKey, BTreeMap<String, Bytes>>,
     /// When the value `brief` of a sequence expires.
     brief: BTreeMap<SequenceKey, Millis>,

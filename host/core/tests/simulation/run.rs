@@ -251,6 +251,17 @@ impl Simulation {
             let more = if self.calm { last } else { self.rng.next() % 8 };
             *end = (*end + more).min(last).max(*end);
         }
+        self.tell_ends();
+    }
+
+    /// The machine is told where its topics end.
+    fn tell_ends(&mut self) {
+        for (topic, &offset) in (0..).zip(&self.ends) {
+            let ends = self.ledger.ends.entry(topic).or_default();
+            ends.push((offset, self.now));
+            let position = Position { topic, offset };
+            self.machine.handle_end(self.now, position);
+        }
     }
 
     fn feed(&mut self) -> Judged {
@@ -312,8 +323,15 @@ impl Simulation {
                 .is_none_or(|at| !passed(at) || plan.item(at).is_some())
         };
         self.told.counted.retain(|at, _| exists(at));
+        let time = Millis(item.record.timestamp_ms.min(self.now.0));
         self.machine
             .handle_record(self.now, position, item.record, item.decoded);
+        if self.bug == Bug::OneStream {
+            for topic in (0..).take(self.ends.len()) {
+                let everything = Position { topic, offset: 0 };
+                self.machine.handle_end(time, everything);
+            }
+        }
     }
 
     /// The ledger answers for the unit that is out.
@@ -441,6 +459,9 @@ impl Simulation {
         let fates: Vec<_> = fates.map(|c| (c.item, c.fate)).collect();
         let (number, marked, clean) = (unit.number, &unit.marked, unit.lease.is_empty());
         self.note(|| format!("unit {number} {fates:?} marked {marked:?} clean {clean}"));
+        if !unit.expired_blocks.is_empty() {
+            self.note(|| format!("unit {number} forgets {:?}", unit.expired_blocks));
+        }
         self.out = Some(unit);
         Ok(())
     }

@@ -149,6 +149,10 @@ impl Bus for Kafka {
         self.inner.cluster.extents.get(topic, partition)
     }
 
+    fn end(&self, topic: &str, partition: u32) -> Option<(u64, Millis)> {
+        self.inner.cluster.extents.end(topic, partition)
+    }
+
     fn left_open(&self, topic: &str, partition: u32) -> Option<(u64, Duration)> {
         self.inner.cluster.extents.left_open(topic, partition)
     }

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use weir_core::time::Millis;
 
 use super::clients::Logged;
 use super::cluster::Cluster;
 use super::records::number;
 use super::waiting::pause;
+use crate::clock;
 
 /// Between two answers.
 const EXTENTS_EVERY: Duration = Duration::from_secs(1);
@@ -49,6 +51,8 @@ struct Extent {
     said: Option<(Instant, Bounds)>,
     /// Where an open transaction ends what can be read, and since when there.
     open: Option<(u64, Instant)>,
+    /// When the broker was asked for that, on the clock that sleep of the machine counts for.
+    asked: Millis,
     wanted: Instant,
 }
 
@@ -64,6 +68,7 @@ impl Extents {
             let extent = known.entry(place.clone()).or_insert(Extent {
                 said: None,
                 open: None,
+                asked: Millis(0),
                 wanted: now,
             });
             extent.wanted = now;
@@ -85,6 +90,17 @@ impl Extents {
         let ((offset, since), (said, _)) = extent.open.zip(extent.said)?;
         let open = said.saturating_duration_since(since);
         Some((offset, open)).filter(|_| open > OPEN && said.elapsed() < KNOWN)
+    }
+
+    /// Where the partition ended when a broker was asked for it; none while a transaction is open, behind which there may be
+    /// records that are older.
+    pub(super) fn end(&self, topic: &str, partition: u32) -> Option<(u64, Millis)> {
+        let place = (topic.into(), partition);
+        let _wanted = self.at(Instant::now(), &place);
+        let known = lock(&self.known);
+        let extent = known.get(&place)?;
+        let (_, (_, end)) = extent.said.filter(|_| extent.open.is_none())?;
+        Some((end, extent.asked))
     }
 
     /// A reader has found no record from `from` up to `to`.
@@ -139,12 +155,19 @@ impl Extents {
 
     fn take(&self, now: Instant, said: Vec<Said>) {
         let mut known = lock(&self.known);
-        for Said { place, bounds, end } in said {
+        for one in said {
+            let Said {
+                place,
+                asked,
+                bounds,
+                end,
+            } = one;
             let Some(extent) = known.get_mut(&place) else {
                 continue;
             };
             let (_, readable) = bounds;
             extent.said = Some((now, bounds));
+            extent.asked = asked;
             extent.open = match extent.open {
                 _ if readable >= end => None,
                 Some((offset, since)) if offset == readable => Some((offset, since)),
@@ -157,6 +180,8 @@ impl Extents {
 /// What a broker knows of a partition.
 struct Said {
     place: TopicPartition,
+    /// Before it said so.
+    asked: Millis,
     /// Of what can be read.
     bounds: Bounds,
     /// With all that is not committed.
@@ -182,6 +207,7 @@ fn ask(cluster: &Cluster, places: &[TopicPartition]) -> Result<Vec<Said>, KafkaE
         });
         Ok(found.collect())
     };
+    let asked = clock::now();
     let first = offsets(&cluster.looking, Offset::Beginning)?;
     // In this order: what is written in between is taken for open until the next time, and not the reverse.
     let readable = offsets(&cluster.looking, Offset::End)?;
@@ -189,6 +215,7 @@ fn ask(cluster: &Cluster, places: &[TopicPartition]) -> Result<Vec<Said>, KafkaE
     let said = |place: &TopicPartition| {
         Some(Said {
             place: place.clone(),
+            asked,
             bounds: (*first.get(place)?, *readable.get(place)?),
             end: *end.get(place)?,
         })

@@ -7,6 +7,7 @@ use weir_core::emission;
 use weir_core::event::{Event, Record};
 use weir_core::identity::Hash128;
 use weir_core::partition::Decoded;
+use weir_core::time::Millis;
 use weir_core::unit::{
     Completion, Fate, ItemId, Origin, Output, ParkedEvent, Position, Timer, TimerChange, TimerKey,
     TimerSlot, Unit,
@@ -142,7 +143,8 @@ impl Ledger {
             (&item.identity, plan.config.inbox, fate)
         {
             if let Some((stream_time, staged_at)) = self.effects.get(who) {
-                let old = unit.stream_time.since(*stream_time) >= inbox.window
+                let reached = self.reached(plan, position);
+                let old = reached.since(*stream_time) >= inbox.window
                     && unit.staged_at.since(*staged_at) >= inbox.window;
                 check("I2", old, || format!("{who:?} has an effect twice"))?;
             }
@@ -162,6 +164,16 @@ impl Ledger {
             refused_at_start: item.refused_at_start,
             timer: None,
         })
+    }
+
+    /// The highest time that the stream of a topic may have had before this position.
+    fn reached(&self, plan: &Plan, position: Position) -> Millis {
+        let before = plan.log[usize::from(position.topic)].range(..position.offset);
+        let records = before.map(|(_, item)| Millis(item.record.timestamp_ms));
+        let ends = self.ends.get(&position.topic).into_iter().flatten();
+        let ends = ends.filter(|(offset, _)| *offset <= position.offset);
+        let reached = records.chain(ends.map(|(_, at)| *at)).max();
+        reached.unwrap_or_default()
     }
 
     /// Parked events leave in order, and none of a sequence that is held.

@@ -156,6 +156,7 @@ impl Simulation {
 pub(crate) fn tally(trace: &[String]) -> BTreeMap<&'static str, usize> {
     let names = [
         "crash",
+        " forgets [",
         "ends the host",
         "drained",
         "abandon",

@@ -35,7 +35,27 @@ fn offsets_without_records_at_an_end_are_no_records() {
 /// That can be read up to one offset, of a partition that reaches to another.
 fn said(place: TopicPartition, readable: u64, end: u64) -> Said {
     let bounds = (0, readable);
-    Said { place, bounds, end }
+    let asked = Millis(17);
+    Said {
+        place,
+        asked,
+        bounds,
+        end,
+    }
+}
+
+#[test]
+fn an_end_is_known_with_when_it_was_asked_for_unless_something_before_it_cannot_be_read() {
+    let extents = Extents::default();
+    assert_eq!(extents.end("t", 0), None);
+    let take = |readable| {
+        let said = said(("t".into(), 0), readable, 9);
+        extents.take(Instant::now(), vec![said]);
+    };
+    take(9);
+    assert_eq!(extents.end("t", 0), Some((9, Millis(17))));
+    take(5);
+    assert_eq!(extents.end("t", 0), None);
 }
 
 #[test]
