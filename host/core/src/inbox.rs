@@ -192,10 +192,10 @@ impl Inbox {
         }
     }
 
-    /// Drops what has left the window and says the units whose blocks they were.
-    pub(crate) fn expire(&mut self, stream_time: Millis, now: Millis) -> Vec<u64> {
+    /// Drops what has left the window, until so many blocks have or a few more, and says the units whose they were.
+    pub(crate) fn expire(&mut self, stream_time: Millis, now: Millis, enough: usize) -> Vec<u64> {
         let mut expired = Vec::new();
-        loop {
+        while expired.len() < enough {
             let sealed = self.sealed.front().map(|part| part.newest);
             let block = self.blocks.front().map(Marked::from);
             let Some(first) = sealed.or(block) else {

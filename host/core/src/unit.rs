@@ -366,7 +366,7 @@ pub struct Unit {
     pub epoch: u64,
     /// The events that get their fates, per sequence in order; shared with the machine that may have to stage them again.
     pub completions: Vec<Arc<Completion>>,
-    /// What they write, about: units that are committed together are bounded by it.
+    /// What it writes, about: units that are committed together are bounded by it.
     pub bytes: usize,
     /// Cursors after this unit, one per topic of the subscription, in its order.
     pub cursors: Vec<Cursor>,

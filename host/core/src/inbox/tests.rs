@@ -35,7 +35,7 @@ fn tight(blocks: usize) -> Config {
 
 /// All that has left the window by these clocks.
 fn expire(inbox: &mut Inbox, stream_time: u64, now: u64) -> Vec<u64> {
-    inbox.expire(Millis(stream_time), Millis(now))
+    inbox.expire(Millis(stream_time), Millis(now), usize::MAX)
 }
 
 #[test]

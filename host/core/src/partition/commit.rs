@@ -1,5 +1,6 @@
 //! From staged events to units of work and back.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ use crate::unit::{
 pub(super) const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 /// The longest one: an outage is noticed as over within this time.
 pub(super) const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// Inbox blocks that a unit deletes: of an idle partition a million may leave at once, and no transaction takes so many before
+/// it times out. A unit makes one, so they do not gather.
+pub(super) const EXPIRED_MAX: usize = 4_096;
+/// What the deletion of one takes, about: its key, and what a client keeps for each message.
+const EXPIRED_BYTES: usize = 256;
 
 /// Which unit is out, and when the next is due.
 #[derive(Debug)]
@@ -24,8 +30,8 @@ pub(super) struct Commits {
     number: u64,
     /// At most one is out, or a later commit would cover an earlier abort.
     out: Option<Out>,
-    /// Inbox blocks that left the window and are not deleted yet.
-    expired: Vec<u64>,
+    /// Inbox blocks that left the window and are not deleted yet, those of the unit that is out before the others.
+    expired: VecDeque<u64>,
     /// When the oldest change that no unit holds was made.
     dirty_since: Option<Millis>,
     /// Counted attempts changed, or records turned out to be absent, and no unit holds that.
@@ -50,6 +56,8 @@ struct Out {
     items: Vec<ItemId>,
     heads: Vec<(SequenceKey, Option<ParkedSequence>)>,
     block: InboxBlock,
+    /// How many that have left the window it deletes.
+    expired: usize,
     lease: Vec<u64>,
     marked: Vec<ItemId>,
 }
@@ -60,7 +68,7 @@ impl Commits {
         Self {
             number,
             out: None,
-            expired: Vec::new(),
+            expired: VecDeque::new(),
             dirty_since: crashed.then_some(Millis(0)),
             changed: crashed,
             urgent: false,
@@ -182,9 +190,7 @@ impl Partition {
             progress[usize::from(position.topic)].complete(position.offset);
         }
         let heads = self.park.heads_after(completions.iter().map(Arc::as_ref));
-        let reached = self.stream_reached();
-        let expired = self.inbox.expire(reached, now);
-        self.commits.expired.extend(expired);
+        let expired_blocks = self.next_expired(now);
         let unit = Unit {
             number: self.commits.number,
             epoch: self.epoch,
@@ -197,9 +203,9 @@ impl Partition {
             next_parked: self.park.next_number(),
             stream_time: self.stream_time,
             staged_at: now,
-            expired_blocks: self.commits.expired.clone(),
             completions,
-            bytes,
+            bytes: bytes + expired_blocks.len() * EXPIRED_BYTES,
+            expired_blocks,
         };
         let marks = unit.completions.iter().filter_map(|done| done.mark);
         self.commits.out = Some(Out {
@@ -211,6 +217,7 @@ impl Partition {
                 staged_at: now,
                 ids: marks.collect(),
             },
+            expired: unit.expired_blocks.len(),
             lease: unit.lease.clone(),
             marked: unit.marked.clone(),
         });
@@ -218,6 +225,16 @@ impl Partition {
         self.commits.urgent = false;
         self.commits.dirty_since = (!self.staged.is_empty()).then_some(now);
         Some(unit)
+    }
+
+    /// The inbox blocks that the next unit deletes.
+    fn next_expired(&mut self, now: Millis) -> Vec<u64> {
+        let reached = self.stream_reached();
+        let expired = &mut self.commits.expired;
+        // One more than fits says that there are others.
+        let wanted = (EXPIRED_MAX + 1).saturating_sub(expired.len());
+        expired.extend(self.inbox.expire(reached, now, wanted));
+        expired.iter().copied().take(EXPIRED_MAX).collect()
     }
 
     /// True when a revoked partition has nothing left to stage.
@@ -296,7 +313,10 @@ impl Partition {
             CommitResult::Committed => {
                 self.commits.back_off = BACK_OFF_MIN;
                 self.commits.letter_refused = None;
-                self.commits.expired.clear();
+                self.commits.expired.drain(..out.expired);
+                if !self.commits.expired.is_empty() && !self.draining {
+                    self.commits.changed(now);
+                }
                 self.commits.lease = out.lease;
                 self.commits.durable_marks = out.marked;
                 self.inbox.insert(out.block);

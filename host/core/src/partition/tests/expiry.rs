@@ -1,7 +1,8 @@
-//! When marks leave the inbox: by the clocks of all topics.
+//! When marks leave the inbox: by the clocks of all topics, and so many in a unit.
 
 use super::marks::mark_of;
 use super::*;
+use crate::partition::commit::EXPIRED_MAX;
 use crate::unit::InboxBlock;
 
 const OUTAGE: Duration = Duration::from_secs(25 * 3_600);
@@ -144,4 +145,58 @@ fn the_end_of_a_topic_counts_when_all_before_it_has_a_fate() {
     bench.machine.handle_passed(bench.now, position(0, 2));
     let unit = bench.unit();
     assert_eq!(unit.expired_blocks, [1]);
+}
+
+#[test]
+fn what_leaves_at_once_is_deleted_over_several_units_and_again_after_one_that_is_absent() {
+    const HANDLED: u64 = 100_000;
+    let mut bench = after_an_outage(HANDLED);
+    bench.machine.handle_end(bench.now, position(0, 0));
+    bench.machine.handle_end(bench.now, position(1, 0));
+    bench.feed_from(position(0, 0), "new", bench.now);
+    let message = String::new();
+    let mut faults = vec![refused(0), CommitResult::Unavailable { message }];
+    let mut expired = Vec::new();
+    let mut again = None;
+    while bench.machine.gauges(bench.now).open > 0 || bench.machine.poll_timeout().is_some() {
+        bench.pass(Duration::from_millis(100));
+        match bench.poll() {
+            Some(Action::Attempt(attempt)) => bench.outcome(attempt.id, done("1")),
+            Some(Action::Commit(unit)) => {
+                assert!(unit.expired_blocks.len() <= EXPIRED_MAX);
+                assert!(unit.bytes >= 100 * unit.expired_blocks.len());
+                let before = again.take().unwrap_or_else(|| unit.expired_blocks.clone());
+                assert_eq!(unit.expired_blocks, before, "those of the absent one");
+                let fault = faults.pop_if(|_| !unit.completions.is_empty());
+                if let Some(fault) = fault {
+                    again = Some(before);
+                    bench.answer(unit.number, fault);
+                } else {
+                    expired.extend(before);
+                    bench.committed(&unit);
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(faults.is_empty());
+    assert_eq!(expired, (1..=HANDLED).collect::<Vec<_>>());
+    assert_eq!(bench.machine.gauges(bench.now).inbox_ids, 1);
+    assert!(bench.poll().is_none(), "nothing is left to do");
+}
+
+#[test]
+fn a_partition_that_moves_leaves_what_expired_to_its_next_owner() {
+    let mut bench = after_an_outage(100_000);
+    bench.machine.handle_end(bench.now, position(0, 0));
+    assert_eq!(bench.handle_setting(0, bench.now), []);
+    assert_eq!(bench.handle_setting(1, bench.now).len(), EXPIRED_MAX);
+    let unit = bench.unit();
+    assert_eq!(unit.expired_blocks.len(), EXPIRED_MAX);
+    bench.machine.handle_revoke();
+    bench.committed(&unit);
+    let unit = bench.unit();
+    assert!(unit.lease.is_empty(), "the last one");
+    bench.committed(&unit);
+    assert!(bench.machine.is_drained());
 }
