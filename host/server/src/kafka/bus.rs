@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use weir_core::time::Millis;
 
 use super::denied::{refused, unavailable, unjoined};
 use super::membership::GroupMembership;

@@ -18,7 +18,7 @@ use super::changelog::{Changelogs, STABLE};
 use super::clients::Clients;
 use super::cluster::Cluster;
 use super::copies::{Copies, PartitionCopy};
-use super::gap::{Found, Gap};
+use super::gap::Found;
 use super::offsets;
 use super::origin::Origin;
 use super::own_topics::CHECKPOINT_AGE_MAX;

@@ -139,7 +139,7 @@ fn the_next_unit_that_is_known_to_be_committed_brings_the_checkpoint_back() {
     // Nor does a unit of an earlier epoch.
     assert!(copies.load(6, 7, 80));
     copies.committed(6, 8, None);
-    assert!(copies.place(&scope(), PARTITION).take(7));
+    assert!(copies.of(&scope(), PARTITION).take(7));
     copies.committed(6, 9, Some(90));
     assert_eq!(copies.stored(), (8, None));
 }
