@@ -279,7 +279,8 @@ impl Partition {
         let room = self.may_wake();
         let wakes = [self.park.due_at(), self.timers.due_at()].map(|at| at.filter(|_| room));
         let span = self.span_due_at().filter(|_| !self.gate_open);
-        [retry, commit, self.gate_until, span]
+        let late = self.commits.late_at().filter(|_| self.quiet.has_silence());
+        [retry, commit, self.gate_until, span, late]
             .into_iter()
             .chain(wakes)
             .flatten()
@@ -354,7 +355,7 @@ impl Partition {
             self.config.limits.park_bytes_max,
             self.draining,
         );
-        self.end_silence();
+        self.end_silence(now);
         let starts = !self.draining && self.halted.is_none();
         if starts && let Some(load) = self.wake(now) {
             return Some(Action::Load(load));
@@ -369,7 +370,7 @@ impl Partition {
             }
         }
         self.unmark_idle(now, gate);
-        self.end_silence();
+        self.end_silence(now);
         self.poll_unit(now)
             .map(|unit| Action::Commit(Box::new(unit)))
     }

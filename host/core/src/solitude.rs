@@ -92,6 +92,11 @@ impl Quiet {
         self.solitude.silent.load(Ordering::SeqCst) != 0
     }
 
+    /// Whether this partition has it, or waits for what runs to end.
+    pub(crate) fn has_silence(&self) -> bool {
+        self.solitude.silent.load(Ordering::SeqCst) == self.number
+    }
+
     fn is_hushed(&self) -> bool {
         let silent = self.solitude.silent.load(Ordering::SeqCst);
         silent != 0 && silent != self.number

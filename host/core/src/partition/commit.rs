@@ -15,6 +15,8 @@ use crate::unit::{
 
 /// The first pause after a unit that the ledger could not commit.
 pub(super) const BACK_OFF_MIN: Duration = Duration::from_millis(100);
+/// For the ledger to say what became of a unit: whoever has all others wait for that does so for no longer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// The longest one: an outage is noticed as over within this time.
 pub(super) const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 /// Inbox blocks that a unit deletes: of an idle partition a million may leave at once, and no transaction takes so many before
@@ -53,6 +55,7 @@ pub(super) struct Commits {
 /// What the unit that is out holds, besides its completions.
 #[derive(Debug)]
 struct Out {
+    since: Millis,
     items: Vec<ItemId>,
     heads: Vec<(SequenceKey, Option<ParkedSequence>)>,
     block: InboxBlock,
@@ -93,6 +96,16 @@ impl Commits {
     /// Whether the ledger did not take the last unit, and the next one waits for that.
     pub(super) fn backs_off(&self, now: Millis) -> bool {
         now < self.not_before
+    }
+
+    /// When it has not answered for so long that nobody else waits for it.
+    pub(super) fn late_at(&self) -> Option<Millis> {
+        self.out.as_ref().map(|out| out.since + ANSWER_MAX)
+    }
+
+    /// Whether the host may stand still for what the ledger is to take.
+    pub(super) fn is_prompt(&self, now: Millis) -> bool {
+        !self.backs_off(now) && self.late_at().is_none_or(|at| now < at)
     }
 
     pub(super) fn staged(&mut self, now: Millis) {
@@ -209,6 +222,7 @@ impl Partition {
         };
         let marks = unit.completions.iter().filter_map(|done| done.mark);
         self.commits.out = Some(Out {
+            since: now,
             items,
             heads,
             block: InboxBlock {
@@ -359,12 +373,17 @@ impl Partition {
     }
 
     pub(super) fn back_off(&mut self, now: Millis) {
+        self.break_silence();
+        self.commits.not_before = now + self.commits.back_off;
+        self.commits.back_off = (self.commits.back_off * 2).min(BACK_OFF_MAX);
+    }
+
+    /// Lets others run while the ledger does not take what this partition waits for.
+    pub(super) fn break_silence(&self) {
         // Whoever runs in silence keeps it: what ended the host beside it would be held against it.
         if !self.suspects.run_apart() {
             self.quiet.end_silence();
         }
-        self.commits.not_before = now + self.commits.back_off;
-        self.commits.back_off = (self.commits.back_off * 2).min(BACK_OFF_MAX);
     }
 
     /// A committed item leaves the machine.

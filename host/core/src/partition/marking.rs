@@ -54,7 +54,7 @@ impl Partition {
         self.suspects.waiting().next().is_some_and(|first| {
             if first.in_silence {
                 // The host does not stand still for as long as a mark cannot be written.
-                !self.commits.backs_off(now) && self.quiet.is_silent()
+                self.commits.is_prompt(now) && self.quiet.is_silent()
             } else {
                 !self.quiet.is_wanted()
             }
@@ -130,8 +130,11 @@ impl Partition {
         })
     }
 
-    /// Ends the silence once the ledger is without a mark.
-    pub(super) fn end_silence(&self) {
+    /// Ends the silence once the ledger is without a mark, or does not say whether it has one.
+    pub(super) fn end_silence(&self, now: Millis) {
+        if !self.commits.is_prompt(now) {
+            self.break_silence();
+        }
         let waits = self.suspects.waiting().any(|one| one.in_silence);
         if !self.commits.is_marked() && !waits {
             self.quiet.end_silence();

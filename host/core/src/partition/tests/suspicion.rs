@@ -457,6 +457,29 @@ fn the_host_does_not_stand_still_while_the_ledger_does_not_take_a_mark_or_a_fate
     assert_eq!(clean.attempt().id.item, record(2));
 }
 
+/// Whether the mark stands may not be known for hours.
+#[test]
+fn the_host_does_not_stand_still_while_the_ledger_does_not_say_whether_a_mark_stands() {
+    let [mut a, _] = two_partitions(Some(record(0)));
+    let mut clean = beside(&a);
+    let unit = a.unit();
+    assert_eq!(unit.marked, [record(0)]);
+    assert!(clean.poll().is_none());
+    assert_eq!(
+        a.machine.poll_timeout(),
+        Some(a.now + Duration::from_secs(10))
+    );
+    a.pass(Duration::from_secs(10));
+    assert!(a.poll().is_none());
+    assert_eq!(a.machine.poll_timeout(), None);
+    let beside = clean.attempt().id;
+
+    a.committed(&unit);
+    assert!(a.poll().is_none(), "another one runs");
+    clean.outcome(beside, done("1"));
+    assert_eq!(a.attempt().id.item, record(0));
+}
+
 #[test]
 fn a_suspect_whose_gate_is_shut_keeps_nobody_from_running_alone() {
     let [mut a, mut b] = two_partitions(None);
