@@ -1,4 +1,4 @@
-//! The bus's side: topics, groups and readers, by whoever may wait for the cluster.
+//! The bus's side: topics, records, groups and readers. For who must not wait for the cluster it is asked by [`super::calls`].
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -14,7 +14,7 @@ use rdkafka::error::KafkaError;
 use super::clients::{Clients, Logged};
 use super::extents::Extents;
 use super::metadata::Metadata;
-use super::native::{self, Described, Description};
+use super::native::{self, DescribedTopic, Description};
 use super::records::number;
 use super::waiting::{ANSWER, block_on};
 use crate::bus::EnsureTopicError;
@@ -215,7 +215,10 @@ impl Cluster {
     }
 
     /// The same of each by itself.
-    pub(super) fn describe_each(&self, topics: &[Arc<str>]) -> Result<Vec<Described>, KafkaError> {
+    pub(super) fn describe_each(
+        &self,
+        topics: &[Arc<str>],
+    ) -> Result<Vec<DescribedTopic>, KafkaError> {
         native::describe(self.asking.client(), topics, ANSWER)
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Description {
 }
 
 /// A topic that was asked for; none where there is no such topic.
-pub(super) type Described = Result<Option<Description>, KafkaError>;
+pub(super) type DescribedTopic = Result<Option<Description>, KafkaError>;
 
 /// Asks for these topics, in this order. What is said of one says nothing of the others.
 #[expect(
@@ -36,7 +36,7 @@ pub(super) fn describe(
     client: &Client<impl ClientContext>,
     topics: &[Arc<str>],
     timeout: Duration,
-) -> Result<Vec<Described>, KafkaError> {
+) -> Result<Vec<DescribedTopic>, KafkaError> {
     let failed = |code| KafkaError::AdminOp(code);
     let names = topics.iter().map(|name| CString::new(&**name));
     let names: Vec<CString> = names
@@ -79,7 +79,7 @@ pub(super) fn describe(
         }
         let mut count = 0;
         let found = rd::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-        let described = |name: &CString| -> Described {
+        let described = |name: &CString| -> DescribedTopic {
             for at in 0..count {
                 let topic = *found.add(at);
                 if topic.is_null() {

@@ -1,4 +1,4 @@
-//! Why a partition cannot go on, and how long that is borne before it is believed. Both deliveries ask so.
+//! Why a partition cannot go on, and how long that is borne before it is believed. Both deliveries go by it.
 
 use std::time::{Duration, Instant};
 

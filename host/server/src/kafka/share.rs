@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
-use super::native::{Described, Description, generation, member_id};
+use super::native::{DescribedTopic, Description, generation, member_id};
 use super::origin::Origin;
 use super::records::{number, offset};
 use super::tenure::Tenure;
@@ -381,7 +381,7 @@ impl Share {
 }
 
 /// What is not told of a topic, for a right that is missing, hides nothing of the others: it counts as it was.
-fn or_as_it_was(before: &Origin, topics: Vec<Described>) -> Vec<Option<Description>> {
+fn or_as_it_was(before: &Origin, topics: Vec<DescribedTopic>) -> Vec<Option<Description>> {
     let topics = before.topics.iter().zip(topics);
     let topics = topics.map(|(before, found)| {
         found.unwrap_or_else(|error| {
