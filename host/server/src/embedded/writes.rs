@@ -22,10 +22,9 @@ use super::store::{ReadError, Store};
 use super::timer::Setting;
 use super::{inbox, park, progress, state, timer};
 
-/// Values that have expired and leave with one unit, beside twice as many as it sets: more of them can never be set than
-/// leave.
+/// Values that have expired and leave with one unit, beside twice as many as it sets: no more are ever set than leave.
 const EXPIRED_MAX: usize = 256;
-/// Bytes of their keys, or one: what a unit writes beside its own has to stay small.
+/// Bytes of their keys, beside as many as the unit writes itself: it has to fit into a transaction.
 const EXPIRED_BYTES_MAX: usize = 256 << 10;
 /// What stands under keys that say all.
 pub(super) const NOTED: &[u8] = &[1];
@@ -212,10 +211,12 @@ impl<'a> UnitWriter<'a> {
         let prefix = Kind::Expiry.of_partition(group, partition);
         let mut noted = store.iterate(Kind::Expiry.family(), &prefix);
         noted.seek(prefix);
+        let looked_max = EXPIRED_MAX + 2 * self.sets;
+        let bytes_max = EXPIRED_BYTES_MAX + self.writes.len_bytes();
         let (mut changed, mut looked, mut bytes) = (None, 0, 0);
         while let Some(entry) = noted.key()
-            && looked < EXPIRED_MAX + 2 * self.sets
-            && bytes < EXPIRED_BYTES_MAX
+            && looked < looked_max
+            && bytes < bytes_max
             && let expiry @ Key::Expiry {
                 at,
                 tenant,
