@@ -106,6 +106,8 @@ pub struct Progress {
     pub took: Duration,
     /// Events that were taken so far.
     pub events: u64,
+    /// How many of them were taken from its beginning on.
+    pub meanwhile: u64,
 }
 
 /// A fleet that runs.
@@ -140,21 +142,19 @@ pub fn run(
     let clients = places.map(|place| place.client_within(ANSWER)).collect();
     let random = Random::new(running.random.bits());
     let load = Load::spawn(clients, running.fleet.orders, size, script, random);
+    running.wait_at_work(&load)?;
     for number in 0.. {
         let Some(what) = running.next(plan, number, started) else {
             break;
         };
-        let began = Instant::now();
+        let progress = running.disturb_under(&load, what);
         let doing = || format!("{what:?}, number {} of seed {seed}", number + 1);
-        running.disturb(what).with_context(doing)?;
-        let (took, events) = (began.elapsed(), load.events());
-        report.disturbed(what, took);
-        told(&Progress { what, took, events });
+        let progress = progress.with_context(doing)?;
+        report.disturbed(&progress);
+        told(&progress);
         if load.has_ended() {
             break;
         }
-        let breath = running.random.below(BREATH_MS_MAX);
-        wait::pause(Duration::from_millis(breath));
     }
     let mut producer = load.finish()?;
     let rest = Instant::now();
@@ -198,8 +198,45 @@ impl Running<'_> {
         }
     }
 
+    /// Waits until every host has given fates to what is published: one that has nothing to do has nothing to lose.
+    fn wait_at_work(&self, load: &Load) -> anyhow::Result<()> {
+        wait::until("all hosts to be at work", PATIENCE, || {
+            if load.has_ended() {
+                return Ok(Some(()));
+            }
+            for host in &self.hosts {
+                let status = host.client().status()?;
+                anyhow::ensure!(fates(&status)? > 0, "{}", status["handlers"]);
+            }
+            Ok((load.events() > 0).then_some(()))
+        })
+    }
+
+    /// Disturbs the fleet after a breath, with events that are taken before it and events that are taken after it began.
+    fn disturb_under(&mut self, load: &Load, what: Disturbance) -> anyhow::Result<Progress> {
+        let breath = self.random.below(BREATH_MS_MAX);
+        wait::pause(Duration::from_millis(breath));
+        let (before, began) = (load.events(), Instant::now());
+        anyhow::ensure!(before > 0 || load.has_ended(), "nothing was taken before");
+        self.disturb(what)?;
+        let took = began.elapsed();
+        let events = load.wait_beyond(before, PATIENCE)?;
+        Ok(Progress {
+            what,
+            took,
+            events,
+            meanwhile: events - before,
+        })
+    }
+
     fn disturb(&mut self, what: Disturbance) -> anyhow::Result<()> {
         let which = self.any(self.hosts.len())?;
+        match what {
+            Disturbance::Kill | Disturbance::Lose | Disturbance::Freeze => {
+                self.wait_serves(which)?;
+            }
+            Disturbance::Roll | Disturbance::Bounce => {}
+        }
         match what {
             Disturbance::Kill => {
                 self.hosts.remove(which).kill()?;
@@ -251,6 +288,16 @@ impl Running<'_> {
         Ok(usize::try_from(self.random.below(count as u64))?)
     }
 
+    /// Waits until a host has partitions: of one without any nobody takes over, and that is seen at once.
+    fn wait_serves(&self, which: usize) -> anyhow::Result<()> {
+        wait::until("the host to have partitions", PATIENCE, || {
+            let status = self.hosts[which].client().status()?;
+            let handler = &status["handlers"][0];
+            anyhow::ensure!(number(&handler["partitions"]) > 0, "{handler}");
+            Ok(Some(()))
+        })
+    }
+
     /// Waits until these hosts have all partitions.
     fn wait_served(&self, hosts: &[&Host]) -> anyhow::Result<()> {
         wait::until("others to take over", PATIENCE, || {
@@ -291,19 +338,23 @@ impl Running<'_> {
 
     /// Records of the orders, and first fates that the processes which run now have given to such.
     fn counted(&self) -> anyhow::Result<[u64; 2]> {
-        let mut fates = 0;
+        let mut given = 0;
         for host in &self.hosts {
-            let status = host.client().status()?;
-            let given = status["handlers"][0]["fates"].as_object().cloned();
-            fates += given.context("no fates")?.values().map(number).sum::<u64>();
+            given += fates(&host.client().status()?)?;
         }
         // A host says nothing of topics that its brokers have told it nothing of for a moment.
         let records = wait::until("the host to know its topics", ANSWER, || {
             let client = self.hosts[0].client();
             client.records(self.fleet.orders).map(Some)
         })?;
-        Ok([records, fates])
+        Ok([records, given])
     }
+}
+
+/// First fates that a host has given to events since it started, by its status.
+fn fates(status: &Value) -> anyhow::Result<u64> {
+    let given = status["handlers"][0]["fates"].as_object();
+    Ok(given.context("no fates")?.values().map(number).sum())
 }
 
 fn number(value: &Value) -> u64 {

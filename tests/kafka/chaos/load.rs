@@ -95,6 +95,14 @@ impl Load {
         self.events.load(Ordering::Acquire)
     }
 
+    /// Waits until more than these were taken, and answers how many; a producer that has given up has what it has.
+    pub(super) fn wait_beyond(&self, events: u64, patience: Duration) -> anyhow::Result<u64> {
+        wait::until("more events to be taken", patience, || {
+            let taken = self.events();
+            Ok((taken > events || self.has_ended()).then_some(taken))
+        })
+    }
+
     /// Whether the producer has given up; [`Self::finish`] says why.
     pub(super) fn has_ended(&self) -> bool {
         self.thread.is_finished()

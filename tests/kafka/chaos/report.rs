@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Disturbance;
 use super::check::Checked;
 use super::load::Sent;
 use super::script::What;
+use super::{Disturbance, Progress};
 use crate::purchases::grouped;
 
 /// What a run came to; that there is one says that every effect was right.
@@ -17,8 +17,7 @@ use crate::purchases::grouped;
 pub struct Report {
     seed: u64,
     brokers: usize,
-    /// How often each was done, and the longest time until all hosts were ready again.
-    disturbances: BTreeMap<Disturbance, (u64, Duration)>,
+    disturbances: BTreeMap<Disturbance, Times>,
     keys: usize,
     events: u64,
     repeats: u64,
@@ -27,6 +26,16 @@ pub struct Report {
     checked: Checked,
     settle: Duration,
     time: Duration,
+}
+
+/// How often something was done to the fleet.
+#[derive(Debug, Default)]
+struct Times {
+    count: u64,
+    /// The longest time until all hosts were ready again.
+    longest: Duration,
+    /// The fewest events that were taken from the beginning of one until it was over.
+    meanwhile: u64,
 }
 
 impl Report {
@@ -46,10 +55,15 @@ impl Report {
         }
     }
 
-    pub(super) fn disturbed(&mut self, what: Disturbance, took: Duration) {
-        let (count, longest) = self.disturbances.entry(what).or_default();
-        *count += 1;
-        *longest = took.max(*longest);
+    pub(super) fn disturbed(&mut self, progress: &Progress) {
+        let times = self.disturbances.entry(progress.what).or_default();
+        let fewest = match times.count {
+            0 => progress.meanwhile,
+            1.. => progress.meanwhile.min(times.meanwhile),
+        };
+        times.meanwhile = fewest;
+        times.count += 1;
+        times.longest = progress.took.max(times.longest);
     }
 
     pub(super) fn settled(&mut self, took: Duration) {
@@ -100,8 +114,12 @@ impl Report {
     /// The same for programs.
     #[must_use]
     pub fn json(&self) -> Value {
-        let disturbances = self.disturbances.iter().map(|(what, (count, longest))| {
-            let entry = json!({ "count": count, "ready_s_max": longest.as_secs_f64() });
+        let disturbances = self.disturbances.iter().map(|(what, times)| {
+            let entry = json!({
+                "count": times.count,
+                "ready_s_max": times.longest.as_secs_f64(),
+                "events_meanwhile_min": times.meanwhile,
+            });
             (format!("{what:?}").to_lowercase(), entry)
         });
         json!({
@@ -124,10 +142,20 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{:<28} {:>9} {:>14}", "what", "times", "ready again")?;
-        for (what, (count, longest)) in &self.disturbances {
-            let (what, longest) = (format!("{what:?}").to_lowercase(), longest.as_secs_f64());
-            writeln!(out, "{what:<28} {count:>9} {longest:>12.1} s")?;
+        let (ready, meanwhile) = ("ready again", "events meanwhile");
+        writeln!(
+            out,
+            "{:<28} {:>9} {ready:>14} {meanwhile:>18}",
+            "what", "times"
+        )?;
+        for (what, times) in &self.disturbances {
+            let what = format!("{what:?}").to_lowercase();
+            let (count, longest) = (times.count, times.longest.as_secs_f64());
+            let meanwhile = grouped(times.meanwhile);
+            writeln!(
+                out,
+                "{what:<28} {count:>9} {longest:>12.1} s {meanwhile:>18}"
+            )?;
         }
         writeln!(out)?;
         let counts = [
