@@ -45,16 +45,25 @@ fn cdnow_log_published_twice_comes_to_the_right_totals_when_one_of_two_hosts_is_
     survive(&Fleet::new(&broker, "cdnow"), lines, &right, 256);
 }
 
-/// Publishes `lines` twice to two hosts, kills one in the middle, and compares what both handlers emitted.
+/// Publishes `lines` twice to two hosts that share the work, kills one while it does its part, and compares what both
+/// handlers emitted.
 fn survive(fleet: &Fleet, mut lines: Vec<String>, right: &Totals, batch: usize) {
-    lines.extend_from_within(..);
     let half = lines.len() / 2;
+    lines.extend_from_within(..);
     let (first, second) = (fleet.place("a", &HANDLERS), fleet.place("b", &HANDLERS));
     let stays = first.start().unwrap();
     let dies = second.start().unwrap();
+    fleet.settle(&[&stays, &dies]);
     let invoices = fleet.topic("public.invoices.v1");
     let publisher = Publisher::spawn(first.client(), invoices, Arc::new(lines), batch);
     publisher.wait_for(half).unwrap();
+    let billed = |host: &Host| host.client().fate("billing", "handled");
+    wait::until("the other to have handled some", SETTLE, || {
+        Ok((billed(&dies)? > 0).then_some(()))
+    })
+    .unwrap();
+    let done = billed(&stays).unwrap() + billed(&dies).unwrap();
+    assert!(done < right.events, "all was done before the kill");
     dies.kill().unwrap();
     publisher.finish().unwrap();
     let started = Instant::now();
