@@ -22,7 +22,7 @@ use crate::host::{Host, Place, Start};
 use crate::http::Client;
 use crate::purchases::{self, INVOICES, NOTIFICATIONS, PAYMENTS, Totals};
 use crate::random::Random;
-use crate::wait;
+use crate::{suspects, wait};
 
 /// Where a kill differs from one a step earlier: the fail points, in the order of an event's life.
 pub const PLACES: [&str; 10] = [
@@ -92,10 +92,11 @@ pub fn run(
     let client = host.client();
     client.settle(SETTLE)?;
     wait_for_parked(client)?;
-    check(client, &sent).with_context(named)?;
+    let died = check(client, &sent).with_context(named)? + fulfilled.suspects;
+    suspects::check(died, kills as u64).with_context(named)?;
     let ended = host.drain()?;
     anyhow::ensure!(ended.success(), "{ended}: {}", place.end_of_log());
-    report.finish(&sent, fulfilled, began.elapsed());
+    report.finish(&sent, fulfilled, died, began.elapsed());
     Ok(report)
 }
 
@@ -158,8 +159,9 @@ fn wait_for_parked(client: &Client) -> anyhow::Result<()> {
 }
 
 /// Compares all that the host tells with the model. What ran alone when the host was killed is counted once for it, and dies
-/// of three: such an event has its letter in the place of an effect.
-fn check(client: &Client, sent: &Sent) -> anyhow::Result<()> {
+/// of three: such an event has its letter in the place of an effect. Answers how many there were.
+fn check(client: &Client, sent: &Sent) -> anyhow::Result<u64> {
+    let mut died = 0;
     let mut dead: BTreeSet<&str> = sent.dead().map(|purchase| purchase.id.as_str()).collect();
     let mut right: Vec<_> = sent.purchases().collect();
     for (handler, from, to) in [
@@ -167,7 +169,8 @@ fn check(client: &Client, sent: &Sent) -> anyhow::Result<()> {
         ("notification", PAYMENTS, NOTIFICATIONS),
     ] {
         let topic = format!("=dlq.weir.dev.default.{handler}.{from}");
-        let suspects = suspects(client, handler, from, |event| &event["data"]["invoiceId"])?;
+        let suspects = find_suspects(client, handler, from, |event| &event["data"]["invoiceId"])?;
+        died += suspects.len() as u64;
         client.each_event(&topic, |record| {
             let id = record["event"]["data"]["invoiceId"].as_str();
             let id = id.unwrap_or_default();
@@ -189,11 +192,11 @@ fn check(client: &Client, sent: &Sent) -> anyhow::Result<()> {
             dead.len()
         );
     }
-    Ok(())
+    Ok(died)
 }
 
 /// The events that a handler's host was killed over so often that they died of it, each once.
-fn suspects(
+fn find_suspects(
     client: &Client,
     handler: &str,
     from: &str,

@@ -11,4 +11,5 @@ pub mod publisher;
 pub mod purchases;
 pub mod random;
 pub mod scripted;
+mod suspects;
 pub mod wait;

@@ -22,6 +22,7 @@ pub struct Report {
     again: u64,
     unanswered: u64,
     fulfilled: Fulfilled,
+    suspects: u64,
     time: Duration,
 }
 
@@ -37,6 +38,7 @@ impl Report {
             again: 0,
             unanswered: 0,
             fulfilled: Fulfilled::default(),
+            suspects: 0,
             time: Duration::ZERO,
         }
     }
@@ -46,12 +48,17 @@ impl Report {
         self.recoveries.extend(recovery);
     }
 
-    pub(super) fn finish(&mut self, sent: &Sent, fulfilled: Fulfilled, time: Duration) {
+    pub(super) fn finish(
+        &mut self,
+        sent: &Sent,
+        fulfilled: Fulfilled,
+        suspects: u64,
+        time: Duration,
+    ) {
         self.recoveries.sort_unstable();
         (self.accepted, self.dead) = (sent.accepted(), sent.dead().count() as u64);
         (self.refused, self.again, self.unanswered) = (sent.refused, sent.again, sent.unanswered);
-        self.fulfilled = fulfilled;
-        self.time = time;
+        (self.fulfilled, self.suspects, self.time) = (fulfilled, suspects, time);
     }
 
     /// Kills by place.
@@ -74,6 +81,7 @@ impl Report {
             delays,
             parked,
             replayed,
+            suspects: _,
         } = self.fulfilled;
         [
             ("timers fired", timers),
@@ -94,6 +102,7 @@ impl Report {
             "dead_letters": self.dead,
             "refused": self.refused,
             "fulfilled": self.fulfilled().into_iter().collect::<BTreeMap<_, _>>(),
+            "killed_thrice": self.suspects,
             "sent_again": { "on_purpose": self.again, "unanswered": self.unanswered },
             "recovery_ms": { "p50": ms(self.recovery(2)), "max": ms(self.recovery(1)) },
             "seconds": self.time.as_secs(),
@@ -125,6 +134,7 @@ impl fmt::Display for Report {
         ]
         .into_iter()
         .chain(self.fulfilled())
+        .chain([("hit by three kills", self.suspects)])
         {
             writeln!(out, "{what:<28} {:>9}", grouped(count))?;
         }

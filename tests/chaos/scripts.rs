@@ -66,6 +66,8 @@ pub(super) struct Fulfilled {
     pub(super) delays: u64,
     pub(super) parked: u64,
     pub(super) replayed: u64,
+    /// Of what was replayed, what the host was killed over.
+    pub(super) suspects: u64,
 }
 
 /// The producer at work.
@@ -94,7 +96,7 @@ impl Scripts {
         let client = place.client();
         client.settle(SETTLE)?;
         // What the host was killed over too often is replayed like what died.
-        let suspects = super::suspects(&client, HANDLER, ORDERS, |event| &event["id"])?;
+        let suspects = super::find_suspects(&client, HANDLER, ORDERS, |event| &event["id"])?;
         for script in &mut sent {
             script.replayed = script.act == Act::Die || suspects.contains(&script.id);
         }
@@ -113,6 +115,7 @@ impl Scripts {
             delays: count(Act::Delay),
             parked,
             replayed,
+            suspects: suspects.len() as u64,
         })
     }
 }

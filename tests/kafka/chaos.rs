@@ -20,7 +20,7 @@ use self::script::Script;
 use super::Cluster;
 use crate::host::{Host, Place};
 use crate::random::Random;
-use crate::wait;
+use crate::{suspects, wait};
 
 /// For others to take over, a frozen host to be a member again, and all to have a fate at the end.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -178,7 +178,9 @@ pub fn run(
         script,
         &producer.sent,
     );
-    let checked = checked.with_context(|| format!("seed {seed}"))?;
+    let seeded = || format!("seed {seed}");
+    let checked = checked.with_context(seeded)?;
+    suspects::check(checked.suspects, report.ends()).with_context(seeded)?;
     report.finish(&producer.sent, after[0], checked, started.elapsed());
     Ok(report)
 }

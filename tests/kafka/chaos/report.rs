@@ -66,6 +66,13 @@ impl Report {
         times.longest = progress.took.max(times.longest);
     }
 
+    /// How often a host ended, or others took it for one that had.
+    pub(super) fn ends(&self) -> u64 {
+        let ending = [Disturbance::Kill, Disturbance::Lose, Disturbance::Freeze];
+        let times = ending.iter().filter_map(|what| self.disturbances.get(what));
+        times.map(|times| times.count).sum()
+    }
+
     pub(super) fn settled(&mut self, took: Duration) {
         self.settle = took;
     }
@@ -93,7 +100,7 @@ impl Report {
             .collect()
     }
 
-    /// Events that died because hosts died with them alone: where fewer than three died there are none.
+    /// Events that died because hosts ended with them alone: where fewer than four ended there are none.
     #[must_use]
     pub fn suspects(&self) -> u64 {
         self.checked.suspects

@@ -70,7 +70,7 @@ fn every_event_has_its_effect_once_and_in_order_while_hosts_and_broker_die_freez
     for (what, count) in done {
         assert!(count > 0, "{what}: {report:?}");
     }
-    // One host dies, and three have to.
+    // Two hosts end, and four have to.
     assert_eq!(report.suspects(), 0, "{report:?}");
     // One in fifty of the load, drawn at random; of the round of all keys at the end none.
     assert!(report.repeats() * 80 >= report.events(), "{report:?}");
