@@ -15,6 +15,8 @@ use crate::wait;
 
 /// Kafka's number of the request that commits the positions of a group, outside of a transaction.
 pub const OFFSET_COMMIT: i16 = 8;
+/// Of the one by which a member tells its group that it lives, and hears whether it still is one.
+pub const HEARTBEAT: i16 = 12;
 /// Of the one by which a producer takes its name, and fences whoever had it.
 pub const INIT_PRODUCER_ID: i16 = 22;
 /// Of the one that ends a transaction.

@@ -19,6 +19,7 @@ mod mapping;
 mod outcomes;
 mod peers;
 mod proof;
+mod put_out;
 mod resuming;
 mod same_id;
 mod secure;
