@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_tests::host::{self, Host, Place};
 use weir_tests::kafka::proxy::{Loss, OFFSET_COMMIT};
+use weir_tests::publisher::Publisher;
 use weir_tests::scripted::order;
 use weir_tests::wait;
 
@@ -16,7 +18,11 @@ use crate::fixture::root;
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const EVENTS: usize = 3_000;
-const KILLS: usize = 3;
+const KILLS: usize = 4;
+/// Published in one request: so few that a kill falls between two.
+const REQUEST: usize = 8;
+/// Of what is published before a kill, who dies has handled more than these: a fourth of its part.
+const SOME: u64 = 90;
 
 const AT_LEAST_ONCE: &str = "delivery = \"at-least-once\"\ncreate_topics = \"off\"\n";
 
@@ -74,23 +80,27 @@ fn nothing_is_lost_when_one_of_two_hosts_that_keep_positions_alone_is_killed() {
     let fleet = Fleet::new(&broker, "least");
     let [scripts, deeds] = create_own(&fleet);
     let places = ["a", "b"].map(|name| place(&fleet, name, AT_LEAST_ONCE));
-    let [stays, mut dies] = places.each_ref().map(|place| place.start().unwrap());
-    fleet.settle(&[&stays, &dies]);
+    let stays = places[0].start().unwrap();
+    let handled = |host: &Host| host.client().fate("stateless", "handled");
+    let batch = EVENTS / KILLS;
     for kill in 0..KILLS {
-        let counted = || Ok(Some(stays.client().records(deeds)?));
-        let before = wait::until("the emissions to be counted", SETTLE, counted).unwrap();
-        let batch = EVENTS / KILLS;
-        publish(&stays, scripts, kill * batch..(kill + 1) * batch);
-        // What comes out shows that they are at work.
-        wait::until("an emission", SETTLE, || {
-            Ok((stays.client().records(deeds)? > before).then_some(()))
+        let dies = places[1].start().unwrap();
+        fleet.settle(&[&stays, &dies]);
+        let before = [&stays, &dies].map(|host| handled(host).unwrap());
+        let numbers = kill * batch..(kill + 1) * batch;
+        let orders = Arc::new(numbers.map(|n| order_of(n, &json!({}))).collect());
+        let publisher = Publisher::spawn(places[0].client(), scripts, orders, REQUEST);
+        wait::until("the other to have handled some", SETTLE, || {
+            Ok((handled(&dies)? > before[1] + SOME).then_some(()))
         })
         .unwrap();
+        let done = [&stays, &dies].map(|host| handled(host).unwrap());
+        let done = done.iter().sum::<u64>() - before.iter().sum::<u64>();
+        assert!(done < batch as u64, "all was done before the kill");
         dies.kill().unwrap();
-        dies = places[1].spawn().unwrap();
+        publisher.finish().unwrap();
     }
     // The last time the other has to take over what it had.
-    dies.kill().unwrap();
     fleet.settle(&[&stays]);
     let (by_event, emitted) = emitted(&stays, deeds);
     assert_eq!(by_event.len(), EVENTS, "of {emitted} emissions");
