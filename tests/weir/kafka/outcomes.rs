@@ -23,8 +23,6 @@ use crate::fixture::root;
 const HANDLERS: [&str; 2] = ["billing", "notification"];
 /// Kafka's own program that copies a partition in transactions.
 const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
-/// The name of its transactions, where it is nobody else's.
-const OTHERS: &str = "others";
 /// Where its transaction is open, in a line of the host's log.
 const HELD: &str = " partition=0";
 /// One proxy stands before the broker at a time.
@@ -301,10 +299,12 @@ fn a_new_owner_waits_for_the_open_transaction_of_the_owner_before_it() {
     assert_payments(&host, &fleet, &right);
 }
 
-/// That program, which copies the first partition of a topic behind its end, in one transaction under this name.
-fn copier(cluster: &Cluster, bootstrap: &str, name: &str, topic: &str) -> Command {
+/// That program, which copies the first partition of a topic behind its end, in one transaction under this name, as this
+/// group.
+fn copier(cluster: &Cluster, bootstrap: &str, (name, group): (&str, &str), topic: &str) -> Command {
     let mut command = cluster.tool(COPIER);
     command.args(["--broker-list", bootstrap, "--transactional-id", name]);
+    command.args(["--consumer-group", group]);
     command.args(["--input-topic", topic, "--output-topic", topic]);
     command.args(["--input-partition", "0", "--transaction-size", "100000"]);
     // Nothing ends it but a test.
@@ -313,34 +313,39 @@ fn copier(cluster: &Cluster, bootstrap: &str, name: &str, topic: &str) -> Comman
     command
 }
 
-/// Leaves a transaction of others open in the first partition of a topic, whose program is gone.
-pub(super) fn leave_open(cluster: &Cluster, topic: &str) {
-    let _alone = PROXY.lock();
-    let proxy = cluster.proxy().unwrap();
-    // All of it is written before it is to be committed.
-    proxy.lose(END_TXN, Loss::Requests);
-    let mut command = copier(cluster, &proxy.address(), OTHERS, topic);
-    command.args(["--consumer-group", "copies"]);
-    let mut copies = command.spawn().unwrap();
-    let open = wait::until("a transaction of others to be open", SETTLE, || {
-        let ended = copies.try_wait()?;
-        Ok((proxy.lost() > 0 || ended.is_some()).then_some(ended))
-    });
-    copies.kill().unwrap();
-    copies.wait().unwrap();
-    assert_eq!(open.unwrap(), None, "it has ended");
-}
-
-/// Whoever has the same name ends it, and has nothing to copy.
-pub(super) fn end_open(cluster: &Cluster, topic: &str) {
-    take_name(cluster, OTHERS, topic);
-}
-
 /// From here on the cluster takes nothing of any other program that has this name.
 fn take_name(cluster: &Cluster, name: &str, topic: &str) {
-    let mut command = copier(cluster, &cluster.bootstrap(), name, topic);
-    command.args(["--consumer-group", "ends", "--max-messages", "0"]);
+    let names = (name, &*format!("ends-{name}"));
+    let mut command = copier(cluster, &cluster.bootstrap(), names, topic);
+    command.args(["--max-messages", "0"]);
     assert!(command.status().unwrap().success());
+}
+
+/// Transactions of others, under the name of the environment: by another test's name that one would end them.
+impl Fleet {
+    /// Leaves one open in the first partition of a topic, whose program is gone.
+    pub(super) fn leave_open(&self, topic: &str) {
+        let cluster = &self.broker.cluster;
+        let _alone = PROXY.lock();
+        let proxy = cluster.proxy().unwrap();
+        // All of it is written before it is to be committed.
+        proxy.lose(END_TXN, Loss::Requests);
+        let names = (self.environment, &*format!("copies-{}", self.environment));
+        let mut copies = copier(cluster, &proxy.address(), names, topic);
+        let mut copies = copies.spawn().unwrap();
+        let open = wait::until("a transaction of others to be open", SETTLE, || {
+            let ended = copies.try_wait()?;
+            Ok((proxy.lost() > 0 || ended.is_some()).then_some(ended))
+        });
+        copies.kill().unwrap();
+        copies.wait().unwrap();
+        assert_eq!(open.unwrap(), None, "it has ended");
+    }
+
+    /// Whoever has the same name ends it, and has nothing to copy.
+    pub(super) fn end_open(&self, topic: &str) {
+        take_name(&self.broker.cluster, self.environment, topic);
+    }
 }
 
 /// What is committed behind a transaction of others is not to be read while that is open, and the positions are stable all
@@ -361,7 +366,7 @@ fn a_new_owner_waits_for_a_transaction_of_others_that_is_open_in_its_ledger() {
     publish(&host, thirds[0]);
     fleet.settle(&[&host]);
     let ledger = "_weir.weir.others.default.billing.ledger";
-    leave_open(&broker.cluster, ledger);
+    fleet.leave_open(ledger);
     publish(&host, thirds[1]);
     fleet.settle(&[&host]);
     host.kill().unwrap();
@@ -388,7 +393,7 @@ fn a_new_owner_waits_for_a_transaction_of_others_that_is_open_in_its_ledger() {
     .unwrap();
     let said = alarm(&host, "read-failing");
     assert!(said.contains(&waits), "{said}");
-    end_open(&broker.cluster, ledger);
+    fleet.end_open(ledger);
     fleet.settle(&[&host]);
     let (held, _) = restored(&fs::read_to_string(second.log()).unwrap());
     assert!(held > 0);

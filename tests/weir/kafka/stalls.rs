@@ -8,7 +8,6 @@ use weir_tests::host::Start;
 use weir_tests::purchases;
 use weir_tests::wait;
 
-use super::outcomes::{end_open, leave_open};
 use super::{
     Fleet, SETTLE, assert_payments, broker, orders, publish, publish_at_once, reading,
     wait_for_fates,
@@ -99,7 +98,7 @@ fn a_transaction_of_others_that_is_open_in_an_event_topic_is_waited_for() {
     let (before, after) = lines.split_at(lines.len() / 2);
     publish_at_once(&host, invoices, before);
     fleet.settle(&[&host]);
-    leave_open(&broker.cluster, invoices);
+    fleet.leave_open(invoices);
     publish_at_once(&host, invoices, after);
     let since = Instant::now();
     wait::until("the transaction to stay open", SETTLE, || {
@@ -116,7 +115,7 @@ fn a_transaction_of_others_that_is_open_in_an_event_topic_is_waited_for() {
         fates.as_u64().unwrap() < lines.len() as u64,
         "{fates}: some of them are behind what is open"
     );
-    end_open(&broker.cluster, invoices);
+    fleet.end_open(invoices);
     // How far the topic reaches is known a moment later.
     wait_for_fates(&host, "billing", &json!({ "handled": lines.len() }));
     fleet.settle(&[&host]);
