@@ -35,6 +35,8 @@ const NATIVE: &str = "target/native";
 
 /// How the harness of `tests` says that a test could not run: this, then its name and the reason.
 const SKIPPED: &str = "SKIPPED: ";
+/// And that a part of a test was passed over: this, then what it was and the reason.
+const UNTRIED: &str = "UNTRIED: ";
 /// In the line by which the simulator says what it would have noticed.
 const NOTICED: &str = " planted bugs noticed";
 
@@ -47,6 +49,8 @@ struct Tally {
     returned_early: usize,
     /// Name and reason of what could not run.
     skipped: Vec<String>,
+    /// The same of parts of tests that ran.
+    untried: Vec<String>,
     /// Names of what failed.
     failures: Vec<String>,
     /// What tests proved of themselves.
@@ -230,6 +234,8 @@ impl Tally {
         } else if let Some(at) = line.find(SKIPPED) {
             self.skipped.push(line[at + SKIPPED.len()..].to_owned());
             self.returned_early += 1;
+        } else if let Some(at) = line.find(UNTRIED) {
+            self.untried.push(line[at + UNTRIED.len()..].to_owned());
         }
     }
 }
@@ -402,9 +408,10 @@ fn report(spent: &[(&Part, Duration)], tally: &Tally) -> String {
         };
         text += &format!("{group:<28} {:>8.1} {share:>8}{mark}\n", minutes(time));
     }
+    let not_run = [&tally.skipped[..], &tally.untried].concat();
     for (title, lines) in [
         ("proved", &tally.proved),
-        ("could not run", &tally.skipped),
+        ("could not run", &not_run),
         ("failed", &tally.failures),
     ] {
         if !lines.is_empty() {

@@ -32,6 +32,24 @@ fn a_test_that_returned_early_counts_as_skipped_even_in_the_middle_of_a_line() {
 }
 
 #[test]
+fn a_part_that_was_passed_over_is_listed_and_its_test_counts_as_passed() {
+    let tally = tally_of(
+        "test slow ... UNTRIED: the end of it: the machine is too slow\n\
+         ok\n\
+         test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+    );
+    assert_eq!((tally.passed, tally.failed), (2, 0));
+    let text = report(&[], &tally);
+    let listed = "\ncould not run:\n  the end of it: the machine is too slow\n";
+    assert!(text.contains(listed), "{text}");
+    assert_eq!(
+        text.lines().last(),
+        Some("2 passed, 0 failed, 0 skipped"),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_last_line_is_the_counts_alone() {
     let mut tally = tally_of(
         "test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0s",
