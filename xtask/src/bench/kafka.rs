@@ -27,13 +27,14 @@ mod restoring;
 const EVENTS: u64 = 300_000;
 /// What the peer on a virtual machine does before it is counted, so that its compiler does not count.
 const PEERS_WARM_UP: u64 = 2 * EVENTS;
-/// Where it reads that, and then as much as others.
-const PEERS_INPUT: &str = "streams-input";
+/// Where it reads that, and then as much as others; and the host that is compared with it, which has as many ids then.
+const PEERS_INPUT: &str = "dev.local.public.peers.v1";
 /// Of `billing` under its name in a benchmark.
 const GROUP: &str = "weir.dev.default.billing-0";
 /// The environments of the hosts whose handler keeps nothing of an event, as the peers keep nothing but its id.
 const EXACTLY: &str = "exactly";
 const LEAST: &str = "least";
+const BESIDE_STREAMS: &str = "beside";
 const AT_LEAST_ONCE: &str = "delivery = \"at-least-once\"\n";
 /// Where their handler is built, and its component there.
 const STATELESS: &str = "target/fixtures/stateless";
@@ -90,7 +91,9 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     let (stateful, stateful_used) = bench.billing(&folder.join("billing"))?;
     let with_state = events_per_s(&stateful)?;
     let restoring = restoring::measure(&bench, &folder.join("restored"))?;
+    bench.fill_for_peers()?;
     let streams = bench.streams(java)?;
+    let beside = bench.beside_streams(&folder)?;
     let ours = events_per_s(&weir)?;
     let ids = bench.changelog_bytes(&stateless_group(EXACTLY))?;
     let states = bench.changelog_bytes(GROUP)?;
@@ -100,7 +103,7 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
 
     let own = [
-        ratio("kafka_streams_ratio", ours / streams, 1.2),
+        ratio("kafka_streams_ratio", beside / streams, 1.2),
         rate("kafka_events_per_s", ours),
         Figure::limit("kafka_cpu_us", used.cpu_us, "us"),
         rate("kafka_core_events_per_s", 1e6 / used.cpu_us),
@@ -116,6 +119,7 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
         Figure::limit("kafka_alo_memory_mib", least_used.memory_mib, "MiB"),
         Figure::limit("kafka_transaction", f64::from(size), "events"),
         rate("kafka_streams_per_s", streams),
+        rate("kafka_beside_streams_per_s", beside),
     ];
     let profile = [used.profile("kafka"), stateful_used.profile("kafka_state")].concat();
     Ok([
@@ -208,6 +212,7 @@ impl<'a> Bench<'a> {
             "streams",
             &deeds(EXACTLY),
             &deeds(LEAST),
+            &deeds(BESIDE_STREAMS),
         ]))?;
         guests::build_fixtures(root)?;
         Ok(bench)
@@ -224,7 +229,7 @@ impl<'a> Bench<'a> {
             let billing = copies(self.root, 1)?.remove(0);
             let own = ("billing.wasm", "public.invoices.v1");
             let home = folder.join(&environment);
-            let place = self.reader_of_invoices(&home, &environment, &billing, own, "")?;
+            let place = self.reader_of(INVOICES, &home, &environment, (&billing, own), "")?;
             let group = format!("weir.{environment}.default.billing-0");
             self.handled(&place, &["watch", &group, INVOICES, &output])?;
             self.bare(&bare, &["--transaction", "1000"])?;
@@ -247,19 +252,19 @@ impl<'a> Bench<'a> {
     }
 
     /// A host in an environment of its own, whose handler reads what is there under the names of another.
-    fn reader_of_invoices(
+    fn reader_of(
         &self,
+        input: &str,
         folder: &Path,
         environment: &str,
-        built: &Path,
-        (component, own_topic): (&str, &str),
+        (built, (component, own_topic)): (&Path, (&str, &str)),
         config: &str,
     ) -> anyhow::Result<Place> {
         let handler = folder.join("handler");
         fs::create_dir_all(&handler)?;
         fs::copy(built.join(component), handler.join(component)).context("copy the handler")?;
         let manifest = fs::read_to_string(built.join("handler.toml")).context("read a manifest")?;
-        let manifest = manifest.replace(own_topic, INVOICES);
+        let manifest = manifest.replace(own_topic, input);
         fs::write(handler.join("handler.toml"), manifest)?;
         let config = self.config() + config;
         let home = folder.join("host");
@@ -323,12 +328,31 @@ impl<'a> Bench<'a> {
         environment: &str,
         config: &str,
     ) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
-        let built = self.root.join(STATELESS);
-        let own = (COMPONENT, "public.scripts.v1");
-        let home = folder.join(environment);
-        let place = self.reader_of_invoices(&home, environment, &built, own, config)?;
+        let place = self.stateless_of(INVOICES, folder, environment, config)?;
         let (group, output) = (stateless_group(environment), deeds(environment));
         self.handled(&place, &["watch", &group, INVOICES, &output])
+    }
+
+    fn stateless_of(
+        &self,
+        input: &str,
+        folder: &Path,
+        environment: &str,
+        config: &str,
+    ) -> anyhow::Result<Place> {
+        let built = self.root.join(STATELESS);
+        let own = (&*built, (COMPONENT, "public.scripts.v1"));
+        self.reader_of(input, &folder.join(environment), environment, own, config)
+    }
+
+    /// The rate of that host over what the peer on a virtual machine is measured over: an inbox that has more ids is slower.
+    fn beside_streams(&self, folder: &Path) -> anyhow::Result<f64> {
+        let place = self.stateless_of(PEERS_INPUT, folder, BESIDE_STREAMS, "")?;
+        let group = stateless_group(BESIDE_STREAMS);
+        let (output, after) = (deeds(BESIDE_STREAMS), PEERS_WARM_UP.to_string());
+        let watch = ["watch", &group, PEERS_INPUT, &output, "--after", &after];
+        let (figures, _) = self.handled(&place, &watch)?;
+        events_per_s(&figures)
     }
 
     /// Of a host on this broker.
@@ -358,11 +382,14 @@ impl<'a> Bench<'a> {
         self.watched(command, &["watch", output, INVOICES, output])
     }
 
-    fn streams(&self, mut java: Command) -> anyhow::Result<f64> {
-        let (name, after) = ("streams", PEERS_WARM_UP.to_string());
+    fn fill_for_peers(&self) -> anyhow::Result<()> {
         let all = (PEERS_WARM_UP + EVENTS).to_string();
         eprintln!("writing {all} events");
-        cargo::run(self.command(&["fill", &all, PEERS_INPUT]))?;
+        cargo::run(self.command(&["fill", &all, PEERS_INPUT]))
+    }
+
+    fn streams(&self, mut java: Command) -> anyhow::Result<f64> {
+        let (name, after) = ("streams", PEERS_WARM_UP.to_string());
         java.arg(self.cluster.bootstrap())
             .args([name, PEERS_INPUT, name]);
         self.watched(java, &["watch", name, PEERS_INPUT, name, "--after", &after])
