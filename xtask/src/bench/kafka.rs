@@ -97,7 +97,12 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
     let ours = events_per_s(&weir)?;
     let ids = bench.changelog_bytes(&stateless_group(EXACTLY))?;
     let states = bench.changelog_bytes(GROUP)?;
-    let delays = delay::measure(&bench, &folder, with_state, at_least_once)?;
+    let rates = delay::Rates {
+        exactly: ours,
+        with_state,
+        at_least: at_least_once,
+    };
+    let delays = delay::measure(&bench, &folder, &rates)?;
     let many = many::measure(&bench, &folder)?;
     bench.cluster.stop(1, true)?;
     fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;

@@ -14,8 +14,8 @@ use super::super::{Figure, figures_of};
 use super::{AT_LEAST_ONCE, Bench};
 
 /// At full load, at half load, and while a host joins.
-const FULL_LOAD_S: u64 = 6;
-const HALF_LOAD_S: u64 = 10;
+const FULL_LOAD_S: u64 = 5;
+const HALF_LOAD_S: u64 = 8;
 const JOIN_S: u64 = 20;
 /// Another host is started so long after the load.
 const JOIN_AFTER: Duration = Duration::from_secs(5);
@@ -30,33 +30,47 @@ struct Subject<'a> {
     output: String,
 }
 
-/// Figures of both deliveries at half of the rate that each reaches beside who writes the events and reads what comes of
-/// them: those have their part of the machine, and `exactly` and `at_least` are the rates without them.
+/// Events a second of hosts whose events are there before, and that nobody else takes a part of the machine from.
+pub(super) struct Rates {
+    pub(super) exactly: f64,
+    pub(super) with_state: f64,
+    pub(super) at_least: f64,
+}
+
+/// Figures of one handler under both deliveries, and of one with state, at half of the rate that each reaches beside who
+/// writes the events and reads what comes of them.
 pub(super) fn measure(
     bench: &Bench<'_>,
     folder: &Path,
-    exactly: f64,
-    at_least: f64,
+    rates: &Rates,
 ) -> anyhow::Result<Vec<Figure>> {
-    let exactly_once = Subject {
+    let stateless = |environment, config: &str| -> anyhow::Result<Subject<'_>> {
+        Ok(Subject {
+            bench,
+            environment,
+            config: bench.config() + config,
+            handlers: host::handlers(bench.root, &["stateless"])?,
+            input: format!("{environment}.local.public.scripts.v1"),
+            output: format!("{environment}.local.public.deeds.v1"),
+        })
+    };
+    let exactly_once = stateless("delay", "")?;
+    let at_least_once = stateless("leastdelay", AT_LEAST_ONCE)?;
+    let with_state = Subject {
         bench,
-        environment: "delay",
+        environment: "statedelay",
         config: bench.config(),
         handlers: copies(bench.root, 1)?,
-        input: "delay.local.public.invoices.v1".to_owned(),
-        output: "delay.local.public.payments.v1".to_owned(),
+        input: "statedelay.local.public.invoices.v1".to_owned(),
+        output: "statedelay.local.public.payments.v1".to_owned(),
     };
-    let at_least_once = Subject {
-        bench,
-        environment: "leastdelay",
-        config: bench.config() + AT_LEAST_ONCE,
-        handlers: host::handlers(bench.root, &["stateless"])?,
-        input: "leastdelay.local.public.scripts.v1".to_owned(),
-        output: "leastdelay.local.public.deeds.v1".to_owned(),
-    };
-    let (half, mut figures) = exactly_once.half_load("kafka", folder, exactly)?;
-    let (_, least) = at_least_once.half_load("kafka_alo", folder, at_least)?;
-    figures.extend(least);
+    let (half, mut figures) = exactly_once.half_load("kafka", folder, rates.exactly)?;
+    for (subject, name, rate) in [
+        (&with_state, "kafka_state", rates.with_state),
+        (&at_least_once, "kafka_alo", rates.at_least),
+    ] {
+        figures.extend(subject.half_load(name, folder, rate)?.1);
+    }
     figures.extend(exactly_once.join(folder, half)?);
     Ok(figures)
 }
