@@ -11,10 +11,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use weir_tests::host::{self, Place};
+use weir_tests::host::{self, Host, Place};
 use weir_tests::kafka::{self, Cluster, Missing};
 use weir_tests::ports;
 use weir_tests::purchases::{INVOICES, PAYMENTS};
+use weir_tests::wait;
 
 use super::{Budget, Figure, figures_of, host::copies, limits};
 use crate::{cargo, guests};
@@ -42,6 +43,8 @@ const COMPONENT: &str = "stateless.wasm";
 /// The broker is warm when its compiler takes this part of a core, or after so many rounds.
 const WARM: f64 = 0.1;
 const ROUNDS_MAX: u32 = 8;
+/// For a host whose positions are committed to say what became of all events.
+const COUNTED: Duration = Duration::from_secs(10);
 const POM: &str = include_str!("kafka/pom.xml");
 
 /// A broker with its input, and the program that measures on it.
@@ -67,6 +70,8 @@ struct Used {
     by_thread_us: [f64; THREADS.len()],
     /// What it had at the end.
     memory_mib: f64,
+    /// By so much that grew for each event since it was ready.
+    memory_bytes: f64,
 }
 
 /// A peer that is killed when it is dropped: it works for ever.
@@ -113,6 +118,7 @@ pub(super) fn measure(root: &Path) -> anyhow::Result<Vec<Figure>> {
         Figure::limit("kafka_cpu_us", used.cpu_us, "us"),
         rate("kafka_core_events_per_s", 1e6 / used.cpu_us),
         Figure::limit("kafka_memory_mib", used.memory_mib, "MiB"),
+        Figure::limit("kafka_memory_bytes_per_event", used.memory_bytes, "bytes"),
         Figure::limit("kafka_changelog_bytes_per_event", ids, "bytes"),
         rate("kafka_state_events_per_s", with_state),
         Figure::limit("kafka_state_ratio", with_state / bare.transactions, "ratio"),
@@ -236,7 +242,7 @@ impl<'a> Bench<'a> {
             let home = folder.join(&environment);
             let place = self.reader_of(INVOICES, &home, &environment, (&billing, own), "")?;
             let group = format!("weir.{environment}.default.billing-0");
-            self.handled(&place, &["watch", &group, INVOICES, &output])?;
+            self.handled(&place, EVENTS, &["watch", &group, INVOICES, &output])?;
             self.bare(&bare, &["--transaction", "1000"])?;
             let compiling = self.compiling().saturating_sub(before).as_secs_f64();
             let share = compiling / started.elapsed().as_secs_f64();
@@ -290,29 +296,34 @@ impl<'a> Bench<'a> {
     fn billing(&self, folder: &Path) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
         let handlers = copies(self.root, 1)?;
         let place = Place::new(&host::binary()?, folder, &handlers, &self.config())?;
-        self.handled(&place, &["watch", GROUP, INVOICES, PAYMENTS])
+        self.handled(&place, EVENTS, &["watch", GROUP, INVOICES, PAYMENTS])
     }
 
-    /// Starts a host, and waits until it has handled everything.
+    /// Starts a host, and waits until it has handled everything, which is so much.
     fn handled(
         &self,
         place: &Place,
+        events: u64,
         watch: &[&str],
     ) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
         let watch = self.command(watch);
         let watched = std::thread::spawn(move || figures_of(watch));
         let running = place.start()?;
+        let at_first = limits::resident_kib(running.pid())?;
         let figures = watched.join().expect("it does not panic");
         let figures = figures.with_context(|| place.end_of_log())?;
         let cpu = limits::cpu_time(running.pid()).unwrap_or_default();
         let memory = limits::resident_kib(running.pid())?;
-        let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / EVENTS as f64;
+        let each = |total: f64| total / events as f64;
+        let each_us = |cpu: Duration| each(cpu.as_secs_f64() * 1e6);
         let by_thread = THREADS.map(|(_, name)| limits::cpu_of_threads(running.pid(), name));
+        all_handled(&running, events)?;
         running.drain()?;
         let used = Used {
-            cpu_us: each(cpu),
-            by_thread_us: by_thread.map(each),
+            cpu_us: each_us(cpu),
+            by_thread_us: by_thread.map(each_us),
             memory_mib: memory as f64 / 1024.0,
+            memory_bytes: each((memory as f64 - at_first as f64) * 1024.0),
         };
         Ok((figures, used))
     }
@@ -335,7 +346,7 @@ impl<'a> Bench<'a> {
     ) -> anyhow::Result<(BTreeMap<String, f64>, Used)> {
         let place = self.stateless_of(INVOICES, folder, environment, config)?;
         let (group, output) = (stateless_group(environment), deeds(environment));
-        self.handled(&place, &["watch", &group, INVOICES, &output])
+        self.handled(&place, EVENTS, &["watch", &group, INVOICES, &output])
     }
 
     fn stateless_of(
@@ -356,7 +367,7 @@ impl<'a> Bench<'a> {
         let group = stateless_group(BESIDE_STREAMS);
         let (output, after) = (deeds(BESIDE_STREAMS), PEERS_WARM_UP.to_string());
         let watch = ["watch", &group, PEERS_INPUT, &output, "--after", &after];
-        let (figures, _) = self.handled(&place, &watch)?;
+        let (figures, _) = self.handled(&place, PEERS_WARM_UP + EVENTS, &watch)?;
         events_per_s(&figures)
     }
 
@@ -414,6 +425,22 @@ impl Drop for Peer {
         drop(self.0.kill());
         drop(self.0.wait());
     }
+}
+
+/// That the only handler of a host has handled so many events, and dropped none and let none die: positions are committed
+/// for those too, and the markers of transactions stand in their places.
+fn all_handled(host: &Host, events: u64) -> anyhow::Result<()> {
+    wait::until("a fate of all events", COUNTED, || {
+        let status = host.client().status()?;
+        let fates = &status["handlers"][0]["fates"];
+        let mut others = fates.as_object().context("no fates")?.clone();
+        others.retain(|fate, count| fate != "handled" && *count != 0);
+        anyhow::ensure!(
+            fates["handled"] == events && others.is_empty(),
+            "{fates} of {events} events"
+        );
+        Ok(Some(()))
+    })
 }
 
 /// The consumer group of the handler without state.
