@@ -6,6 +6,10 @@
 /// suspect: of four ends at least. Whoever was counted once is marked only in the silence of its host, which one event has
 /// at a time, so an end counts no more than one for the second or the third time. Two ends come before the first of those,
 /// and each letter takes two of the others for itself.
+///
+/// A ledger that does not say within ten seconds whether it has a mark gives the silence to another event, and an end may
+/// count both. Even then no event dies of fewer than four ends, and more letters than these take several ends that each
+/// find such a ledger.
 fn most(ends: u64) -> u64 {
     ends.saturating_sub(2) / 2
 }
