@@ -168,6 +168,10 @@ async fn records_come_back_in_order_after_a_restart() {
         }]
     );
     assert_eq!(bus.extent("t", 0), Some((0, 3)));
+    let before = crate::clock::now();
+    let (end, at) = bus.end("t", 0).unwrap();
+    assert!(end == 3 && at >= before, "{end} at {at:?}");
+    assert_eq!(bus.end("t", 2), None, "there is no such partition");
     assert_eq!(read_all(&bus, "t", 0).await, ["a", "b", "c"]);
     bus.publish("t", publishes(["d"])).await.unwrap();
     assert_eq!(read_all(&bus, "t", 0).await, ["a", "b", "c", "d"]);
