@@ -204,6 +204,15 @@ fn a_group_goes_from_exactly_once_to_at_least_once_at_its_positions_and_is_refus
         fleet.settle(&[&host]);
         let (by_event, emitted) = emitted(&host, deeds);
         assert_eq!((by_event.len(), emitted), (numbers.end, numbers.end));
+        let other = if delivery.is_empty() {
+            AT_LEAST_ONCE
+        } else {
+            ""
+        };
+        let refused = place(&fleet, "b", other).run_command().output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let is_told = said.contains("two such hosts would both handle every partition");
+        assert!(refused.status.code() == Some(1) && is_told, "{said}");
         let ended = host.drain().unwrap();
         assert!(ended.success(), "{ended}");
     }
