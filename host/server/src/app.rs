@@ -29,6 +29,7 @@ use crate::data_dir::DataDir;
 use crate::dev::{Redeployment, Running, Watch};
 use crate::draining::Draining;
 use crate::embedded::Embedded;
+use crate::exit;
 use crate::fleet::Fleet;
 use crate::handlers::{self, Deployment, Handlers};
 use crate::http::HttpServer;
@@ -49,7 +50,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// The first is for all else.
 const DRAIN_DEADLINE: Duration = STOP_DEADLINE.saturating_sub(CLOSE_DEADLINE);
 /// Exit code after a second signal, as shells say it of an interrupt.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED: u8 = 130;
 
 /// Runs a host until it is asked to stop.
 ///
@@ -416,7 +417,7 @@ impl App {
                 // What still runs may not meet another machine of its partition.
                 return Ok(End::Stopped);
             }
-            () = signals.next() => std::process::exit(INTERRUPTED),
+            () = signals.next() => exit::now(INTERRUPTED),
         }
         Ok(end)
     }

@@ -15,6 +15,7 @@ pub mod data_dir;
 mod dev;
 pub mod draining;
 pub mod embedded;
+pub mod exit;
 mod fail;
 pub mod fleet;
 #[doc(hidden)]

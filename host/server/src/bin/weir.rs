@@ -7,7 +7,7 @@ use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 use weir::cli::{self, Cli, Command, DevArgs, RunArgs, USAGE};
 use weir::config::Faults;
-use weir::telemetry;
+use weir::{exit, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,8 +24,8 @@ fn main() -> ExitCode {
     telemetry::init(json_logs, level);
     let result = match &cli.command {
         None => cli::first_steps(),
-        Some(Command::Run(args)) => return run(args),
-        Some(Command::Dev(args)) => return dev(args),
+        Some(Command::Run(args)) => exit::now(run(args)),
+        Some(Command::Dev(args)) => exit::now(dev(args)),
         Some(Command::Publish(args)) => cli::publish(args),
         Some(Command::Tail(args)) => cli::tail(args),
         Some(Command::Status(args)) => cli::status(args),
@@ -42,12 +42,14 @@ fn main() -> ExitCode {
         Some(Command::CompileComponent) => return weir_wasm::run_compiler(),
     };
     match result {
-        Err(error) if !error.is_broken_pipe() => fail(&format!("{error}"), error.exit_code()),
+        Err(error) if !error.is_broken_pipe() => {
+            ExitCode::from(fail(&format!("{error}"), error.exit_code()))
+        }
         Ok(()) | Err(_) => ExitCode::SUCCESS,
     }
 }
 
-fn run(args: &RunArgs) -> ExitCode {
+fn run(args: &RunArgs) -> u8 {
     let (config, data) = match args.load() {
         Ok(loaded) => loaded,
         Err(faults) => return fail_of(&faults),
@@ -55,16 +57,16 @@ fn run(args: &RunArgs) -> ExitCode {
     ended(weir::app::run(config, data))
 }
 
-fn dev(args: &DevArgs) -> ExitCode {
+fn dev(args: &DevArgs) -> u8 {
     match args.load() {
         Ok(dev) => ended(weir::app::run_watching(dev.config, dev.data.clone())),
         Err(error) => fail(&format!("{error}"), error.exit_code()),
     }
 }
 
-fn ended(result: anyhow::Result<()>) -> ExitCode {
+fn ended(result: anyhow::Result<()>) -> u8 {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => match error.downcast_ref::<Faults>() {
             Some(faults) => fail_of(faults),
             None => fail(&format!("{error:#}"), 1),
@@ -73,12 +75,12 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
 }
 
 /// One fault a line, below what they keep from happening.
-fn fail_of(faults: &Faults) -> ExitCode {
+fn fail_of(faults: &Faults) -> u8 {
     fail(&format!("the host does not start:\n{faults}"), USAGE)
 }
 
-/// The whole chain of causes, once; standard error may be closed.
-fn fail(message: &str, code: u8) -> ExitCode {
+/// The whole chain of causes, once; standard error may be closed. Answers the code.
+fn fail(message: &str, code: u8) -> u8 {
     drop(writeln!(io::stderr(), "weir: {message}"));
-    ExitCode::from(code)
+    code
 }
