@@ -30,12 +30,20 @@ fn wanted(environment: &str) -> BTreeMap<String, Settings> {
         ("delete.retention.ms", &week),
         bytes,
     ]);
+    // All hosts write it all the time, and each reads all of it when it starts.
+    let soon = [
+        ("segment.bytes", "16777216"),
+        ("segment.ms", "600000"),
+        ("min.cleanable.dirty.ratio", "0.1"),
+    ];
+    let mut control = compacted.clone();
+    control.extend(settings(soon));
     let letters = settings([("retention.ms", month.as_str()), bytes]);
     let group = format!("weir.{environment}.default.billing");
     let [invoices, payments] =
         ["invoices", "payments"].map(|what| format!("{environment}.local.public.{what}.v1"));
     BTreeMap::from([
-        (format!("_weir.{environment}.control"), compacted.clone()),
+        (format!("_weir.{environment}.control"), control),
         (format!("_weir.{group}.ledger"), compacted.clone()),
         (format!("_weir.{group}.park"), compacted),
         (format!("_weir.{group}.commands"), settings([bytes])),
