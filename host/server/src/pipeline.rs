@@ -413,8 +413,9 @@ impl Worker {
         }
         self.ends_at = now;
         let bus = &self.subscription.bus;
-        let topics = &self.subscription.deployment.scope.topics;
-        for (topic, name) in (0..).zip(topics.iter()) {
+        // Commands are no stream, and a cluster is asked each second for whatever somebody wants to know.
+        let topics = self.subscription.deployment.source_topics();
+        for (topic, name) in (0..).zip(topics) {
             let end = match bus.topic(name) {
                 // Others of the handler's topics have more: nothing ever comes of it here.
                 Some(known) if known.partitions <= self.partition => Some((0, now)),

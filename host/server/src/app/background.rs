@@ -111,7 +111,7 @@ pub(super) async fn announce(
             .as_ref()
             .is_some_and(|(at, before)| at.elapsed() < SAY_EVERY && *before == given);
         if !is_said {
-            match control.say(&status.record(control.secret())).await {
+            match control.say(status.record(control.secret())).await {
                 Ok(()) => said = Some((Instant::now(), given)),
                 Err(error) => {
                     tracing::warn!(

@@ -260,7 +260,7 @@ impl Control {
 
     /// Tells the others what this host is, and forgets hosts that are long gone, which every host does: their records
     /// would stay for ever.
-    pub(crate) async fn say(&self, record: &HostRecord) -> Result<(), ControlError> {
+    pub(crate) async fn say(&self, mut record: HostRecord) -> Result<(), ControlError> {
         let gone = self
             .table()
             .gone(Instant::now())
@@ -268,10 +268,7 @@ impl Control {
             .filter(|id| *id != *self.host_id);
         let mut records: Vec<_> = gone.map(|id| (Key::Host(id), None)).collect();
         let own = Key::Host(self.host_id.to_string());
-        let record = HostRecord {
-            delivery: Some(self.delivery.name().to_owned()),
-            ..record.clone()
-        };
+        record.delivery = Some(self.delivery.name().to_owned());
         records.push((own, Some(entry::host_to_bytes(&record))));
         self.write(records).await
     }
