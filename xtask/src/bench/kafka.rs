@@ -465,9 +465,13 @@ fn events_per_s(figures: &BTreeMap<String, f64>) -> anyhow::Result<f64> {
     reason = "some thousand events"
 )]
 fn mean_transaction(figures: &BTreeMap<String, f64>) -> anyhow::Result<u32> {
-    let transactions = figures.get("transactions").copied();
-    let transactions = transactions.context("the watcher printed no transactions")?;
-    Ok((EVENTS as f64 / transactions.max(1.0)).max(1.0) as u32)
+    let figure = |name| {
+        figures
+            .get(name)
+            .with_context(|| format!("the watcher printed no {name}"))
+    };
+    let (events, transactions) = (figure("events")?, figure("transactions")?);
+    Ok((events / transactions.max(1.0)).max(1.0) as u32)
 }
 
 /// `java Inbox`, compiled.

@@ -15,6 +15,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
@@ -39,6 +40,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The part of all that a group does before it is counted.
 const WARM_UP: u64 = 10;
+/// Where Kafka keeps the positions of groups.
+const POSITIONS: &str = "__consumer_offsets";
 /// A commit without a transaction covers as many.
 const COMMIT_EVERY: usize = 5_000;
 
@@ -60,7 +63,7 @@ enum Command {
     },
     /// Write events into a topic that is there.
     Append { events: u64, topic: String },
-    /// Wait until the group has committed all of a topic; print how fast, and in how many transactions it wrote to another.
+    /// Wait until the group has committed all of a topic; print how fast, and in how many transactions.
     Watch {
         group: String,
         input: String,
@@ -314,14 +317,13 @@ fn watch(
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create()?;
-    let inputs = ends(&consumer, input)?;
-    let all: u64 = inputs.values().sum();
+    let all: u64 = ends(&consumer, input)?.values().sum();
     let after = after.unwrap_or(all / WARM_UP);
     let mut list = TopicPartitionList::new();
     list.add_partition_range(input, 0, PARTITIONS - 1);
     let deadline = Instant::now() + PATIENCE;
     let mut begun = None;
-    let (seconds, counted) = loop {
+    let (seconds, counted, positions) = loop {
         let committed = match consumer.committed_offsets(list.clone(), ANSWER) {
             Ok(committed) => committed,
             // The group's coordinator is being made.
@@ -337,12 +339,12 @@ fn watch(
         let done = done.filter_map(|offset| u64::try_from(offset).ok());
         let (now, done) = (Instant::now(), done.sum::<u64>());
         if begun.is_none() && done >= after {
-            begun = Some((now, done));
+            begun = Some((now, done, Positions::of(&consumer, group)?));
         }
-        if let Some((since, first)) = begun
+        if let Some((since, first, positions)) = &begun
             && done >= all
         {
-            break ((now - since).as_secs_f64(), all - first);
+            break ((now - *since).as_secs_f64(), all - first, positions.clone());
         }
         anyhow::ensure!(
             now < deadline,
@@ -350,29 +352,72 @@ fn watch(
         );
         pause(LOOK);
     };
-    let outputs = emitted(&consumer, output, all).with_context(|| group.to_owned())?;
-    // What the output has beyond one record an event are the markers of transactions, one in each partition that a
-    // transaction wrote to. The partitions are divided among producers; each has made as many as its busiest one shows.
-    let markers = |partition: i32| outputs[&partition].saturating_sub(inputs[&partition]);
-    let busiest = |class: i32| (class..PARTITIONS).step_by(2).map(markers).max();
-    let transactions: u64 = (0..2).filter_map(busiest).sum();
+    emitted(&consumer, output, all).with_context(|| group.to_owned())?;
+    let transactions = positions.transactions_since(config)?;
     writeln!(
         std::io::stdout(),
-        "{{\"events_per_s\":{:.0},\"transactions\":{transactions},\"events\":{all}}}",
+        "{{\"events_per_s\":{:.0},\"transactions\":{transactions},\"events\":{counted}}}",
         counted as f64 / seconds
     )?;
     Ok(())
 }
 
-/// Where the partitions of a topic end that has at least so many offsets. Who commits positions and emits nothing is not fast.
-fn emitted(consumer: &BaseConsumer, topic: &str, wanted: u64) -> anyhow::Result<HashMap<i32, u64>> {
+/// The partition of Kafka's own topic in which a group's positions are kept, and where it ended.
+#[derive(Clone)]
+struct Positions {
+    partition: i32,
+    end: i64,
+}
+
+impl Positions {
+    fn of(consumer: &BaseConsumer, group: &str) -> anyhow::Result<Self> {
+        let metadata = consumer.fetch_metadata(Some(POSITIONS), ANSWER)?;
+        let topic = metadata.topics().first().context("Kafka's own topic")?;
+        let partition = partition_of(group, topic.partitions().len())?;
+        let (_, end) = consumer.fetch_watermarks(POSITIONS, partition, ANSWER)?;
+        Ok(Self { partition, end })
+    }
+
+    /// How many were committed since: each leaves one marker here, an offset at which nothing is read. Its other markers tell
+    /// less, for it leaves one in each partition that it happened to write to.
+    fn transactions_since(&self, mut config: ClientConfig) -> anyhow::Result<u64> {
+        config
+            .set("isolation.level", "read_uncommitted")
+            .set("enable.partition.eof", "true");
+        let consumer: BaseConsumer = config.create()?;
+        let (_, end) = consumer.fetch_watermarks(POSITIONS, self.partition, ANSWER)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(POSITIONS, self.partition, Offset::Offset(self.end))?;
+        consumer.assign(&list)?;
+        let (mut read, deadline) = (0, Instant::now() + ANSWER);
+        loop {
+            anyhow::ensure!(Instant::now() < deadline, "{POSITIONS} cannot be read");
+            match consumer.poll(LOOK) {
+                Some(Ok(message)) if message.offset() < end => read += 1,
+                Some(Err(KafkaError::PartitionEOF(_)) | Ok(_)) => break,
+                Some(Err(error)) => return Err(error.into()),
+                None => {}
+            }
+        }
+        Ok(u64::try_from(end - self.end)?.saturating_sub(read))
+    }
+}
+
+/// The place of a group among so many partitions, by the hash of its name as Java has it.
+fn partition_of(group: &str, partitions: usize) -> anyhow::Result<i32> {
+    let hash = |hash: u32, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte));
+    let hash = group.bytes().fold(0, hash) & (u32::MAX >> 1);
+    Ok(i32::try_from(hash as usize % partitions.max(1))?)
+}
+
+/// Waits until a topic has at least so many offsets. Who commits positions and emits nothing is not fast.
+fn emitted(consumer: &BaseConsumer, topic: &str, wanted: u64) -> anyhow::Result<()> {
     let deadline = Instant::now() + ANSWER;
     loop {
-        let ends = ends(consumer, topic)?;
         // Markers have offsets too: that there are fewer than events is certain to be wrong, and nothing else is.
-        let found: u64 = ends.values().sum();
+        let found: u64 = ends(consumer, topic)?.values().sum();
         if found >= wanted {
-            return Ok(ends);
+            return Ok(());
         }
         anyhow::ensure!(
             Instant::now() < deadline,
@@ -475,7 +520,6 @@ where
     K: rdkafka::message::ToBytes + ?Sized,
     P: rdkafka::message::ToBytes + ?Sized,
 {
-    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(()),
