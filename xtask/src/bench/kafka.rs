@@ -471,7 +471,8 @@ fn mean_transaction(figures: &BTreeMap<String, f64>) -> anyhow::Result<u32> {
             .with_context(|| format!("the watcher printed no {name}"))
     };
     let (events, transactions) = (figure("events")?, figure("transactions")?);
-    Ok((events / transactions.max(1.0)).max(1.0) as u32)
+    anyhow::ensure!(*transactions > 0.0, "the host committed no transaction");
+    Ok((events / transactions) as u32)
 }
 
 /// `java Inbox`, compiled.

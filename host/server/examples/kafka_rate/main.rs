@@ -405,9 +405,9 @@ impl Positions {
 
 /// The place of a group among so many partitions, by the hash of its name as Java has it.
 fn partition_of(group: &str, partitions: usize) -> anyhow::Result<i32> {
-    let hash = |hash: u32, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte));
-    let hash = group.bytes().fold(0, hash) & (u32::MAX >> 1);
-    Ok(i32::try_from(hash as usize % partitions.max(1))?)
+    let hash = |hash: i32, byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte));
+    let hash = group.bytes().fold(0, hash).checked_abs().unwrap_or(0);
+    Ok(hash % i32::try_from(partitions.max(1))?)
 }
 
 /// Waits until a topic has at least so many offsets. Who commits positions and emits nothing is not fast.
