@@ -78,6 +78,39 @@ pub struct Ticket {
     sequence: u64,
 }
 
+/// That every attempt may start, until what comes of one changes that: whoever knows it need not ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing(u64);
+
+impl Standing {
+    /// As a number above zero.
+    #[must_use]
+    pub fn to_number(self) -> u64 {
+        self.0 + 1
+    }
+
+    /// What this number says; none of zero.
+    #[must_use]
+    pub fn from_number(number: u64) -> Option<Self> {
+        number.checked_sub(1).map(Self)
+    }
+
+    /// What [`Breaker::permit`] would say.
+    #[must_use]
+    pub fn ticket(self, sequence: u64) -> Ticket {
+        Ticket {
+            generation: self.0,
+            sequence,
+        }
+    }
+
+    /// Whether this ticket was handed out under it.
+    #[must_use]
+    pub fn covers(self, ticket: Ticket) -> bool {
+        ticket.generation == self.0
+    }
+}
+
 /// Whether an attempt may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "a ticket that is not given back holds up a breaker that is half-open"]
@@ -175,6 +208,13 @@ impl Breaker {
             WhileOpen::Park => Permit::Park,
             WhileOpen::Fallback => Permit::Fallback,
         }
+    }
+
+    /// What it says to everybody, whenever they ask, while it is closed or disabled.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        let passes = matches!(self.phase, Phase::Closed { .. } | Phase::Disabled);
+        passes.then_some(Standing(self.generation))
     }
 
     /// Takes what an attempt ended with. True: whoever waits should ask again.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::breaker::{Breaker, Permit, Sample, State, Ticket};
+use crate::breaker::{Breaker, Permit, Sample, Standing, State, Ticket};
 use crate::rate::Rate;
 use crate::time::Millis;
 
@@ -88,6 +88,13 @@ impl Gate {
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.turns
+    }
+
+    /// That it lets all pass whose component is not crowded, and counts none of them.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        let counts = self.paused || self.rate.is_some();
+        self.breaker.standing().filter(|_| !counts)
     }
 }
 

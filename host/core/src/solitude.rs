@@ -6,19 +6,25 @@
 //! silence. That is never held against a bystander twice, and three are needed to die.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The silence of a host, which one of its partitions has at a time.
 pub struct Solitude {
     /// The number of the last partition that came.
     last: AtomicU64,
-    /// Attempts that run on the host.
-    running: AtomicUsize,
     /// The number of the partition that wants nothing to run beside its suspect; 0 for none.
     silent: AtomicU64,
+    /// By partition, what runs on the host.
+    running: Mutex<Vec<Arc<Running>>>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
+
+/// Attempts that run in one partition, which writes it for each: on a cache line of its own, or all threads would wait for one
+/// another's.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Running(AtomicUsize);
 
 impl Solitude {
     /// `wake` is called whenever those that were refused should ask again.
@@ -26,18 +32,19 @@ impl Solitude {
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             last: AtomicU64::new(0),
-            running: AtomicUsize::new(0),
             silent: AtomicU64::new(0),
+            running: Mutex::default(),
             wake: Box::new(wake),
         }
     }
 
-    /// So many attempts less.
-    fn ended(&self, count: usize) {
-        let before = self.running.fetch_sub(count, Ordering::SeqCst);
-        if before == count && self.silent.load(Ordering::SeqCst) != 0 {
-            (self.wake)();
-        }
+    fn running(&self) -> MutexGuard<'_, Vec<Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_quiet(&self) -> bool {
+        let running = self.running();
+        running.iter().all(|one| one.0.load(Ordering::SeqCst) == 0)
     }
 }
 
@@ -51,7 +58,7 @@ impl Default for Solitude {
 impl fmt::Debug for Solitude {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Solitude")
-            .field("running", &self.running)
+            .field("running", &self.running())
             .field("silent", &self.silent)
             .finish_non_exhaustive()
     }
@@ -63,17 +70,22 @@ pub(crate) struct Quiet {
     solitude: Arc<Solitude>,
     /// Above 0, and no other partition's.
     number: u64,
-    /// Attempts that run in this partition.
-    running: usize,
+    /// Attempts that run in this partition, as the others see them.
+    running: Arc<Running>,
+    /// The same, as it knows itself.
+    count: usize,
 }
 
 impl Quiet {
     pub(crate) fn new(solitude: Arc<Solitude>) -> Self {
         let number = solitude.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let running = Arc::<Running>::default();
+        solitude.running().push(Arc::clone(&running));
         Self {
             solitude,
             number,
-            running: 0,
+            running,
+            count: 0,
         }
     }
 
@@ -83,7 +95,7 @@ impl Quiet {
         let silent = &self.solitude.silent;
         match silent.compare_exchange(0, self.number, Ordering::SeqCst, Ordering::SeqCst) {
             Err(another) if another != self.number => false,
-            Ok(_) | Err(_) => self.solitude.running.load(Ordering::SeqCst) == 0,
+            Ok(_) | Err(_) => self.solitude.is_quiet(),
         }
     }
 
@@ -104,6 +116,10 @@ impl Quiet {
 
     /// Wants no silence any more.
     pub(crate) fn end_silence(&self) {
+        // Asked for every event, and nobody else can have it end.
+        if !self.has_silence() {
+            return;
+        }
         let silent = &self.solitude.silent;
         let ended = silent.compare_exchange(self.number, 0, Ordering::SeqCst, Ordering::SeqCst);
         if ended.is_ok() {
@@ -117,26 +133,41 @@ impl Quiet {
         if self.is_hushed() {
             return false;
         }
-        self.solitude.running.fetch_add(1, Ordering::SeqCst);
+        // Whoever wants silence says so before he looks here: one of both sees the other.
+        self.tell(self.count + 1);
         if self.is_hushed() {
-            self.solitude.ended(1);
+            self.end();
             return false;
         }
-        self.running += 1;
         true
     }
 
     /// An attempt has ended, or did not start after all.
     pub(crate) fn end(&mut self) {
-        self.running -= 1;
-        self.solitude.ended(1);
+        self.tell(self.count - 1);
+        self.wake_if_idle();
+    }
+
+    fn tell(&mut self, count: usize) {
+        self.count = count;
+        self.running.0.store(count, Ordering::SeqCst);
+    }
+
+    /// Whoever wants silence waits for the last of all partitions, and asks again after each.
+    fn wake_if_idle(&self) {
+        if self.count == 0 && self.is_wanted() {
+            (self.solitude.wake)();
+        }
     }
 }
 
 impl Drop for Quiet {
     fn drop(&mut self) {
-        if self.running > 0 {
-            self.solitude.ended(self.running);
+        let mut running = self.solitude.running();
+        running.retain(|one| !Arc::ptr_eq(one, &self.running));
+        drop(running);
+        if std::mem::take(&mut self.count) > 0 {
+            self.wake_if_idle();
         }
         self.end_silence();
     }

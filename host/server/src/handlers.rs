@@ -169,7 +169,13 @@ impl Deployment {
                 digest: digest.into(),
             },
             partition,
-            topics: Arc::clone(&self.scope.topics),
+            // Its own: each event counts users of a name, and threads would wait for one another.
+            topics: self
+                .scope
+                .topics
+                .iter()
+                .map(|name| (**name).into())
+                .collect(),
             dead_letter_topics: Arc::clone(&self.dead_letter_topics),
             commands: self.takes_commands().then(|| self.command_topic()),
             on_dead: manifest.on_dead,

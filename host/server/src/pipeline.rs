@@ -32,6 +32,7 @@ use weir_wasm::Component;
 
 use self::components::Components;
 pub(crate) use self::decode::sequence_of;
+use self::gate::Successes;
 pub use self::gate::{GateStatus, SharedGate};
 pub use self::memory::Memory;
 pub use self::solitude::SharedSolitude;
@@ -143,7 +144,7 @@ struct Ended {
     id: AttemptId,
     outcome: Outcome,
     /// None of a fallback.
-    component: Option<Component>,
+    component: Option<Arc<Component>>,
 }
 
 struct Worker {
@@ -166,6 +167,8 @@ struct Worker {
     commit: Option<Commit>,
     /// The components that held attempts back when the machine was last asked.
     crowded: Components,
+    /// What the gate has not heard of.
+    successes: Successes,
     /// When the bus may be read again, after it could not be.
     fetch_at: Option<tokio::time::Instant>,
     /// When the machine was last told where its topics end.
@@ -208,6 +211,7 @@ pub async fn run(
         running: FuturesUnordered::new(),
         commit: None,
         crowded: Components::default(),
+        successes: Successes::default(),
         fetch_at: None,
         ends_at: Millis(0),
         slept_at: Millis(0),
@@ -369,7 +373,10 @@ impl Worker {
     /// Gives up what runs.
     fn abandon(&mut self) {
         self.running.clear();
-        let mut gate = self.subscription.gate.pass(Crowded::default());
+        let mut gate = self
+            .subscription
+            .gate
+            .pass(Crowded::default(), &mut self.successes);
         self.machine.abandon_running(clock::now(), &mut gate);
     }
 
@@ -437,14 +444,21 @@ impl Worker {
             self.machine
                 .handle_record(now, position, Arc::new(record), decoded);
         }
+        // All partitions share the names of their topics: to count one more user of it for each event has the threads wait for
+        // one another.
+        let mut origin = Origin {
+            topic: Arc::clone(&deployment.scope.topics[0]),
+            partition: self.partition,
+            offset: 0,
+        };
         while self.machine.has_capacity()
             && let Some((position, record)) = self.fetched.pop_front()
         {
-            let origin = Origin {
-                topic: Arc::clone(&deployment.scope.topics[usize::from(position.topic)]),
-                partition: self.partition,
-                offset: position.offset,
-            };
+            let topic = &deployment.scope.topics[usize::from(position.topic)];
+            if !Arc::ptr_eq(&origin.topic, topic) {
+                origin.topic = Arc::clone(topic);
+            }
+            origin.offset = position.offset;
             let decoded = decode::record(&record, &origin, deployment);
             self.machine
                 .handle_record(now, position, Arc::new(record), decoded);

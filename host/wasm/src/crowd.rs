@@ -5,7 +5,7 @@
 //! the threads, and a backlog of slow events is worked off a few at a time instead of all at once and none in time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -24,7 +24,7 @@ const SHARE_OF_INSTANCES: usize = 4;
 /// those that have one.
 const SHARE_THAT_WAITS: usize = 2;
 /// Instances of one component that wait at most. More are alive only while more attempts run at once.
-const WAITING_MAX: usize = 16;
+pub(crate) const WAITING_MAX: usize = 16;
 
 /// The attempts of a component that did not end at their first poll.
 pub(crate) struct Crowd {
@@ -32,6 +32,8 @@ pub(crate) struct Crowd {
     slots: Arc<Semaphore>,
     max: Load,
     load: watch::Sender<Load>,
+    /// What `load` comes to: it is asked for every event, and a look at that one is a lock.
+    full: AtomicBool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -60,6 +62,7 @@ impl Crowd {
             slots,
             max,
             load: watch::Sender::default(),
+            full: AtomicBool::new(false),
         }
     }
 
@@ -81,7 +84,7 @@ impl Crowd {
 
     /// Whether more attempts would wait and not run.
     pub(crate) fn is_full(&self) -> bool {
-        self.exceeded_by(&self.load.borrow())
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Waits until it is not full.
@@ -104,7 +107,11 @@ impl Crowd {
         self.load.send_if_modified(|load| {
             let was_full = self.exceeded_by(load);
             change(load);
-            was_full != self.exceeded_by(load)
+            let is_full = self.exceeded_by(load);
+            if was_full != is_full {
+                self.full.store(is_full, Ordering::Relaxed);
+            }
+            was_full != is_full
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Live instances, and the few that wait for their next attempt.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use crate::bindings::{FullEventHandler, FullEventHandlerPre};
-use crate::crowd::Waiting;
+use crate::crowd::{WAITING_MAX, Waiting};
 use crate::govern::Turn;
 use crate::host::{Host, Shared};
 use crate::ticker::Sweep;
@@ -62,20 +62,27 @@ impl Instance {
     }
 }
 
-/// Instances of one component that wait, the last used first, so that the others cool down.
+/// Instances of one component that wait, the last used first, so that the others cool down. Each thread takes first what it gave
+/// back itself: that lies in the caches of its core.
 pub(crate) struct Idle {
-    instances: Mutex<Vec<Instance>>,
+    shelves: Box<[Shelf]>,
     used_ms: AtomicU64,
     waiting: Arc<Waiting>,
     weight: usize,
 }
 
+/// Of some threads; no two share a cache line.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shelf(Mutex<Vec<Instance>>);
+
 impl Idle {
-    /// Of a component of which each instance counts for `weight`.
-    pub(crate) fn new(waiting: Arc<Waiting>, weight: usize) -> Self {
+    /// Of a component of which each instance counts for `weight`, on so many threads.
+    pub(crate) fn new(waiting: Arc<Waiting>, weight: usize, threads: usize) -> Self {
         waiting.join();
+        let shelves = threads.clamp(1, WAITING_MAX);
         Self {
-            instances: Mutex::default(),
+            shelves: (0..shelves).map(|_| Shelf::default()).collect(),
             used_ms: AtomicU64::new(0),
             waiting,
             weight,
@@ -83,49 +90,91 @@ impl Idle {
     }
 
     pub(crate) fn take(&self) -> Option<Instance> {
-        self.lock().pop()
+        let own = self.own(self.share());
+        let (before, from) = self.shelves.split_at(own);
+        from.iter()
+            .chain(before)
+            .find_map(|shelf| shelf.lock().pop())
     }
 
     pub(crate) fn put(&self, instance: Instance, now: Duration) {
-        self.used_ms.store(millis(now), Ordering::Relaxed);
-        let mut instances = self.lock();
+        let now = millis(now);
+        // Written when it changes: all threads have it in their caches.
+        if self.used_ms.load(Ordering::Relaxed) != now {
+            self.used_ms.store(now, Ordering::Relaxed);
+        }
+        let share = self.share();
+        let own = self.own(share);
+        let mut instances = self.shelves[own].lock();
         instances.push(instance);
-        let beyond = self.beyond_share(&mut instances);
+        let beyond = self.beyond_share(own, share, &mut instances);
         drop(instances);
         drop(beyond);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+        self.shelves.iter().map(|shelf| shelf.lock().len()).sum()
     }
 
-    /// Takes out the coldest of those that are more than the component's share; dropping them takes its time.
-    fn beyond_share(&self, instances: &mut Vec<Instance>) -> Vec<Instance> {
-        let beyond = instances
-            .len()
-            .saturating_sub(self.waiting.share(self.weight));
+    /// How many may wait on all shelves.
+    fn share(&self) -> usize {
+        self.waiting.share(self.weight)
+    }
+
+    /// The shelves in use: none has room for less than one.
+    fn in_use(&self, share: usize) -> usize {
+        share.clamp(1, self.shelves.len())
+    }
+
+    /// The shelf of this thread.
+    fn own(&self, share: usize) -> usize {
+        thread_number() % self.in_use(share)
+    }
+
+    /// Takes out the coldest of those that are more than the shelf's part of the share; dropping them takes its time.
+    fn beyond_share(
+        &self,
+        shelf: usize,
+        share: usize,
+        instances: &mut Vec<Instance>,
+    ) -> Vec<Instance> {
+        let in_use = self.in_use(share);
+        let room = if shelf < in_use { share / in_use } else { 0 };
+        let beyond = instances.len().saturating_sub(room);
         instances.drain(..beyond).collect()
     }
+}
 
+impl Shelf {
     fn lock(&self) -> MutexGuard<'_, Vec<Instance>> {
         // A push or pop cannot leave the list half changed.
-        self.instances
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Threads that ask for it are numbered in the order in which they first do.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|number| *number)
 }
 
 impl Sweep for Idle {
     fn sweep(&self, now: Duration) {
         let unused = millis(now).saturating_sub(self.used_ms.load(Ordering::Relaxed));
-        let mut instances = self.lock();
-        let swept = if unused >= millis(IDLE_TIME_MAX) {
-            std::mem::take(&mut *instances)
-        } else {
-            self.beyond_share(&mut instances)
-        };
-        drop(instances);
-        drop(swept);
+        let share = self.share();
+        for (index, shelf) in self.shelves.iter().enumerate() {
+            let mut instances = shelf.lock();
+            let swept = if unused >= millis(IDLE_TIME_MAX) {
+                std::mem::take(&mut *instances)
+            } else {
+                self.beyond_share(index, share, &mut instances)
+            };
+            drop(instances);
+            drop(swept);
+        }
     }
 }
 

@@ -167,7 +167,7 @@ impl Sandbox {
             crowd: Crowd::new(Arc::clone(&runtime.slots), crowd_max),
             log: Arc::new(log),
         });
-        let idle = Idle::new(Arc::clone(&runtime.waiting), weight);
+        let idle = Idle::new(Arc::clone(&runtime.waiting), weight, self.config.threads);
         Ok(Component::new(
             digest,
             pre,

@@ -1,20 +1,30 @@
 //! The gate of a subscription, shared by the workers of its partitions and its operators.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use weir_core::breaker::{Breaker, Cause, Permit, Sample, State, Ticket};
+use weir_core::breaker::{Breaker, Cause, Permit, Sample, Standing, State, Ticket};
 use weir_core::gate::{Crowded, Gate, Pass};
 use weir_core::rate::Rate;
 use weir_core::time::Millis;
 
+/// Successes that a partition keeps for itself at most: an outage is seen against what went well before.
+const SUCCESSES_MAX: usize = 64;
+
 /// A [`Gate`] behind a lock that is held for one question at a time: the partitions of a subscription run beside one
-/// another.
+/// another. While it lets everything pass nobody has to ask.
 #[derive(Debug)]
 pub struct SharedGate {
     gate: Mutex<Gate>,
+    /// By [`Standing::to_number`], else 0. Written under the lock, and only when it changes.
+    standing: AtomicU64,
     turns: watch::Sender<u64>,
 }
+
+/// What went well in a partition and the gate has not heard of.
+#[derive(Debug, Default)]
+pub(super) struct Successes(Vec<Ticket>);
 
 /// What a gate does at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +69,24 @@ impl GateStatus {
 struct Passing<'a> {
     shared: &'a SharedGate,
     crowded: Crowded,
+    successes: &'a mut Successes,
+}
+
+impl Passing<'_> {
+    /// The gate, which knows all that came before.
+    fn tell(&mut self, now: Millis) -> &SharedGate {
+        self.shared.take_in(now, self.successes);
+        self.shared
+    }
 }
 
 impl Pass for Passing<'_> {
     fn permit(&mut self, now: Millis, sequence: u64) -> Permit {
+        if let Some(standing) = self.shared.standing()
+            && !self.crowded.own
+        {
+            return Permit::Go(standing.ticket(sequence));
+        }
         self.shared.with(|gate| {
             gate.crowded = self.crowded;
             gate.permit(now, sequence)
@@ -74,7 +98,15 @@ impl Pass for Passing<'_> {
     }
 
     fn record(&mut self, now: Millis, ticket: Ticket, sample: Sample) {
-        self.shared.with(|gate| gate.record(now, ticket, sample));
+        let covers = |standing: Standing| standing.covers(ticket);
+        if sample == Sample::Success && self.shared.standing().is_some_and(covers) {
+            self.successes.0.push(ticket);
+            if self.successes.0.len() >= SUCCESSES_MAX {
+                self.tell(now);
+            }
+            return;
+        }
+        self.tell(now).with(|gate| gate.record(now, ticket, sample));
     }
 
     fn abandoned(&mut self, now: Millis, ticket: Ticket) {
@@ -82,15 +114,16 @@ impl Pass for Passing<'_> {
     }
 
     fn died(&mut self, now: Millis, sequence: u64, sample: Sample) {
-        self.shared.with(|gate| gate.died(now, sequence, sample));
+        self.tell(now).with(|gate| gate.died(now, sequence, sample));
     }
 
     fn ledger_failed(&mut self, now: Millis, sequence: u64) {
-        self.shared.with(|gate| gate.ledger_failed(now, sequence));
+        self.tell(now)
+            .with(|gate| gate.ledger_failed(now, sequence));
     }
 
     fn is_open(&self, now: Millis) -> bool {
-        self.shared.with(|gate| gate.is_open(now))
+        self.shared.standing().is_none() && self.shared.with(|gate| gate.is_open(now))
     }
 
     fn park(&mut self, partition: u32, bytes: u64) -> u64 {
@@ -102,8 +135,10 @@ impl SharedGate {
     /// A gate that lets all pass but what breaker and rate hold back.
     #[must_use]
     pub fn new(breaker: Breaker, rate: Option<Rate>) -> Self {
+        let gate = Gate::new(breaker, rate);
         Self {
-            gate: Mutex::new(Gate::new(breaker, rate)),
+            standing: AtomicU64::new(number(&gate)),
+            gate: Mutex::new(gate),
             turns: watch::Sender::new(0),
         }
     }
@@ -114,6 +149,10 @@ impl SharedGate {
         let before = gate.turns();
         let result = decide(&mut gate);
         let turns = gate.turns();
+        let standing = number(&gate);
+        if self.standing.load(Ordering::Relaxed) != standing {
+            self.standing.store(standing, Ordering::Release);
+        }
         drop(gate);
         // Nearly every attempt leaves it as it was.
         if turns != before {
@@ -127,11 +166,33 @@ impl SharedGate {
     }
 
     /// The gate, as a partition passes it whose components are as crowded as this.
-    pub fn pass(&self, crowded: Crowded) -> impl Pass + '_ {
+    pub(super) fn pass<'a>(
+        &'a self,
+        crowded: Crowded,
+        successes: &'a mut Successes,
+    ) -> impl Pass + 'a {
         Passing {
             shared: self,
             crowded,
+            successes,
         }
+    }
+
+    /// Hears of what went well.
+    pub(super) fn take_in(&self, now: Millis, successes: &mut Successes) {
+        if successes.0.is_empty() {
+            return;
+        }
+        self.with(|gate| {
+            for ticket in successes.0.drain(..) {
+                gate.record(now, ticket, Sample::Success);
+            }
+        });
+    }
+
+    /// That all may pass that are not crowded.
+    fn standing(&self) -> Option<Standing> {
+        Standing::from_number(self.standing.load(Ordering::Acquire))
     }
 
     /// What it does at `now`.
@@ -153,3 +214,11 @@ impl SharedGate {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What a gate says to everybody, as [`SharedGate`] keeps it.
+fn number(gate: &Gate) -> u64 {
+    gate.standing().map_or(0, Standing::to_number)
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@ impl Worker {
         let mut context = std::task::Context::from_waker(&waker);
         let components = Components::of(&self.subscription);
         let mut now = clock::now();
+        let mut is_cut_short = false;
         while let Some(action) = self.next_action(now, &components) {
             match action {
                 Action::Attempt(attempt) => {
@@ -34,7 +35,8 @@ impl Worker {
                         std::task::Poll::Ready(ended) => now = self.ended(ended),
                         std::task::Poll::Pending => {
                             self.running.push(run);
-                            return true;
+                            is_cut_short = true;
+                            break;
                         }
                     }
                 }
@@ -61,7 +63,8 @@ impl Worker {
                 }
             }
         }
-        false
+        self.subscription.gate.take_in(now, &mut self.successes);
+        is_cut_short
     }
 
     fn next_action(&mut self, now: Millis, components: &Components) -> Option<Action> {
@@ -70,7 +73,7 @@ impl Worker {
             own: self.crowded.own.is_some(),
             fallback: self.crowded.fallback.is_some(),
         };
-        let mut gate = self.subscription.gate.pass(crowded);
+        let mut gate = self.subscription.gate.pass(crowded, &mut self.successes);
         // Sleep moves the clock.
         if self.slept_at != now {
             self.slept_at = now;
@@ -92,7 +95,10 @@ impl Worker {
             let lines = component.take_dropped_lines();
             self.subscription.status.dropped(lines);
         }
-        let mut gate = self.subscription.gate.pass(Crowded::default());
+        let mut gate = self
+            .subscription
+            .gate
+            .pass(Crowded::default(), &mut self.successes);
         let now = clock::now();
         self.machine.handle_outcome(now, &mut gate, id, outcome);
         now
@@ -209,7 +215,10 @@ impl Worker {
                 status.raise(Alarm::CommitFailing, partition, message);
             }
         }
-        let mut gate = self.subscription.gate.pass(Crowded::default());
+        let mut gate = self
+            .subscription
+            .gate
+            .pass(Crowded::default(), &mut self.successes);
         self.machine
             .handle_commit(clock::now(), &mut gate, number, result);
     }
