@@ -78,8 +78,6 @@ pub(crate) fn compile(
         .args(args)
         // The host's secrets are nothing to whoever gets the better of the compiler.
         .env_clear()
-        // The program's allocator (mimalloc) else takes 1 GiB at once, which is all that the child may have.
-        .env("MIMALLOC_ARENA_RESERVE", "16MiB")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
