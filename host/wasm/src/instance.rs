@@ -107,8 +107,28 @@ impl Idle {
         let own = self.own(share);
         let mut instances = self.shelves[own].lock();
         instances.push(instance);
-        let beyond = self.beyond_share(own, share, &mut instances);
+        let beyond = self.beyond_part(own, share, &mut instances);
         drop(instances);
+        if !beyond.is_empty() {
+            self.settle(own, share, beyond);
+        }
+    }
+
+    /// Puts what one shelf has no room for on the others, of which none keeps more than its part; drops the coldest of the
+    /// rest, which takes its time.
+    fn settle(&self, full: usize, share: usize, mut beyond: Vec<Instance>) {
+        let mut swept = Vec::new();
+        for (index, shelf) in self.shelves.iter().enumerate() {
+            if index == full {
+                continue;
+            }
+            let mut instances = shelf.lock();
+            swept.extend(self.beyond_part(index, share, &mut instances));
+            let room = self.part(index, share).saturating_sub(instances.len());
+            let warmest = beyond.len().saturating_sub(room);
+            instances.extend(beyond.drain(warmest..));
+        }
+        drop(swept);
         drop(beyond);
     }
 
@@ -131,16 +151,25 @@ impl Idle {
         thread_number() % self.in_use(share)
     }
 
-    /// Takes out the coldest of those that are more than the shelf's part of the share; dropping them takes its time.
-    fn beyond_share(
+    /// What a shelf has of the share.
+    fn part(&self, shelf: usize, share: usize) -> usize {
+        let in_use = self.in_use(share);
+        let is_larger = shelf < share % in_use;
+        if shelf < in_use {
+            share / in_use + usize::from(is_larger)
+        } else {
+            0
+        }
+    }
+
+    /// Takes out the coldest of those that are more than the shelf's part.
+    fn beyond_part(
         &self,
         shelf: usize,
         share: usize,
         instances: &mut Vec<Instance>,
     ) -> Vec<Instance> {
-        let in_use = self.in_use(share);
-        let room = if shelf < in_use { share / in_use } else { 0 };
-        let beyond = instances.len().saturating_sub(room);
+        let beyond = instances.len().saturating_sub(self.part(shelf, share));
         instances.drain(..beyond).collect()
     }
 }
@@ -170,7 +199,7 @@ impl Sweep for Idle {
             let swept = if unused >= millis(IDLE_TIME_MAX) {
                 std::mem::take(&mut *instances)
             } else {
-                self.beyond_share(index, share, &mut instances)
+                self.beyond_part(index, share, &mut instances)
             };
             drop(instances);
             drop(swept);
