@@ -40,6 +40,7 @@ pub enum Start {
 pub struct Host {
     child: Child,
     client: Client,
+    log: PathBuf,
 }
 
 impl Place {
@@ -198,6 +199,7 @@ impl Place {
         Ok(Host {
             child,
             client: self.client(),
+            log: self.log(),
         })
     }
 
@@ -219,10 +221,14 @@ impl Place {
     /// The last lines of the log, for messages.
     #[must_use]
     pub fn end_of_log(&self) -> String {
-        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        end_of(&self.log())
     }
+}
+
+fn end_of(log: &Path) -> String {
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
 impl Host {
@@ -314,6 +320,10 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // What a host was at when its test failed is gone with its folder.
+            eprintln!("{}:\n{}", self.log.display(), end_of(&self.log));
+        }
         // Either may fail because the process is gone, which is what is wanted.
         drop(self.child.kill());
         drop(self.child.wait());

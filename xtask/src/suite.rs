@@ -374,8 +374,10 @@ fn package(
     Ok(())
 }
 
-fn test(command: std::process::Command, name: &str, tally: &mut Tally) -> anyhow::Result<()> {
+fn test(mut command: std::process::Command, name: &str, tally: &mut Tally) -> anyhow::Result<()> {
     let failed_before = tally.failed;
+    // A hundred lines of frames bury the one that says what failed and where.
+    command.env("RUST_BACKTRACE", "0");
     let succeeded = cargo::lines(command, |line| {
         println!("{line}");
         tally.read(line);
