@@ -168,7 +168,7 @@ async fn join(
         let status = &subscription.status;
         match joined.await {
             Ok(Ok(membership)) => {
-                status.clear(Alarm::ReadFailing, None);
+                status.join();
                 return Some(membership);
             }
             Ok(Err(error @ SubscribeError::Unavailable { .. })) => {

@@ -40,6 +40,9 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// A host that has had no place in its group for longer than a rebalance takes, which may wait for the session of a dead
 /// member, is told of.
 const NOBODY: Duration = Duration::from_secs(45);
+/// And after so long the consumer is made anew, as one that reads nothing is: whether it is the brokers or the client that
+/// does not find its way back cannot be told from here, and a new one costs a fleet little in an outage.
+const ASTRAY: Duration = NOBODY.saturating_mul(3);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -286,6 +289,8 @@ impl Poller {
                 Arc::clone(&self.share).check_topics();
                 if generation(&self.consumer) >= 0 {
                     was_member = checked;
+                } else if was_member.elapsed() > ASTRAY && refused.is_none() {
+                    return self.renew("it has had no place in its group for too long");
                 } else if was_member.elapsed() > NOBODY {
                     let why = "this host has no place in its group: the broker that coordinates the group does not answer, or \
                                another member holds its rebalance up";

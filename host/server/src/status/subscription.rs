@@ -252,6 +252,14 @@ impl SubscriptionStatus {
         self.clear(Alarm::ReadFailing, None);
     }
 
+    /// The bus has taken this host. One that had left a group before says why until it [has a place again](Self::settle).
+    pub fn join(&self) {
+        let left = self.lock_share().left;
+        if !left {
+            self.clear(Alarm::ReadFailing, None);
+        }
+    }
+
     /// The group has not taken this host, for this reason: until it does, nothing is served, unless partitions are left of
     /// before.
     pub fn hinder(&self, why: String) {

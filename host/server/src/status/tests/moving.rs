@@ -93,3 +93,20 @@ fn no_alarm_of_a_partition_is_left_where_it_begins_anew_or_goes_elsewhere() {
         assert!(host.alarms().is_empty(), "{:?}", host.alarms());
     }
 }
+
+/// A consumer that is made anew in an outage has no place in the group yet.
+#[test]
+fn what_keeps_a_host_out_of_its_group_is_told_until_it_has_a_place_there() {
+    let host = fixture();
+    let status = host.status();
+    status.raise(Alarm::ReadFailing, None, "the topics cannot be asked for");
+    status.join();
+    assert!(host.alarms().is_empty(), "{:?}", host.alarms());
+
+    status.hinder("the coordinator does not answer".to_owned());
+    status.leave();
+    status.join();
+    assert_eq!(host.alarms().len(), 1);
+    status.settle();
+    assert!(host.alarms().is_empty(), "{:?}", host.alarms());
+}
