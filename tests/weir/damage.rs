@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use anyhow::Context as _;
 use serde_json::Value;
 use weir_tests::host::Place;
 use weir_tests::http::Client;
@@ -344,23 +345,21 @@ fn disk_that_fills_up_between_two_commits_loses_nothing_that_was_accepted() {
     let (before, after) = events.split_at(100);
     publish(host.client(), before);
     fill(&disk.join("filler"));
-    // It takes nothing more, or ends in the middle of a commit; either is told.
-    let mut stopped = false;
-    for batch in after.chunks(5) {
-        match host.client().publish(INVOICES, batch) {
-            Ok(answer) if answer.status == 202 => {}
-            Ok(answer) => {
-                assert_eq!(answer.status, 503, "{}", answer.body);
-                assert!(answer.body.contains("free space"), "{}", answer.body);
-                stopped = true;
-            }
-            Err(_) => stopped = true,
+    // It takes nothing more, as soon as it has looked, or ends in the middle of a commit; either is told.
+    let mut batches = after.chunks(5).cycle();
+    wait::until("events to be refused on a full disk", SETTLE, || {
+        let batch = batches.next().context("no events")?;
+        let Ok(answer) = host.client().publish(INVOICES, batch) else {
+            return Ok(Some(()));
+        };
+        if answer.status == 202 {
+            return Ok(None);
         }
-        if stopped {
-            break;
-        }
-    }
-    assert!(stopped, "events were accepted on a full disk");
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        assert!(answer.body.contains("free space"), "{}", answer.body);
+        Ok(Some(()))
+    })
+    .unwrap();
     fs::remove_file(disk.join("filler")).unwrap();
     if host.ended().unwrap().is_some() {
         drop(host);

@@ -20,6 +20,9 @@ use crate::names;
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A host that restarts within this time keeps its partitions; a dead one's events move after it.
 pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+/// librdkafka waits so long for the answer to a join, which a coordinator that came back may never give; and a group so long
+/// for a member in a rebalance, which has to wait for no more than a revoke and the end of a dead member's session.
+const JOIN_TIMEOUT: Duration = SESSION_TIMEOUT.saturating_mul(2);
 /// Thirty of them are missed before the group takes a host for dead. Who has to give partitions away hears of it by the answer:
 /// what moves to a host that joins waits for two of them.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -152,6 +155,7 @@ impl Clients {
                 "session.timeout.ms",
                 SESSION_TIMEOUT.as_millis().to_string(),
             )
+            .set("max.poll.interval.ms", JOIN_TIMEOUT.as_millis().to_string())
             .set("enable.partition.eof", "false")
             .set("statistics.interval.ms", STATISTICS.as_millis().to_string());
         config

@@ -40,8 +40,9 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// A host that has had no place in its group for longer than a rebalance takes, which may wait for the session of a dead
 /// member, is told of.
 const NOBODY: Duration = Duration::from_secs(45);
-/// And after so long the consumer is made anew, as one that reads nothing is: whether it is the brokers or the client that
-/// does not find its way back cannot be told from here, and a new one costs a fleet little in an outage.
+/// The consumer of a host that has had no name in its group for so long is made anew, as one that reads nothing is: whether
+/// it is the brokers or the client that does not find its way back cannot be told from here, and a new one costs a fleet
+/// little in an outage.
 const ASTRAY: Duration = NOBODY.saturating_mul(3);
 
 impl ClientContext for Context {
@@ -261,7 +262,7 @@ impl Poller {
 
     fn poll(&self) {
         let (mut checked, mut refused) = (Instant::now(), None);
-        let mut was_member = Instant::now();
+        let (mut was_member, mut was_named) = (Instant::now(), Instant::now());
         // A host that stops stays a member until its last unit is committed.
         while !(self.closing.load(Ordering::Acquire) && self.share.tenure.is_idle()) {
             match self.consumer.poll(POLL) {
@@ -289,12 +290,16 @@ impl Poller {
                 Arc::clone(&self.share).check_topics();
                 if generation(&self.consumer) >= 0 {
                     was_member = checked;
-                } else if was_member.elapsed() > ASTRAY && refused.is_none() {
-                    return self.renew("it has had no place in its group for too long");
                 } else if was_member.elapsed() > NOBODY {
                     let why = "this host has no place in its group: the broker that coordinates the group does not answer, or \
                                another member holds its rebalance up";
                     drop(self.assignments.send(Assignment::Hindered(why.to_owned())));
+                }
+                // Nameless since its session ended: librdkafka keeps the generation, and asks for another name.
+                if !member_id(&self.consumer).is_empty() || refused.is_some() {
+                    was_named = checked;
+                } else if was_named.elapsed() > ASTRAY {
+                    return self.renew("the group has had no name for it for too long");
                 }
                 let is_over = |since: Instant| since.elapsed() > TAKEN_AGAIN;
                 if refused.is_some_and(is_over) && self.share.identity().is_some() {
