@@ -55,7 +55,7 @@ pub struct HostRecord {
     pub version: String,
     /// When it started, in Unix milliseconds.
     pub started: u64,
-    /// Whether it takes events.
+    /// Whether it takes events and every handler is ready there, as `/readyz` says.
     pub ready: bool,
     /// What it promises, in the configuration's words; none of a version that does not say.
     #[serde(default)]

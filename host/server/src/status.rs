@@ -213,7 +213,7 @@ impl StatusSource for HostStatus {
             "version": env!("CARGO_PKG_VERSION"),
             "host_id": self.host_id,
             "uptime_s": self.started.elapsed().as_secs(),
-            "ready": self.ready.load(Ordering::Acquire),
+            "ready": self.readiness().is_ready(),
             "alarms": self.raised(view).iter().map(alarm_to_json).collect::<Vec<_>>(),
             "handlers": handlers.collect::<Vec<_>>(),
             "hosts": fleet::hosts_to_json(&members, &self.host_id, view),

@@ -72,6 +72,18 @@ pub struct Readiness {
     pub subscriptions: Vec<SubscriptionReadiness>,
 }
 
+impl Readiness {
+    /// The whole: what `/readyz` and `/v1/status` say in one word.
+    pub fn is_ready(&self) -> bool {
+        self.host.is_ok() && self.waiting() == 0
+    }
+
+    /// How many subscriptions are not ready.
+    fn waiting(&self) -> usize {
+        self.subscriptions.iter().filter(|one| !one.ready).count()
+    }
+}
+
 /// Whether a subscription handles its events.
 #[derive(Clone, Debug)]
 pub struct SubscriptionReadiness {
@@ -135,14 +147,11 @@ pub(super) async fn livez(State(state): State<AppState>) -> Response {
 /// Load balancers hold no token: they see whether, and whoever may see handlers sees which and why.
 pub(super) async fn readyz(State(state): State<AppState>, headers: HeaderMap) -> Response {
     let view = state.access.view(&headers).ok();
-    let Readiness {
-        host,
-        subscriptions,
-    } = state.status.readiness();
-    let waiting = subscriptions.iter().filter(|one| !one.ready).count();
-    let ready = host.is_ok() && waiting == 0;
+    let readiness = state.status.readiness();
+    let ready = readiness.is_ready();
     let seen = |view: &View| -> Vec<Value> {
-        let seen = subscriptions.iter().filter(|one| view.sees(&one.tenant));
+        let all = readiness.subscriptions.iter();
+        let seen = all.filter(|one| view.sees(&one.tenant));
         seen.map(|one| {
             json!({
                 "handler": &*one.handler,
@@ -156,8 +165,8 @@ pub(super) async fn readyz(State(state): State<AppState>, headers: HeaderMap) ->
     };
     let answer = json!({
         "ready": ready,
-        "reason": host.err(),
-        "not_ready": waiting,
+        "reason": readiness.host.as_ref().err(),
+        "not_ready": readiness.waiting(),
         "subscriptions": view.as_ref().map(seen),
     });
     let status = if ready {

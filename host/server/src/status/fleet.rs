@@ -6,7 +6,7 @@ use weir_core::time::Millis;
 use super::HostStatus;
 use super::subscription::Summary;
 use crate::fleet::{HandlerRecord, HostRecord, Member};
-use crate::http::View;
+use crate::http::{StatusSource, View};
 
 impl HostStatus {
     /// What this host says of itself; `secret` is what the others have to send.
@@ -17,7 +17,7 @@ impl HostStatus {
     fn record_of(&self, secret: &str, summaries: &[Summary<'_>]) -> HostRecord {
         let url = self.url.get().cloned();
         let mut record = HostRecord::new(url, secret.to_owned(), self.since.0);
-        record.ready = self.readiness_of_host().is_ok();
+        record.ready = self.readiness().is_ready();
         record.handlers = summaries.iter().map(Summary::to_record).collect();
         record
     }

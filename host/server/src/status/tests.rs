@@ -326,14 +326,16 @@ async fn a_lost_position_says_how_many_records_are_lost() {
 #[tokio::test]
 async fn a_partition_that_gets_nowhere_is_not_ready_until_it_goes_on() {
     let host = fixture();
+    host.host.ready.store(true, Ordering::Release);
     let states = || host.host.readiness().subscriptions[0].state;
-    assert_eq!(states(), "starting");
+    let status_says = || host.host.status(&View::whole())["ready"].clone();
+    assert_eq!((states(), status_says()), ("starting", false.into()));
     host.publish(1, Duration::ZERO).await;
     assert_eq!(alarms::stall(&host).len(), 1);
-    assert_eq!(states(), "stalled");
+    assert_eq!((states(), status_says()), ("stalled", false.into()));
     host.status().update(PARTITION, &host.machine(restored(1)));
     Watchdog::new(Arc::clone(&host.host)).look(Instant::now());
-    assert_eq!(states(), "ready");
+    assert_eq!((states(), status_says()), ("ready", true.into()));
     assert!(host.alarms().is_empty());
 }
 
