@@ -46,6 +46,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const WARM_UP: u64 = 10;
 /// Where Kafka keeps the positions of groups.
 const POSITIONS: &str = "__consumer_offsets";
+/// Events that are due so soon after the first are no part of the delays: this program's own connections are made then, and what
+/// has piled up before them takes its time.
+const CONNECTING: Duration = Duration::from_secs(2);
 /// A commit without a transaction covers as many.
 const COMMIT_EVERY: usize = 5_000;
 
@@ -266,6 +269,11 @@ fn delay(
     let reached = all as f64 / epoch.elapsed().as_secs_f64();
     let mut sorted: Vec<f64> = delays.iter().map(|(_, delay)| *delay).collect();
     sorted.sort_by(f64::total_cmp);
+    anyhow::ensure!(
+        !sorted.is_empty(),
+        "send for longer than {} s",
+        CONNECTING.as_secs()
+    );
     let percentile = |percent| sorted[(sorted.len() - 1) * percent / 100] * 1e3;
     let mut most = BTreeMap::<i32, f64>::new();
     for (partition, delay) in delays {
@@ -285,7 +293,7 @@ fn delay(
     Ok(())
 }
 
-/// The partition and the delay in seconds of what came of each event.
+/// The partition and the delay in seconds of what came of each event that was due after [`CONNECTING`].
 fn read_delays(
     consumer: &BaseConsumer,
     all: usize,
@@ -293,8 +301,8 @@ fn read_delays(
     due: impl Fn(u64) -> f64,
 ) -> anyhow::Result<Vec<(i32, f64)>> {
     let mut delays = Vec::with_capacity(all);
-    while delays.len() < all {
-        let found = delays.len();
+    let mut found = 0;
+    while found < all {
         anyhow::ensure!(epoch.elapsed() < PATIENCE, "{found} of {all} emissions");
         let Some(message) = consumer.poll(Duration::from_millis(100)) else {
             continue;
@@ -304,8 +312,11 @@ fn read_delays(
         let cause = headers.iter().find(|header| header.key == "ce_causationid");
         let cause = cause.and_then(|header| std::str::from_utf8(header.value?).ok());
         let number = cause.and_then(|cause| cause.strip_prefix(ID)?.parse().ok());
-        let delay = epoch.elapsed().as_secs_f64() - due(number.context("an event's number")?);
-        delays.push((message.partition(), delay));
+        let due = due(number.context("an event's number")?);
+        if due >= CONNECTING.as_secs_f64() {
+            delays.push((message.partition(), epoch.elapsed().as_secs_f64() - due));
+        }
+        found += 1;
     }
     Ok(delays)
 }

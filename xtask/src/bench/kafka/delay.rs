@@ -15,7 +15,7 @@ use super::{AT_LEAST_ONCE, Bench};
 
 /// At full load, at half load, and while a host joins.
 const FULL_LOAD_S: u64 = 5;
-const HALF_LOAD_S: u64 = 8;
+const HALF_LOAD_S: u64 = 10;
 const JOIN_S: u64 = 20;
 /// Another host is started so long after the load.
 const JOIN_AFTER: Duration = Duration::from_secs(5);
