@@ -68,6 +68,28 @@ impl State {
     }
 }
 
+/// An attempt that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Trial {
+    /// A number that names the sequence of the event and is uniform in its bits. An event without a key is a sequence of
+    /// its own.
+    pub sequence: u64,
+    /// Its event has failed before. That it fails again says nothing that is not known: where ten bad keys are all that
+    /// is left of a load, their retries fail in a row and nothing is down.
+    pub again: bool,
+}
+
+impl Trial {
+    /// One with an event that has not failed so far.
+    #[must_use]
+    pub fn first(sequence: u64) -> Self {
+        Self {
+            sequence,
+            again: false,
+        }
+    }
+}
+
 /// The right to one attempt, to be given back with what came of it.
 ///
 /// It remembers between which openings it was handed out: what was started before an opening says nothing about the
@@ -75,7 +97,7 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     generation: u64,
-    sequence: u64,
+    trial: Trial,
 }
 
 /// That every attempt may start, until what comes of one changes that: whoever knows it need not ask.
@@ -97,10 +119,10 @@ impl Standing {
 
     /// What [`Breaker::permit`] would say.
     #[must_use]
-    pub fn ticket(self, sequence: u64) -> Ticket {
+    pub fn ticket(self, trial: Trial) -> Ticket {
         Ticket {
             generation: self.0,
-            sequence,
+            trial,
         }
     }
 
@@ -174,28 +196,27 @@ impl Breaker {
         }
     }
 
-    /// Asks for an attempt with an event of `sequence`, a number that names the sequence and is uniform in its bits.
-    /// An event without a key is a sequence of its own.
-    pub fn permit(&mut self, now: Millis, sequence: u64) -> Permit {
+    /// Asks for an attempt.
+    pub fn permit(&mut self, now: Millis, trial: Trial) -> Permit {
         let now = self.advance(now);
         let wait = match &mut self.phase {
-            Phase::Closed { .. } | Phase::Disabled => return self.go(sequence),
+            Phase::Closed { .. } | Phase::Disabled => return self.go(trial),
             Phase::Recovering { since, running } => {
                 if *running < self.config.concurrency(*since, now) {
                     *running += 1;
-                    return self.go(sequence);
+                    return self.go(trial);
                 }
                 // Whatever `while_open` says: it is open no more, and its turn comes within seconds.
                 let next = self.config.next_step(*since, now);
                 return Permit::Wait(Some(self.clock.outside(next)));
             }
             Phase::HalfOpen(probing) => {
-                let is_known = self.reopened_by.contains(&sequence);
-                match probing.start(&self.config, now, sequence, is_known) {
+                let is_known = self.reopened_by.contains(&trial.sequence);
+                match probing.start(&self.config, now, trial, is_known) {
                     Ok(()) => {
                         // Of a probe that was lost no outcome is taken once another runs.
                         self.generation += 1;
-                        return self.go(sequence);
+                        return self.go(trial);
                     }
                     Err(until) => Some(until),
                 }
@@ -224,7 +245,7 @@ impl Breaker {
             return false;
         }
         let is_freed = self.release(now, Some(sample));
-        self.judge(now, ticket.sequence, sample) || is_freed
+        self.judge(now, ticket.trial, sample) || is_freed
     }
 
     /// Takes back the ticket of an attempt that ended without an outcome: withdrawn, revoked, shut down, never started.
@@ -240,7 +261,7 @@ impl Breaker {
     /// No ticket is needed: whenever the attempts were started, it is now that the ledger fails.
     pub fn ledger_failed(&mut self, now: Millis, sequence: u64) -> bool {
         let now = self.advance(now);
-        self.judge(now, sequence, Sample::Ledger)
+        self.judge(now, Trial::first(sequence), Sample::Ledger)
     }
 
     /// Notes, after [`Breaker::record`], that an event died of an attempt that ended with `sample`, for the flood rule.
@@ -341,10 +362,10 @@ impl Breaker {
             .map(|next| clock.outside(next))
     }
 
-    fn go(&self, sequence: u64) -> Permit {
+    fn go(&self, trial: Trial) -> Permit {
         Permit::Go(Ticket {
             generation: self.generation,
-            sequence,
+            trial,
         })
     }
 
@@ -354,7 +375,7 @@ impl Breaker {
         let now = self.clock.now();
         match self.phase {
             Phase::Open { until } if now >= until => {
-                self.phase = Phase::HalfOpen(Probing::new(now));
+                self.phase = Phase::HalfOpen(Probing::new(until));
             }
             Phase::Recovering { since, .. } if now >= self.config.recovered(since) => {
                 self.phase = Phase::Closed {
@@ -390,11 +411,11 @@ impl Breaker {
     }
 
     /// Weighs an outcome; true when the breaker moved.
-    fn judge(&mut self, now: Millis, sequence: u64, sample: Sample) -> bool {
+    fn judge(&mut self, now: Millis, trial: Trial, sample: Sample) -> bool {
         if sample == Sample::Permanent || !self.is_listening() {
             return false;
         }
-        if let Some(cause) = self.evidence.count(&self.config, now, sequence, sample) {
+        if let Some(cause) = self.evidence.count(&self.config, now, trial, sample) {
             return self.open(now, cause);
         }
         let is_failure = match sample {
@@ -403,20 +424,25 @@ impl Breaker {
             Sample::Trap => self.cause.is_some_and(Cause::is_flood),
             Sample::Success | Sample::Permanent => false,
         };
+        // `unavailable` is said of what the handler needs, whoever says it.
+        let is_news = !trial.again || sample == Sample::Unavailable;
         let is_decisive = match &self.phase {
-            Phase::HalfOpen(_) => true,
+            // Where nothing but what has failed before is left to ask, it is asked.
+            Phase::HalfOpen(probing) => is_news || probing.successes() == 0,
             // As soon as there is a share, it decides, as it does when closed: a handler that fails one call in a
             // thousand on a good day could otherwise never get through the thousands of calls until it closes.
-            Phase::Recovering { .. } => self.evidence.outcomes() < self.config.outcomes_min,
+            Phase::Recovering { .. } => {
+                is_news && self.evidence.outcomes() < self.config.outcomes_min
+            }
             Phase::Closed { .. } | Phase::Open { .. } | Phase::ForcedOpen | Phase::Disabled => {
                 false
             }
         };
-        if is_failure && is_decisive && !self.reopened_by.contains(&sequence) {
+        if is_failure && is_decisive && !self.reopened_by.contains(&trial.sequence) {
             if self.reopened_by.len() == REOPENED_BY_MAX {
                 self.reopened_by.remove(0);
             }
-            self.reopened_by.push(sequence);
+            self.reopened_by.push(trial.sequence);
             return self.open(now, self.cause.unwrap_or(Cause::Share));
         }
         if let Phase::HalfOpen(probing) = &self.phase

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::breaker::{Breaker, Permit, Sample, Standing, State, Ticket};
+use crate::breaker::{Breaker, Permit, Sample, Standing, State, Ticket, Trial};
 use crate::rate::Rate;
 use crate::time::Millis;
 
 /// The gate, as one partition passes it: a [`Gate`] of its own, or one that it shares and locks for each question.
 pub trait Pass {
-    /// Asks for an attempt with an event of `sequence`; see [`Breaker::permit`].
-    fn permit(&mut self, now: Millis, sequence: u64) -> Permit;
+    /// Asks for an attempt; see [`Breaker::permit`].
+    fn permit(&mut self, now: Millis, trial: Trial) -> Permit;
 
     /// Whether an attempt that was let pass earlier, with this ticket or to the fallback, may start yet.
     #[must_use]
@@ -99,11 +99,11 @@ impl Gate {
 }
 
 impl Pass for Gate {
-    fn permit(&mut self, now: Millis, sequence: u64) -> Permit {
+    fn permit(&mut self, now: Millis, trial: Trial) -> Permit {
         if self.paused {
             return Permit::Wait(None);
         }
-        let permit = self.breaker.permit(now, sequence);
+        let permit = self.breaker.permit(now, trial);
         match permit {
             Permit::Go(ticket) if self.crowded.own => {
                 self.breaker.abandoned(now, ticket);

@@ -1,13 +1,14 @@
 //! What is known against a handler, and the rules that open its breaker on it.
 //!
 //! Each rule counts sequences and not outcomes, a sequence by its latest outcome: a key whose event fails again and
-//! again is one bad key, and a handler of few hot keys that fails one call in a hundred is not failing on all of them.
+//! again is one bad key, whose retries are no evidence when nothing else runs any more, and a handler of few hot keys that fails one call in a hundred is not failing on all of them.
 
 use std::collections::VecDeque;
 
 use crate::event::{FailureKind, Outcome};
 use crate::time::Millis;
 
+use super::Trial;
 use super::config::Config;
 use super::window::{Mark, Window};
 
@@ -125,9 +126,10 @@ impl Evidence {
         &mut self,
         config: &Config,
         now: Millis,
-        sequence: u64,
+        trial: Trial,
         sample: Sample,
     ) -> Option<Cause> {
+        let Trial { sequence, again } = trial;
         let mark = match sample {
             Sample::Permanent => return None,
             Sample::Success => Mark::Success,
@@ -135,14 +137,18 @@ impl Evidence {
             Sample::Transient | Sample::Unavailable | Sample::Ledger => Mark::Failure,
         };
         self.window.expire(now, config.window);
-        self.window
-            .put(now, sequence, mark, config.window_sequences_max);
+        // It was counted when it failed first.
+        let is_known = again && mark == Mark::Failure;
+        if !is_known {
+            self.window
+                .put(now, sequence, mark, config.window_sequences_max);
+        }
         if mark != Mark::Failure {
             self.row.clear();
             // A success can complete a window of failures: it may be the one that makes it large enough.
             return self.rule(config);
         }
-        if !self.row.contains(&sequence) {
+        if !is_known && !self.row.contains(&sequence) {
             self.row.push(sequence);
         }
         if sample == Sample::Unavailable {

@@ -2,6 +2,7 @@
 
 use crate::time::Millis;
 
+use super::Trial;
 use super::config::Config;
 use super::evidence::Sample;
 
@@ -22,12 +23,12 @@ struct Probe {
 }
 
 impl Probing {
-    pub(super) fn new(now: Millis) -> Self {
+    pub(super) fn new(since: Millis) -> Self {
         Self {
             successes: 0,
             running: None,
             tried: Vec::new(),
-            idle_since: now,
+            idle_since: since,
         }
     }
 
@@ -35,12 +36,13 @@ impl Probing {
         self.successes
     }
 
-    /// Starts a probe, or says when to ask again. `is_known`: this sequence has failed as a probe before.
+    /// Starts a probe, or says when to ask again. `is_known`: this sequence has failed as a probe before. What has failed
+    /// already says least of whether an outage is over, so as long as its failure would decide, others go before it.
     pub(super) fn start(
         &mut self,
         config: &Config,
         now: Millis,
-        sequence: u64,
+        trial: Trial,
         is_known: bool,
     ) -> Result<(), Millis> {
         if let Some(probe) = self.running {
@@ -50,11 +52,12 @@ impl Probing {
             }
         }
         let any = self.idle_since + config.probe_patience;
-        if (is_known || self.tried.contains(&sequence)) && now < any {
+        let yields = trial.again && self.successes == 0;
+        if (yields || is_known || self.tried.contains(&trial.sequence)) && now < any {
             return Err(any);
         }
         self.running = Some(Probe {
-            sequence,
+            sequence: trial.sequence,
             started: now,
         });
         Ok(())

@@ -30,7 +30,24 @@ impl Bench {
     }
 
     fn permit(&mut self, sequence: u64) -> Permit {
-        self.breaker.permit(self.now, sequence)
+        self.breaker.permit(self.now, Trial::first(sequence))
+    }
+
+    /// Asks for an event that has failed before.
+    fn permit_again(&mut self, sequence: u64) -> Permit {
+        let again = true;
+        self.breaker.permit(self.now, Trial { sequence, again })
+    }
+
+    /// One more attempt of an event that has failed before.
+    #[track_caller]
+    fn attempt_again(&mut self, sequence: u64, sample: Sample) {
+        match self.permit_again(sequence) {
+            Permit::Go(ticket) => self.breaker.record(self.now, ticket, sample),
+            refused @ (Permit::Wait(_) | Permit::Park | Permit::Fallback) => {
+                panic!("{refused:?} for {sequence}")
+            }
+        };
     }
 
     #[track_caller]

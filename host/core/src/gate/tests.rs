@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::breaker::{Config, State, WhileOpen};
+use crate::breaker::{Config, State, Trial, WhileOpen};
 
 use super::*;
 
@@ -31,9 +31,9 @@ fn open(gate: &mut Gate) {
 fn a_pause_comes_before_everything_else() {
     let mut gate = gate(WhileOpen::Park, 1);
     open(&mut gate);
-    assert_eq!(gate.permit(NOW, 1), Permit::Park);
+    assert_eq!(gate.permit(NOW, Trial::first(1)), Permit::Park);
     gate.paused = true;
-    assert_eq!(gate.permit(NOW, 1), Permit::Wait(None));
+    assert_eq!(gate.permit(NOW, Trial::first(1)), Permit::Wait(None));
 }
 
 #[test]
@@ -41,12 +41,12 @@ fn what_the_breaker_refuses_costs_no_token() {
     let mut gate = gate(WhileOpen::Fallback, 1);
     open(&mut gate);
     for _ in 0..10 {
-        assert_eq!(gate.permit(NOW, 1), Permit::Fallback);
+        assert_eq!(gate.permit(NOW, Trial::first(1)), Permit::Fallback);
     }
     gate.breaker.disable(NOW);
-    assert!(matches!(gate.permit(NOW, 1), Permit::Go(_)));
+    assert!(matches!(gate.permit(NOW, Trial::first(1)), Permit::Go(_)));
     assert_eq!(
-        gate.permit(NOW, 1),
+        gate.permit(NOW, Trial::first(1)),
         Permit::Wait(Some(NOW + Duration::from_secs(1)))
     );
 }
@@ -56,16 +56,16 @@ fn a_probe_that_the_rate_refuses_is_given_back() {
     let mut gate = gate(WhileOpen::Pause, 1);
     open(&mut gate);
     let now = NOW + Duration::from_secs(10);
-    let Permit::Go(first) = gate.permit(now, 1) else {
+    let Permit::Go(first) = gate.permit(now, Trial::first(1)) else {
         panic!("no probe")
     };
     let turns = gate.turns();
     gate.record(now, first, Sample::Success);
     assert!(gate.turns() > turns);
     let at = now + Duration::from_secs(1);
-    assert_eq!(gate.permit(now, 2), Permit::Wait(Some(at)));
+    assert_eq!(gate.permit(now, Trial::first(2)), Permit::Wait(Some(at)));
     assert_eq!(gate.breaker.state(now), State::HalfOpen);
-    let Permit::Go(second) = gate.permit(at, 3) else {
+    let Permit::Go(second) = gate.permit(at, Trial::first(3)) else {
         panic!("the refused probe still runs")
     };
     let turns = gate.turns();
@@ -80,7 +80,10 @@ fn without_a_rate_nothing_but_the_breaker_refuses() {
         ..gate(WhileOpen::Pause, 1)
     };
     for sequence in 0..10_000 {
-        assert!(matches!(gate.permit(NOW, sequence), Permit::Go(_)));
+        assert!(matches!(
+            gate.permit(NOW, Trial::first(sequence)),
+            Permit::Go(_)
+        ));
     }
 }
 
@@ -89,20 +92,20 @@ fn a_crowded_component_holds_back_its_own_attempts_and_is_not_open() {
     let mut gate = gate(WhileOpen::Fallback, 1);
     gate.crowded.own = true;
     for _ in 0..10 {
-        assert_eq!(gate.permit(NOW, 1), Permit::Wait(None));
+        assert_eq!(gate.permit(NOW, Trial::first(1)), Permit::Wait(None));
     }
     assert!(!gate.is_open(NOW), "events age");
     gate.crowded.own = false;
     assert!(
-        matches!(gate.permit(NOW, 1), Permit::Go(_)),
+        matches!(gate.permit(NOW, Trial::first(1)), Permit::Go(_)),
         "no token was taken"
     );
 
     gate.crowded.own = true;
     open(&mut gate);
-    assert_eq!(gate.permit(NOW, 1), Permit::Fallback);
+    assert_eq!(gate.permit(NOW, Trial::first(1)), Permit::Fallback);
     gate.crowded.fallback = true;
-    assert_eq!(gate.permit(NOW, 1), Permit::Wait(None));
+    assert_eq!(gate.permit(NOW, Trial::first(1)), Permit::Wait(None));
 }
 
 #[test]
@@ -111,7 +114,7 @@ fn a_probe_of_a_crowded_component_is_given_back() {
     open(&mut gate);
     let now = NOW + Duration::from_secs(10);
     gate.crowded.own = true;
-    assert_eq!(gate.permit(now, 1), Permit::Wait(None));
+    assert_eq!(gate.permit(now, Trial::first(1)), Permit::Wait(None));
     gate.crowded.own = false;
-    assert!(matches!(gate.permit(now, 2), Permit::Go(_)));
+    assert!(matches!(gate.permit(now, Trial::first(2)), Permit::Go(_)));
 }

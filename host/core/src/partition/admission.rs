@@ -11,7 +11,7 @@ use super::{
     Stage, Work,
 };
 use crate::binding::ATTRIBUTE_BYTES_MAX;
-use crate::breaker::{Permit, Ticket};
+use crate::breaker::{Permit, Ticket, Trial};
 use crate::dead_letter;
 use crate::emission;
 use crate::event::{Event, Record};
@@ -343,8 +343,11 @@ impl Partition {
         gate: &mut dyn Pass,
         item: ItemId,
     ) -> Result<Option<Ticket>, Step> {
-        let voice = self.entries.get(&item).map_or(0, voice);
-        match gate.permit(now, voice) {
+        let trial = Trial {
+            sequence: self.entries.get(&item).map_or(0, voice),
+            again: self.attempts(item).failures > 0,
+        };
+        match gate.permit(now, trial) {
             Permit::Go(ticket) => Ok(Some(ticket)),
             Permit::Fallback if self.config.fallback.is_some() => Ok(None),
             Permit::Park if self.sets_aside() => {

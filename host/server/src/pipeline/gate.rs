@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use weir_core::breaker::{Breaker, Cause, Permit, Sample, Standing, State, Ticket};
+use weir_core::breaker::{Breaker, Cause, Permit, Sample, Standing, State, Ticket, Trial};
 use weir_core::gate::{Crowded, Gate, Pass};
 use weir_core::rate::Rate;
 use weir_core::time::Millis;
@@ -81,15 +81,15 @@ impl Passing<'_> {
 }
 
 impl Pass for Passing<'_> {
-    fn permit(&mut self, now: Millis, sequence: u64) -> Permit {
+    fn permit(&mut self, now: Millis, trial: Trial) -> Permit {
         if let Some(standing) = self.shared.standing()
             && !self.crowded.own
         {
-            return Permit::Go(standing.ticket(sequence));
+            return Permit::Go(standing.ticket(trial));
         }
         self.shared.with(|gate| {
             gate.crowded = self.crowded;
-            gate.permit(now, sequence)
+            gate.permit(now, trial)
         })
     }
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_core::breaker::{Permit, Sample};
+use weir_core::breaker::{Permit, Sample, Trial};
 use weir_core::event::{Event, Record};
 use weir_core::gate::Pass as _;
 use weir_core::inbox;
@@ -144,7 +144,7 @@ impl Fixture {
     fn fail(&self, sequences: u64, sample: Sample) {
         self.gate.with(|gate| {
             for sequence in 0..sequences {
-                let permit = gate.permit(clock::now(), sequence);
+                let permit = gate.permit(clock::now(), Trial::first(sequence));
                 let Permit::Go(ticket) = permit else {
                     panic!("{permit:?}");
                 };

@@ -29,8 +29,8 @@ fn callers_that_come_in_disorder_do_not_speed_time_up() {
     for _ in 0..100_000 {
         let _ = bench
             .breaker
-            .permit(bench.now + Duration::from_millis(3), 7);
-        let _ = bench.breaker.permit(bench.now, 7);
+            .permit(bench.now + Duration::from_millis(3), Trial::first(7));
+        let _ = bench.breaker.permit(bench.now, Trial::first(7));
     }
     assert_eq!(bench.open_for(), seconds(10));
 }

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Outcomes since it last opened: when, of which sequence, what.
+/// Outcomes since it last opened: when, of what, what.
 #[derive(Default)]
-struct Model(Vec<(Millis, u64, Sample)>);
+struct Model(Vec<(Millis, Trial, Sample)>);
 
 impl Model {
     fn opens(&self, config: &Config, now: Millis) -> bool {
@@ -18,12 +18,14 @@ impl Model {
                 Sample::Transient | Sample::Unavailable | Sample::Ledger
             )
         };
-        let row: BTreeSet<u64> = self
-            .0
-            .iter()
+        // What fails again is known.
+        let is_new =
+            |(_, trial, sample): &&(Millis, Trial, Sample)| !(trial.again && counted(sample));
+        let new = || self.0.iter().filter(is_new);
+        let row: BTreeSet<u64> = new()
             .rev()
             .take_while(|(_, _, sample)| counted(sample))
-            .map(|(_, sequence, _)| *sequence)
+            .map(|(_, trial, _)| trial.sequence)
             .collect();
         let is_row = row.len() >= config.row.max(config.sequences_min);
 
@@ -33,14 +35,14 @@ impl Model {
             .filter(|(at, _, sample)| {
                 *sample == Sample::Unavailable && now.since(*at) <= config.unavailable_within
             })
-            .map(|(_, sequence, _)| *sequence)
+            .map(|(_, trial, _)| trial.sequence)
             .collect();
         let is_unavailable = unavailable.len() >= config.unavailable.max(config.sequences_min);
 
         // The latest outcome of each sequence, the sequences by when they were last heard of.
         let mut latest: BTreeMap<u64, (usize, Millis, Sample)> = BTreeMap::new();
-        for (serial, (at, sequence, sample)) in self.0.iter().enumerate() {
-            latest.insert(*sequence, (serial, *at, *sample));
+        for (serial, (at, trial, sample)) in new().enumerate() {
+            latest.insert(trial.sequence, (serial, *at, *sample));
         }
         let mut latest: Vec<_> = latest
             .into_values()
@@ -63,6 +65,11 @@ impl Model {
     }
 }
 
+fn trial() -> impl Strategy<Value = Trial> {
+    let again = proptest::bool::weighted(0.3);
+    (0_u64..40, again).prop_map(|(sequence, again)| Trial { sequence, again })
+}
+
 fn sample() -> impl Strategy<Value = Sample> {
     prop_oneof![
         12 => Just(Sample::Success),
@@ -79,18 +86,22 @@ proptest! {
 
     #[test]
     fn it_opens_exactly_when_the_rules_say_so(
-        steps in proptest::collection::vec((0_u64..8_000, 0_u64..40, sample()), 1..300),
+        steps in proptest::collection::vec((0_u64..8_000, trial(), sample()), 1..300),
         window_sequences_max in 6_u16..40,
     ) {
         // Numbers small enough for every rule to be met and missed often.
         let config = Config { window_sequences_max, outcomes_min: 6, row: 5, ..Config::default() };
         let mut bench = Bench::new(config);
         let mut model = Model::default();
-        for (gap_ms, sequence, sample) in steps {
+        for (gap_ms, trial, sample) in steps {
             bench.pass(Duration::from_millis(gap_ms));
-            bench.attempt(sequence, sample);
+            if trial.again {
+                bench.attempt_again(trial.sequence, sample);
+            } else {
+                bench.attempt(trial.sequence, sample);
+            }
             if sample != Sample::Permanent {
-                model.0.push((bench.now, sequence, sample));
+                model.0.push((bench.now, trial, sample));
             }
             let opens = sample != Sample::Permanent && model.opens(&config, bench.now);
             prop_assert_eq!(matches!(bench.state(), State::Open { .. }), opens);

@@ -51,6 +51,39 @@ fn a_success_breaks_a_row() {
     assert_eq!(bench.state(), State::Closed);
 }
 
+/// What is left at the end of a load: each retry of a bad key fails, and nothing else runs.
+#[test]
+fn the_retries_of_any_number_of_bad_keys_open_nothing() {
+    let mut bench = Bench::new(Config::default());
+    for bad in 0..30 {
+        bench.attempt(bad, Sample::Transient);
+        bench.each(1_000 + 10 * bad..1_010 + 10 * bad, Sample::Success);
+    }
+    for _ in 0..10 {
+        bench.pass(seconds(30));
+        for bad in 0..30 {
+            bench.attempt_again(bad, Sample::Transient);
+        }
+        assert_eq!(bench.state(), State::Closed);
+    }
+    // Nor do they stand in for what fails first, or keep it from opening.
+    bench.each(50..59, Sample::Transient);
+    assert_eq!(bench.state(), State::Closed);
+    bench.attempt_again(0, Sample::Transient);
+    assert_eq!(bench.state(), State::Closed);
+    bench.attempt(59, Sample::Transient);
+    assert_eq!(bench.cause(), Some(Cause::Row));
+}
+
+#[test]
+fn what_is_unavailable_again_is_evidence_again() {
+    let mut bench = Bench::new(Config::default());
+    for sequence in 0..3 {
+        bench.attempt_again(sequence, Sample::Unavailable);
+    }
+    assert_eq!(bench.cause(), Some(Cause::Unavailable));
+}
+
 #[test]
 fn three_unavailable_within_five_seconds_open() {
     let check = |gap_ms, wanted| {

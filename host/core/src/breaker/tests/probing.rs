@@ -123,6 +123,39 @@ fn one_bad_key_does_not_keep_it_open_when_the_outage_is_over() {
 }
 
 #[test]
+fn what_has_failed_before_is_a_probe_only_where_nothing_else_comes() {
+    let patience = Config::default().probe_patience;
+    let mut bench = Bench::half_open(Config::default());
+    assert_eq!(
+        bench.permit_again(1),
+        Permit::Wait(Some(bench.now + patience))
+    );
+    bench.go(100);
+    let mut bench = Bench::half_open(Config::default());
+    bench.pass(patience);
+    bench.attempt_again(1, Sample::Transient);
+    assert_eq!(bench.open_for(), seconds(20), "all there is fails");
+}
+
+#[test]
+fn retries_of_bad_keys_undo_no_probe_that_succeeded() {
+    let mut bench = Bench::half_open(Config::default());
+    bench.attempt(100, Sample::Success);
+    // One success is enough for them not to wait any more, nor to decide.
+    for bad in 0..20 {
+        bench.attempt_again(bad, Sample::Transient);
+    }
+    assert_eq!(bench.state(), State::HalfOpen);
+    bench.attempt_again(20, Sample::Success);
+    bench.attempt(101, Sample::Success);
+    assert_eq!(bench.state(), State::Recovering { concurrency: 1 });
+    bench.attempt_again(21, Sample::Transient);
+    assert_eq!(bench.state(), State::Recovering { concurrency: 1 });
+    bench.attempt_again(22, Sample::Unavailable);
+    assert_eq!(bench.open_for(), seconds(20));
+}
+
+#[test]
 fn in_the_next_outage_every_key_can_reopen_it_again() {
     let mut bench = Bench::half_open(Config::default());
     bench.attempt(666, Sample::Transient);

@@ -62,3 +62,43 @@ fn an_open_breaker_costs_no_attempt_no_timer_and_no_letter() {
     bench.gate.breaker.enforce(bench.now);
     assert_eq!(bench.attempt().number, 1);
 }
+
+/// As at the end of a load of which some keys are bad: nothing is left to run but what fails.
+#[test]
+fn the_retries_of_bad_keys_do_not_open_the_breaker_though_nothing_else_runs() {
+    const KEYS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let mut bench = bench();
+    let next = |bench: &mut Bench| loop {
+        match bench.poll() {
+            Some(Action::Attempt(attempt)) => break attempt,
+            Some(Action::Commit(unit)) => bench.committed(&unit),
+            Some(other) => panic!("{other:?}"),
+            None => bench.now = bench.machine.poll_timeout().expect("a retry waits"),
+        }
+    };
+    for (offset, key) in (0..).zip(KEYS) {
+        bench.feed(offset, Some(key), key);
+    }
+    bench.feed(12, None, "fine");
+    // Six fail, one is handled, six fail: no row is long enough.
+    let mut first: Vec<_> = (0..13).map(|_| next(&mut bench)).collect();
+    first.swap(6, 12);
+    for attempt in first {
+        let is_fine = attempt.event.id == "fine";
+        let end = if is_fine {
+            done("fine")
+        } else {
+            failed(FailureKind::Transient)
+        };
+        bench.outcome(attempt.id, end);
+    }
+    for number in 2..=3 {
+        for _ in KEYS {
+            let attempt = next(&mut bench);
+            assert_eq!(attempt.number, number);
+            bench.outcome(attempt.id, failed(FailureKind::Transient));
+            let state = bench.gate.breaker.state(bench.now);
+            assert_eq!(state, breaker::State::Closed);
+        }
+    }
+}

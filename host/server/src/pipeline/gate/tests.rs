@@ -1,6 +1,6 @@
 use std::num::NonZeroU32;
 
-use weir_core::breaker;
+use weir_core::breaker::{self, Trial};
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn gate(rate: Option<Rate>) -> SharedGate {
 /// An attempt of each of these sequences that ends so.
 fn end(gate: &mut impl Pass, sequences: std::ops::Range<u64>, sample: Sample) {
     for sequence in sequences {
-        let Permit::Go(ticket) = gate.permit(NOW, sequence) else {
+        let Permit::Go(ticket) = gate.permit(NOW, Trial::first(sequence)) else {
             panic!("{sequence} may not start");
         };
         gate.record(NOW, ticket, sample);
@@ -59,13 +59,13 @@ fn whoever_may_not_pass_is_stopped_whatever_was_said_before() {
     let shared = gate(None);
     let mut successes = Successes::default();
     let mut pass = shared.pass(Crowded::default(), &mut successes);
-    assert!(matches!(pass.permit(NOW, 1), Permit::Go(_)));
+    assert!(matches!(pass.permit(NOW, Trial::first(1)), Permit::Go(_)));
     drop(pass);
 
     shared.with(|gate| gate.pause(true));
     let mut pass = shared.pass(Crowded::default(), &mut successes);
     assert!(pass.is_open(NOW));
-    assert_eq!(pass.permit(NOW, 1), Permit::Wait(None));
+    assert_eq!(pass.permit(NOW, Trial::first(1)), Permit::Wait(None));
     drop(pass);
 
     shared.with(|gate| gate.pause(false));
@@ -74,13 +74,13 @@ fn whoever_may_not_pass_is_stopped_whatever_was_said_before() {
         fallback: false,
     };
     let mut pass = shared.pass(crowded, &mut successes);
-    assert_eq!(pass.permit(NOW, 1), Permit::Wait(None));
+    assert_eq!(pass.permit(NOW, Trial::first(1)), Permit::Wait(None));
     drop(pass);
 
     shared.with(|gate| gate.breaker.force_open(NOW));
     let mut pass = shared.pass(Crowded::default(), &mut successes);
     assert!(pass.is_open(NOW));
-    assert_eq!(pass.permit(NOW, 1), Permit::Wait(None));
+    assert_eq!(pass.permit(NOW, Trial::first(1)), Permit::Wait(None));
 }
 
 #[test]
@@ -89,6 +89,9 @@ fn a_rate_counts_each_attempt() {
     let shared = gate(Some(rate));
     let mut successes = Successes::default();
     let mut pass = shared.pass(Crowded::default(), &mut successes);
-    assert!(matches!(pass.permit(NOW, 1), Permit::Go(_)));
-    assert!(matches!(pass.permit(NOW, 2), Permit::Wait(Some(_))));
+    assert!(matches!(pass.permit(NOW, Trial::first(1)), Permit::Go(_)));
+    assert!(matches!(
+        pass.permit(NOW, Trial::first(2)),
+        Permit::Wait(Some(_))
+    ));
 }
